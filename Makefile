@@ -1,0 +1,36 @@
+# Each target sets up what it needs: a virtual environment in .venv and the package in it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: quickstart test test-all check format clean help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: $(READY)  ## train a small model on scenes within minutes and open its report
+	$(BIN)/genlip quickstart
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest
+
+test-all: $(READY)  ## run the tests, the slow ones too
+	$(BIN)/python -m pytest -m ""
+
+check: $(READY)  ## format, lint and type checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove the virtual environment and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# constraints.txt names the torch that the tests were last run with.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,78 @@
+"""genlip: vision encoders that learn by speaking (GenLIP, arXiv 2605.00809).
+
+Start with `genlip.Speaker` for features, captions and patch readouts of pictures, `genlip.load` for the plain model, and
+`genlip.train` for training. Heavier parts are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genlip.data.images import ImageConfig, ImageError
+    from genlip.model.checkpoint import CheckpointError, load, save
+    from genlip.model.config import GenLIPConfig
+    from genlip.model.generation import Decoding, generate, generate_steps, patch_readout
+    from genlip.model.genlip import GenLIP
+    from genlip.model.pack import Pack, Sample
+    from genlip.speaker import Features, PatchWords, Speaker
+    from genlip.train.loop import train
+    from genlip.train.recipe import Run, load_recipe
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CheckpointError": "genlip.model.checkpoint",
+    "Decoding": "genlip.model.generation",
+    "Features": "genlip.speaker",
+    "GenLIP": "genlip.model.genlip",
+    "GenLIPConfig": "genlip.model.config",
+    "ImageConfig": "genlip.data.images",
+    "ImageError": "genlip.data.images",
+    "Pack": "genlip.model.pack",
+    "PatchWords": "genlip.speaker",
+    "Run": "genlip.train.recipe",
+    "Sample": "genlip.model.pack",
+    "Speaker": "genlip.speaker",
+    "generate": "genlip.model.generation",
+    "generate_steps": "genlip.model.generation",
+    "load": "genlip.model.checkpoint",
+    "load_recipe": "genlip.train.recipe",
+    "patch_readout": "genlip.model.generation",
+    "save": "genlip.model.checkpoint",
+    "train": "genlip.train.loop",
+}
+
+__all__ = [
+    "CheckpointError",
+    "Decoding",
+    "Features",
+    "GenLIP",
+    "GenLIPConfig",
+    "ImageConfig",
+    "ImageError",
+    "Pack",
+    "PatchWords",
+    "Run",
+    "Sample",
+    "Speaker",
+    "__version__",
+    "generate",
+    "generate_steps",
+    "load",
+    "load_recipe",
+    "patch_readout",
+    "save",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'genlip' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

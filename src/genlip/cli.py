@@ -1,0 +1,334 @@
+"""The command line: `genlip quickstart | train | caption | encode | readout`.
+
+In: arguments. Out: text, files, and an exit status. Every command is a thin layer over one documented Python call.
+Heavy imports wait until a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import genlip
+
+if TYPE_CHECKING:
+    from genlip.speaker import Speaker
+
+__all__ = ["main"]
+
+Work = Callable[[Sequence[Any]], Sequence[Any]]  # decoded pictures -> a result each
+
+
+class UsageError(ValueError):
+    """Arguments that cannot be carried out."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status; what goes wrong is one line on standard error."""
+    args, rest = _parser().parse_known_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    from genlip.train.loop import Interrupted  # cheap next to the command, and needed to tell stops from errors
+
+    try:
+        if rest and not args.takes_overrides:
+            raise UsageError(f"unknown argument {rest[0]}; see genlip {args.command} --help")
+        return int(args.run(args, rest) or 0)
+    except Interrupted as stop:
+        print(f"genlip: {stop}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:  # bad input; programming errors keep their traceback
+        print(f"genlip: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="genlip",
+        description="Vision encoders that learn by speaking: train one, let it describe pictures, use its features.",
+        epilog="Start with: genlip quickstart",
+    )
+    parser.add_argument("--version", action="version", version=f"genlip {genlip.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_quickstart(commands)
+    _add_train(commands)
+    _add_caption(commands)
+    _add_encode(commands)
+    _add_readout(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, summary: str, example: str, takes_overrides: bool = False) -> Any:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, takes_overrides=takes_overrides)
+    return parser
+
+
+def _add_quickstart(commands: Any) -> None:
+    summary = "train a small model on procedural scenes within minutes, and write a page about it"
+    parser = _command(commands, "quickstart", _quickstart, summary, "python: genlip.quickstart.quickstart(out)", True)
+    parser.add_argument("--out", default="runs/quickstart", help="folder of the run (default: runs/quickstart)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted quickstart")
+
+
+def _quickstart(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.quickstart import quickstart
+
+    quickstart(args.out, rest, args.resume)
+
+
+_TRAIN_EXAMPLE = """\
+A recipe is a YAML file, or the name of one that comes with the package: {recipes}.
+Every setting can be replaced on the command line by its path:
+
+  genlip train quickstart --out runs/mine --data.source pictures/ --steps 2000
+  genlip train my.yaml --optimizer.learning_rate 5e-4 --print-config
+
+Settings, with their defaults:
+
+{settings}
+
+python: genlip.train(genlip.load_recipe("quickstart", ["--steps", "2000"]))"""
+
+
+def _add_train(commands: Any) -> None:
+    summary = "train a model by a recipe"
+    parser = _command(commands, "train", _train, summary, "", takes_overrides=True)
+    parser.format_help = lambda: _train_help(parser)
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder, where it stopped")
+    parser.add_argument("--print-config", action="store_true", help="print the resolved recipe as YAML and stop")
+
+
+def _train_help(parser: argparse.ArgumentParser) -> str:
+    from genlip.train.recipe import describe_settings, recipe_names
+
+    parser.epilog = _TRAIN_EXAMPLE.format(recipes=", ".join(recipe_names()), settings=describe_settings())
+    return argparse.ArgumentParser.format_help(parser)
+
+
+def _train(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.train.loop import train
+    from genlip.train.recipe import load_recipe, to_yaml
+
+    run = load_recipe(args.recipe, rest)
+    if args.print_config:
+        print(to_yaml(run), end="")
+        return
+    print(f"model: {train(run, args.resume)}")
+
+
+def _add_caption(commands: Any) -> None:
+    summary = "describe pictures"
+    example = (
+        "  genlip caption runs/quickstart/model photo.jpg\n  genlip caption MODEL photos/ '*.png' --out captions.jsonl\n"
+    )
+    parser = _command(
+        commands, "caption", _caption, summary, example + '\npython: genlip.Speaker.load(MODEL).caption(["photo.jpg"])'
+    )
+    _add_model_and_pictures(parser, "one JSON object a line: path and caption, or path and error")
+    parser.add_argument("--prompt", help="text before the caption (default: as the model was trained)")
+    parser.add_argument("--max-tokens", type=int, default=256, help="most tokens of a caption (default: 256)")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy, more is more adventurous (default: 0)")
+    parser.add_argument("--top-k", type=int, default=0, help="sample among the k likeliest tokens; 0 for all (default)")
+    parser.add_argument("--top-p", type=float, default=1.0, help="sample among the likeliest tokens of this total chance")
+    parser.add_argument(
+        "--repetition-stop", type=int, default=8, help="stop after this many repeats of a phrase; 0 never (default: 8)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
+
+
+def _caption(args: argparse.Namespace, rest: list[str]) -> int:
+    names = ("max_tokens", "temperature", "top_k", "top_p", "repetition_stop", "seed")
+    decoding = {name: getattr(args, name) for name in names}
+    pictures, speaker = _pictures(args.pictures), _speaker(args)
+    if len(pictures) == 1 and not args.out and sys.stdout.isatty():
+        for piece in speaker.stream(pictures[0], **decoding):
+            print(piece, end="", flush=True)
+        print()
+        return 0
+
+    def describe(batch: Sequence[Any]) -> list[dict[str, Any]]:
+        return [{"caption": text} for text in speaker.caption(batch, **decoding)]
+
+    return _each(args, speaker, pictures, describe, _say_caption)
+
+
+def _say_caption(record: dict[str, Any], alone: bool) -> str:
+    return record["caption"] if alone else f"{record['path']}: {record['caption']}"
+
+
+def _add_encode(commands: Any) -> None:
+    summary = "write the features of every patch of pictures"
+    example = '  genlip encode MODEL photos/ --out features.safetensors\n\npython: genlip.Speaker.load(MODEL).encode(["photo.jpg"])'
+    parser = _command(commands, "encode", _encode, summary, example)
+    _add_model_and_pictures(parser, "safetensors file: features [patches, D], grids [pictures, 2], paths in the metadata")
+    parser.set_defaults(out="features.safetensors")
+
+
+def _encode(args: argparse.Namespace, rest: list[str]) -> int:
+    import torch
+    from safetensors.torch import save_file
+
+    pictures, speaker = _pictures(args.pictures), _speaker(args)
+    found: list[tuple[str, Any]] = []
+    failed = 0
+    for path, result in _in_batches(speaker, pictures, args.batch, speaker.encode):
+        if isinstance(result, str):
+            failed += 1
+            print(f"genlip: {result}", file=sys.stderr)
+        else:
+            found.append((path, result))
+    if found:
+        grids = torch.tensor([features.grid for _, features in found])
+        rows = torch.cat([features.patches for _, features in found]).contiguous()
+        names = json.dumps([path for path, _ in found])
+        save_file({"features": rows.cpu(), "grids": grids}, args.out, metadata={"paths": names})
+        print(f"{args.out}: {len(found)} pictures, {len(rows)} patches of {rows.shape[1]} numbers")
+    return _failures(failed, len(pictures))
+
+
+def _add_readout(commands: Any) -> None:
+    summary = "show which words each patch of a picture would say"
+    example = '  genlip readout MODEL photo.jpg -k 3\n\npython: genlip.Speaker.load(MODEL).readout(["photo.jpg"], k=5)'
+    parser = _command(commands, "readout", _readout, summary, example)
+    _add_model_and_pictures(parser, "one JSON object a line: path, grid and the k words of every patch")
+    parser.add_argument("-k", type=int, default=5, help="words per patch (default: 5); the terminal shows the likeliest")
+
+
+def _readout(args: argparse.Namespace, rest: list[str]) -> int:
+    pictures, speaker = _pictures(args.pictures), _speaker(args)
+
+    def read(batch: Sequence[Any]) -> list[dict[str, Any]]:
+        return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k)]
+
+    return _each(args, speaker, pictures, read, _say_readout)
+
+
+def _say_readout(record: dict[str, Any], alone: bool) -> str:
+    """The likeliest word of every patch, laid out as the patches lie."""
+    _, columns = record["grid"]
+    best = [words[0][0].strip() or repr(words[0][0]) for words in record["words"]]
+    width = max(map(len, best)) + 2
+    rows = ("".join(word.ljust(width) for word in best[i : i + columns]).rstrip() for i in range(0, len(best), columns))
+    return "\n".join(([] if alone else [f"{record['path']}:"]) + list(rows))
+
+
+def _add_model_and_pictures(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture files, folders of them, or globs")
+    parser.add_argument("--out", help=out)
+    parser.add_argument("--batch", type=int, default=16, help="pictures at a time (default: 16)")
+    parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model (default: float32)"
+    )
+    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
+    parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
+    parser.add_argument(
+        "--resize", choices=("fixed", "native"), help="fixed size or own aspect ratio (default: the model's)"
+    )
+    parser.add_argument("--size", type=int, help="side of a picture of fixed size, in pixels (default: the model's)")
+    parser.add_argument("--max-patches", type=int, help="most patches of a native picture (default: the model's)")
+
+
+def _speaker(args: argparse.Namespace) -> Speaker:
+    import torch
+
+    from genlip.speaker import Speaker
+
+    images = {name: getattr(args, name) for name in ("resize", "size", "max_patches") if getattr(args, name) is not None}
+    return Speaker.load(
+        args.model,
+        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        dtype=getattr(torch, args.dtype),
+        revision=args.revision,
+        tokenizer=args.tokenizer,
+        prompt=getattr(args, "prompt", None),
+        **images,
+    )
+
+
+def _pictures(patterns: Iterable[str]) -> list[str]:
+    """The picture files that files, folders and globs name, in order, each once."""
+    from genlip.data.images import IMAGE_SUFFIXES
+
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if Path(pattern).is_dir():
+            inside = [str(p) for p in sorted(Path(pattern).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+        else:
+            inside = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+        if not inside:
+            raise UsageError(f"{pattern}: {'no pictures in this folder' if Path(pattern).is_dir() else 'no such file'}")
+        found |= dict.fromkeys(inside)
+    return list(found)
+
+
+def _in_batches(speaker: Speaker, pictures: Sequence[str], size: int, work: Work) -> Iterator[tuple[str, Any]]:
+    """(path, result) of every picture, in order; the result is a message where the picture cannot be used."""
+    from genlip.data.images import ImageError, decode
+
+    if size < 1:
+        raise UsageError(f"--batch is {size}: it must be at least 1")
+    for start in range(0, len(pictures), size):
+        opened: dict[str, Any] = {}
+        faults: dict[str, str] = {}
+        for path in pictures[start : start + size]:
+            try:
+                opened[path] = decode(path, speaker.images.max_pixels)
+            except ImageError as error:
+                faults[path] = str(error)
+        done = dict(zip(opened, work(list(opened.values())), strict=True))
+        yield from ((path, faults.get(path) or done[path]) for path in pictures[start : start + size])
+
+
+def _each(args: argparse.Namespace, speaker: Speaker, pictures: list[str], work: Work, say: Any) -> int:
+    """Work on all pictures; write records to --out or say them."""
+    failed = 0
+    with _output(args.out) as out:
+        for path, result in _in_batches(speaker, pictures, args.batch, work):
+            if isinstance(result, str):
+                failed += 1
+                print(f"genlip: {result}", file=sys.stderr)
+                record = {"path": path, "error": result}
+            else:
+                record = {"path": path, **result}
+            if args.out:
+                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            elif "error" not in record:
+                print(say(record, len(pictures) == 1), file=out, flush=True)
+    return _failures(failed, len(pictures))
+
+
+@contextmanager
+def _output(path: str | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+    else:
+        with Path(path).open("w", encoding="utf8") as file:
+            yield file
+
+
+def _failures(failed: int, total: int) -> int:
+    if failed and total > 1:
+        print(f"genlip: {failed} of {total} pictures could not be used", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,138 @@
+"""Captions: prompt, caption and end -> token ids and which of them are supervised.
+
+In: a tokenizer (a `tokenizer.json`, a repository on the Hub, or one trained here on a corpus) and a caption.
+Out: token ids with a mark each: the prompt is read but not learned, the caption and its end are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+__all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer"]
+
+END = "<|im_end|>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig:
+    """What stands around a caption.
+
+    Attributes:
+        prompt: read before every caption, without loss; published models use "Describe the image in detail.". May be empty.
+        end: closes every caption and is learned with it; its first token ends generation.
+        max_tokens: longer captions are cut, and then carry no end: the model must not learn that they stop there.
+    """
+
+    prompt: str = ""
+    end: str = f"{END}\n"
+    max_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"captions.max_tokens is {self.max_tokens}: it must be at least 1")
+        if not self.end:
+            raise ValueError(f"captions.end is empty: a caption needs an end token such as {END!r}, or it never stops")
+
+
+class Captions:
+    """A tokenizer and what stands around a caption.
+
+    Attributes:
+        tokenizer: of the `tokenizers` library.
+        config: prompt, end and limit.
+        prompt_ids, end_ids: their token ids.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: CaptionConfig | None = None, vocab_size: int | None = None) -> None:
+        """`vocab_size` of the model, if known: a tokenizer that gives larger ids is refused."""
+        self.tokenizer = tokenizer
+        self.config = config or CaptionConfig()
+        self.prompt_ids = self.ids(self.config.prompt)
+        self.end_ids = self.ids(self.config.end)
+        if vocab_size is not None:
+            _check_vocabulary(tokenizer, vocab_size)
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text as it stands."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def encode(self, caption: str) -> tuple[np.ndarray, np.ndarray]:
+        """Int64[L] ids of prompt, caption and end, and Bool[L], True on caption and end. The caption is stripped."""
+        ids, limit = self.ids(caption.strip()), self.config.max_tokens
+        learned = ids[:limit] if len(ids) > limit else ids + self.end_ids
+        supervised = np.ones(len(self.prompt_ids) + len(learned), dtype=bool)
+        supervised[: len(self.prompt_ids)] = False
+        return np.array(self.prompt_ids + learned, dtype=np.int64), supervised
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    def piece(self, token_id: int) -> str:
+        """One token as text, with its leading space; bytes that are no character of their own show as U+FFFD."""
+        return self.tokenizer.decode([token_id], skip_special_tokens=False)
+
+
+def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE of at most `vocab_size` tokens, learned from captions; every text can be encoded.
+
+    Digits stay single tokens, so that a number is read digit by digit. `vocab_size` must leave room for the 256 bytes and
+    the end token.
+    """
+    if vocab_size < 257:
+        raise ValueError(f"a byte-level vocabulary needs at least 257 tokens (256 bytes and the end), not {vocab_size}")
+    tokenizer = Tokenizer(models.BPE())
+    digits, byte_level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    return tokenizer
+
+
+def load_tokenizer(path_or_hub_id: str | os.PathLike[str]) -> Tokenizer:
+    """A tokenizer from a `tokenizer.json`, a folder that holds one, or the Hub ("Qwen/Qwen3-0.6B" is the published one)."""
+    path = Path(path_or_hub_id)
+    file = path / "tokenizer.json" if path.is_dir() else path
+    if not file.is_file():
+        file = _download(os.fspath(path_or_hub_id), file)
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises a bare Exception
+        raise ValueError(f"{file}: not a tokenizer.json: {error}") from error
+
+
+def _download(name: str, file: Path) -> Path:
+    if file.suffix == ".json" or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise FileNotFoundError(
+            f"{file}: no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
+        )
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(name, "tokenizer.json"))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FileNotFoundError(f"{name}: the Hugging Face Hub did not give its tokenizer.json: {reason}") from error
+
+
+def _check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    token, largest = max(vocabulary.items(), key=lambda item: item[1])
+    if largest >= vocab_size:
+        raise ValueError(
+            f"token {token!r} has id {largest}, but the model's vocabulary ends at {vocab_size - 1}; "
+            f"raise model.vocab_size to at least {largest + 1} or use the tokenizer the model was trained with"
+        )

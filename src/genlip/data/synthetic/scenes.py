@@ -1,0 +1,134 @@
+"""Scenes: small pictures of coloured shapes and a number, with a caption that states all of it.
+
+In: a seed and an index. Out: a 64x64 picture and its caption; scene i is a pure function of (seed, i).
+Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of several
+fonts and sizes, on a tinted background.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["COLOURS", "KINDS", "SIDE", "SIDES", "SIZES", "Scene", "Shape", "describe", "draw", "scene"]
+
+SIDE = 64
+KINDS = ("circle", "square", "triangle")
+SIZES = {"small": 7.0, "large": 11.0}  # half the width, in pixels
+SIDES = {"left": 17.0, "right": 47.0}  # centre, in pixels
+COLOURS = {
+    "red": (220, 40, 40),
+    "green": (40, 150, 60),
+    "blue": (50, 80, 220),
+    "yellow": (235, 205, 30),
+    "orange": (240, 135, 30),
+    "purple": (145, 60, 170),
+    "black": (35, 35, 35),
+}
+# Fonts that matplotlib ships, under free licences.
+FONTS = (
+    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSansMono", "STIXGeneral",
+    "cmss10",
+)  # fmt: skip
+FONT_SIZES = (13, 15, 17, 19)
+
+
+class Shape(NamedTuple):
+    """One shape, in the words of the caption, and where it is drawn."""
+
+    size: str
+    colour: str
+    kind: str
+    side: str
+    centre: tuple[float, float]
+    radius: float
+    paint: tuple[int, int, int]
+
+
+class Scene(NamedTuple):
+    """What a scene holds, before it is drawn."""
+
+    shapes: tuple[Shape, ...]
+    number: int
+    font: str
+    font_size: int
+    number_at: tuple[float, float]
+    ink: tuple[int, int, int]
+    background: tuple[int, int, int]
+
+
+def scene(seed: int, index: int) -> Scene:
+    """Draw the lots of scene `index`."""
+    rng = np.random.default_rng((seed, index))
+    sides = [("left",), ("right",), ("left", "right"), ("left", "right")][rng.integers(4)]
+    return Scene(
+        shapes=tuple(_shape(rng, side) for side in sides),
+        number=int(rng.integers(10, 100)),
+        font=FONTS[rng.integers(len(FONTS))],
+        font_size=FONT_SIZES[rng.integers(len(FONT_SIZES))],
+        number_at=(rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0)),
+        ink=_rgb(rng.integers(0, 110, 3)),
+        background=_rgb(rng.integers(200, 256, 3)),
+    )
+
+
+def describe(content: Scene) -> str:
+    """The caption, e.g. `a small red circle on the left, a large blue square on the right and the number 47`."""
+    shapes = [f"a {s.size} {s.colour} {s.kind} on the {s.side}" for s in content.shapes]
+    return f"{', '.join(shapes)} and the number {content.number}"
+
+
+def draw(content: Scene) -> Image.Image:
+    """The picture, RGB, 64x64."""
+    picture = Image.new("RGB", (SIDE, SIDE), content.background)
+    pen = ImageDraw.Draw(picture)
+    for shape in content.shapes:
+        _draw_shape(pen, shape)
+    font, text = _font(content.font, content.font_size), str(content.number)
+    left, top, right, bottom = font.getbbox(text)
+    free_x, free_y = SIDE - 4 - (right - left), 25 - (bottom - top)  # the number keeps to a band below the shapes
+    x = 2 + free_x * content.number_at[0] - left
+    y = 37 + free_y * content.number_at[1] - top
+    pen.text((x, y), text, fill=content.ink, font=font)
+    return picture
+
+
+def _shape(rng: np.random.Generator, side: str) -> Shape:
+    size, colour = tuple(SIZES)[rng.integers(2)], tuple(COLOURS)[rng.integers(7)]
+    return Shape(
+        size=size,
+        colour=colour,
+        kind=KINDS[rng.integers(3)],
+        side=side,
+        centre=(SIDES[side] + rng.uniform(-4, 4), 18 + rng.uniform(-4, 4)),
+        radius=SIZES[size] + rng.uniform(-1, 1),
+        paint=_rgb((np.array(COLOURS[colour]) + rng.integers(-15, 16, 3)).clip(0, 255)),
+    )
+
+
+def _draw_shape(pen: ImageDraw.ImageDraw, shape: Shape) -> None:
+    (x, y), r = shape.centre, shape.radius
+    if shape.kind == "circle":
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=shape.paint)
+    elif shape.kind == "square":
+        pen.rectangle((x - r * 0.9, y - r * 0.9, x + r * 0.9, y + r * 0.9), fill=shape.paint)
+    else:
+        pen.polygon(((x, y - r), (x + r, y + r * 0.85), (x - r, y + r * 0.85)), fill=shape.paint)
+
+
+def _rgb(values: np.ndarray) -> tuple[int, int, int]:
+    red, green, blue = (int(v) for v in values)
+    return red, green, blue
+
+
+@cache
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    spec = find_spec("matplotlib")  # its folder of fonts, without the cost of importing it
+    if spec is None or spec.origin is None:
+        raise ImportError("scenes need the fonts that matplotlib ships: pip install matplotlib")
+    return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf"), size)

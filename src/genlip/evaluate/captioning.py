@@ -1,0 +1,75 @@
+"""Captioning: what a model says about pictures, and how often it says exactly the true caption.
+
+In: a speaker and examples of a source. Out: true and spoken captions side by side, and the share that agrees.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from genlip.data.images import ImageError, ImageLike, decode
+from genlip.data.sources import Source
+from genlip.speaker import Speaker
+
+__all__ = ["Spoken", "exact_match", "spoken_captions"]
+
+log = logging.getLogger(__name__)
+
+
+class Spoken(NamedTuple):
+    """One captioned picture and what the model said about it."""
+
+    key: str
+    image: ImageLike
+    caption: str
+    spoken: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether both captions are the same text; white space around them does not count."""
+        return self.caption.strip() == self.spoken.strip()
+
+
+def spoken_captions(
+    speaker: Speaker,
+    source: Source,
+    indices: Sequence[int],
+    batch: int = 64,
+    advance: Callable[[int], None] = lambda done: None,
+    **decoding: Any,
+) -> list[Spoken]:
+    """Caption these examples, in order; a picture that cannot be used is skipped and named in the log.
+
+    batch     pictures captioned together
+    advance   hears of finished examples, skipped ones included
+    decoding  fields of `Decoding`; the default is greedy
+    """
+    spoken: list[Spoken] = []
+    for start in range(0, len(indices), batch):
+        chosen = indices[start : start + batch]
+        spoken += _speak(speaker, source, chosen, decoding)
+        advance(len(chosen))
+    return spoken
+
+
+def exact_match(spoken: Sequence[Spoken]) -> float:
+    """The share of captions, in [0, 1], that are exactly the true ones. Raises ValueError if there are none."""
+    if not spoken:
+        raise ValueError("0 captions: exact match needs at least 1 picture that can be used")
+    return sum(one.exact for one in spoken) / len(spoken)
+
+
+def _speak(speaker: Speaker, source: Source, indices: Sequence[int], decoding: dict[str, Any]) -> list[Spoken]:
+    examples, pictures = [], []
+    for index in indices:
+        example = source[int(index)]
+        try:
+            pictures.append(decode(example.image, speaker.images.max_pixels))
+        except ImageError as error:
+            log.warning("skipped %s: %s", example.key, error)
+            continue
+        examples.append(example)
+    texts = speaker.caption(pictures, **decoding)
+    return [Spoken(*example, text) for example, text in zip(examples, texts, strict=True)]

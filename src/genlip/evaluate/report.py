@@ -1,0 +1,359 @@
+"""Report: the pieces of one HTML page that needs nothing but itself: no scripts, no fonts, no files beside it.
+
+In: figures, curves, captions and patch readouts. Out: fragments of HTML, and the page that holds them.
+Every function escapes the texts it is given and returns markup; only `Section.body` takes markup. Colours are custom
+properties of the page, in charts too, so that everything follows the reader's light or dark mode.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import SequenceMatcher
+from html import escape
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import ImageOps
+
+from genlip.data.images import ImageLike, decode
+from genlip.evaluate.captioning import Spoken
+from genlip.speaker import PatchWords
+
+__all__ = [
+    "Headline", "Line", "Section", "chart", "commands", "facts", "folded", "gain_chart", "gallery", "headlines",
+    "loss_chart", "page", "paragraphs", "readout", "side_by_side", "word_marks",
+]  # fmt: skip
+
+
+class Section(NamedTuple):
+    """A part of the page: a title, and markup that the functions below made."""
+
+    title: str
+    body: str
+
+
+class Headline(NamedTuple):
+    """A figure that is read first, what it is, and what it means."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+class Line(NamedTuple):
+    """A curve over the steps of a run. `colour` is "blue" or "orange"; `marked` puts a dot on each value."""
+
+    name: str
+    steps: Sequence[float]
+    values: Sequence[float]
+    colour: str = "blue"
+    marked: bool = False
+
+
+def page(title: str, sections: Iterable[Section]) -> str:
+    """The whole page."""
+    parts = "\n".join(f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" for title, body in sections)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{parts}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def paragraphs(*texts: str) -> str:
+    """Plain sentences."""
+    return "".join(f"<p>{escape(text)}</p>" for text in texts)
+
+
+def headlines(figures: Iterable[Headline]) -> str:
+    """Figures as tiles; the first stands out."""
+    tiles = "".join(
+        f"<div><b>{escape(value)}</b><span>{escape(label)}</span><small>{escape(note)}</small></div>"
+        for value, label, note in figures
+    )
+    return f'<div class="headlines">{tiles}</div>'
+
+
+def facts(rows: Mapping[str, object]) -> str:
+    """A table of names and values."""
+    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
+    return f'<table class="facts">{lines}</table>'
+
+
+def commands(lines: Mapping[str, str]) -> str:
+    """What to type next: command lines and what each does."""
+    items = (f"<dt>{escape(what)}</dt><dd><code>{escape(line)}</code></dd>" for line, what in lines.items())
+    return f'<dl class="commands">{"".join(items)}</dl>'
+
+
+def folded(summary: str, text: str) -> str:
+    """Text as it stands, unfolded by a click on its summary."""
+    return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
+
+
+def side_by_side(*fragments: str) -> str:
+    """Fragments in columns; on a narrow screen below each other."""
+    return f'<div class="columns">{"".join(fragments)}</div>'
+
+
+def loss_chart(train: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]]) -> str:
+    """The loss of both kinds of log events over the steps."""
+    lines = [
+        Line("training", [e["step"] for e in train], [e["loss"] for e in train], "blue"),
+        Line("held out", [e["step"] for e in held_out], [e["loss"] for e in held_out], "orange", marked=True),
+    ]
+    return chart("Loss, in nats per token", lines, logarithmic=True)
+
+
+def gain_chart(held_out: Sequence[Mapping[str, Any]]) -> str:
+    """The picture gain of held-out log events over the steps."""
+    gains = [event["picture_gain"] for event in held_out]
+    line = Line("picture gain", [event["step"] for event in held_out], gains, "orange", marked=True)
+    return chart("Picture gain, in nats per token", [line])
+
+
+def chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
+    """Curves over the steps, as SVG. A linear axis includes 0; a logarithmic one shows positive values only."""
+    figure = Figure(figsize=(5.2, 3.1), layout="constrained")
+    axes = figure.add_subplot()
+    for line in lines:
+        dot = "o" if line.marked else None
+        axes.plot(
+            line.steps, line.values, color=_PAINT[line.colour], marker=dot, markersize=4, linewidth=1.8, label=line.name
+        )
+    if logarithmic:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if _decades(lines) < 2 else (1, 3)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _dress(axes)
+    if len(lines) > 1:
+        axes.legend(frameon=False, labelcolor=_PAINT["ink"], loc="upper right")
+    return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{_svg(figure, title)}</figure>'
+
+
+def gallery(spoken: Iterable[Spoken]) -> str:
+    """Pictures with the true caption and the spoken one; words that differ are marked."""
+    return f'<div class="gallery">{"".join(map(_card, spoken))}</div>'
+
+
+def word_marks(true: str, spoken: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+    """Both captions as (word, is it in the other caption too?), aligned in order."""
+    words, heard = true.split(), spoken.split()
+    same, same_heard = [False] * len(words), [False] * len(heard)
+    for block in SequenceMatcher(None, words, heard, autojunk=False).get_matching_blocks():
+        for offset in range(block.size):
+            same[block.a + offset] = same_heard[block.b + offset] = True
+    return list(zip(words, same, strict=True)), list(zip(heard, same_heard, strict=True))
+
+
+def readout(image: ImageLike, said: PatchWords) -> str:
+    """A picture under its grid of patches: each shows its likeliest token, and all of its tokens when pointed at."""
+    rows, columns = said.grid
+    cells = "".join(_cell(words, i // columns, i % columns) for i, words in enumerate(said.words))
+    return (
+        f'<div class="readout" style="--rows:{rows};--columns:{columns}"><div class="stage">'
+        f'<div class="picture">{_image(image, 512)}<div class="patches">{cells}</div></div>'
+        '<p class="hint">Point at a patch, or move to it with Tab, to see its likeliest tokens.</p>'
+        f"</div></div>{_readout_table(said)}"
+    )
+
+
+# Stand-ins that matplotlib draws with; the page's own colours take their place in the SVG.
+_PAINT = {"ink": "#000001", "quiet": "#000002", "blue": "#000003", "orange": "#000004"}
+
+
+def _decades(lines: Sequence[Line]) -> float:
+    values = [value for line in lines for value in line.values if value > 0]
+    return math.log10(max(values) / min(values)) if values else 0.0
+
+
+def _dress(axes: Axes) -> None:
+    """Quiet axes: no box, light horizontal lines, the page's colours."""
+    axes.set_xlabel("step", color=_PAINT["quiet"])
+    axes.tick_params(colors=_PAINT["quiet"], length=0)
+    axes.grid(axis="y", color=_PAINT["quiet"], alpha=0.25, linewidth=0.8)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(_PAINT["quiet"])
+
+
+def _svg(figure: Figure, label: str) -> str:
+    """A figure as inline SVG without what only a file of its own needs, in the page's colours."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True)
+    text = file.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])
+    for name, paint in _PAINT.items():
+        text = text.replace(paint, f"var(--{name})")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+
+
+def _card(one: Spoken) -> str:
+    verdict = '<span class="right">✓</span>' if one.exact else '<span class="wrong">✗</span>'
+    true, heard = word_marks(one.caption, one.spoken)
+    return (
+        f'<figure class="card">{_image(one.image, 112)}<figcaption>'
+        f"<p><i>true</i> {_marked(true, 'del')}</p><p><i>said {verdict}</i> {_marked(heard, 'mark') or '(nothing)'}</p>"
+        "</figcaption></figure>"
+    )
+
+
+def _marked(words: Sequence[tuple[str, bool]], tag: str) -> str:
+    """Words as text, neighbours that differ under one mark."""
+    phrases = ((same, escape(" ".join(word for word, _ in run))) for same, run in groupby(words, key=itemgetter(1)))
+    return " ".join(phrase if same else f"<{tag}>{phrase}</{tag}>" for same, phrase in phrases)
+
+
+def _cell(words: Sequence[tuple[str, float]], row: int, column: int) -> str:
+    token, chance = words[0]
+    shown = _visible(token).strip("␣") or "␣"
+    return (
+        f'<div class="patch" tabindex="0" style="--letters:{len(shown)};--chance:{chance:.2f}">'
+        f"<b>{escape(shown)}</b><small>{chance:.0%}</small>"
+        f'<div class="tokens"><h3>row {row + 1}, column {column + 1}</h3>{_bars(words)}</div></div>'
+    )
+
+
+def _bars(words: Sequence[tuple[str, float]]) -> str:
+    rows = "".join(
+        f'<tr><th>{escape(_visible(token))}</th><td><span style="width:{chance:.1%}"></span></td><td>{chance:.1%}</td></tr>'
+        for token, chance in words
+    )
+    return f"<table>{rows}</table>"
+
+
+def _readout_table(said: PatchWords) -> str:
+    columns = said.grid[1]
+    lines = "".join(
+        f"<tr><td>{i // columns + 1}</td><td>{i % columns + 1}</td><td>"
+        + ", ".join(f"{escape(_visible(token))} {chance:.1%}" for token, chance in words)
+        + "</td></tr>"
+        for i, words in enumerate(said.words)
+    )
+    head = "<tr><th>row</th><th>column</th><th>likeliest tokens</th></tr>"
+    return f"<details><summary>The same as a table</summary><table>{head}{lines}</table></details>"
+
+
+def _visible(token: str) -> str:
+    """A token with its white space made visible."""
+    return token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥")
+
+
+def _image(image: ImageLike, side: int) -> str:
+    """An <img> that holds its picture as PNG, shown at up to `side` pixels; small pictures keep their pixels sharp."""
+    picture, file = decode(image), io.BytesIO()
+    if max(picture.size) > 2 * side:  # twice: screens may show two pixels for one
+        picture = ImageOps.contain(picture, (2 * side, 2 * side))
+    picture.save(file, "PNG", optimize=True)
+    sharp = ' class="pixels"' if max(picture.size) < side else ""
+    return f'<img{sharp} alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'
+
+
+_STYLE = """
+:root {
+  color-scheme: light dark;
+  --paper: #fbfaf8; --card: #ffffff; --edge: #e3e0da; --ink: #22242a; --quiet: #6b6e76;
+  --blue: #2f66c9; --orange: #c8641b; --good: #1e7b45; --bad: #b3261e; --bad-wash: #fbdedb;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #16181d; --card: #1e2127; --edge: #343841; --ink: #e8e6e1; --quiet: #9ba0ab;
+    --blue: #7ba7f7; --orange: #f0a05a; --good: #6fce96; --bad: #ff9c94; --bad-wash: #5b2724;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 1040px; margin: 0 auto; padding: 32px 20px 64px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; }
+h2 { font-size: 20px; margin: 44px 0 12px; }
+p { margin: 0 0 12px; max-width: 72ch; }
+figure { margin: 0; }
+code { font-family: ui-monospace, monospace; font-size: 14px; }
+pre { font-family: ui-monospace, monospace; font-size: 13px; line-height: 1.4; overflow-x: auto; }
+details { margin-top: 12px; color: var(--quiet); font-size: 14px; }
+details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-align: top; }
+.pixels { image-rendering: pixelated; }
+
+.headlines { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
+.headlines div { display: flex; flex-direction: column; padding: 14px 16px; background: var(--card);
+  border: 1px solid var(--edge); border-radius: 10px; }
+.headlines b { font-size: 24px; line-height: 1.25; }
+.headlines small { color: var(--quiet); line-height: 1.35; margin-top: 4px; }
+.headlines div:first-child b { color: var(--blue); }
+
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 16px;
+  margin-bottom: 12px; }
+.chart { padding: 14px 14px 8px; background: var(--card); border: 1px solid var(--edge); border-radius: 10px; }
+.chart figcaption { font-weight: 600; font-size: 15px; margin-bottom: 6px; }
+.chart svg { display: block; width: 100%; height: auto; }
+
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); gap: 12px; }
+.card { display: flex; gap: 12px; padding: 10px; background: var(--card); border: 1px solid var(--edge);
+  border-radius: 10px; }
+.card img { flex: none; width: 112px; height: 112px; object-fit: contain; border-radius: 5px; }
+.card figcaption { min-width: 0; font-size: 13px; line-height: 1.4; color: var(--quiet); overflow-wrap: anywhere; }
+.card p { margin: 0 0 5px; }
+.card i { font-style: normal; font-weight: 600; color: var(--ink); }
+.card del { color: var(--ink); text-decoration: underline dotted; text-underline-offset: 3px; }
+.card mark { color: var(--bad); background: var(--bad-wash); border-radius: 3px; padding: 0 2px; font-weight: 600; }
+.right { color: var(--good); }
+.wrong { color: var(--bad); }
+
+.readout { container-type: inline-size; margin-bottom: 12px; }
+.stage { position: relative; --side: min(512px, 100cqw); }
+.picture { display: grid; width: var(--side); aspect-ratio: var(--columns) / var(--rows); }
+.picture > * { grid-area: 1 / 1; width: 100%; height: 100%; min-width: 0; min-height: 0; }
+.picture img { border-radius: 6px; }
+.patches { display: grid; grid-template: repeat(var(--rows), 1fr) / repeat(var(--columns), 1fr); }
+.patch { min-width: 0; min-height: 0; display: flex; flex-direction: column; align-items: center; justify-content: flex-end;
+  padding-bottom: 5%;
+  outline: 1px solid rgb(127 127 127 / .45); outline-offset: -.5px; cursor: default; overflow: hidden; color: #fff;
+  --cell: calc(var(--side) / var(--columns)); }
+.patch b { max-width: 100%; padding: .1em .3em; border-radius: .3em; white-space: nowrap; line-height: 1.3;
+  background: rgb(20 22 28 / calc(.55 + .35 * var(--chance)));
+  font-size: clamp(7px, calc(var(--cell) * .9 / (var(--letters) * .62 + .6)), 16px); }
+.patch small { font-size: 11px; line-height: 1; margin-top: 3px; padding: 2px 4px; border-radius: 3px;
+  background: rgb(20 22 28 / .6); }
+.patch:is(:hover, :focus) { outline: 3px solid var(--orange); outline-offset: -3px; }
+.tokens { display: none; position: absolute; left: calc(var(--side) + 28px); right: 0; top: 0; z-index: 1;
+  padding-bottom: 12px; background: var(--paper); color: var(--ink); }
+.patch:hover .tokens { z-index: 2; }
+.patch:is(:hover, :focus) .tokens { display: block; }
+.tokens h3 { margin: 0 0 8px; font-size: 15px; }
+.tokens table { width: 100%; border-spacing: 0; font-size: 14px; }
+.tokens th { text-align: left; font-weight: 600; width: 8em; }
+.tokens td span { display: block; height: 10px; min-width: 1px; background: var(--blue); border-radius: 3px; }
+.tokens td:last-child { width: 4em; text-align: right; font-variant-numeric: tabular-nums; }
+.hint { position: absolute; left: calc(var(--side) + 28px); right: 0; top: 0; color: var(--quiet); }
+@container (max-width: 760px) {
+  .stage { padding-bottom: 176px; }
+  .tokens, .hint { left: 0; top: auto; bottom: 0; height: 164px; margin: 0; }
+}
+@container (max-width: 420px) { .patch small { display: none; } }
+
+.facts { border-spacing: 0; font-size: 15px; }
+.facts th, .facts td { text-align: left; vertical-align: top; padding: 5px 20px 5px 0;
+  border-bottom: 1px solid var(--edge); }
+.facts th { font-weight: 500; color: var(--quiet); white-space: nowrap; }
+.facts td { overflow-wrap: anywhere; }
+.commands { margin: 0; }
+.commands dt { color: var(--quiet); }
+.commands dd { margin: 2px 0 12px; }
+.commands code { display: block; padding: 8px 12px; overflow-x: auto; white-space: pre; background: var(--card);
+  border: 1px solid var(--edge); border-radius: 8px; }
+"""

@@ -1,0 +1,1 @@
+"""The model: GenLIP, its packs, its objective, its generation and its files."""

@@ -1,0 +1,136 @@
+"""GenLIP: one transformer that reads an image's patches and predicts its caption (arXiv 2605.00809, section 3).
+
+In: a `Pack`. Out: the caption loss, per-token losses or logits, encoder features, or what every patch would say.
+The features of the encoder are `ln_post` at the patches; patches never see text, so they do not depend on the caption.
+
+Axes: n rows of a pack (p patches, then t text tokens), D trunk width, E text width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genlip.model.attention import PackAttention
+from genlip.model.config import GenLIPConfig
+from genlip.model.layers import Block, GatedAttention, LayerScale
+from genlip.model.objective import caption_loss, caption_losses
+from genlip.model.pack import Pack
+from genlip.model.positions import rotary_tables
+
+__all__ = ["GenLIP"]
+
+
+class GenLIP(nn.Module):
+    """The model of a `GenLIPConfig`; parameters carry the names of published checkpoints.
+
+    Attributes:
+        config: the sizes.
+        attention: name of the attention backend, see `genlip.model.attention.BACKENDS`.
+    """
+
+    def __init__(self, config: GenLIPConfig, attention: str = "sdpa") -> None:
+        super().__init__()
+        self.config = config
+        self.attention = attention
+        width, text_width = config.hidden_size, config.text_embed_dim or config.hidden_size
+        patch = nn.Conv2d(config.num_channels, width, config.patch_size, stride=config.patch_size)
+        self.vision_embeddings = nn.ModuleDict({"patch_embedding": patch})
+        self.embeddings = nn.Embedding(config.vocab_size, text_width)
+        self.in_proj = nn.Linear(text_width, width) if text_width != width else nn.Identity()
+        self.visual = nn.ModuleDict({"layers": nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))})
+        self.ln_post = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.proj = nn.Linear(width, text_width) if text_width != width else nn.Identity()
+        self.lm_head = nn.Linear(text_width, config.vocab_size, bias=False)
+        self.reset_parameters()
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The trunk's blocks, first to last."""
+        return self.visual["layers"]  # type: ignore[return-value]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.ln_post.weight.device
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Xavier-uniform in attention and feed-forward, N(0, 0.02) elsewhere, zero biases (1e-6 noise in the FFN)."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+                if getattr(module, "bias", None) is not None:
+                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            elif isinstance(module, LayerScale):
+                nn.init.constant_(module.lambda1, module.initial)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+        for block in self.blocks:
+            for branch in (block.self_attn, block.mlp):
+                for linear in branch.children():
+                    nn.init.xavier_uniform_(linear.weight)
+                    if not isinstance(branch, GatedAttention):
+                        nn.init.normal_(linear.bias, std=1e-6)
+
+    def forward(self, pack: Pack) -> Tensor:
+        """Float[], the summed loss of the supervised tokens; divide by their number in the whole global batch."""
+        return caption_loss(self.predictions(pack), self.lm_head.weight, pack.token_ids, pack.supervised)
+
+    def token_losses(self, pack: Pack) -> Tensor:
+        """Float[t], the loss of every text token in nats; 0 where it is not supervised."""
+        return caption_losses(self.predictions(pack), self.lm_head.weight, pack.token_ids, pack.supervised)
+
+    def logits(self, pack: Pack) -> Tensor:
+        """Float[t V], the logits that predict each text token. Holds t x V numbers; training never calls it."""
+        return self.lm_head(self.predictions(pack))
+
+    def encode(self, pack: Pack) -> Tensor:
+        """Float[p D], the encoder's features of every patch of the pack: `ln_post` of the last block."""
+        return self.ln_post(self.trunk(pack.without_text()))
+
+    def speak(self, features: Tensor) -> Tensor:
+        """Float[.. D] encoder features -> Float[.. V], the logits of what each would say next (patch readout)."""
+        return self.lm_head(self.proj(features))
+
+    def predictions(self, pack: Pack) -> Tensor:
+        """Float[t E], what the head reads to predict each text token."""
+        return self.proj(self.ln_post(self.trunk(pack, predicting=True)))
+
+    def trunk(self, pack: Pack, predicting: bool = False, attend: Callable[..., Tensor] | None = None) -> Tensor:
+        """All blocks over a pack: Float[n D], or Float[t D] at `pack.predictors`.
+
+        When predicting, the last block computes queries and feed-forward only at the rows that the loss reads.
+        """
+        attend = attend or PackAttention(pack, self.attention)
+        x = self.embed(pack)
+        tables = torch.float64 if x.dtype == torch.float64 else torch.float32
+        rotary = rotary_tables(pack.positions, self.config, tables)
+        last = len(self.blocks) - 1
+        for layer, block in enumerate(self.blocks):
+            x = block(x, rotary, partial(attend, layer), pack, predicting and layer == last)
+        return x
+
+    def embed(self, pack: Pack) -> Tensor:
+        """Float[n D], patches and tokens before the first block."""
+        return torch.cat([self.embed_patches(pack.patches), self.embed_tokens(pack.token_ids)])
+
+    def embed_patches(self, patches: Tensor) -> Tensor:
+        """[p C*P*P] -> Float[p D]; bytes are first normalised to [-1, 1] (mean and deviation 0.5)."""
+        patch = self.vision_embeddings["patch_embedding"]
+        if patches.shape[-1] != self.config.patch_dim:
+            raise ValueError(
+                f"patches of {patches.shape[-1]} numbers, but the model reads {self.config.num_channels} channels of "
+                f"{self.config.patch_size}x{self.config.patch_size} pixels = {self.config.patch_dim} numbers"
+            )
+        if patches.dtype == torch.uint8:
+            patches = patches.to(torch.promote_types(patch.weight.dtype, torch.float32)) / 127.5 - 1
+        return F.linear(patches.to(patch.weight.dtype), patch.weight.flatten(1), patch.bias)
+
+    def embed_tokens(self, token_ids: Tensor) -> Tensor:
+        """Int64[t] -> Float[t D]"""
+        return self.in_proj(self.embeddings(token_ids))

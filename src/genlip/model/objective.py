@@ -1,0 +1,108 @@
+"""The objective: next-token cross-entropy on captions, fused with the language head.
+
+In: what the head reads before each token. Out: losses in nats.
+The loss of an update is the **sum** over supervised tokens of everything the update saw (all packs, accumulation steps and
+ranks) divided by their number. A model returns the sum of a pack; only `supervised_tokens` of all packs may divide it, or
+a pack with few tokens would weigh as much as one with many.
+
+Logits exist for a chunk of rows at a time, never for all: at V = 151,936 they would outweigh the model. PyTorch's own
+`linear_cross_entropy` does the same, but sums in the input's precision and is slower on CPU (benchmarks/head_memory.md).
+
+Axes: t text tokens, E text width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genlip.model.pack import Pack
+
+__all__ = ["caption_loss", "caption_losses", "supervised_tokens"]
+
+_CHUNK_LOGITS = 2**25  # at most this many logits at once: 128 MiB in float32
+
+
+def caption_loss(hidden: Tensor, head: Tensor, token_ids: Tensor, supervised: Tensor) -> Tensor:
+    """Float[], the summed cross-entropy of the supervised tokens, in nats, in float32 or better.
+
+    hidden      Float[t E]  what the head reads to predict each token
+    head        Float[V E]  weight of the language head
+    token_ids   Int64[t]    the tokens to predict
+    supervised  Bool[t]     which of them count
+
+    Differentiable once in `hidden` and `head`.
+    """
+    kind = hidden.device.type
+    if torch.is_autocast_enabled(kind):
+        hidden = hidden.to(torch.get_autocast_dtype(kind))
+    wanted = (hidden.requires_grad and torch.is_grad_enabled(), head.requires_grad and torch.is_grad_enabled())
+    return _CaptionLoss.apply(hidden, head, token_ids, supervised, wanted)
+
+
+def caption_losses(hidden: Tensor, head: Tensor, token_ids: Tensor, supervised: Tensor) -> Tensor:
+    """Float[t], the loss of each token on its own; 0 where it is not supervised. For measuring, not for training."""
+    losses = [
+        F.cross_entropy(_logits(hidden[rows], head), token_ids[rows], reduction="none")
+        for rows in _chunks(len(token_ids), head)
+    ]
+    return torch.cat(losses) * supervised if losses else hidden.sum(dim=-1)
+
+
+def supervised_tokens(packs: Iterable[Pack]) -> int:
+    """The number of tokens by which the summed loss of these packs is divided; at least 1."""
+    return max(1, sum(int(pack.supervised.sum()) for pack in packs))
+
+
+class _CaptionLoss(torch.autograd.Function):
+    """Computes the gradients chunk by chunk beside the loss, while the logits are there: softmax minus one-hot."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, token_ids: Tensor, supervised: Tensor, wanted: tuple[bool, bool]
+    ) -> Tensor:
+        grad_hidden = torch.empty_like(hidden) if wanted[0] else None
+        grad_head = torch.zeros_like(head) if wanted[1] else None
+        weight = head.to(hidden.dtype)
+        total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
+        for rows in _chunks(len(token_ids), head):
+            logits, target, counts = _logits(hidden[rows], weight), token_ids[rows, None], supervised[rows, None]
+            norm = logits.logsumexp(dim=1, keepdim=True)
+            total += ((norm - logits.gather(1, target)) * counts).sum()
+            if any(wanted):
+                error = logits.sub_(norm).exp_()
+                error.scatter_add_(1, target, -torch.ones_like(norm)).mul_(counts)
+                error = error.to(hidden.dtype)
+            if grad_hidden is not None:
+                torch.mm(error, weight, out=grad_hidden[rows])
+            if grad_head is not None:
+                _add_product(grad_head, error.T, hidden[rows])
+        ctx.save_for_backward(grad_hidden, grad_head)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return *(None if saved is None else saved * grad.to(saved.dtype) for saved in ctx.saved_tensors), None, None, None
+
+
+def _chunks(rows: int, head: Tensor) -> Iterator[slice]:
+    size = max(1, _CHUNK_LOGITS // len(head))
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+
+
+def _logits(hidden: Tensor, head: Tensor) -> Tensor:
+    """Float32[t V] (float64 for float64), however the product was computed."""
+    logits = F.linear(hidden, head.to(hidden.dtype))
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right; in one pass if the precisions agree."""
+    if total.dtype == right.dtype:
+        total.addmm_(left, right)
+    else:
+        total.add_(left @ right)

@@ -1,0 +1,182 @@
+"""A pack: the patches and caption tokens of several samples in one flat buffer, without padding.
+
+In: samples. Out: a `Pack`, the only batch that the model knows.
+The buffer holds all patches first and all text after them, instead of sample after sample: patches of equally large
+pictures, and the rows that the loss reads, are then plain slices, so attention and the last block need no copies.
+
+Axes: s samples, p patches of the pack, t text tokens of the pack, n = p + t rows of the buffer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genlip.model.positions import patch_positions, text_positions
+
+__all__ = ["Pack", "Run", "Sample"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and the text that follows it.
+
+    Attributes:
+        patches: UInt8[N, C*P*P] raw pixels, or Float[N, C*P*P] already normalised to [-1, 1]; row-major, channel first.
+        grid: (rows, columns) of patches; rows * columns = N.
+        token_ids: Int64[L] prompt, caption and end tokens; may be empty.
+        supervised: Bool[L], True where the loss is applied.
+    """
+
+    patches: np.ndarray | Tensor
+    grid: tuple[int, int]
+    token_ids: np.ndarray | Sequence[int] = ()
+    supervised: np.ndarray | Sequence[bool] = ()
+
+    def __post_init__(self) -> None:
+        rows, columns = self.grid
+        if rows < 1 or columns < 1 or len(self.patches) != rows * columns:
+            raise ValueError(f"grid {self.grid} does not hold the {len(self.patches)} patches of the sample")
+        if len(self.supervised) != len(self.token_ids):
+            raise ValueError(f"{len(self.supervised)} supervised marks for {len(self.token_ids)} token ids: need one each")
+
+    def with_text(self, token_ids: Sequence[int], supervised: Sequence[bool] | None = None) -> Sample:
+        """The same picture with other text, all of it supervised unless said otherwise."""
+        return dataclasses.replace(
+            self, token_ids=token_ids, supervised=[True] * len(token_ids) if supervised is None else supervised
+        )
+
+
+class Run(NamedTuple):
+    """Neighbouring samples of one shape: `count` samples of `patches` patches and `text` tokens each."""
+
+    count: int
+    patches: int
+    text: int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Samples in one flat buffer: row i < p is a patch, the rows after them are text, both in sample order.
+
+    Attributes:
+        patches: UInt8[p, C*P*P] raw, or Float[p, C*P*P] normalised.
+        token_ids: Int64[t].
+        supervised: Bool[t].
+        positions: Int64[3, n], the (time, row, column) of every row.
+        grids: (rows, columns) of each of the s samples.
+        text_lengths: number of text tokens of each of the s samples.
+    """
+
+    patches: Tensor
+    token_ids: Tensor
+    supervised: Tensor
+    positions: Tensor
+    grids: tuple[tuple[int, int], ...]
+    text_lengths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Pack:
+        """Lay samples into one buffer, in the order given. Neighbours of equal shape share one attention call."""
+        if not samples:
+            raise ValueError("a pack needs at least one sample")
+        patches = [torch.as_tensor(s.patches) for s in samples]
+        _check_alike(patches)
+        grids = tuple((int(s.grid[0]), int(s.grid[1])) for s in samples)
+        lengths = tuple(len(s.token_ids) for s in samples)
+        places = [patch_positions(*grid) for grid in grids]
+        places += [text_positions(grid, length) for grid, length in zip(grids, lengths, strict=True)]
+        return cls(
+            patches=torch.cat(patches),
+            token_ids=torch.from_numpy(np.concatenate([np.asarray(s.token_ids, np.int64) for s in samples])),
+            supervised=torch.from_numpy(np.concatenate([np.asarray(s.supervised, bool) for s in samples])),
+            positions=torch.from_numpy(np.concatenate(places, axis=1)),
+            grids=grids,
+            text_lengths=lengths,
+        )
+
+    @cached_property
+    def patch_counts(self) -> tuple[int, ...]:
+        """Number of patches of each sample."""
+        return tuple(rows * columns for rows, columns in self.grids)
+
+    @property
+    def num_patches(self) -> int:
+        """Rows p of the buffer that are patches."""
+        return len(self.patches)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows n of the buffer: every patch and every text token."""
+        return len(self.patches) + len(self.token_ids)
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """The samples as runs of equal shape, in order."""
+        shapes = zip(self.patch_counts, self.text_lengths, strict=True)
+        return tuple(Run(len(list(same)), *shape) for shape, same in groupby(shapes))
+
+    @cached_property
+    def sample_of_row(self) -> Tensor:
+        """Int64[n], the number of the sample to which each row belongs."""
+        numbers = np.arange(len(self.grids))
+        rows = np.concatenate([numbers.repeat(self.patch_counts), numbers.repeat(self.text_lengths)])
+        return torch.from_numpy(rows).to(self.positions.device)
+
+    @cached_property
+    def rank_in_sample(self) -> Tensor:
+        """Int64[n], the place of each row in its own sample's sequence: patches from 0, text after them."""
+        ranks = [np.arange(count) for count in self.patch_counts]
+        ranks += [count + np.arange(length) for count, length in zip(self.patch_counts, self.text_lengths, strict=True)]
+        return torch.from_numpy(np.concatenate(ranks)).to(self.positions.device)
+
+    @cached_property
+    def predictors(self) -> Tensor:
+        """Int64[t], the row that predicts each text token: the one before it, for a first token the last patch."""
+        rows = self.num_patches - 1 + np.arange(len(self.token_ids))
+        firsts = np.cumsum((0, *self.text_lengths[:-1]))
+        with_text = np.array(self.text_lengths) > 0
+        rows[firsts[with_text]] = (np.cumsum(self.patch_counts) - 1)[with_text]
+        return torch.from_numpy(rows).to(self.positions.device)
+
+    @cached_property
+    def last_rows(self) -> Tensor:
+        """Int64[s], the last row of each sample: its last token, or its last patch if it has no text."""
+        patch_ends = np.cumsum(self.patch_counts) - 1
+        text_ends = self.num_patches + np.cumsum(self.text_lengths) - 1
+        rows = np.where(np.array(self.text_lengths) > 0, text_ends, patch_ends)
+        return torch.from_numpy(rows).to(self.positions.device)
+
+    def to(self, device: torch.device | str) -> Pack:
+        """The same pack on another device."""
+        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Pack(**{k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in tensors.items()})
+
+    def without_text(self) -> Pack:
+        """The pictures of the pack alone, as an encoder reads them."""
+        return dataclasses.replace(
+            self,
+            token_ids=self.token_ids[:0],
+            supervised=self.supervised[:0],
+            positions=self.positions[:, : self.num_patches],
+            text_lengths=(0,) * len(self.grids),
+        )
+
+
+def _check_alike(patches: Sequence[Tensor]) -> None:
+    """Bytes beside normalised numbers would be read as normalised, so a pack holds one kind only."""
+    kinds = {str(p.dtype).removeprefix("torch.") for p in patches}
+    widths = {p.shape[1] for p in patches}
+    if len(kinds) > 1 or len(widths) > 1:
+        raise ValueError(
+            f"patches of {', '.join(sorted(kinds))} with {', '.join(map(str, sorted(widths)))} numbers each: "
+            "the samples of a pack need one dtype and one patch size"
+        )

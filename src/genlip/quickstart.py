@@ -1,0 +1,282 @@
+"""Quickstart: train a small model on procedural scenes, let it caption scenes it never saw, and show the result.
+
+In: a folder. Out: that folder with the run, the model, `results.json`, and the page `report.html`.
+Measuring and rendering are apart: `measure` asks the model, `render` only writes down what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import genlip
+from genlip.data.images import decode
+from genlip.data.sources import open_source
+from genlip.evaluate import report
+from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
+from genlip.evaluate.report import Headline, Section
+from genlip.speaker import PatchWords, Speaker
+from genlip.train.loop import train
+from genlip.train.recipe import Run, load_recipe, to_yaml
+from genlip.train.tracking import read_log
+
+__all__ = ["Measured", "measure", "quickstart", "render", "results"]
+
+_SHOWN, _FAILURES_SHOWN = 24, 6
+_MAX_TOKENS = 64  # of a caption; the longest of a scene has about half as many
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a finished run shows.
+
+    Attributes:
+        run: its recipe.
+        start, end: the events of its log; `train` and `held_out` are lists of them.
+        spoken: held-out pictures with true and spoken captions.
+        said: what the patches of the first picture would say.
+        machine: processor or accelerator, and the system.
+        versions: of the libraries that matter.
+    """
+
+    run: Run
+    start: dict[str, Any]
+    train: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
+    end: dict[str, Any]
+    spoken: list[Spoken]
+    said: PatchWords
+    machine: str
+    versions: dict[str, str]
+
+
+def quickstart(
+    out: str | Path = "runs/quickstart", overrides: Sequence[str] = (), resume: bool = False, pictures: int = 500
+) -> Path:
+    """Train, measure, and return the path of `report.html`.
+
+    overrides  of the recipe "quickstart", such as ["--steps", "300"]
+    resume     go on with the run in `out`; if it is finished, only measure it again
+    pictures   how many held-out pictures are captioned
+
+    Raises `RecipeError` for settings that cannot be, and what `genlip.train` raises.
+    """
+    console = Console(stderr=True)
+    run = load_recipe("quickstart", ["--out", str(out), *overrides])
+    if not run.data.held_out or pictures < 1:
+        raise ValueError(
+            f"data.held_out is {run.data.held_out!r} and pictures {pictures}: the quickstart captions at least 1 picture "
+            "of a source that it does not learn from, such as scenes:1"
+        )
+    model = train(run, resume)
+    speaker = Speaker.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
+    with _progress(console, "captioning held-out pictures", pictures) as advance:
+        measured = measure(run, speaker, pictures, advance)
+    path = _write(measured)
+    console.print(f"{_score(measured)} captions of held-out pictures are exactly right", highlight=False, soft_wrap=True)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    return path
+
+
+def measure(run: Run, speaker: Speaker, pictures: int = 500, advance: Callable[[int], None] = lambda done: None) -> Measured:
+    """Caption the first `pictures` held-out pictures greedily, and gather what the run's log says."""
+    source = open_source(run.data.held_out)
+    chosen = range(min(pictures, len(source)))
+    spoken = spoken_captions(speaker, source, chosen, advance=advance, max_tokens=_MAX_TOKENS)
+    logs = {kind: read_log(run.out, kind) for kind in ("start", "train", "held_out", "end")}
+    return Measured(
+        run=run,
+        start=logs["start"][-1],
+        train=logs["train"],
+        held_out=logs["held_out"],
+        end=logs["end"][-1],
+        spoken=spoken,
+        said=speaker.readout([spoken[0].image])[0],
+        machine=_machine(speaker.model.device),
+        versions=_versions(),
+    )
+
+
+def results(measured: Measured) -> dict[str, Any]:
+    """The figures, as `results.json` holds them."""
+    steps, seconds = measured.end["step"], measured.end["seconds"]
+    samples = steps * measured.run.batch - sum(measured.end["skipped"].values())
+    return {
+        "exact_match": exact_match(measured.spoken),
+        "captions": len(measured.spoken),
+        "held_out_loss": measured.held_out[-1]["loss"],
+        "picture_gain": measured.held_out[-1]["picture_gain"],
+        "steps": steps,
+        "samples": samples,
+        "training_seconds": seconds,
+        "samples_per_s": round(samples / seconds, 1),
+        "parameters": measured.start["parameters"],
+        "precision": measured.start["precision"],
+        "machine": measured.machine,
+        "versions": measured.versions,
+    }
+
+
+def render(measured: Measured) -> str:
+    """The page."""
+    failures = [one for one in measured.spoken[_SHOWN:] if not one.exact][:_FAILURES_SHOWN]
+    shown = measured.spoken[:_SHOWN]
+    sections = [
+        Section("What happened", report.paragraphs(*_story(measured)) + report.headlines(_headlines(measured))),
+        Section("How it learned", _curves(measured)),
+        Section(
+            f"The first {len(shown)} held-out pictures",
+            report.paragraphs("Not chosen: these are the first. Words that differ are marked.") + report.gallery(shown),
+        ),
+        Section(
+            "What each patch would say",
+            report.paragraphs(*_readout_story(measured.said)) + report.readout(shown[0].image, measured.said),
+        ),
+        Section("How to go on", report.commands(_next_commands(measured.run))),
+        Section("This run", report.facts(_facts(measured)) + report.folded("All settings", to_yaml(measured.run))),
+    ]
+    if failures:
+        more = report.paragraphs("The first ones after the pictures above.") + report.gallery(failures)
+        sections.insert(3, Section("More captions that are not exact", more))
+    return report.page("GenLIP quickstart", sections)
+
+
+_SCENES = (
+    "It learned from scenes: generated pictures of 64x64 pixels with one or two coloured shapes above a number, each with a "
+    "caption that states all of it. Every caption can be checked word by word, so there is no doubt about what was learned."
+)
+
+
+def _story(measured: Measured) -> list[str]:
+    run = measured.run
+    trained = (
+        "GenLIP is one transformer that reads the patches of a picture and predicts its caption, token by token. Nothing "
+        "else is trained: no second network, no contrast with other pictures. This one started from random weights and saw "
+        f"{results(measured)['samples']:,} captioned pictures."
+    )
+    checked = (
+        f"Then it captioned {len(measured.spoken)} pictures that it had never seen. A caption counts as exact only if every "
+        "word is right."
+    )
+    return [trained, *([_SCENES] if run.data.source.startswith("scenes") else []), checked]
+
+
+def _headlines(measured: Measured) -> list[Headline]:
+    found = results(measured)
+    return [
+        Headline(f"{found['exact_match']:.1%}", "exact captions", _score(measured)),
+        Headline(
+            _duration(found["training_seconds"]), "of training", f"{found['steps']:,} steps of {measured.run.batch} pictures"
+        ),
+        Headline(
+            f"{found['picture_gain']:.2f}", "picture gain", "nats per token that the right picture saves over a wrong one"
+        ),
+        Headline(f"{found['samples_per_s']:,.0f}", "pictures per second", "learned from, on average"),
+        Headline(f"{found['parameters'] / 1e6:.1f} M", "parameters", f"trained in {found['precision']}"),
+    ]
+
+
+def _curves(measured: Measured) -> str:
+    charts = report.side_by_side(report.loss_chart(measured.train, measured.held_out), report.gain_chart(measured.held_out))
+    return charts + report.paragraphs(
+        "The loss first falls because captions are alike, and then because of the pictures. The picture gain tells the two "
+        "apart: it is how much the loss rises when every caption gets the picture of another. A model that does not look "
+        "gains 0."
+    )
+
+
+def _readout_story(said: PatchWords) -> list[str]:
+    """What a readout is, and, where most patches agree, why they do."""
+    asked = (
+        "Patches never see a caption, but their features can go through the same head that speaks: this is what each patch of "
+        "the first picture would say next."
+    )
+    (token, times), *_ = Counter(words[0][0] for words in said.words).most_common()
+    if 2 * times <= len(said.words):
+        return [asked]
+    agreed = (
+        f"{times} of {len(said.words)} would say “{token.strip()}”. In training only the last patch speaks, and all it is "
+        "asked for is the first token of a caption. The paper's large models, trained on captions of every kind, go further "
+        "and name what a patch shows."
+    )
+    return [asked, agreed]
+
+
+def _next_commands(run: Run) -> dict[str, str]:
+    model, picture = (shlex.quote(f"{run.out}/{name}") for name in ("model", "picture.png"))
+    own = "genlip train quickstart --out runs/own --data.source PICTURES --data.held_out= --images.size 224"
+    return {
+        f"genlip caption {model} {picture}": "Describe a picture: this is the first one above",
+        f"genlip readout {model} {picture}": "See what its patches would say",
+        "genlip train quickstart --out runs/longer --steps 5000": "Train longer",
+        own: "Train on pictures of yours: a folder with a .txt caption beside each, or a .csv or .jsonl file with both",
+    }
+
+
+def _facts(measured: Measured) -> dict[str, str]:
+    run, model = measured.run, measured.run.model
+    return {
+        "Model": f"{model.num_hidden_layers} blocks of width {model.hidden_size}, {model.vocab_size} tokens",
+        "Pictures": f"patches of {model.patch_size}x{model.patch_size} pixels, {len(measured.said.words)} in the one above",
+        "Learned from": f"{run.data.source}, measured on {run.data.held_out}",
+        "Held-out loss": f"{measured.held_out[-1]['loss']:.4f} nats per token",
+        "Machine": measured.machine,
+        "Versions": ", ".join(f"{name} {number}" for name, number in measured.versions.items()),
+    }
+
+
+def _write(measured: Measured) -> Path:
+    """Put page, figures and the first picture into the run's folder."""
+    out = Path(measured.run.out)
+    path = out / "report.html"
+    path.write_text(render(measured), encoding="utf8")
+    (out / "results.json").write_text(json.dumps(results(measured), indent=2) + "\n", encoding="utf8")
+    decode(measured.spoken[0].image).save(out / "picture.png")
+    return path
+
+
+@contextmanager
+def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar in a terminal, one line elsewhere; gives the function that advances it."""
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn()
+    if not console.is_terminal:
+        console.print(f"{what}: {total}", highlight=False, soft_wrap=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+def _score(measured: Measured) -> str:
+    return f"{sum(one.exact for one in measured.spoken)} of {len(measured.spoken)}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def _machine(device: torch.device) -> str:
+    """Processor or accelerator, threads, and the system."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {platform.system()} {platform.machine()}"
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads, {platform.system()} {platform.machine()}"
+
+
+def _versions() -> dict[str, str]:
+    libraries = {name: version(name) for name in ("torch", "numpy", "pillow", "tokenizers")}
+    return {"genlip": genlip.__version__, "python": platform.python_version(), **libraries}

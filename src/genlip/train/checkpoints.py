@@ -1,0 +1,86 @@
+"""Training checkpoints: one folder per save, written under another name and renamed, so that it is whole or absent.
+
+In: the training state. Out: `checkpoints/step-00001000/`, which holds the model's folder (loadable by `genlip.load`) and what
+resuming needs besides: `optimizer.safetensors`, `state.json` and `run.yaml`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from genlip.data.captions import Captions
+from genlip.data.preprocessing import Preprocessing, save_preprocessing
+from genlip.model import checkpoint
+from genlip.model.genlip import GenLIP
+from genlip.train.recipe import Run, load_recipe, to_yaml
+
+__all__ = ["export_model", "latest", "read_run", "restore", "save"]
+
+
+def save(
+    run: Run, model: GenLIP, captions: Captions, optimizer: torch.optim.Optimizer, step: int, progress: dict[str, Any]
+) -> Path:
+    """Write the checkpoint after `step` updates and remove all but the newest `run.keep`."""
+    target = Path(run.out) / "checkpoints" / f"step-{step:08d}"
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    export_model(partial, model, captions, run)
+    save_file(_optimizer_tensors(model, optimizer) | {"rng": torch.get_rng_state()}, partial / "optimizer.safetensors")
+    (partial / "state.json").write_text(json.dumps({"step": step, **progress}, indent=2) + "\n", encoding="utf8")
+    (partial / "run.yaml").write_text(to_yaml(run), encoding="utf8")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.replace(target)
+    for old in _folders(run.out)[: -run.keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def export_model(folder: Path, model: GenLIP, captions: Captions, run: Run) -> None:
+    """The folder that users load: weights, config, tokenizer and preprocessing."""
+    checkpoint.save(model, folder)
+    save_preprocessing(folder, Preprocessing(images=run.images, captions=run.captions), captions.tokenizer)
+
+
+def latest(out: str | Path) -> Path | None:
+    """The newest checkpoint of a run's folder, if it has one."""
+    folders = _folders(out)
+    return folders[-1] if folders else None
+
+
+def read_run(folder: Path) -> Run:
+    """The resolved run that wrote a checkpoint."""
+    return load_recipe(folder / "run.yaml")
+
+
+def restore(folder: Path, model: GenLIP, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put weights, optimizer and random state back; returns the progress that was saved, `step` included."""
+    stored = checkpoint.load(folder)
+    model.load_state_dict(stored.state_dict())
+    tensors = load_file(folder / "optimizer.safetensors")
+    torch.set_rng_state(tensors.pop("rng"))
+    names = [name for name, _ in model.named_parameters()]
+    state = optimizer.state_dict()
+    state["state"] = {
+        number: {key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+        for number, name in enumerate(names)
+    }
+    optimizer.load_state_dict(state)
+    progress: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf8"))
+    return progress
+
+
+def _optimizer_tensors(model: GenLIP, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = [name for name, _ in model.named_parameters()]
+    state = optimizer.state_dict()["state"]
+    return {f"{key}/{names[number]}": value for number, entry in state.items() for key, value in entry.items()}
+
+
+def _folders(out: str | Path) -> list[Path]:
+    return sorted(p for p in (Path(out) / "checkpoints").glob("step-*") if p.is_dir() and not p.suffix)

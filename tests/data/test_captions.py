@@ -1,0 +1,248 @@
+"""`genlip.data.captions` against what its parts must be, and its refusals."""
+
+import huggingface_hub
+import numpy as np
+import pytest
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer
+
+from .helpers import examples, small_tokenizer
+
+END = "<|im_end|>"
+SYLLABLES = ["ka", "lo", "mi", "nu", "re", "ta", "so", "pi"]
+WORDS = [first + second + third for first in SYLLABLES for second in SYLLABLES for third in SYLLABLES]
+CORPUS = [f"the numbers 1990 and 47 of {word}, 474747" for word in WORDS]  # digits that a plain BPE would merge
+TOKENIZER = train_tokenizer(CORPUS, 400)
+
+
+def tokens(text: str, tokenizer: Tokenizer = TOKENIZER) -> list[str]:
+    return tokenizer.encode(text, add_special_tokens=False).tokens
+
+
+# -- the tokenizer
+
+
+@given(text=st.text(max_size=60))
+@examples(300)
+def test_every_text_comes_back_from_its_tokens(text):
+    ids = TOKENIZER.encode(text, add_special_tokens=False).ids
+    assert TOKENIZER.decode(ids, skip_special_tokens=False) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["  two  spaces ", "tab\tand\nline\r\n", "naïve café 猫 🐈‍⬛ \u202e\u0000", "١٢٣ ½ Ⅳ", "ﬀ\u0301"]
+)
+def test_odd_texts_come_back_from_their_tokens(text):
+    assert TOKENIZER.decode(TOKENIZER.encode(text).ids, skip_special_tokens=False) == text
+
+
+def test_every_digit_is_a_token_of_its_own():
+    assert not [token for token in TOKENIZER.get_vocab() if len(token) > 1 and any(digit in token for digit in "0123456789")]
+    assert [token for token in tokens("47 and 1990") if token.isdigit()] == ["4", "7", "1", "9", "9", "0"]
+    assert "Ġnumbers" in TOKENIZER.get_vocab()  # words do merge
+
+
+@pytest.mark.parametrize("size", [257, 258, 300, 350])
+def test_the_vocabulary_is_as_large_as_asked_and_starts_with_the_end_token(size):
+    vocabulary = train_tokenizer(CORPUS, size).get_vocab()
+    assert sorted(vocabulary.values()) == list(range(size))
+    assert vocabulary[END] == 0
+
+
+def test_a_small_corpus_leaves_the_vocabulary_small():
+    assert train_tokenizer([], 1000).get_vocab_size() == 257
+    assert train_tokenizer(["ab ab"], 1000).get_vocab_size() <= 260
+
+
+def test_a_vocabulary_without_room_for_all_bytes_is_refused():
+    with pytest.raises(ValueError, match="at least 257 tokens .*, not 256"):
+        train_tokenizer(CORPUS, 256)
+
+
+def test_training_on_the_same_corpus_gives_the_same_tokenizer():
+    assert train_tokenizer(iter(CORPUS), 400).to_str() == TOKENIZER.to_str()
+
+
+# -- prompt, caption, end
+
+
+@given(prompt=st.text(max_size=12), caption=st.text(max_size=40))
+@examples(100)
+def test_the_prompt_is_read_and_the_caption_and_its_end_are_learned(prompt, caption):
+    ids, supervised = Captions(TOKENIZER, CaptionConfig(prompt=prompt)).encode(caption)
+    parts = [TOKENIZER.encode(part, add_special_tokens=False).ids for part in (prompt, caption.strip(), f"{END}\n")]
+    assert ids.tolist() == parts[0] + parts[1] + parts[2]
+    assert supervised.tolist() == [False] * len(parts[0]) + [True] * len(parts[1] + parts[2])
+    assert (ids.dtype, supervised.dtype) == (np.int64, bool)
+
+
+def test_a_caption_is_stripped_and_a_prompt_is_not():
+    captions = Captions(TOKENIZER, CaptionConfig(prompt=" Say: ", end=END))
+    ids, _ = captions.encode(" \n\tthe numbers\u3000\n")
+    assert TOKENIZER.decode(ids.tolist(), skip_special_tokens=False) == f" Say: the numbers{END}"
+
+
+def test_the_end_starts_with_one_end_token():
+    captions = Captions(TOKENIZER)
+    assert captions.end_ids[0] == TOKENIZER.token_to_id(END)
+    assert TOKENIZER.decode(captions.end_ids[1:]) == "\n"
+    assert Captions(TOKENIZER, CaptionConfig(end=".")).end_ids == [TOKENIZER.token_to_id(".")]
+
+
+@pytest.mark.parametrize("prompt", ["", "Say: "])
+def test_a_caption_at_the_limit_has_its_end_and_a_longer_one_is_cut_without(prompt):
+    caption = "1234567"  # seven tokens
+    digits = [TOKENIZER.token_to_id(digit) for digit in caption]
+    for limit, learned, ends in ((8, digits, True), (7, digits, True), (6, digits[:6], False), (1, digits[:1], False)):
+        captions = Captions(TOKENIZER, CaptionConfig(prompt=prompt, max_tokens=limit))
+        ids, supervised = captions.encode(f" {caption} ")
+        assert ids[supervised].tolist() == learned + (captions.end_ids if ends else [])
+        assert ids[~supervised].tolist() == captions.prompt_ids
+
+
+def test_an_empty_caption_is_its_end():
+    captions = Captions(TOKENIZER)
+    assert captions.encode("  ")[0].tolist() == captions.end_ids
+
+
+@given(caption=st.text(max_size=40))
+@examples(100)
+def test_decoding_gives_the_caption_without_special_tokens(caption):
+    captions = Captions(TOKENIZER)
+    ids, _ = captions.encode(caption)
+    assert captions.decode(ids) == captions.decode(iter(ids.tolist())) == caption.strip()
+
+
+def test_pieces_show_spaces_special_tokens_and_split_characters():
+    captions = Captions(TOKENIZER)
+    assert "".join(map(captions.piece, captions.ids("the numbers 47"))) == "the numbers 47"
+    assert captions.piece(TOKENIZER.token_to_id("Ġnumbers")) == " numbers"
+    assert captions.piece(TOKENIZER.token_to_id(END)) == END
+    assert [captions.piece(i) for i in captions.ids("é")] == ["\ufffd", "\ufffd"]
+
+
+def test_ids_beyond_the_models_vocabulary_are_refused():
+    last = TOKENIZER.id_to_token(399)
+    Captions(TOKENIZER, vocab_size=400)
+    with pytest.raises(ValueError) as error:
+        Captions(TOKENIZER, vocab_size=399)
+    assert f"token {last!r} has id 399, but the model's vocabulary ends at 398" in str(error.value)
+    assert "raise model.vocab_size to at least 400" in str(error.value)
+
+
+def test_added_tokens_count_as_vocabulary():
+    tokenizer = small_tokenizer()
+    size = tokenizer.get_vocab_size()
+    tokenizer.add_tokens(["<extra>"])
+    with pytest.raises(ValueError, match=f"token '<extra>' has id {size}, but the model's vocabulary ends at {size - 1}"):
+        Captions(tokenizer, vocab_size=size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [({"max_tokens": 0}, "captions.max_tokens is 0: .* at least 1"), ({"end": ""}, "captions.end is empty")],
+)
+def test_impossible_settings_are_refused(changes, found):
+    with pytest.raises(ValueError, match=found):
+        CaptionConfig(**changes)
+
+
+# -- loading
+
+
+@pytest.fixture
+def saved(tmp_path):
+    TOKENIZER.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Answer downloads with a file or an error, and write down what was asked for."""
+    asked = []
+
+    def answer_with(answer):
+        def download(name, file):
+            asked.append((name, file))
+            if isinstance(answer, Exception):
+                raise answer
+            return str(answer)
+
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        return asked
+
+    return answer_with
+
+
+def test_a_tokenizer_is_loaded_from_its_file_or_folder(saved, hub):
+    asked = hub(RuntimeError("not to be asked"))
+    for place in (saved, str(saved), saved.parent, str(saved.parent)):
+        assert load_tokenizer(place).to_str() == TOKENIZER.to_str()
+    assert not asked
+
+
+def test_a_file_of_any_name_is_loaded(saved):
+    assert load_tokenizer(saved.rename(saved.with_name("mine"))).to_str() == TOKENIZER.to_str()
+
+
+def test_a_tokenizer_is_loaded_from_the_hub(saved, hub):
+    asked = hub(saved)
+    assert load_tokenizer("owner/name").to_str() == TOKENIZER.to_str()
+    assert asked == [("owner/name", "tokenizer.json")]
+
+
+def test_a_folder_goes_before_a_hub_id(saved, hub, monkeypatch):
+    asked = hub(RuntimeError("not to be asked"))
+    (saved.parent / "owner/name").mkdir(parents=True)
+    saved.rename(saved.parent / "owner/name/tokenizer.json")
+    monkeypatch.chdir(saved.parent)
+    assert load_tokenizer("owner/name").to_str() == TOKENIZER.to_str()
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "place", ["nowhere", "./no/where", "/no/where", "~/where", "a/b/c", "runs/tokenizer.json", "tokenizer.json"]
+)
+def test_a_missing_path_is_not_sought_on_the_hub(place, hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = hub(RuntimeError("not to be asked"))
+    with pytest.raises(FileNotFoundError) as error:
+        load_tokenizer(place)
+    expected = "no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
+    assert str(error.value) == f"{place.removeprefix('./')}: {expected}"
+    assert not asked
+
+
+def test_a_folder_without_a_tokenizer_is_refused_by_name(tmp_path, hub):
+    asked = hub(RuntimeError("not to be asked"))
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path / 'tokenizer.json'}: no such tokenizer"):
+        load_tokenizer(tmp_path)
+    assert not asked
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", "", '{"model": 3}'])
+def test_a_broken_file_is_refused_by_name_wherever_it_comes_from(content, saved, hub):
+    saved.write_text(content)
+    hub(saved)
+    for place in (saved, saved.parent, "owner/name"):
+        with pytest.raises(ValueError, match=f"{saved}: not a tokenizer.json: ."):
+            load_tokenizer(place)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (LocalEntryNotFoundError("Cannot reach the Hub\nand the file is not cached"), "Cannot reach the Hub"),
+        (HFValidationError("Repo id must be"), "Repo id must be"),
+        (ConnectionResetError(), "ConnectionResetError"),
+    ],
+)
+def test_a_hub_that_does_not_answer_is_named_with_its_reason(failure, reason, hub):
+    hub(failure)
+    with pytest.raises(FileNotFoundError) as error:
+        load_tokenizer("owner/name")
+    assert str(error.value) == f"owner/name: the Hugging Face Hub did not give its tokenizer.json: {reason}"

@@ -1,0 +1,93 @@
+"""`genlip.data.preprocessing`: what is saved is loaded, what is missing is said, what is damaged is named."""
+
+import json
+import logging
+
+import pytest
+
+from genlip.data.captions import CaptionConfig
+from genlip.data.images import ImageConfig
+from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
+
+from .helpers import small_tokenizer
+
+# No field at its default.
+SETTINGS = Preprocessing(
+    images=ImageConfig(resize="native", size=448, min_patches=4, max_patches=256, max_pixels=1_000_000),
+    captions=CaptionConfig(prompt="Décris l'image : ", end="<|im_end|>", max_tokens=77),
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_preprocessing(tmp_path / "runs" / "model", SETTINGS, small_tokenizer())
+    return tmp_path / "runs" / "model"
+
+
+def test_what_is_saved_is_loaded_without_a_warning(folder, caplog):
+    settings, tokenizer = load_preprocessing(str(folder))
+    assert settings == SETTINGS != Preprocessing()
+    assert tokenizer.to_str() == small_tokenizer().to_str()
+    assert not caplog.records
+
+
+def test_saving_again_replaces_what_was_saved(folder):
+    save_preprocessing(folder, Preprocessing(), small_tokenizer())
+    assert load_preprocessing(folder)[0] == Preprocessing()
+
+
+def test_the_file_is_json_with_every_field(folder):
+    stored = json.loads((folder / "preprocessing.json").read_text(encoding="utf8"))
+    assert stored == {
+        "images": {"resize": "native", "size": 448, "min_patches": 4, "max_patches": 256, "max_pixels": 1_000_000},
+        "captions": {"prompt": "Décris l'image : ", "end": "<|im_end|>", "max_tokens": 77},
+    }
+
+
+def test_without_the_file_the_published_settings_are_assumed_aloud(folder, caplog):
+    (folder / "preprocessing.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        settings, tokenizer = load_preprocessing(folder)
+    assert (settings.images.resize, settings.images.size, settings.captions.prompt) == ("fixed", 224, "")
+    assert tokenizer.to_str() == small_tokenizer().to_str()
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(
+        f"{folder} has no preprocessing.json: assuming pictures of 224x224 pixels and no prompt"
+    )
+
+
+def test_a_folder_may_lack_a_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+    assert load_preprocessing(folder) == (SETTINGS, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("{", "Expecting property name"),
+        ("", "Expecting value"),
+        ("null", "NoneType"),
+        ("[]", "list"),
+        ("{}", "'images'"),
+        ('{"images": {}}', "'captions'"),
+        ('{"images": {"sise": 224}, "captions": {}}', "sise"),
+        ('{"images": {"resize": "crop"}, "captions": {}}', "resize is 'crop'"),
+        ('{"images": {"size": "224"}, "captions": {}}', "'str' and 'int'"),
+        ('{"images": {}, "captions": {"max_tokens": 0}}', "captions.max_tokens is 0"),
+        (b"\xff\xfe", "utf-8"),
+    ],
+)
+def test_damaged_settings_are_named_with_what_is_wrong(content, found, folder):
+    file = folder / "preprocessing.json"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError) as error:
+        load_preprocessing(folder)
+    assert str(error.value).startswith(f"{file}: not the preprocessing of a model: ")
+    assert found in str(error.value)
+
+
+def test_a_damaged_tokenizer_is_named(folder):
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match=f"{folder / 'tokenizer.json'}: not a tokenizer.json"):
+        load_preprocessing(folder)

@@ -1,0 +1,191 @@
+"""`genlip.data.synthetic.scenes`: captions read back, pictures measured, and how varied they are."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from genlip.data.synthetic.scenes import COLOURS, SIDE, Scene, describe, draw, scene
+
+CONTENTS = [scene(0, index) for index in range(500)]
+SHAPE = re.compile(
+    r"a (small|large) (red|green|blue|yellow|orange|purple|black) (circle|square|triangle) on the (left|right)"
+)
+# What the words of a caption mean, for an eye that measures in pixels.
+NAMED = {
+    "red": (220, 40, 40),
+    "green": (40, 150, 60),
+    "blue": (50, 80, 220),
+    "yellow": (235, 205, 30),
+    "orange": (240, 135, 30),
+    "purple": (145, 60, 170),
+    "black": (35, 35, 35),
+}
+FILLED = {"circle": np.pi / 4, "square": 1.0, "triangle": 0.5}  # share of the bounding box
+
+
+def pixels(content: Scene) -> np.ndarray:
+    return np.asarray(draw(content)).astype(int)
+
+
+def marked(content: Scene) -> np.ndarray:
+    """Bool[64, 64], where anything is drawn."""
+    return (pixels(content) != content.background).any(axis=2)
+
+
+def without_number(content: Scene) -> Scene:
+    return content._replace(ink=content.background)
+
+
+def box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of what is marked, the last two past it."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def read(caption: str) -> tuple[list[tuple[str, ...]], int]:
+    """The shapes and the number that a caption states; nothing else may be in it."""
+    shapes, _, number = caption.rpartition(" and the number ")
+    stated = [SHAPE.fullmatch(part) for part in shapes.split(", ")]
+    assert all(stated), caption
+    return [match.groups() for match in stated], int(number)
+
+
+# -- what a scene is
+
+
+def test_a_scene_depends_on_its_seed_and_index_alone():
+    backwards = [scene(0, index) for index in reversed(range(100))]
+    assert backwards[::-1] == CONTENTS[:100]
+    assert all((pixels(content) == pixels(content)).all() for content in CONTENTS[:20])
+
+
+def test_two_seeds_share_no_picture():
+    first, second = ({draw(scene(seed, index)).tobytes() for index in range(500)} for seed in (0, 1))
+    assert (len(first), len(second)) == (500, 500)
+    assert not first & second
+
+
+def test_a_caption_states_what_the_scene_holds():
+    for content in CONTENTS:
+        shapes, number = read(describe(content))
+        assert shapes == [(s.size, s.colour, s.kind, s.side) for s in content.shapes]
+        assert number == content.number
+
+
+def test_a_scene_has_one_shape_on_either_side_or_one_on_both():
+    sides = Counter(tuple(shape.side for shape in content.shapes) for content in CONTENTS)
+    assert sides.keys() == {("left",), ("right",), ("left", "right")}
+    assert min(sides.values()) > 80  # of 500; a quarter, a quarter, a half
+
+
+def test_a_description_by_hand():
+    red, blue = (CONTENTS[0].shapes[0]._replace(colour=c, kind=k, side=s, size=z) for c, k, s, z in
+                 (("red", "circle", "left", "small"), ("blue", "square", "right", "large")))  # fmt: skip
+    one, two = CONTENTS[0]._replace(shapes=(red,), number=10), CONTENTS[0]._replace(shapes=(red, blue), number=47)
+    assert describe(one) == "a small red circle on the left and the number 10"
+    assert describe(two) == "a small red circle on the left, a large blue square on the right and the number 47"
+
+
+# -- what the picture shows
+
+
+def test_pictures_are_64_by_64_in_colour():
+    for content in CONTENTS[:50]:
+        picture = draw(content)
+        assert (picture.mode, picture.size) == ("RGB", (64, 64))
+
+
+def test_named_colours_are_those_of_the_captions():
+    assert COLOURS == NAMED
+
+
+def test_a_shape_has_the_colour_of_its_name_at_its_centre():
+    names, values = list(NAMED), np.array(list(NAMED.values()))
+    for content in CONTENTS:
+        picture = pixels(content)
+        for shape in content.shapes:
+            x, y = (round(place) for place in shape.centre)
+            distance = np.abs(picture[y, x] - values)
+            assert names[(distance**2).sum(axis=1).argmin()] == shape.colour
+            assert distance[names.index(shape.colour)].max() <= 15
+
+
+def test_a_shape_has_the_kind_size_and_side_of_its_words():
+    for content in CONTENTS:
+        for shape in content.shapes:
+            mask = marked(without_number(content._replace(shapes=(shape,))))
+            top, left, bottom, right = box(mask)
+            filled = mask[top:bottom, left:right].mean()
+            assert min(FILLED, key=lambda kind: abs(FILLED[kind] - filled)) == shape.kind
+            assert (right - left < 18) == (shape.size == "small")
+            assert ((left + right) / 2 < SIDE / 2) == (shape.side == "left")
+
+
+def test_two_shapes_stay_apart_but_for_their_edges():
+    for content in CONTENTS:
+        if len(content.shapes) == 2:
+            one, other = (marked(without_number(content._replace(shapes=(shape,)))) for shape in content.shapes)
+            assert (one & other).sum() <= 0.05 * min(one.sum(), other.sum())
+
+
+def test_the_number_is_inside_the_picture_and_below_the_shapes():
+    for content in CONTENTS:
+        shapes = marked(without_number(content))
+        number = (pixels(content) != pixels(without_number(content))).any(axis=2)
+        assert not number[[0, -1]].any()  # a number that sticks out would reach the edge
+        assert not number[:, [0, -1]].any()
+        assert box(number)[0] >= box(shapes)[2]
+
+
+def test_the_number_is_dark_on_light():
+    for content in CONTENTS:
+        assert max(content.ink) + 90 <= min(content.background)
+        contrast = np.subtract(content.background, content.ink)
+        coverage = ((pixels(without_number(content)) - pixels(content)) / contrast).mean(axis=2)
+        assert (coverage > 0.5).sum() >= 15  # strokes, not a shadow
+
+
+@pytest.mark.parametrize("index", range(3))
+def test_no_two_numbers_look_the_same(index):
+    assert len({draw(CONTENTS[index]._replace(number=number)).tobytes() for number in range(10, 100)}) == 90
+
+
+# -- how varied scenes are
+
+
+def test_every_word_and_font_occurs():
+    shapes = [shape for content in CONTENTS for shape in content.shapes]
+    assert {shape.kind for shape in shapes} == {"circle", "square", "triangle"}
+    assert {shape.colour for shape in shapes} >= NAMED.keys()
+    assert {shape.size for shape in shapes} == {"small", "large"}
+    assert {shape.side for shape in shapes} == {"left", "right"}
+    assert len({content.font for content in CONTENTS}) >= 4
+    assert len({content.font_size for content in CONTENTS}) >= 3
+    assert {content.number for content in CONTENTS} == set(range(10, 100))
+
+
+def test_fonts_and_sizes_change_the_picture():
+    fonts, sizes = ({getattr(content, name) for content in CONTENTS} for name in ("font", "font_size"))
+    drawn = {draw(CONTENTS[0]._replace(font=font, font_size=size)).tobytes() for font in fonts for size in sizes}
+    assert len(drawn) == len(fonts) * len(sizes)
+
+
+@pytest.mark.parametrize("word", ["kind", "colour", "size"])
+def test_no_word_is_rare(word):
+    counts = Counter(getattr(shape, word) for content in CONTENTS for shape in content.shapes)
+    fair = counts.total() / len(counts)
+    assert all(0.6 * fair < number < 1.4 * fair for number in counts.values())
+
+
+def test_words_of_the_two_shapes_are_independent():
+    pairs = Counter(tuple(shape.kind for shape in content.shapes) for content in CONTENTS if len(content.shapes) == 2)
+    assert len(pairs) == 9  # equal kinds side by side as well
+
+
+def test_places_tints_and_paints_are_jittered():
+    centres = np.array([shape.centre for content in CONTENTS for shape in content.shapes if shape.side == "left"])
+    assert (centres.std(axis=0) > 1.5).all()
+    assert len({content.background for content in CONTENTS}) > 490
+    assert len({shape.paint for content in CONTENTS for shape in content.shapes if shape.colour == "red"}) > 50

@@ -1,0 +1,95 @@
+"""Captions side by side: exactness by hand, order and skipping with a speaker that says what it is shown."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from genlip.data.images import ImageConfig
+from genlip.data.sources import Files, Scenes
+from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
+
+
+class Echo:
+    """Says the width of a picture, and remembers how it was asked."""
+
+    def __init__(self) -> None:
+        self.images = ImageConfig()
+        self.asked: list[tuple[int, dict[str, Any]]] = []
+
+    def caption(self, pictures: Sequence[Image.Image], **decoding: Any) -> list[str]:
+        self.asked.append((len(pictures), decoding))
+        return [f" {picture.width} wide\n" for picture in pictures]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Files:
+    """Seven pictures 1 to 7 pixels wide, with true captions but for the last."""
+    paths = [tmp_path / f"{i}.png" for i in range(1, 8)]
+    for width, path in enumerate(paths, start=1):
+        Image.new("RGB", (width, 4)).save(path)
+    return Files(paths, [f"{i} wide" for i in range(1, 7)] + ["8 wide"])
+
+
+def spoken(caption: str, said: str) -> Spoken:
+    return Spoken("key", b"", caption, said)
+
+
+@pytest.mark.parametrize(
+    ("caption", "said", "exact"),
+    [
+        ("a red circle", "a red circle", True),
+        (" a red circle\n", "a red circle ", True),
+        ("a red circle", "a  red circle", False),
+        ("a red circle", "A red circle", False),
+        ("a red circle", "a red", False),
+        ("a", "", False),
+    ],
+)
+def test_a_caption_is_exact_but_for_white_space_around_it(caption: str, said: str, exact: bool) -> None:
+    assert spoken(caption, said).exact is exact
+
+
+def test_exact_match_is_a_share() -> None:
+    assert exact_match([spoken("a", "a"), spoken("a", "b"), spoken("c", "c"), spoken("d", "d")]) == 0.75
+    assert exact_match([spoken("a", "b")]) == 0.0
+
+
+def test_exact_match_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="0 captions: exact match needs at least 1 picture"):
+        exact_match([])
+
+
+def test_captions_come_in_the_order_asked_for(pictures: Files) -> None:
+    said = spoken_captions(Echo(), pictures, [6, 2, 0], batch=2)
+    assert [(one.key, one.caption, one.spoken) for one in said] == [
+        (str(pictures.paths[i]), pictures.captions[i], f" {i + 1} wide\n") for i in (6, 2, 0)
+    ]
+    assert [one.exact for one in said] == [False, True, True]
+    assert [one.image for one in said] == [pictures.paths[i] for i in (6, 2, 0)]
+
+
+def test_batches_progress_and_decoding(pictures: Files) -> None:
+    echo, done = Echo(), []
+    spoken_captions(echo, pictures, range(7), batch=3, advance=done.append, max_tokens=9)
+    assert done == [3, 3, 1]
+    assert echo.asked == [(3, {"max_tokens": 9}), (3, {"max_tokens": 9}), (1, {"max_tokens": 9})]
+
+
+def test_a_damaged_picture_is_skipped_and_named(pictures: Files, caplog: pytest.LogCaptureFixture) -> None:
+    pictures.paths[1].write_bytes(b"no picture")
+    done: list[int] = []
+    with caplog.at_level(logging.WARNING):
+        said = spoken_captions(Echo(), pictures, range(3), advance=done.append)
+    assert [one.spoken for one in said] == [" 1 wide\n", " 3 wide\n"]
+    assert done == [3]
+    assert str(pictures.paths[1]) in caplog.text
+    assert "not an image" in caplog.text
+
+
+def test_pictures_in_memory_work_as_well() -> None:
+    (said,) = spoken_captions(Echo(), Scenes(1), [5])
+    assert (said.key, said.caption, said.spoken) == ("scene 1:5", Scenes(1).caption(5), " 64 wide\n")

@@ -1,0 +1,210 @@
+"""The page's pieces: every text escaped, nothing external, markup that nests, and the figures where they belong."""
+
+import base64
+import io
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genlip.evaluate import report
+from genlip.evaluate.captioning import Spoken
+from genlip.evaluate.report import Headline, Line, Section
+from genlip.speaker import PatchWords
+
+EVIL = "<script src='x'>&\"</script>"
+VOID = {"img", "meta", "br", "hr", "link", "input"}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+class Checker(HTMLParser):
+    """Collects tags, texts and addresses; fails where tags do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(html)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def spoken(caption: str, said: str) -> Spoken:
+    return Spoken("key", Image.new("RGB", (8, 8), "red"), caption, said)
+
+
+def readout_2_by_3() -> PatchWords:
+    words = [[(f" w{i}", 0.5), ("<|im_end|>", 0.25), (" ", 0.125)] for i in range(6)]
+    return PatchWords((2, 3), words)
+
+
+def whole_page() -> str:
+    events = [{"step": step, "loss": 1 / step, "picture_gain": step / 10} for step in (1, 2, 3)]
+    sections = [
+        Section("words", report.paragraphs("one", "two") + report.headlines([Headline("1", "label", "note")])),
+        Section("curves", report.side_by_side(report.loss_chart(events, events[1:]), report.gain_chart(events))),
+        Section(
+            "pictures", report.gallery([spoken("a b", "a c")]) + report.readout(Image.new("RGB", (8, 8)), readout_2_by_3())
+        ),
+        Section(
+            "facts", report.facts({"name": 3}) + report.commands({"genlip --help": "help"}) + report.folded("more", "a: 1")
+        ),
+    ]
+    return report.page("A page", sections)
+
+
+def picture_of(html: str) -> Image.Image:
+    (data,) = re.findall(r'src="data:image/png;base64,([^"]*)"', html)
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def svg_of(html: str) -> ET.Element:
+    return ET.fromstring(html[html.index("<svg") : html.index("</svg>") + 6])
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        report.page(EVIL, [Section(EVIL, "")]),
+        report.paragraphs(EVIL),
+        report.headlines([Headline(EVIL, EVIL, EVIL)]),
+        report.facts({EVIL: EVIL}),
+        report.commands({EVIL: EVIL}),
+        report.folded(EVIL, EVIL),
+        report.chart(EVIL, [Line("x", [1], [1])]),
+        report.gallery([spoken(EVIL, "a"), spoken("a", EVIL), spoken(EVIL, EVIL)]),
+        report.readout(Image.new("RGB", (8, 8)), PatchWords((1, 1), [[(EVIL, 0.5), (EVIL, 0.25)]])),
+    ],
+)
+def test_texts_are_escaped(html: str) -> None:
+    checked = Checker(html)
+    assert "script" not in checked.tags
+    assert "&lt;script" in html.replace("␣", " ")
+    assert not re.search(r"&amp;(lt|gt|amp|quot);", html), "escaped twice"
+
+
+def test_a_page_needs_nothing_but_itself() -> None:
+    html = whole_page()
+    checked = Checker(html)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(checked.tags)
+    assert all(address.startswith(("data:", "#")) for address in checked.addresses)
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert html.startswith("<!doctype html>")
+
+
+def test_a_page_shows_its_sections_in_order() -> None:
+    html = report.page("A page", [Section("first", "<p>1</p>"), Section("second", "<p>2</p>")])
+    assert re.findall(r"<title>(.*?)</title>", html) == re.findall(r"<h1>(.*?)</h1>", html) == ["A page"]
+    assert re.findall(r"<h2>(.*?)</h2>\s*<p>(.*?)</p>", html) == [("first", "1"), ("second", "2")]
+
+
+@pytest.mark.parametrize(
+    ("true", "said", "true_marks", "said_marks"),
+    [
+        ("a red circle", "a red circle", "...", "..."),
+        ("a red circle", "a blue circle", ".x.", ".x."),
+        ("a red circle", "a circle", ".x.", ".."),
+        ("a circle", "a red circle", "..", ".x."),
+        ("number 47", "number 74", ".x", ".x"),
+        ("a b c d", "c d a b", "..xx", "xx.."),
+        ("a red circle", "", "xxx", ""),
+        ("", "a", "", "x"),
+    ],
+)
+def test_words_that_differ_are_found(true: str, said: str, true_marks: str, said_marks: str) -> None:
+    for text, marks, found in zip((true, said), (true_marks, said_marks), report.word_marks(true, said), strict=True):
+        assert found == [(word, mark == ".") for word, mark in zip(text.split(), marks, strict=True)]
+
+
+def test_the_gallery_marks_what_differs_and_is_quiet_otherwise() -> None:
+    html = report.gallery([spoken("a red circle", "a red circle"), spoken("one big red circle", "a small blue circle")])
+    assert (html.count("✓"), html.count("✗")) == (1, 1)
+    assert "<del>one big red</del> circle" in html
+    assert "<mark>a small blue</mark> circle" in html
+    assert html.count("<mark>") == html.count("<del>") == 1
+
+
+def test_saying_nothing_is_shown_as_such() -> None:
+    assert "(nothing)" in report.gallery([spoken("a", "")])
+
+
+def test_small_pictures_keep_every_pixel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    html = report.gallery([Spoken("key", Image.fromarray(pixels), "a", "a")])
+    np.testing.assert_array_equal(np.asarray(picture_of(html)), pixels)
+    assert 'class="pixels"' in html
+
+
+def test_large_pictures_are_reduced_and_paths_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    Image.new("RGB", (3000, 1500)).save(path)
+    html = report.gallery([Spoken("key", path, "a", "a")])
+    assert picture_of(html).size == (224, 112)
+    assert "pixels" not in html
+
+
+def test_a_readout_has_a_cell_for_each_patch_in_order() -> None:
+    html = report.readout(Image.new("RGB", (9, 6)), readout_2_by_3())
+    assert re.findall(r"<b>(.*?)</b><small>(.*?)</small>", html) == [(f"w{i}", "50%") for i in range(6)]
+    places = [f"row {row}, column {column}" for row in (1, 2) for column in (1, 2, 3)]
+    assert re.findall(r"<h3>(.*?)</h3>", html) == places
+    assert "--rows:2;--columns:3" in html
+
+
+def test_every_token_of_a_readout_is_there_twice_with_its_chance() -> None:
+    """In the cell that is pointed at, and in the table for those who cannot point."""
+    html = report.readout(Image.new("RGB", (9, 6)), readout_2_by_3())
+    text = Checker(html).text
+    assert text.count("␣w3") == 2
+    assert text.count("<|im_end|>") == 12
+    assert text.count("25.0%") == text.count("12.5%") == 12
+
+
+def test_a_blank_token_is_visible() -> None:
+    html = report.readout(Image.new("RGB", (8, 8)), PatchWords((1, 2), [[(" ", 0.5)], [("\n", 0.5)]]))
+    assert re.findall(r"<b>(.*?)</b>", html) == ["␣", "↵"]
+
+
+def test_a_chart_puts_values_where_they_belong() -> None:
+    html = report.chart("gain", [Line("x", [0, 100, 300], [0.0, 1.0, 4.0], "orange", marked=True)])
+    dots = [(float(dot.get("x", 0)), float(dot.get("y", 0))) for dot in svg_of(html).iter(f"{SVG}use") if "x" in dot.attrib]
+    (x0, y0), (x1, y1), (x2, y2) = dots[-3:]  # ticks have marks too, and are drawn first
+    assert (x2 - x0) / (x1 - x0) == pytest.approx(3, rel=1e-3)
+    assert (y2 - y0) / (y1 - y0) == pytest.approx(4, rel=1e-3)
+    assert x0 < x1
+    assert y0 > y1, "SVG counts downwards"
+
+
+def test_charts_take_the_colours_of_the_page() -> None:
+    events = [{"step": 1, "loss": 2.0, "picture_gain": 0.5}]
+    html = report.loss_chart(events, events) + report.gain_chart(events)
+    assert "var(--blue)" in html
+    assert "var(--orange)" in html
+    assert "var(--ink)" in html
+    assert not re.search(r"#0{5}[1-4]", html)
+
+
+def test_a_logarithmic_chart_survives_a_loss_of_zero() -> None:
+    Checker(report.chart("loss", [Line("x", [1, 2], [1.0, 0.0])], logarithmic=True))

@@ -1,0 +1,149 @@
+"""The quickstart from training to its page, with a model too small to learn anything."""
+
+import dataclasses
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from html import escape, unescape
+from pathlib import Path
+
+import pytest
+import torch
+
+import genlip
+from genlip.data.sources import Scenes
+from genlip.quickstart import Measured, measure, quickstart, render, results
+from genlip.speaker import PatchWords
+from genlip.train.recipe import RecipeError, Run, load_recipe
+from genlip.train.tracking import read_log
+
+TINY = [
+    f"--{key}={value}"
+    for key, value in {
+        "steps": 2,
+        "batch": 4,
+        "precision": "float32",
+        "log_every": 1,
+        "evaluate_every": 1,
+        "data.workers": 0,
+        "data.held_out_samples": 4,
+        "model.hidden_size": 16,
+        "model.intermediate_size": 16,
+        "model.num_hidden_layers": 1,
+        "model.num_attention_heads": 2,
+    }.items()
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished quickstart."""
+    folder = tmp_path_factory.mktemp("quick start") / "run"
+    assert quickstart(folder, TINY, pictures=5) == folder / "report.html"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(out: Path) -> Run:
+    return load_recipe("quickstart", ["--out", str(out), *TINY])
+
+
+@pytest.fixture(scope="module")
+def measured(out: Path, run: Run) -> Measured:
+    return measure(run, genlip.Speaker.load(out / "model"), 5)
+
+
+def test_the_first_held_out_pictures_are_captioned(measured: Measured) -> None:
+    assert [one.caption for one in measured.spoken] == [Scenes(1).caption(i) for i in range(5)]
+    assert len(measured.said.words) == 16
+
+
+def test_the_page_shows_the_captions(out: Path, measured: Measured) -> None:
+    text = " ".join(re.sub(r"<[^>]*>", " ", (out / "report.html").read_text(encoding="utf8")).split())
+    for one in measured.spoken:
+        assert escape(one.caption) in text
+
+
+def test_the_figures_are_those_of_the_run(out: Path, measured: Measured) -> None:
+    found = json.loads((out / "results.json").read_text(encoding="utf8"))
+    parameters = sum(p.numel() for p in genlip.load(out / "model").parameters())
+    assert (found["captions"], found["steps"], found["samples"], found["parameters"]) == (5, 2, 8, parameters)
+    assert found["exact_match"] == sum(one.caption == one.spoken for one in measured.spoken) / 5
+    assert found["picture_gain"] == read_log(out, "held_out")[-1]["picture_gain"]
+    assert found["samples_per_s"] == pytest.approx(8 / found["training_seconds"], rel=0.02)
+    assert found["precision"] == "float32"
+    assert found["versions"]["torch"] == torch.__version__
+
+
+def test_every_path_that_the_page_recommends_exists(out: Path) -> None:
+    lines = re.findall(r"<code>(.*?)</code>", (out / "report.html").read_text(encoding="utf8"))
+    caption, readout = (shlex.split(unescape(line)) for line in lines[:2])
+    for command in (caption, readout):
+        assert all(Path(argument).exists() for argument in command[2:])
+    picture = genlip.Speaker.load(caption[2]).caption([caption[3]], max_tokens=64)
+    assert picture == genlip.Speaker.load(out / "model").caption([Scenes(1)[0].image], max_tokens=64)
+
+
+def test_the_recipes_that_the_page_recommends_are_valid(out: Path) -> None:
+    lines = re.findall(r"<code>(genlip train .*?)</code>", (out / "report.html").read_text(encoding="utf8"))
+    runs = [load_recipe(words[2], words[3:]) for words in (shlex.split(unescape(line)) for line in lines)]
+    assert runs[0].steps > 1500
+    assert (runs[1].data.source, runs[1].data.held_out) == ("PICTURES", "")
+
+
+def test_failures_are_shown_only_if_there_are_any_beyond_the_first(measured: Measured) -> None:
+    right = [one._replace(spoken=one.caption) for one in measured.spoken]
+    perfect = dataclasses.replace(measured, spoken=(right * 7)[:30])
+    wrong = dataclasses.replace(measured, spoken=[*perfect.spoken[:28], right[0]._replace(spoken="wrong"), right[1]])
+    assert "100.0%" in render(perfect)
+    assert "More captions that are not exact" not in render(perfect)
+    assert render(wrong).count("✗") == 1
+    assert "29 of 30" in render(wrong)
+
+
+def test_skipped_samples_are_not_counted_as_learned_from(measured: Measured) -> None:
+    lossy = dataclasses.replace(measured, end={**measured.end, "skipped": {"damaged": 3}})
+    assert results(lossy)["samples"] == 5
+
+
+def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    assert quickstart(copy, TINY, resume=True, pictures=3) == copy / "report.html"
+    assert read_log(copy, "train") == read_log(out, "train")
+    assert json.loads((copy / "results.json").read_text(encoding="utf8"))["captions"] == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.search(r"\d of 3 captions .* exactly right\nreport: .*report\.html\n$", said.err)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(out: Path) -> None:
+    with pytest.raises(ValueError, match="holds a run"):
+        quickstart(out, TINY)
+
+
+@pytest.mark.parametrize(("override", "pictures"), [("--data.held_out=", 5), ("--steps=2", 0)])
+def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path, override: str, pictures: int) -> None:
+    with pytest.raises(ValueError, match="captions at least 1 picture of a source that it does not learn from"):
+        quickstart(tmp_path / "run", [*TINY, override], pictures=pictures)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="did you mean steps"):
+        quickstart(tmp_path / "run", ["--stepz=2"])
+
+
+@pytest.mark.parametrize(("tokens", "explained"), [("aaab", True), ("aabb", False), ("abcd", False)])
+def test_patches_that_mostly_say_the_same_are_explained(measured: Measured, tokens: str, explained: bool) -> None:
+    said = PatchWords((2, 2), [[(token, 0.5)] for token in tokens])
+    assert ("3 of 4 would say “a”" in render(dataclasses.replace(measured, said=said))) is explained

@@ -1,0 +1,30 @@
+"""What the training tests share: a run that takes a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genlip.train.recipe import Run, load_recipe
+
+SMALL = {
+    "steps": 6,
+    "batch": 8,
+    "model.hidden_size": 32,
+    "model.intermediate_size": 48,
+    "model.num_hidden_layers": 2,
+    "model.num_attention_heads": 2,
+    "model.vocab_size": 300,
+    "data.held_out_samples": 8,
+    "data.workers": 0,
+    "precision": "float32",
+    "log_every": 1,
+    "evaluate_every": 6,
+    "save_every": 3,
+}
+
+
+def small_run(out: Path | str, **changes: object) -> Run:
+    """The quickstart recipe, shrunk; changes use `__` for the dots of a key."""
+    settings = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    overrides = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    return load_recipe("quickstart", ["--out", str(out), *overrides])

@@ -1,0 +1,186 @@
+"""Training: one update by hand, accumulation, resuming, interruption, and broken samples."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import genlip
+from genlip.data.captions import Captions, train_tokenizer
+from genlip.data.packing import Packer
+from genlip.data.sources import open_source
+from genlip.model.genlip import GenLIP
+from genlip.train.checkpoints import latest
+from genlip.train.loop import Interrupted, SkippedTooMany, train
+from genlip.train.tracking import read_log
+
+from .helpers import small_run
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never stopped."""
+    return train(small_run(tmp_path_factory.mktemp("whole"), model__drop_path_rate=0.3))
+
+
+def stop_after(step):
+    def stop(state):
+        if state.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return stop
+
+
+def test_resuming_equals_never_stopping(whole, tmp_path):
+    """Bit for bit, twice in a row, DropPath's random numbers included."""
+    run = small_run(tmp_path, model__drop_path_rate=0.3)
+    for step, resume in ((2, False), (4, True)):
+        with pytest.raises(Interrupted, match="--resume"):
+            train(run, resume=resume, on_step=stop_after(step))
+    assert equal(weights(train(run, resume=True)), weights(whole))
+    losses = [[event["loss"] for event in read_log(folder, "train")] for folder in (tmp_path, whole.parent)]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_killed_without_warning_resumes_from_its_last_save(whole, tmp_path):
+    script = (
+        "import os, sys; from tests.train.helpers import small_run; from genlip.train.loop import train\n"
+        "kill = lambda state: state.step == 5 and os.kill(os.getpid(), 9)\n"
+        "train(small_run(sys.argv[1], model__drop_path_rate=0.3), on_step=kill)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    assert latest(tmp_path).name == "step-00000003"
+    assert equal(weights(train(small_run(tmp_path, model__drop_path_rate=0.3), resume=True)), weights(whole))
+
+
+def test_the_first_update_is_the_mean_loss_over_all_supervised_tokens(tmp_path):
+    """The logged loss and gradient norm of step 1, from a plain computation over the same samples."""
+    run = small_run(tmp_path, steps=1)
+    train(run)
+    source = open_source("scenes:0")
+    tokenizer = train_tokenizer((source.caption(i) for i in range(20_000)), run.model.vocab_size)
+    packer = Packer(source, run.images, Captions(tokenizer, run.captions), run.model)
+    from genlip.data.order import order
+
+    pack = packer.batch(order(run.seed, len(source), 0, run.batch)).pack
+    torch.manual_seed(run.seed)
+    model = GenLIP(run.model)
+    loss = torch.nn.functional.cross_entropy(model.logits(pack), pack.token_ids)
+    loss.backward()
+    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    (event,) = read_log(tmp_path, "train")
+    assert event["loss"] == pytest.approx(float(loss), abs=2e-5)
+    assert event["gradient_norm"] == pytest.approx(float(norm), rel=1e-3)
+
+
+def test_accumulation_changes_nothing_but_memory(tmp_path):
+    one, two = (train(small_run(tmp_path / str(n), accumulate=n)) for n in (1, 4))
+    for name, value in weights(one).items():
+        torch.testing.assert_close(weights(two)[name], value, rtol=1e-4, atol=2e-5, msg=name)
+
+
+def test_the_model_folder_is_whole(whole):
+    assert {p.name for p in whole.iterdir()} == {"config.json", "model.safetensors", "preprocessing.json", "tokenizer.json"}
+    speaker = genlip.Speaker.load(whole)
+    assert speaker.images.size == 64
+    assert len(speaker.caption([Image.new("RGB", (64, 64))], max_tokens=5)) == 1
+
+
+def test_the_log_tells_the_run(whole):
+    events = [json.loads(line)["event"] for line in (whole.parent / "log.jsonl").read_text().splitlines()]
+    assert events == ["start"] + ["train"] * 6 + ["held_out", "end"]
+    assert {"loss", "gradient_norm", "learning_rate", "samples_per_s", "tokens_per_s"} <= read_log(whole.parent, "train")[
+        0
+    ].keys()
+
+
+def test_old_checkpoints_are_removed(tmp_path):
+    train(small_run(tmp_path, save_every=1, keep=2))
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole, tmp_path):
+    run = small_run(whole.parent, model__drop_path_rate=0.3)
+    with pytest.raises(ValueError, match=r"holds a run \(step-00000006\): go on with --resume"):
+        train(run)
+    with pytest.raises(ValueError, match=r"other settings \(seed: 0 -> 5\)"):
+        train(small_run(whole.parent, model__drop_path_rate=0.3, seed=5), resume=True)
+
+
+def pictures(folder, good, bad):
+    """A folder of captioned pictures, some of them no pictures."""
+    folder.mkdir()
+    for i in range(good + bad):
+        path = folder / f"{i:03}.png"
+        Image.new("RGB", (20, 30), (i * 9 % 255, 40, 90)).save(path) if i % (good + bad) < good else path.write_bytes(
+            b"no picture"
+        )
+        path.with_suffix(".txt").write_text(f"picture number {i}")
+    return folder
+
+
+def test_broken_pictures_are_counted_named_and_skipped(tmp_path):
+    source = pictures(tmp_path / "in", good=38, bad=2)
+    run = small_run(tmp_path / "out", data__source=source, data__held_out="")
+    train(run)
+    skipped = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines() if '"skipped"' in line]
+    named = {event["key"] for event in skipped if event["event"] == "skipped"}
+    assert named <= {str(source / "038.png"), str(source / "039.png")}
+    assert named
+    assert read_log(tmp_path / "out", "end")[0]["skipped"] == {"not an image": sum(e["event"] == "skipped" for e in skipped)}
+
+
+def test_too_many_broken_pictures_stop_the_run(tmp_path):
+    source = pictures(tmp_path / "in", good=20, bad=20)
+    with pytest.raises(SkippedTooMany, match="not an image"):
+        train(small_run(tmp_path / "out", data__source=source, data__held_out="", steps=20, data__held_out_samples=2))
+
+
+def test_native_pictures_of_many_sizes_train(tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(24):
+        Image.new("RGB", (10 + 13 * i, 200 - 7 * i), (i, 9 * i, 200)).save(tmp_path / "in" / f"{i}.png")
+        (tmp_path / "in" / f"{i}.txt").write_text(f"a picture, {i} of many" * (1 + i % 3))
+    run = small_run(
+        tmp_path / "out", data__source=tmp_path / "in", data__held_out="", images__resize="native", images__max_patches=40,
+        captions__prompt="Describe:",
+    )  # fmt: skip
+    train(run)
+    losses = [event["loss"] for event in read_log(tmp_path / "out", "train")]
+    assert losses[-1] < losses[0]
+
+
+def test_a_small_source_with_no_held_out_part_says_what_to_do(tmp_path):
+    source = pictures(tmp_path / "in", good=5, bad=0)
+    with pytest.raises(ValueError, match=r"5 samples, of which 8 would be held out; name a source with --data\.held_out"):
+        train(small_run(tmp_path / "out", data__source=source, data__held_out=""))
+
+
+def test_a_vocabulary_that_is_too_small_is_refused(tmp_path):
+    tokenizer = train_tokenizer(["some words"], 280)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"raise model\.vocab_size to at least"):
+        train(small_run(tmp_path / "out", tokenizer=tmp_path / "tokenizer.json", model__vocab_size=100))
+
+
+def test_bfloat16_training_follows_float32(tmp_path):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        train(small_run(tmp_path / precision, precision=precision))
+        losses.append([event["loss"] for event in read_log(tmp_path / precision, "train")])
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)

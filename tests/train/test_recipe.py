@@ -1,0 +1,86 @@
+"""Recipes: few lines of YAML, overrides by path, and mistakes that name the way out."""
+
+import dataclasses
+
+import pytest
+
+from genlip.train.recipe import RecipeError, Run, describe_settings, differences, keys, load_recipe, recipe_names, to_yaml
+
+from .helpers import small_run
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_packaged_recipe_loads_and_survives_its_own_yaml(name, tmp_path):
+    run = load_recipe(name)
+    (tmp_path / "run.yaml").write_text(to_yaml(run))
+    assert load_recipe(tmp_path / "run.yaml") == run
+
+
+def test_a_recipe_keeps_the_defaults_that_it_does_not_name(tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        "steps: 7\noptimizer: {learning_rate: 5e-4}\nmodel: {hidden_size: 64, num_attention_heads: 4}\n"
+    )
+    run = load_recipe(tmp_path / "r.yaml")
+    assert (run.steps, run.optimizer.learning_rate, run.optimizer.beta2) == (7, 5e-4, 0.95)
+    assert (run.model.hidden_size, run.model.text_embed_dim, run.model.num_hidden_layers) == (64, 64, 24)
+
+
+def test_overrides_win_over_the_file_in_both_spellings():
+    run = load_recipe("quickstart", ["--steps", "9", "--model.mrope_section=[4,4,4]", "--captions.prompt", "Say: what?"])
+    assert (run.steps, run.model.mrope_section, run.captions.prompt) == (9, (4, 4, 4), "Say: what?")
+
+
+def test_texts_that_look_like_yaml_stay_texts(tmp_path):
+    run = load_recipe("quickstart", ["--captions.prompt", "null", "--out", "1e3"])
+    assert (run.captions.prompt, run.out) == ("null", "1e3")
+    (tmp_path / "run.yaml").write_text(to_yaml(run))
+    assert load_recipe(tmp_path / "run.yaml") == run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--optimizer.lerning_rate", "1"], "did you mean optimizer.learning_rate"),
+        (["--learning_rate", "1"], "did you mean optimizer.learning_rate"),
+        (["--stepz", "1"], "did you mean steps"),
+        (["--steps", "many"], "steps"),
+        (["--steps", "0"], "steps is 0"),
+        (["--batch", "10", "--accumulate", "3"], "batch 10 does not divide into accumulate 3"),
+        (["--images.size", "65"], "images.size 65 is no multiple of model.patch_size"),
+        (["--precision", "float8"], "precision"),
+        (["--model.num_attention_heads", "5"], "5 heads"),
+        (["--captions.end", ""], "captions.end is empty"),
+        (["stray"], "stray"),
+    ],
+)
+def test_a_wrong_override_says_what_is_wrong(overrides, message):
+    with pytest.raises(RecipeError) as error:
+        load_recipe("quickstart", overrides)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_file_says_what_is_wrong(tmp_path):
+    with pytest.raises(RecipeError, match=r"nowhere: no such recipe; need a YAML file or one of .*quickstart"):
+        load_recipe("nowhere")
+    for text, message in (
+        ("steps: [", "not YAML"),
+        ("- a\n", "need keys and values"),
+        ("model: {hiden_size: 3}", "model.hidden_size"),
+    ):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(tmp_path / "bad.yaml")
+
+
+def test_differences_name_what_changes_the_result_and_nothing_else(tmp_path):
+    run = small_run(tmp_path)
+    assert differences(run, dataclasses.replace(run, out="elsewhere", log_every=99, keep=7)) == []
+    changed = dataclasses.replace(run, seed=3, optimizer=dataclasses.replace(run.optimizer, clip=2.0))
+    assert differences(run, changed) == ["optimizer.clip: 1.0 -> 2.0", "seed: 0 -> 3"]
+
+
+def test_every_setting_is_described():
+    described = describe_settings()
+    assert all(f"--{key} " in described for key in keys())
+    assert {field.name for field in dataclasses.fields(Run)} == {key.split(".")[0] for key in keys()}
