@@ -86,11 +86,16 @@ def measure(variant: str, precision: str) -> dict[str, float]:
             loss = VARIANTS[variant](model, pack, hidden)
         loss.backward()
         took.append(time.perf_counter() - start)
-    return {"peak_mib": round(peak_mib()), "above_model_mib": round(peak_mib() - before), "step_s": round(sorted(took)[1], 3),
-            "loss": round(float(loss), 2)}  # fmt: skip
+    return {
+        "peak_mib": round(peak_mib()),
+        "above_model_mib": round(peak_mib() - before),
+        "step_s": round(sorted(took)[1], 3),
+        "loss": round(float(loss), 2),
+    }
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--variant", choices=tuple(VARIANTS), help=argparse.SUPPRESS)

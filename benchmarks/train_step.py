@@ -1,8 +1,9 @@
 """How much of this machine's matrix-product rate does a training step reach?
 
-Times whole updates (forward, backward, clipping, AdamW) of a 12-layer, 384-wide model on packs of 16 samples with 196 patches
-and 40 to 110 caption tokens, and the matrix products of its own shapes in the same run. Work counted for the share: 6 x the
-parameters of the trunk's matrices x tokens (patches and text); the head, attention scores and everything else count as time.
+Times whole updates (forward, backward, clipping, AdamW) of a 12-layer, 384-wide model on a pack of 16 samples of 196
+patches and 40 to 110 caption tokens, and the matrix products of its own shapes in the same run. Work counted for the
+share: 6 x the parameters of the trunk's matrices x tokens (patches and text); the head, attention scores and all else
+count as time, not as work.
 
     python benchmarks/train_step.py [--steps 7] [--threads 2]
 
@@ -25,6 +26,7 @@ from torch import Tensor
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
+from genlip.train.memory import keep_freed_memory
 
 SAMPLES, GRID, CAPTION = 16, (14, 14), (40, 110)
 CONFIG = GenLIPConfig(
@@ -71,12 +73,13 @@ def matrix_rate(rows: int) -> Callable[[], float]:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=7, help="timed steps; the median counts (default 7)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of PyTorch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    # keep_freed_memory()
+    keep_freed_memory()
     torch.manual_seed(0)
     model = GenLIP(CONFIG).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), weight_decay=0.01, fused=True)

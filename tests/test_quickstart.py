@@ -5,7 +5,6 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
 from html import escape, unescape
 from pathlib import Path
 
@@ -35,14 +34,6 @@ TINY = [
         "model.num_attention_heads": 2,
     }.items()
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def single_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ _TRAIN_EXAMPLE = """\
 A recipe is a YAML file, or the name of one that comes with the package: {recipes}.
 Every setting can be replaced on the command line by its path:
 
-  genlip train quickstart --out runs/mine --data.source pictures/ --steps 2000
+  genlip train quickstart --out runs/mine --data.source pictures/ --data.held_out "" --steps 2000
   genlip train my.yaml --optimizer.learning_rate 5e-4 --print-config
 
 Settings, with their defaults:
@@ -178,7 +178,7 @@ def _say_caption(record: dict[str, Any], alone: bool) -> str:
 
 def _add_encode(commands: Any) -> None:
     summary = "write the features of every patch of pictures"
-    example = '  genlip encode MODEL photos/ --out features.safetensors\n\npython: genlip.Speaker.load(MODEL).encode(["photo.jpg"])'
+    example = "  genlip encode MODEL photos/ --out features.safetensors\n\npython: genlip.Speaker.load(MODEL).encode(paths)"
     parser = _command(commands, "encode", _encode, summary, example)
     _add_model_and_pictures(parser, "safetensors file: features [patches, D], grids [pictures, 2], paths in the metadata")
     parser.set_defaults(out="features.safetensors")

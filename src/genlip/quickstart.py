@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,8 +84,10 @@ def quickstart(
     with _progress(console, "captioning held-out pictures", pictures) as advance:
         measured = measure(run, speaker, pictures, advance)
     path = _write(measured)
-    console.print(f"{_score(measured)} captions of held-out pictures are exactly right", highlight=False, soft_wrap=True)
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{_score(measured)} captions of held-out pictures are exactly right", highlight=False, soft_wrap=True, markup=False
+    )
+    console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
     return path
 
 
@@ -131,25 +132,15 @@ def results(measured: Measured) -> dict[str, Any]:
 
 def render(measured: Measured) -> str:
     """The page."""
-    failures = [one for one in measured.spoken[_SHOWN:] if not one.exact][:_FAILURES_SHOWN]
-    shown = measured.spoken[:_SHOWN]
+    first, said = measured.spoken[0], measured.said
     sections = [
         Section("What happened", report.paragraphs(*_story(measured)) + report.headlines(_headlines(measured))),
         Section("How it learned", _curves(measured)),
-        Section(
-            f"The first {len(shown)} held-out pictures",
-            report.paragraphs("Not chosen: these are the first. Words that differ are marked.") + report.gallery(shown),
-        ),
-        Section(
-            "What each patch would say",
-            report.paragraphs(*_readout_story(measured.said)) + report.readout(shown[0].image, measured.said),
-        ),
+        *_captions(measured.spoken),
+        Section("What each patch would say", report.paragraphs(*_readout_story(said)) + report.readout(first.image, said)),
         Section("How to go on", report.commands(_next_commands(measured.run))),
         Section("This run", report.facts(_facts(measured)) + report.folded("All settings", to_yaml(measured.run))),
     ]
-    if failures:
-        more = report.paragraphs("The first ones after the pictures above.") + report.gallery(failures)
-        sections.insert(3, Section("More captions that are not exact", more))
     return report.page("GenLIP quickstart", sections)
 
 
@@ -197,19 +188,30 @@ def _curves(measured: Measured) -> str:
     )
 
 
+def _captions(spoken: Sequence[Spoken]) -> list[Section]:
+    """The first captions, and the first failures after them if there are any."""
+    shown, failures = spoken[:_SHOWN], [one for one in spoken[_SHOWN:] if not one.exact][:_FAILURES_SHOWN]
+    note = report.paragraphs("Not chosen: these are the first. Words that differ are marked.")
+    sections = [Section(f"The first {len(shown)} held-out pictures", note + report.gallery(shown))]
+    if failures:
+        note = report.paragraphs("The first ones after the pictures above.")
+        sections.append(Section("More captions that are not exact", note + report.gallery(failures)))
+    return sections
+
+
 def _readout_story(said: PatchWords) -> list[str]:
     """What a readout is, and, where most patches agree, why they do."""
     asked = (
-        "Patches never see a caption, but their features can go through the same head that speaks: this is what each patch of "
-        "the first picture would say next."
+        "Patches never see a caption, but their features can go through the same head that speaks. This is what each patch "
+        "of the first picture would say next."
     )
-    (token, times), *_ = Counter(words[0][0] for words in said.words).most_common()
-    if 2 * times <= len(said.words):
+    token, times = report.common_token(said)
+    if token is None:
         return [asked]
     agreed = (
         f"{times} of {len(said.words)} would say “{token.strip()}”. In training only the last patch speaks, and all it is "
-        "asked for is the first token of a caption. The paper's large models, trained on captions of every kind, go further "
-        "and name what a patch shows."
+        "asked for is the first token of a caption. The paper shows readouts of large models, trained on captions of every "
+        "kind: arXiv 2605.00809."
     )
     return [asked, agreed]
 
@@ -221,7 +223,7 @@ def _next_commands(run: Run) -> dict[str, str]:
         f"genlip caption {model} {picture}": "Describe a picture: this is the first one above",
         f"genlip readout {model} {picture}": "See what its patches would say",
         "genlip train quickstart --out runs/longer --steps 5000": "Train longer",
-        own: "Train on pictures of yours: a folder with a .txt caption beside each, or a .csv or .jsonl file with both",
+        own: "Train on your pictures: a folder with a .txt caption beside each, or a .csv or .jsonl file that lists them",
     }
 
 

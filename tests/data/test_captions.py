@@ -27,7 +27,7 @@ def tokens(text: str, tokenizer: Tokenizer = TOKENIZER) -> list[str]:
 
 
 @given(text=st.text(max_size=60))
-@examples(300)
+@examples(150)
 def test_every_text_comes_back_from_its_tokens(text):
     ids = TOKENIZER.encode(text, add_special_tokens=False).ids
     assert TOKENIZER.decode(ids, skip_special_tokens=False) == text
@@ -59,7 +59,7 @@ def test_a_small_corpus_leaves_the_vocabulary_small():
 
 
 def test_a_vocabulary_without_room_for_all_bytes_is_refused():
-    with pytest.raises(ValueError, match="at least 257 tokens .*, not 256"):
+    with pytest.raises(ValueError, match=r"at least 257 tokens .*, not 256"):
         train_tokenizer(CORPUS, 256)
 
 
@@ -128,9 +128,9 @@ def test_pieces_show_spaces_special_tokens_and_split_characters():
 def test_ids_beyond_the_models_vocabulary_are_refused():
     last = TOKENIZER.id_to_token(399)
     Captions(TOKENIZER, vocab_size=400)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="has id 399, but the model's vocabulary ends at 398") as error:
         Captions(TOKENIZER, vocab_size=399)
-    assert f"token {last!r} has id 399, but the model's vocabulary ends at 398" in str(error.value)
+    assert str(error.value).startswith(f"token {last!r} has id 399")
     assert "raise model.vocab_size to at least 400" in str(error.value)
 
 

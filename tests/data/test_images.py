@@ -444,7 +444,7 @@ def test_native_sizes_by_hand(height, width, expected):
 
 
 @given(height=ordinary_sides, width=ordinary_sides, patch=patch_sides, limits=ranges)
-@examples(300)
+@examples(150)
 def test_native_size_is_the_published_rule_in_whole_numbers(height, width, patch, limits):
     rows, columns = native_by_search(height, width, patch, *limits)
     if limits[0] * patch**2 <= rows * columns <= limits[1] * patch**2:
@@ -452,7 +452,7 @@ def test_native_size_is_the_published_rule_in_whole_numbers(height, width, patch
 
 
 @given(height=st.integers(16, 4000), width=st.integers(16, 4000), square=st.booleans())
-@examples(500)
+@examples(200)
 def test_native_size_is_what_the_published_code_gives(height, width, square):
     width = height if square else width
     published = published_native_size(height, width, 16, 4096, 262_144)
@@ -464,7 +464,7 @@ def test_native_size_is_what_the_published_code_gives(height, width, square):
 
 
 @given(height=sides, width=sides, patch=patch_sides, limits=ranges)
-@examples(1000)
+@examples(400)
 def test_native_size_is_whole_patches_within_the_range_for_every_picture(height, width, patch, limits):
     new_height, new_width = native_size(height, width, patch, *limits)
     assert new_height % patch == new_width % patch == 0
@@ -481,13 +481,13 @@ def test_ribbons_of_every_length_stay_within_the_range(patch, thin):
 
 
 @given(height=sides, width=sides, patch=patch_sides, limits=ranges)
-@examples(300)
+@examples(150)
 def test_native_size_of_a_picture_on_its_side_is_on_its_side(height, width, patch, limits):
     assert native_size(height, width, patch, *limits) == native_size(width, height, patch, *limits)[::-1]
 
 
 @given(height=ordinary_sides, width=ordinary_sides, patch=st.sampled_from([14, 16]))
-@examples(500)
+@examples(200)
 def test_native_size_keeps_the_aspect_ratio_to_within_a_patch(height, width, patch):
     if max(height, width) > 8 * min(height, width):
         return
@@ -497,7 +497,7 @@ def test_native_size_keeps_the_aspect_ratio_to_within_a_patch(height, width, pat
 
 
 @given(rows=st.integers(1, 64), columns=st.integers(1, 64), patch=patch_sides)
-@examples(300)
+@examples(150)
 def test_a_legal_size_stays_as_it_is(rows, columns, patch):
     fewest, most = min(16, rows * columns), max(1024, rows * columns)
     assert native_size(rows * patch, columns * patch, patch, fewest, most) == (rows * patch, columns * patch)

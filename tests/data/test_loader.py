@@ -17,6 +17,13 @@ from .helpers import InMemory, small_config, small_tokenizer
 LENGTH, SIZE, BATCHES = 14, 4, 9  # two epochs and a half; epochs end within batches
 
 
+class Broken(InMemory):
+    """A source with a mistake in its code; at the top of the module, where workers find it."""
+
+    def __getitem__(self, index):
+        raise KeyError("no such column")
+
+
 def packer(source=None) -> Packer:
     source = source or Scenes(seed=1, length=LENGTH)
     return Packer(source, ImageConfig(size=32), Captions(small_tokenizer()), small_config())
@@ -78,9 +85,5 @@ def test_skipped_pictures_reach_the_reader_with_their_reason(workers, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_mistakes_in_a_source_stop_the_reader(workers):
-    class Broken(InMemory):
-        def __getitem__(self, index):
-            raise KeyError("no such column")
-
     with pytest.raises(KeyError, match="no such column"):
         list(load_batches(packer(Broken([None] * 4)), 2, 0, 0, 1, workers=workers))

@@ -182,6 +182,15 @@ def test_every_token_of_a_readout_is_there_twice_with_its_chance() -> None:
     assert text.count("25.0%") == text.count("12.5%") == 12
 
 
+@pytest.mark.parametrize(
+    ("tokens", "common", "quiet"), [("aaab", ("a", 3), 3), ("aabb", (None, 0), 0), ("abcd", (None, 0), 0)]
+)
+def test_a_token_that_most_patches_agree_on_is_quiet(tokens: str, common: tuple[str | None, int], quiet: int) -> None:
+    said = PatchWords((2, 2), [[(token, 0.5), ("a", 0.25)] for token in tokens])
+    assert report.common_token(said) == common
+    assert report.readout(Image.new("RGB", (8, 8)), said).count('class="patch quiet"') == quiet
+
+
 def test_a_blank_token_is_visible() -> None:
     html = report.readout(Image.new("RGB", (8, 8)), PatchWords((1, 2), [[(" ", 0.5)], [("\n", 0.5)]]))
     assert re.findall(r"<b>(.*?)</b>", html) == ["␣", "↵"]

@@ -29,26 +29,32 @@ def test_a_single_step_needs_no_schedule():
     assert learning_rate(OptimizerConfig(learning_rate=0.5, warmup=0.0), 0, 1) == 0.5
 
 
+def adamw_by_hand(parameter, gradients, rates, config):
+    """Float64 AdamW, written out."""
+    mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    for step, (grad, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+        mean = config.beta1 * mean + (1 - config.beta1) * grad
+        square = config.beta2 * square + (1 - config.beta2) * grad**2
+        move = (mean / (1 - config.beta1**step)) / ((square / (1 - config.beta2**step)).sqrt() + config.eps)
+        parameter = parameter * (1 - rate * config.weight_decay) - rate * move
+    return parameter
+
+
 def test_the_update_is_adamw_with_decay_on_every_parameter():
-    """By hand, in float64, for one matrix and one bias."""
-    torch.manual_seed(0)
+    config, rates = OptimizerConfig(weight_decay=0.1, beta1=0.8, beta2=0.9), (0.01, 0.02, 0.03)
     model = torch.nn.Linear(3, 2).double()
-    config = OptimizerConfig(learning_rate=0.01, weight_decay=0.1, beta1=0.8, beta2=0.9, eps=1e-8)
+    before = [p.detach().clone() for p in model.parameters()]
+    noise = [torch.randn(3, *p.shape, dtype=torch.float64) for p in before]
     optimizer = make_optimizer(model, config)
-    expected = [p.detach().clone() for p in model.parameters()]
-    mean, square = ([torch.zeros_like(p) for p in expected] for _ in range(2))
-    for step in range(1, 4):
-        set_learning_rate(optimizer, 0.01 * step)
-        optimizer.zero_grad()
-        model(torch.randn(5, 3, dtype=torch.float64)).square().sum().backward()
-        for i, parameter in enumerate(model.parameters()):
-            mean[i] = 0.8 * mean[i] + 0.2 * parameter.grad
-            square[i] = 0.9 * square[i] + 0.1 * parameter.grad**2
-            move = (mean[i] / (1 - 0.8**step)) / ((square[i] / (1 - 0.9**step)).sqrt() + 1e-8)
-            expected[i] = expected[i] * (1 - 0.01 * step * 0.1) - 0.01 * step * move
+    for step, rate in enumerate(rates):
+        set_learning_rate(optimizer, rate)
+        for parameter, gradients in zip(model.parameters(), noise, strict=True):
+            parameter.grad = gradients[step]
         optimizer.step()
-    for parameter, by_hand in zip(model.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.detach(), by_hand, rtol=1e-10, atol=1e-12)
+    for parameter, start, gradients in zip(model.parameters(), before, noise, strict=True):
+        torch.testing.assert_close(
+            parameter.detach(), adamw_by_hand(start, gradients, rates, config), rtol=1e-10, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize(

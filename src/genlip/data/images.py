@@ -156,7 +156,7 @@ def _open(image: ImageLike, max_pixels: int) -> Image.Image:
 def _upright(picture: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose also writes the EXIF anew, and fails where any other tag of it is broken.
     try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:
         return picture  # broken EXIF says nothing about the pixels
     return picture if turn is None else picture.transpose(turn)

@@ -57,6 +57,7 @@ class Files:
         return Example(str(self.paths[index]), self.paths[index], self.captions[index])
 
     def caption(self, index: int) -> str:
+        """The caption alone."""
         return self.captions[index]
 
 
@@ -77,6 +78,7 @@ class Scenes:
         return Example(f"scene {self.seed}:{index}", scenes.draw(content), scenes.describe(content))
 
     def caption(self, index: int) -> str:
+        """The caption alone."""
         return scenes.describe(scenes.scene(self.seed, index))
 
 
@@ -94,6 +96,7 @@ class Subset:
         return self.source[int(self.indices[index])]
 
     def caption(self, index: int) -> str:
+        """The caption alone."""
         return self.source.caption(int(self.indices[index]))
 
 

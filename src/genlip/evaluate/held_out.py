@@ -14,7 +14,6 @@ import torch
 
 from genlip.data.packing import by_shape
 from genlip.model.genlip import GenLIP
-from genlip.model.objective import supervised_tokens
 from genlip.model.pack import Pack, Sample
 
 __all__ = ["HeldOut", "deal_pictures", "held_out", "mean_loss"]
@@ -62,10 +61,10 @@ def mean_loss(
     for chosen in _packs(samples, rows):
         pack = Pack.of(chosen).to(model.device)
         total += float(model(pack))
-        tokens += supervised_tokens([pack])
+        tokens += int(pack.supervised.sum())
         advance(len(chosen))
     model.train(was_training)
-    return total / tokens
+    return total / max(1, tokens)
 
 
 def _packs(samples: Sequence[Sample], rows: int) -> list[list[Sample]]:

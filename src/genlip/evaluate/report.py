@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
@@ -28,8 +28,8 @@ from genlip.evaluate.captioning import Spoken
 from genlip.speaker import PatchWords
 
 __all__ = [
-    "Headline", "Line", "Section", "chart", "commands", "facts", "folded", "gain_chart", "gallery", "headlines",
-    "loss_chart", "page", "paragraphs", "readout", "side_by_side", "word_marks",
+    "Headline", "Line", "Section", "chart", "commands", "common_token", "facts", "folded", "gain_chart", "gallery",
+    "headlines", "loss_chart", "page", "paragraphs", "readout", "side_by_side", "word_marks",
 ]  # fmt: skip
 
 
@@ -131,14 +131,9 @@ def chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
             line.steps, line.values, color=_PAINT[line.colour], marker=dot, markersize=4, linewidth=1.8, label=line.name
         )
     if logarithmic:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if _decades(lines) < 2 else (1, 3)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        _make_logarithmic(axes, lines)
     else:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _dress(axes)
     if len(lines) > 1:
         axes.legend(frameon=False, labelcolor=_PAINT["ink"], loc="upper right")
@@ -161,28 +156,44 @@ def word_marks(true: str, spoken: str) -> tuple[list[tuple[str, bool]], list[tup
 
 
 def readout(image: ImageLike, said: PatchWords) -> str:
-    """A picture under its grid of patches: each shows its likeliest token, and all of its tokens when pointed at."""
-    rows, columns = said.grid
-    cells = "".join(_cell(words, i // columns, i % columns) for i, words in enumerate(said.words))
+    """A picture under its grid of patches: each shows its likeliest token, and all of its tokens when pointed at.
+
+    A token that most patches agree on is shown quietly.
+    """
+    (rows, columns), (common, _) = said.grid, common_token(said)
+    cells = "".join(_cell(words, i // columns, i % columns, words[0][0] == common) for i, words in enumerate(said.words))
     return (
         f'<div class="readout" style="--rows:{rows};--columns:{columns}"><div class="stage">'
         f'<div class="picture">{_image(image, 512)}<div class="patches">{cells}</div></div>'
-        '<p class="hint">Point at a patch, or move to it with Tab, to see its likeliest tokens.</p>'
+        '<p class="hint">Point at a patch, tap it, or move to it with Tab, to see its likeliest tokens.</p>'
         f"</div></div>{_readout_table(said)}"
     )
+
+
+def common_token(said: PatchWords) -> tuple[str | None, int]:
+    """The token that is likeliest for more than half of the patches, and for how many; (None, 0) if none is."""
+    (token, times), *_ = Counter(words[0][0] for words in said.words).most_common()
+    return (token, times) if 2 * times > len(said.words) else (None, 0)
 
 
 # Stand-ins that matplotlib draws with; the page's own colours take their place in the SVG.
 _PAINT = {"ink": "#000001", "quiet": "#000002", "blue": "#000003", "orange": "#000004"}
 
 
-def _decades(lines: Sequence[Line]) -> float:
+def _make_logarithmic(axes: Axes, lines: Sequence[Line]) -> None:
+    """A vertical axis in plain numbers, with more of them if the values span less."""
     values = [value for line in lines for value in line.values if value > 0]
-    return math.log10(max(values) / min(values)) if values else 0.0
+    narrow = not values or max(values) < 100 * min(values)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1, 3)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _dress(axes: Axes) -> None:
-    """Quiet axes: no box, light horizontal lines, the page's colours."""
+    """Quiet axes: steps from 0, no box, light horizontal lines, the page's colours."""
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("step", color=_PAINT["quiet"])
     axes.tick_params(colors=_PAINT["quiet"], length=0)
     axes.grid(axis="y", color=_PAINT["quiet"], alpha=0.25, linewidth=0.8)
@@ -219,11 +230,11 @@ def _marked(words: Sequence[tuple[str, bool]], tag: str) -> str:
     return " ".join(phrase if same else f"<{tag}>{phrase}</{tag}>" for same, phrase in phrases)
 
 
-def _cell(words: Sequence[tuple[str, float]], row: int, column: int) -> str:
+def _cell(words: Sequence[tuple[str, float]], row: int, column: int, quiet: bool) -> str:
     token, chance = words[0]
     shown = _visible(token).strip("␣") or "␣"
     return (
-        f'<div class="patch" tabindex="0" style="--letters:{len(shown)};--chance:{chance:.2f}">'
+        f'<div class="patch{" quiet" if quiet else ""}" tabindex="0" style="--letters:{len(shown)};--chance:{chance:.2f}">'
         f"<b>{escape(shown)}</b><small>{chance:.0%}</small>"
         f'<div class="tokens"><h3>row {row + 1}, column {column + 1}</h3>{_bars(words)}</div></div>'
     )
@@ -329,6 +340,7 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
   font-size: clamp(7px, calc(var(--cell) * .9 / (var(--letters) * .62 + .6)), 16px); }
 .patch small { font-size: 11px; line-height: 1; margin-top: 3px; padding: 2px 4px; border-radius: 3px;
   background: rgb(20 22 28 / .6); }
+.patch.quiet > :is(b, small) { opacity: .45; }
 .patch:is(:hover, :focus) { outline: 3px solid var(--orange); outline-offset: -3px; }
 .tokens { display: none; position: absolute; left: calc(var(--side) + 28px); right: 0; top: 0; z-index: 1;
   padding-bottom: 12px; background: var(--paper); color: var(--ink); }

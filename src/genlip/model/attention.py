@@ -34,6 +34,7 @@ class PackAttention:
         self.attention = BACKENDS[backend]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
+        """See `sdpa`; every layer attends alike."""
         return self.attention(q, k, v, self.pack, predicting)
 
 
@@ -55,16 +56,16 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, pack: Pack, predicting: bool = False) 
     else:
         q_patches, q_text = q.split([p, t])
         read += _attend_patches(q_patches, k_patches, v_patches, pack.patch_counts)
-    patch_sizes = [run.count * run.patches for run in pack.runs]
-    text_sizes = [run.count * run.text for run in pack.runs]
+    patch_sizes = [run.samples * run.patches for run in pack.runs]
+    text_sizes = [run.samples * run.text for run in pack.runs]
     parts = [x.split(patch_sizes) for x in (k_patches, v_patches)] + [x.split(text_sizes) for x in (q_text, k_text, v_text)]
     for run, kp, vp, qt, kt, vt in zip(pack.runs, *parts, strict=True):
         if run.text:
-            keys = torch.cat([_batch(kp, run.count), _batch(kt, run.count)], dim=1)
-            values = torch.cat([_batch(vp, run.count), _batch(vt, run.count)], dim=1)
+            keys = torch.cat([_batch(kp, run.samples), _batch(kt, run.samples)], dim=1)
+            values = torch.cat([_batch(vp, run.samples), _batch(vt, run.samples)], dim=1)
             visible = torch.ones(run.text, keys.shape[1], dtype=torch.bool, device=q.device)
             visible = visible.tril(run.patches - int(predicting))
-            read.append(_attend(_batch(qt, run.count), keys, values, visible))
+            read.append(_attend(_batch(qt, run.samples), keys, values, visible))
     return torch.cat(read) if read else q
 
 
@@ -74,7 +75,7 @@ def _attend_patches(q: Tensor, k: Tensor, v: Tensor, counts: Sequence[int]) -> l
     firsts = [sum(runs[:i]) for i in range(len(runs))]
     sizes = [number * counts[first] for number, first in zip(runs, firsts, strict=True)]
     parts = zip(runs, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
-    return [_attend(*(_batch(x, number) for x in qkv), None) for number, *qkv in parts]
+    return [_attend(_batch(qs, n), _batch(ks, n), _batch(vs, n), None) for n, qs, ks, vs in parts]
 
 
 def _batch(x: Tensor, count: int) -> Tensor:

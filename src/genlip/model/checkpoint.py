@@ -108,7 +108,7 @@ def _stored_shapes(files: list[Path]) -> dict[str, tuple[int, ...]]:
     for file in files:
         try:
             with safe_open(file, "pt") as stored:
-                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}
+                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from error
     return shapes
@@ -131,4 +131,4 @@ def _check_parameters(needed: dict[str, tuple[int, ...]], found: dict[str, tuple
 
 def _read(file: Path, device: torch.device | str) -> dict[str, torch.Tensor]:
     with safe_open(file, "pt", device=str(device)) as stored:
-        return {name: stored.get_tensor(name) for name in stored.keys()}
+        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from genlip.model.attention import PackAttention
 from genlip.model.config import GenLIPConfig
-from genlip.model.layers import Block, GatedAttention, LayerScale
+from genlip.model.layers import MLP, Block, GatedAttention, LayerScale, SwiGLU
 from genlip.model.objective import caption_loss, caption_losses
 from genlip.model.pack import Pack
 from genlip.model.positions import rotary_tables
@@ -49,6 +49,11 @@ class GenLIP(nn.Module):
         self.reset_parameters()
 
     @property
+    def patch_embedding(self) -> nn.Conv2d:
+        """The projection of patches; its weight is Float[D, C, P, P]."""
+        return self.vision_embeddings["patch_embedding"]  # type: ignore[return-value]
+
+    @property
     def blocks(self) -> nn.ModuleList:
         """The trunk's blocks, first to last."""
         return self.visual["layers"]  # type: ignore[return-value]
@@ -70,12 +75,13 @@ class GenLIP(nn.Module):
                 nn.init.constant_(module.lambda1, module.initial)
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
-        for block in self.blocks:
-            for branch in (block.self_attn, block.mlp):
+        for branch in self.visual.modules():
+            if isinstance(branch, (GatedAttention, SwiGLU, MLP)):
                 for linear in branch.children():
-                    nn.init.xavier_uniform_(linear.weight)
-                    if not isinstance(branch, GatedAttention):
-                        nn.init.normal_(linear.bias, std=1e-6)
+                    if isinstance(linear, nn.Linear):
+                        nn.init.xavier_uniform_(linear.weight)
+                        if not isinstance(branch, GatedAttention):
+                            nn.init.normal_(linear.bias, std=1e-6)
 
     def forward(self, pack: Pack) -> Tensor:
         """Float[], the summed loss of the supervised tokens; divide by their number in the whole global batch."""
@@ -121,7 +127,7 @@ class GenLIP(nn.Module):
 
     def embed_patches(self, patches: Tensor) -> Tensor:
         """[p C*P*P] -> Float[p D]; bytes are first normalised to [-1, 1] (mean and deviation 0.5)."""
-        patch = self.vision_embeddings["patch_embedding"]
+        patch = self.patch_embedding
         if patches.shape[-1] != self.config.patch_dim:
             raise ValueError(
                 f"patches of {patches.shape[-1]} numbers, but the model reads {self.config.num_channels} channels of "

@@ -64,6 +64,7 @@ class SwiGLU(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float[n, D] -> Float[n, D]"""
         return self.fc2(self.act(self.gate_fc(x)) * self.fc1(x))
 
 
@@ -77,6 +78,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float[n, D] -> Float[n, D]"""
         return self.fc2(self.act(self.fc1(x)))
 
 
@@ -89,6 +91,7 @@ class LayerScale(nn.Module):
         self.lambda1 = nn.Parameter(torch.full((width,), float(initial)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Float[n, D] -> Float[n, D]"""
         return x * self.lambda1
 
 

@@ -56,9 +56,9 @@ class Sample:
 
 
 class Run(NamedTuple):
-    """Neighbouring samples of one shape: `count` samples of `patches` patches and `text` tokens each."""
+    """Neighbouring samples of one shape: `samples` of them, of `patches` patches and `text` tokens each."""
 
-    count: int
+    samples: int
     patches: int
     text: int
 
@@ -157,8 +157,8 @@ class Pack:
 
     def to(self, device: torch.device | str) -> Pack:
         """The same pack on another device."""
-        tensors = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Pack(**{k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in tensors.items()})
+        tensors = ("patches", "token_ids", "supervised", "positions")
+        return dataclasses.replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
 
     def without_text(self) -> Pack:
         """The pictures of the pack alone, as an encoder reads them."""

@@ -1,7 +1,7 @@
 """Training checkpoints: one folder per save, written under another name and renamed, so that it is whole or absent.
 
-In: the training state. Out: `checkpoints/step-00001000/`, which holds the model's folder (loadable by `genlip.load`) and what
-resuming needs besides: `optimizer.safetensors`, `state.json` and `run.yaml`.
+In: the training state. Out: `checkpoints/step-00001000/`, which holds the model's folder (loadable by `genlip.load`) and
+what resuming needs besides: `optimizer.safetensors`, `state.json` and `run.yaml`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from genlip.data.captions import Captions
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
@@ -24,9 +25,7 @@ from genlip.train.recipe import Run, load_recipe, to_yaml
 __all__ = ["export_model", "latest", "read_run", "restore", "save"]
 
 
-def save(
-    run: Run, model: GenLIP, captions: Captions, optimizer: torch.optim.Optimizer, step: int, progress: dict[str, Any]
-) -> Path:
+def save(run: Run, model: GenLIP, captions: Captions, optimizer: Optimizer, step: int, progress: dict[str, Any]) -> Path:
     """Write the checkpoint after `step` updates and remove all but the newest `run.keep`."""
     target = Path(run.out) / "checkpoints" / f"step-{step:08d}"
     partial = target.with_suffix(".partial")
@@ -59,27 +58,24 @@ def read_run(folder: Path) -> Run:
     return load_recipe(folder / "run.yaml")
 
 
-def restore(folder: Path, model: GenLIP, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def restore(folder: Path, model: GenLIP, optimizer: Optimizer) -> dict[str, Any]:
     """Put weights, optimizer and random state back; returns the progress that was saved, `step` included."""
-    stored = checkpoint.load(folder)
-    model.load_state_dict(stored.state_dict())
+    model.load_state_dict(checkpoint.load(folder).state_dict())
     tensors = load_file(folder / "optimizer.safetensors")
     torch.set_rng_state(tensors.pop("rng"))
-    names = [name for name, _ in model.named_parameters()]
-    state = optimizer.state_dict()
-    state["state"] = {
-        number: {key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        for number, name in enumerate(names)
-    }
-    optimizer.load_state_dict(state)
+    parameters = dict(model.named_parameters())
+    for key, value in tensors.items():
+        kind, _, name = key.partition("/")
+        parameter = parameters[name]
+        optimizer.state[parameter][kind] = value if kind == "step" else value.to(parameter.device)
     progress: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf8"))
     return progress
 
 
-def _optimizer_tensors(model: GenLIP, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = [name for name, _ in model.named_parameters()]
-    state = optimizer.state_dict()["state"]
-    return {f"{key}/{names[number]}": value for number, entry in state.items() for key, value in entry.items()}
+def _optimizer_tensors(model: GenLIP, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Every tensor of the optimizers' state as `kind/parameter`."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {f"{kind}/{names[id(p)]}": value.cpu() for p, state in optimizer.state.items() for kind, value in state.items()}
 
 
 def _folders(out: str | Path) -> list[Path]:

@@ -146,8 +146,8 @@ def _sources(run: Run) -> tuple[Source, Source]:
             f"{run.data.source}: {len(source)} samples, of which {run.data.held_out_samples} would be held out; name a "
             "source with --data.held_out or lower --data.held_out_samples"
         )
-    dealt = np.random.default_rng(run.seed).permutation(len(source))
-    return Subset(source, np.sort(dealt[run.data.held_out_samples :])), Subset(source, dealt[: run.data.held_out_samples])
+    dealt = np.random.default_rng(run.seed).permutation(len(source)).tolist()
+    return Subset(source, sorted(dealt[run.data.held_out_samples :])), Subset(source, dealt[: run.data.held_out_samples])
 
 
 def _start(run: Run, source: Source, newest: Path | None) -> State:
@@ -199,7 +199,7 @@ def _update(state: State, updates: Iterator[list[Batch]], tracker: Tracker) -> U
     packs = [batch.pack for batch in batches if batch.pack is not None]
     rate = learning_rate(state.run.optimizer, state.step, state.run.steps)
     set_learning_rate(state.optimizer, rate)
-    state.optimizer.zero_grad()
+    state.model.zero_grad()
     loss = _backward(state, packs)
     norm = clip_grad_norm_(state.model.parameters(), state.run.optimizer.clip)
     if packs:

@@ -24,7 +24,7 @@ class Tracker:
         self.console = console or Console(stderr=True)
         self.file = (out / "log.jsonl").open("a", encoding="utf8")
         self.bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -56,11 +56,11 @@ class Tracker:
         )
         self.bar.update(self.task, completed=step, description=text)
         if not self.console.is_terminal:
-            self.console.print(f"step {step}/{self.bar.tasks[0].total:.0f}  {text}", highlight=False, soft_wrap=True)
+            self.say(f"step {step}/{self.bar.tasks[0].total:.0f}  {text}")
 
     def say(self, text: str) -> None:
         """A line for the user."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def read_log(out: str | Path, kind: str) -> list[dict[str, Any]]:

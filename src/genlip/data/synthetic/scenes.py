@@ -1,8 +1,8 @@
 """Scenes: small pictures of coloured shapes and a number, with a caption that states all of it.
 
 In: a seed and an index. Out: a 64x64 picture and its caption; scene i is a pure function of (seed, i).
-Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of several
-fonts and sizes, on a tinted background.
+Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of
+several fonts and sizes, on a tinted background.
 """
 
 from __future__ import annotations
@@ -31,11 +31,8 @@ COLOURS = {
     "black": (35, 35, 35),
 }
 # Fonts that matplotlib ships, under free licences.
-FONTS = (
-    "DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSansMono", "STIXGeneral",
-    "cmss10",
-)  # fmt: skip
-FONT_SIZES = (13, 15, 17, 19)
+FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral")
+FONT_SIZES = (14, 17, 20)
 
 
 class Shape(NamedTuple):
@@ -57,7 +54,7 @@ class Scene(NamedTuple):
     number: int
     font: str
     font_size: int
-    number_at: tuple[float, float]
+    number_at: tuple[float, float]  # centre, in pixels
     ink: tuple[int, int, int]
     background: tuple[int, int, int]
 
@@ -71,7 +68,7 @@ def scene(seed: int, index: int) -> Scene:
         number=int(rng.integers(10, 100)),
         font=FONTS[rng.integers(len(FONTS))],
         font_size=FONT_SIZES[rng.integers(len(FONT_SIZES))],
-        number_at=(rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0)),
+        number_at=(SIDE / 2 + rng.uniform(-8, 8), 49.5 + rng.uniform(-3, 3)),
         ink=_rgb(rng.integers(0, 110, 3)),
         background=_rgb(rng.integers(200, 256, 3)),
     )
@@ -91,10 +88,8 @@ def draw(content: Scene) -> Image.Image:
         _draw_shape(pen, shape)
     font, text = _font(content.font, content.font_size), str(content.number)
     left, top, right, bottom = font.getbbox(text)
-    free_x, free_y = SIDE - 4 - (right - left), 25 - (bottom - top)  # the number keeps to a band below the shapes
-    x = 2 + free_x * content.number_at[0] - left
-    y = 37 + free_y * content.number_at[1] - top
-    pen.text((x, y), text, fill=content.ink, font=font)
+    x, y = content.number_at
+    pen.text((x - (left + right) / 2, y - (top + bottom) / 2), text, fill=content.ink, font=font)
     return picture
 
 

@@ -1,4 +1,4 @@
-"""One thread for the model's tests: on tensors this small, threads wait for one another longer than they compute."""
+"""One thread for the tests: on tensors this small, threads wait for one another longer than they compute."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def single_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,88 @@
+"""The package as a whole: what it exports, what importing it costs, and whether its README tells the truth."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import genlip
+from genlip.train.loop import train
+
+from .train.helpers import small_run
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_export_is_there_and_nothing_else_is_promised():
+    assert sorted(genlip._HOMES) == sorted(set(genlip.__all__) - {"__version__"})
+    for name in genlip.__all__:
+        assert getattr(genlip, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        genlip.nonsense  # noqa: B018
+
+
+def imported_by(statement, modules):
+    """Which of the modules a fresh interpreter has imported after a statement."""
+    script = f"{statement}; import sys; print(sorted({modules} & sys.modules.keys()))"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    assert imported_by("import genlip", {"torch", "PIL", "matplotlib", "tokenizers", "huggingface_hub"}) == "[]"
+
+
+def test_loading_and_speaking_import_no_training_library():
+    assert imported_by("import genlip; genlip.Speaker, genlip.load", {"jsonargparse", "rich", "matplotlib"}) == "[]"
+
+
+FLOORS = ["model", "data", "evaluate", "train"]
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_imports_only_floors_below(floor):
+    for file in (ROOT / "src/genlip" / floor).rglob("*.py"):
+        for above in [*FLOORS[FLOORS.index(floor) + 1 :], "cli", "quickstart"]:
+            assert f"genlip.{above}" not in re.sub(r'"""(.|\n)*?"""', "", file.read_text()), f"{file} imports {above}"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder in which the README's snippets find what they name."""
+    folder = tmp_path_factory.mktemp("readme")
+    train(small_run(folder / "runs/quickstart", steps=2))
+    Image.effect_noise((90, 70), 60).convert("RGB").save(folder / "photo.jpg")
+    return folder
+
+
+SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_the_readmes_snippets_run(snippet, workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "__readme__"})
+
+
+def test_features_need_less_than_ten_lines():
+    before, _, _ = SNIPPETS[0].partition("speaker.caption")
+    assert "encode" in before
+    assert len(before.strip().splitlines()) < 10
+
+
+def test_the_readmes_tree_names_the_modules_that_exist():
+    text = (ROOT / "README.md").read_text()
+    tree = text[text.index("## The tree") :]
+    for folder in FLOORS:
+        line = re.search(rf"^  {folder}/ +(.*)$", tree, re.MULTILINE).group(1)
+        named = {name.strip() for name in line.split(",")}
+        there = {p.stem for p in (ROOT / "src/genlip" / folder).glob("*.py")} - {"__init__"}
+        assert {name for name in named if "/" not in name} == there
+
+
+def test_links_in_the_docs_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("examples/*/*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
