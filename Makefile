@@ -8,8 +8,8 @@ READY := .venv/.ready
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(READY)  ## train a small model on scenes within minutes and open its report
-	$(BIN)/genlip quickstart
+quickstart: $(READY)  ## train a small model on scenes within minutes and write its report
+	$(BIN)/genlip quickstart --resume
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest

@@ -32,6 +32,7 @@ def pictures(tmp_path):
 
 def error_line(capsys, *arguments):
     """The one line that a failing command prints."""
+    capsys.readouterr()
     assert main(list(map(str, arguments))) not in (0, None)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("genlip: ")
@@ -84,9 +85,7 @@ def test_encode_writes_one_row_per_patch_and_the_grids(model, pictures, tmp_path
         features, grids = file.get_tensor("features"), file.get_tensor("grids")
         paths = json.loads(file.metadata()["paths"])
     assert paths == [str(p) for p in pictures]
-    assert grids.tolist() == [list(e.grid) for e in expected] == [[3, 4], [3, 4], [3, 4]] or len(features) == sum(
-        r * c for r, c in grids
-    )
+    assert grids.tolist() == [list(e.grid) for e in expected] == [[4, 5], [4, 5], [4, 5]]
     torch.testing.assert_close(features, torch.cat([e.patches for e in expected]))
 
 
@@ -132,6 +131,10 @@ def test_errors_are_one_clear_line(model, pictures, tmp_path, capsys):
     assert "no such recipe" in error_line(capsys, "train", "quickstrat")
     assert "temperature -1.0" in error_line(capsys, "caption", model, pictures[0], "--temperature", "-1")
     assert "unknown argument --frobnicate" in error_line(capsys, "caption", model, pictures[0], "--frobnicate")
+    assert "--device nonsense" in error_line(capsys, "caption", model, pictures[0], "--device", "nonsense")
+    assert "no such folder" in error_line(
+        capsys, "encode", model, pictures[0], "--out", tmp_path / "nowhere" / "f.safetensors"
+    )
     assert "images.size 63" in error_line(capsys, "encode", model, pictures[0], "--size", "63")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import shutil
@@ -138,3 +139,11 @@ def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
 def test_patches_that_mostly_say_the_same_are_explained(measured: Measured, tokens: str, explained: bool) -> None:
     said = PatchWords((2, 2), [[(token, 0.5)] for token in tokens])
     assert ("3 of 4 would say “a”" in render(dataclasses.replace(measured, said=said))) is explained
+
+
+@pytest.mark.slow
+def test_the_packaged_recipe_describes_nine_of_ten_held_out_scenes_exactly(tmp_path: Path) -> None:
+    """Minutes of training; the figure that the README promises."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    quickstart(tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["exact_match"] >= 0.9

@@ -1,7 +1,7 @@
 """genlip: vision encoders that learn by speaking (GenLIP, arXiv 2605.00809).
 
 Start with `genlip.Speaker` for features, captions and patch readouts of pictures, `genlip.load` for the plain model, and
-`genlip.train` for training. Heavier parts are imported when they are first used.
+`genlip.train.train(genlip.load_recipe(name))` for training. Heavier parts are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from genlip.model.genlip import GenLIP
     from genlip.model.pack import Pack, Sample
     from genlip.speaker import Features, PatchWords, Speaker
-    from genlip.train.loop import train
     from genlip.train.recipe import Run, load_recipe
 
 __version__ = "0.1.0"
@@ -41,7 +40,6 @@ _HOMES = {
     "load_recipe": "genlip.train.recipe",
     "patch_readout": "genlip.model.generation",
     "save": "genlip.model.checkpoint",
-    "train": "genlip.train.loop",
 }
 
 __all__ = [
@@ -64,15 +62,19 @@ __all__ = [
     "load_recipe",
     "patch_readout",
     "save",
-    "train",
 ]
 
 
+_PARTS = ("data", "evaluate", "model", "quickstart", "train")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"genlip.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'genlip' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *_PARTS]

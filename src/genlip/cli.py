@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; what goes wrong is one line on standard error."""
     args, rest = _parser().parse_known_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    from genlip.train.loop import Interrupted  # cheap next to the command, and needed to tell stops from errors
+    from genlip.train.loop import Interrupted, NonFinite
 
     try:
         if rest and not args.takes_overrides:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:  # bad input; programming errors keep their traceback
+    except (ValueError, OSError, NonFinite) as error:  # bad input; programming errors keep their traceback
         print(f"genlip: {error}", file=sys.stderr)
         return 1
 
@@ -91,7 +91,9 @@ def _add_quickstart(commands: Any) -> None:
 
 def _quickstart(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.quickstart import quickstart
+    from genlip.train.memory import keep_freed_memory
 
+    keep_freed_memory()
     quickstart(args.out, rest, args.resume)
 
 
@@ -106,7 +108,7 @@ Settings, with their defaults:
 
 {settings}
 
-python: genlip.train(genlip.load_recipe("quickstart", ["--steps", "2000"]))"""
+python: genlip.train.train(genlip.load_recipe("quickstart", ["--steps", "2000"]))"""
 
 
 def _add_train(commands: Any) -> None:
@@ -127,8 +129,10 @@ def _train_help(parser: argparse.ArgumentParser) -> str:
 
 def _train(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.train.loop import train
+    from genlip.train.memory import keep_freed_memory
     from genlip.train.recipe import load_recipe, to_yaml
 
+    keep_freed_memory()
     run = load_recipe(args.recipe, rest)
     if args.print_config:
         print(to_yaml(run), end="")
@@ -196,12 +200,12 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
             failed += 1
             print(f"genlip: {result}", file=sys.stderr)
         else:
-            found.append((path, result))
+            found.append((path, result._replace(patches=result.patches.cpu())))
     if found:
         grids = torch.tensor([features.grid for _, features in found])
         rows = torch.cat([features.patches for _, features in found]).contiguous()
         names = json.dumps([path for path, _ in found])
-        save_file({"features": rows.cpu(), "grids": grids}, args.out, metadata={"paths": names})
+        save_file({"features": rows, "grids": grids}, args.out, metadata={"paths": names})
         print(f"{args.out}: {len(found)} pictures, {len(rows)} patches of {rows.shape[1]} numbers")
     return _failures(failed, len(pictures))
 
@@ -255,6 +259,7 @@ def _speaker(args: argparse.Namespace) -> Speaker:
 
     from genlip.speaker import Speaker
 
+    _check_place(args)
     images = {name: getattr(args, name) for name in ("resize", "size", "max_patches") if getattr(args, name) is not None}
     return Speaker.load(
         args.model,
@@ -265,6 +270,18 @@ def _speaker(args: argparse.Namespace) -> Speaker:
         prompt=getattr(args, "prompt", None),
         **images,
     )
+
+
+def _check_place(args: argparse.Namespace) -> None:
+    """Refuse a device or an output folder that is not there before any work is done."""
+    import torch
+
+    try:
+        torch.empty(0, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {args.device}: {str(error).splitlines()[0]}") from None
+    if args.out and not Path(args.out).absolute().parent.is_dir():
+        raise UsageError(f"--out {args.out}: no such folder {Path(args.out).absolute().parent}")
 
 
 def _pictures(patterns: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
@@ -89,49 +90,61 @@ class Speaker:
             )
         return self._captions
 
-    @torch.inference_mode()
-    def encode(self, pictures: Sequence[ImageLike]) -> list[Features]:
+    @torch.no_grad()  # not inference mode: a probe may be trained on the features
+    def encode(self, pictures: Sequence[ImageLike], batch: int = 16) -> list[Features]:
         """Encoder features of every patch: the last block's output after `ln_post`. Raises `ImageError`."""
-        if not pictures:
-            return []
-        pack = self._pack(pictures, with_prompt=False)
-        features = self.model.encode(pack).split(list(pack.patch_counts))
-        return [Features(rows, grid) for rows, grid in zip(features, pack.grids, strict=True)]
+        found: list[Features] = []
+        for pack in self._packs(pictures, batch, with_prompt=False):
+            features = self.model.encode(pack).split(list(pack.patch_counts))
+            found += [Features(rows, grid) for rows, grid in zip(features, pack.grids, strict=True)]
+        return found
 
-    def caption(self, pictures: Sequence[ImageLike], **decoding: Any) -> list[str]:
+    def caption(self, pictures: Sequence[ImageLike], batch: int = 16, **decoding: Any) -> list[str]:
         """A caption for each picture; keywords are fields of `Decoding`. Raises `ImageError`."""
-        if not pictures:
-            return []
-        pack = self._pack(pictures, with_prompt=True)
-        return [self.captions.decode(ids) for ids in generate(self.model, pack, self.decoding(**decoding))]
+        settings, captions = self.decoding(**decoding), self.captions
+        packs = self._packs(pictures, batch, with_prompt=True)
+        return [captions.decode(ids) for pack in packs for ids in generate(self.model, pack, settings)]
 
     def stream(self, picture: ImageLike, **decoding: Any) -> Iterator[str]:
-        """The caption of one picture, piece by piece as it is spoken; the pieces join to the whole."""
-        pack = self._pack([picture], with_prompt=True)
-        text = DecodeStream(skip_special_tokens=True)
-        for (token,) in generate_steps(self.model, pack, self.decoding(**decoding)):
-            piece = text.step(self.captions.tokenizer, token)
-            if piece:
-                yield piece
+        """The caption of one picture, piece by piece as it is spoken.
 
-    def readout(self, pictures: Sequence[ImageLike], k: int = 5) -> list[PatchWords]:
+        The pieces join to the caption, up to white space around it; what `repetition_stop` cuts has already been said.
+        """
+        (pack,) = self._packs([picture], 1, with_prompt=True)
+        tokenizer, text = self.captions.tokenizer, DecodeStream(skip_special_tokens=True)
+        tokens: list[int] = []
+        said = ""
+        for step in generate_steps(self.model, pack, self.decoding(**decoding)):
+            tokens += [token for token in step if token is not None]
+            if piece := text.step(tokenizer, tokens[-1]):
+                said += piece
+                yield piece
+        if rest := tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
+            yield rest  # bytes that wait for a character which never came
+
+    def readout(self, pictures: Sequence[ImageLike], k: int = 5, batch: int = 16) -> list[PatchWords]:
         """The k tokens that each patch would most likely say next. Raises `ImageError`."""
-        if not pictures:
-            return []
-        pack = self._pack(pictures, with_prompt=False)
-        chances, tokens = (part.split(list(pack.patch_counts)) for part in patch_readout(self.model, pack, k))
-        return [
-            PatchWords(grid, [[(self.captions.piece(t), round(c, 4)) for c, t in zip(*row, strict=True)] for row in rows])
-            for grid, rows in (
-                (grid, list(zip(c.tolist(), t.tolist(), strict=True)))
-                for grid, c, t in zip(pack.grids, chances, tokens, strict=True)
-            )
-        ]
+        read: list[PatchWords] = []
+        for pack in self._packs(pictures, batch, with_prompt=False):
+            chances, tokens = (part.split(list(pack.patch_counts)) for part in patch_readout(self.model, pack, k))
+            read += [self._words(grid, c, t) for grid, c, t in zip(pack.grids, chances, tokens, strict=True)]
+        return read
+
+    def _words(self, grid: tuple[int, int], chances: Tensor, tokens: Tensor) -> PatchWords:
+        def words(ids: list[int], likely: list[float]) -> list[tuple[str, float]]:
+            return [(self.captions.piece(i), round(chance, 4)) for i, chance in zip(ids, likely, strict=True)]
+
+        return PatchWords(grid, [words(t, c) for t, c in zip(tokens.tolist(), chances.tolist(), strict=True)])
 
     def decoding(self, **changes: Any) -> Decoding:
         """Greedy decoding that ends where this model's captions end, with fields replaced."""
         return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
-    def _pack(self, pictures: Sequence[ImageLike], with_prompt: bool) -> Pack:
+    def _packs(self, pictures: Sequence[ImageLike], batch: int, with_prompt: bool) -> Iterator[Pack]:
+        if isinstance(pictures, (str, bytes, os.PathLike, Image.Image)):
+            raise TypeError(f"pictures is a single {type(pictures).__name__}: give a list, such as [picture]")
+        if batch < 1:
+            raise ValueError(f"batch is {batch}: it must be at least 1")
         prompt = self.captions.prompt_ids if with_prompt else []
-        return pack_images(pictures, self.images, self.model.config, prompt).to(self.model.device)
+        for start in range(0, len(pictures), batch):
+            yield pack_images(pictures[start : start + batch], self.images, self.model.config, prompt).to(self.model.device)

@@ -90,7 +90,26 @@ def test_the_end_starts_with_one_end_token():
     captions = Captions(TOKENIZER)
     assert captions.end_ids[0] == TOKENIZER.token_to_id(END)
     assert TOKENIZER.decode(captions.end_ids[1:]) == "\n"
-    assert Captions(TOKENIZER, CaptionConfig(end=".")).end_ids == [TOKENIZER.token_to_id(".")]
+
+
+@pytest.mark.parametrize("end", [".", "\n", "<|im_start|>"])
+def test_an_end_that_is_no_special_token_is_refused(end):
+    with pytest.raises(ValueError, match=r"does not begin with a special token .* choose one of <\|im_end\|>"):
+        Captions(TOKENIZER, CaptionConfig(end=end))
+
+
+def test_a_caption_that_spells_the_end_token_does_not_end_itself():
+    ids, _ = Captions(TOKENIZER).encode(f"a {END} b")
+    assert ids.tolist().count(TOKENIZER.token_to_id(END)) == 1
+    assert TOKENIZER.decode(ids[:-2].tolist()) == f"a {END} b"
+
+
+def test_padding_and_truncation_of_a_tokenizer_file_are_switched_off():
+    tokenizer = train_tokenizer(["some words and more"], 300)
+    expected = Captions(tokenizer, CaptionConfig(prompt="some")).encode("words and more")[0].tolist()
+    tokenizer.enable_padding(length=40)
+    tokenizer.enable_truncation(max_length=2)
+    assert Captions(tokenizer, CaptionConfig(prompt="some")).encode("words and more")[0].tolist() == expected
 
 
 @pytest.mark.parametrize("prompt", ["", "Say: "])

@@ -6,12 +6,13 @@ import random
 import struct
 import warnings
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import ExifTags, Image, features
 
 from genlip.data.images import ImageConfig, ImageError, decode, image_patches, native_size, patchify
 
@@ -587,3 +588,20 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_refused():
 def test_impossible_settings_are_refused(changes, found):
     with pytest.raises(ValueError, match=found):
         ImageConfig(**changes)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_decoding_what_was_decoded_changes_nothing(orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    picture = Image.fromarray(UPRIGHT[:, :20])
+    once = decode(encoded(picture, "JPEG", exif=exif))
+    assert np.array_equal(decode(once), once)
+    assert decode(once).size == once.size
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path):
+    with pytest.raises(ImageError, match="not a file"):
+        decode(tmp_path)
+    with pytest.raises(ImageError, match="not a file"):
+        decode("/dev/zero" if Path("/dev/zero").exists() else tmp_path)

@@ -10,18 +10,11 @@ from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig
 from genlip.data.loader import load_batches
 from genlip.data.packing import Batch, Packer
-from genlip.data.sources import Example, Scenes
+from genlip.data.sources import Files, Scenes
 
-from .helpers import InMemory, small_config, small_tokenizer
+from .helpers import small_config, small_tokenizer
 
 LENGTH, SIZE, BATCHES = 14, 4, 9  # two epochs and a half; epochs end within batches
-
-
-class Broken(InMemory):
-    """A source with a mistake in its code; at the top of the module, where workers find it."""
-
-    def __getitem__(self, index):
-        raise KeyError("no such column")
 
 
 def packer(source=None) -> Packer:
@@ -77,13 +70,15 @@ def test_a_batch_may_be_longer_than_the_source():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_skipped_pictures_reach_the_reader_with_their_reason(workers, tmp_path):
-    source = InMemory([Example("gone", tmp_path / "gone.png", "a"), Example("text", b"text", "b")])
-    (batch,) = load_batches(packer(source), 2, 0, 0, 1, workers=workers)
+    gone, text = tmp_path / "gone.png", tmp_path / "text.png"
+    text.write_text("not a picture")
+    (batch,) = load_batches(packer(Files([gone, text], ["a", "b"])), 2, 0, 0, 1, workers=workers)
     assert (batch.pack, batch.keys) == (None, ())
-    assert sorted(skip[:2] for skip in batch.skipped) == [("gone", "missing"), ("text", "not an image")]
+    assert sorted(skip[:2] for skip in batch.skipped) == [(str(gone), "missing"), (str(text), "not an image")]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_mistakes_in_a_source_stop_the_reader(workers):
-    with pytest.raises(KeyError, match="no such column"):
-        list(load_batches(packer(Broken([None] * 4)), 2, 0, 0, 1, workers=workers))
+def test_mistakes_in_a_source_stop_the_reader(workers, tmp_path):
+    without_captions = Files([tmp_path / "a.png"], [])
+    with pytest.raises(IndexError):
+        list(load_batches(packer(without_captions), 2, 0, 0, 1, workers=workers))

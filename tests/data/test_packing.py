@@ -111,7 +111,9 @@ def test_mistakes_that_are_no_pictures_are_not_skipped():
 
 def test_samples_come_in_the_order_asked_for_without_the_broken_ones(tmp_path):
     source = packer([example(0), missing(tmp_path), example(2)])
-    samples = list(source.samples([2, 1, 0, 2]))
+    skipped = []
+    samples = list(source.samples([2, 1, 0, 2], skipped))
+    assert [reason for _, reason, _ in skipped] == ["missing"]
     found = [(s.patches.tolist(), s.grid, s.token_ids.tolist(), s.supervised.tolist()) for s in samples]
     assert found == [expected(2), expected(0), expected(2)]
 
@@ -124,7 +126,7 @@ def test_samples_are_read_one_by_one():
             read.append(index)
             return super().__getitem__(index)
 
-    samples = Packer(Watched([example(number) for number in range(7)]), IMAGES, CAPTIONS, MODEL).samples(range(7))
+    samples = Packer(Watched([example(number) for number in range(7)]), IMAGES, CAPTIONS, MODEL).samples(range(7), [])
     next(samples)
     next(samples)
     assert read == [0, 1]

@@ -48,12 +48,16 @@ def test_without_the_file_the_published_settings_are_assumed_aloud(folder, caplo
     (folder / "preprocessing.json").unlink()
     with caplog.at_level(logging.WARNING):
         settings, tokenizer = load_preprocessing(folder)
-    assert (settings.images.resize, settings.images.size, settings.captions.prompt) == ("fixed", 224, "")
+    assert (settings.images.resize, settings.images.size, settings.captions.prompt) == (
+        "fixed",
+        224,
+        "Describe the image in detail.",
+    )
     assert tokenizer.to_str() == small_tokenizer().to_str()
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().startswith(
-        f"{folder} has no preprocessing.json: assuming pictures of 224x224 pixels and no prompt"
+        f"{folder} has no preprocessing.json: assuming a published model of stage 1, pictures of 224x224 pixels"
     )
 
 

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from model.helpers import EXACT, Shape, random_samples, small_model
 
 from genlip.evaluate.held_out import HeldOut, deal_pictures, held_out, mean_loss
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
+from tests.model.helpers import EXACT, Shape, random_samples, small_model
 
 SHAPES: list[Shape] = [(2, 3, 5), (1, 1, 2), (2, 3, 5), (4, 1, 0), (1, 4, 6), (2, 3, 1), (3, 3, 4)]
 

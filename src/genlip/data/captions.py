@@ -51,10 +51,13 @@ class Captions:
 
     def __init__(self, tokenizer: Tokenizer, config: CaptionConfig | None = None, vocab_size: int | None = None) -> None:
         """`vocab_size` of the model, if known: a tokenizer that gives larger ids is refused."""
+        tokenizer.no_padding()  # settings that a tokenizer.json may carry, and that would alter captions in silence
+        tokenizer.no_truncation()
         self.tokenizer = tokenizer
         self.config = config or CaptionConfig()
         self.prompt_ids = self.ids(self.config.prompt)
         self.end_ids = self.ids(self.config.end)
+        _check_end(tokenizer, self.config.end, self.end_ids)
         if vocab_size is not None:
             _check_vocabulary(tokenizer, vocab_size)
 
@@ -64,11 +67,19 @@ class Captions:
 
     def encode(self, caption: str) -> tuple[np.ndarray, np.ndarray]:
         """Int64[L] ids of prompt, caption and end, and Bool[L], True on caption and end. The caption is stripped."""
-        ids, limit = self.ids(caption.strip()), self.config.max_tokens
+        ids, limit = self._plain_ids(caption.strip()), self.config.max_tokens
         learned = ids[:limit] if len(ids) > limit else ids + self.end_ids
         supervised = np.ones(len(self.prompt_ids) + len(learned), dtype=bool)
         supervised[: len(self.prompt_ids)] = False
         return np.array(self.prompt_ids + learned, dtype=np.int64), supervised
+
+    def _plain_ids(self, text: str) -> list[int]:
+        """Token ids of a text in which special tokens are only characters: a caption must not be able to end itself."""
+        self.tokenizer.encode_special_tokens = True
+        try:
+            return self.ids(text)
+        finally:
+            self.tokenizer.encode_special_tokens = False
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids, special tokens left out."""
@@ -126,6 +137,15 @@ def _download(name: str, file: Path) -> Path:
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FileNotFoundError(f"{name}: the Hugging Face Hub did not give its tokenizer.json: {reason}") from error
+
+
+def _check_end(tokenizer: Tokenizer, end: str, end_ids: list[int]) -> None:
+    special = {i: token.content for i, token in tokenizer.get_added_tokens_decoder().items()}
+    if not end_ids or not end.startswith(special.get(end_ids[0], "\0")):
+        raise ValueError(
+            f"captions.end is {end!r}, which does not begin with a special token of the tokenizer; "
+            f"choose one of {', '.join(sorted(special.values())[:10]) or 'none (it has no special tokens)'}"
+        )
 
 
 def _check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+_MAX_BYTES = 2**29
 
 
 class ImageError(ValueError):
@@ -143,7 +147,7 @@ def _open(image: ImageLike, max_pixels: int) -> Image.Image:
     if isinstance(image, Image.Image):
         picture = image
     else:
-        data = image if isinstance(image, bytes) else Path(image).read_bytes()
+        data = image if isinstance(image, bytes) else _read(Path(image))
         picture = Image.open(io.BytesIO(data), formats=_FORMATS)
     pixels = picture.width * picture.height
     if not 0 < pixels <= max_pixels:
@@ -153,13 +157,28 @@ def _open(image: ImageLike, max_pixels: int) -> Image.Image:
     return picture
 
 
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file of bounded size: a list of pictures may name anything."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError("not an image", f"{path}: not a file")
+    if found.st_size > _MAX_BYTES:
+        raise ImageError("too large", f"{path}: {found.st_size} bytes; the limit is {_MAX_BYTES}")
+    return path.read_bytes()
+
+
 def _upright(picture: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose also writes the EXIF anew, and fails where any other tag of it is broken.
     try:
         turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:
         return picture  # broken EXIF says nothing about the pixels
-    return picture if turn is None else picture.transpose(turn)
+    if turn is None:
+        return picture
+    upright = picture.transpose(turn)
+    for told in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
+        upright.info.pop(told, None)  # or the next reader would turn it again
+    return upright
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
@@ -173,8 +192,9 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
 
 def _to_8_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture)
-    if picture.mode != "F":  # 16-bit grey, which Pillow may hand over in 32 bits
-        values = values.astype(np.int64) // 256 if values.max(initial=0) > 255 else values
+    # Pillow hands some 16-bit grey over in 32 bits, without saying so; other 32-bit pictures hold bytes.
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and values.max(initial=0) > 255):
+        values = values // 256
     return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
 
 

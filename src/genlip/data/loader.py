@@ -6,6 +6,7 @@ Batch n is a pure function of the seed and n, whatever prepared it, so that resu
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 from torch.utils.data import DataLoader, Dataset
@@ -25,6 +26,12 @@ class _Batches(Dataset[Batch]):
         return self.packer.batch(order(self.seed, len(self.packer.source), start, start + self.size))
 
 
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the run itself should hear it, and finish its update."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def load_batches(packer: Packer, size: int, seed: int, first: int, last: int, workers: int = 0) -> Iterator[Batch]:
     """Batches `first` to `last` - 1 of `size` samples each, in order.
 
@@ -37,5 +44,6 @@ def load_batches(packer: Packer, size: int, seed: int, first: int, last: int, wo
             sampler=range(first, last),
             num_workers=workers,
             prefetch_factor=4 if workers else None,
+            worker_init_fn=_leave_signals_to_the_parent,
         )
     )

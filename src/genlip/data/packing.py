@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageError, ImageLike, image_patches
@@ -15,7 +16,15 @@ from genlip.data.sources import Source
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["Batch", "Packer", "by_shape", "pack_images"]
+__all__ = ["Batch", "Packer", "Skipped", "by_shape", "pack_images"]
+
+
+class Skipped(NamedTuple):
+    """An example that could not be used: its key, the reason that counters group by, and the whole message."""
+
+    key: str
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,12 @@ class Batch:
     Attributes:
         pack: the samples that could be used; None if there was not one.
         keys: their keys, in the pack's order.
-        skipped: (key, reason, message) of each example that could not be used.
+        skipped: the examples that could not be used.
     """
 
     pack: Pack | None
     keys: tuple[str, ...]
-    skipped: tuple[tuple[str, str, str], ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,24 +53,24 @@ class Packer:
 
     def batch(self, indices: Iterable[int]) -> Batch:
         """The batch of these examples, sorted by shape. Pictures that cannot be used are skipped and named."""
-        skipped: list[tuple[str, str, str]] = []
+        skipped: list[Skipped] = []
         keyed = list(self._keyed(indices, skipped))
         if not keyed:
             return Batch(None, (), tuple(skipped))
         keyed = [keyed[i] for i in by_shape([sample for _, sample in keyed])]
         return Batch(Pack.of([sample for _, sample in keyed]), tuple(key for key, _ in keyed), tuple(skipped))
 
-    def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
-        """The usable samples among these examples, in order."""
-        return (sample for _, sample in self._keyed(indices, []))
+    def samples(self, indices: Iterable[int], skipped: list[Skipped]) -> Iterator[Sample]:
+        """The usable samples among these examples, in order; the others are added to `skipped`."""
+        return (sample for _, sample in self._keyed(indices, skipped))
 
-    def _keyed(self, indices: Iterable[int], skipped: list[tuple[str, str, str]]) -> Iterator[tuple[str, Sample]]:
+    def _keyed(self, indices: Iterable[int], skipped: list[Skipped]) -> Iterator[tuple[str, Sample]]:
         for index in indices:
             example = self.source[int(index)]
             try:
                 patches, grid = image_patches(example.image, self.images, self.model)
             except ImageError as error:
-                skipped.append((example.key, error.reason, str(error)))
+                skipped.append(Skipped(example.key, error.reason, str(error)))
                 continue
             yield example.key, Sample(patches, grid, *self.captions.encode(example.caption))
 

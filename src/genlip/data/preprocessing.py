@@ -22,6 +22,7 @@ __all__ = ["Preprocessing", "load_preprocessing", "save_preprocessing"]
 
 log = logging.getLogger(__name__)
 
+PUBLISHED_PROMPT = "Describe the image in detail."
 _SETTINGS, _TOKENIZER = "preprocessing.json", "tokenizer.json"
 
 
@@ -48,10 +49,13 @@ def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, T
     file = folder / _SETTINGS
     if not file.is_file():
         log.warning(
-            "%s has no %s: assuming pictures of 224x224 pixels and no prompt; choose others with --resize, --size, --prompt",
-            folder, _SETTINGS,
-        )  # fmt: skip
-        return Preprocessing(), tokenizer
+            "%s has no %s: assuming a published model of stage 1, pictures of 224x224 pixels and the prompt %r; "
+            "other models need other settings (resize, size, prompt)",
+            folder,
+            _SETTINGS,
+            PUBLISHED_PROMPT,
+        )
+        return Preprocessing(captions=CaptionConfig(prompt=PUBLISHED_PROMPT)), tokenizer
     try:
         stored = json.loads(file.read_text(encoding="utf8"))
         images, captions = ImageConfig(**stored["images"]), CaptionConfig(**stored["captions"])

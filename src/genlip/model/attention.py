@@ -21,7 +21,7 @@ from genlip.model.pack import Pack
 __all__ = ["BACKENDS", "PackAttention", "prefix_mask", "reference", "sdpa"]
 
 
-_SHORT = 640  # keys up to which explicit products pay on CPU
+_SHORT = 640  # keys up to which the stored weights of explicit products stay small
 
 
 class PackAttention:
@@ -92,7 +92,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
-    """Attention as two batched products. In bfloat16 on CPU it trains two to six times faster than the fused kernel, whose
+    """Attention as two batched products. In bfloat16 on CPU it trains up to six times faster than the fused kernel, whose
     backward pass does not use the processor's bfloat16 instructions (benchmarks/attention_cpu.py)."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if visible is not None:

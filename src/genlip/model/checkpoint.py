@@ -58,9 +58,12 @@ def load(
     folder = checkpoint_folder(path_or_hub_id, revision)
     config = _read_config(folder)
     files = _weight_files(folder)
+    found = _stored_shapes(files)
+    if config.num_hidden_layers > len(found):  # before so many are built
+        raise CheckpointError(f"{folder}: {config.num_hidden_layers} layers in {_CONFIG}, but only {len(found)} parameters")
     with torch.device("meta"):
         model = GenLIP(config)
-    _check_parameters({n: tuple(p.shape) for n, p in model.state_dict().items()}, _stored_shapes(files), folder)
+    _check_parameters({n: tuple(p.shape) for n, p in model.state_dict().items()}, found, folder)
     weights = {name: value for file in files for name, value in _read(file, device).items()}
     model.load_state_dict({n: w.to(dtype) if dtype else w for n, w in weights.items()}, assign=True)
     return model.requires_grad_(True).eval()
@@ -97,9 +100,11 @@ def _weight_files(folder: Path) -> list[Path]:
     if (folder / _WEIGHTS).is_file():
         return [folder / _WEIGHTS]
     if (folder / _INDEX).is_file():
-        index = json.loads((folder / _INDEX).read_text(encoding="utf8"))
-        names = sorted({Path(name).name for name in index["weight_map"].values()})
-        return [folder / name for name in names]
+        try:
+            index = json.loads((folder / _INDEX).read_text(encoding="utf8"))
+            return [folder / name for name in sorted({Path(name).name for name in index["weight_map"].values()})]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{folder / _INDEX}: not an index of weights: {error!r}") from error
     raise CheckpointError(f"{folder}: not a checkpoint: it has neither {_WEIGHTS} nor {_INDEX}")
 
 

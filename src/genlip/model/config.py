@@ -132,7 +132,7 @@ class GenLIPConfig:
         return {"model_type": "genlip", **keys, "rope_scaling": rope, "tie_word_embeddings": False}
 
 
-# The paper's table of sizes; text widths and rotary sections from the published files. `tiny` and `base` are ours.
+# The paper's table of sizes; the text width of g16 is the published file's. `tiny` and `base` are ours.
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "hidden_size": 192,

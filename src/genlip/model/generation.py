@@ -73,7 +73,7 @@ class Cache:
         self.even = min(lengths) == self.longest
         heads, capacity = config.num_attention_heads, self.longest + room
         shape = (config.num_hidden_layers, 2, len(lengths), capacity, heads, config.head_dim)
-        self.store = torch.zeros(shape, dtype=model.ln_post.weight.dtype, device=model.device)
+        self.store = torch.zeros(shape, dtype=_product_dtype(model), device=model.device)
         self.samples = torch.arange(len(lengths), device=model.device)
         self.attend_pack = PackAttention(pack, model.attention)
 
@@ -100,6 +100,12 @@ class Cache:
         """Count the rows that `step` appended in every layer."""
         self.lengths = self.lengths + 1
         self.longest += 1
+
+
+def _product_dtype(model: GenLIP) -> torch.dtype:
+    """What linear maps give: the weights' precision, or that of autocast."""
+    kind = model.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.ln_post.weight.dtype
 
 
 def generate(model: GenLIP, pack: Pack, decoding: Decoding | None = None) -> list[list[int]]:

@@ -123,7 +123,8 @@ class GenLIP(nn.Module):
 
     def embed(self, pack: Pack) -> Tensor:
         """Float[n D], patches and tokens before the first block."""
-        return torch.cat([self.embed_patches(pack.patches), self.embed_tokens(pack.token_ids)])
+        rows = torch.cat([self.embed_patches(pack.patches), self.embed_tokens(pack.token_ids)])
+        return rows.to(self.ln_post.weight.dtype)  # the residual stream keeps the weights' precision under autocast
 
     def embed_patches(self, patches: Tensor) -> Tensor:
         """[p C*P*P] -> Float[p D]; bytes are first normalised to [-1, 1] (mean and deviation 0.5)."""
@@ -134,7 +135,7 @@ class GenLIP(nn.Module):
                 f"{self.config.patch_size}x{self.config.patch_size} pixels = {self.config.patch_dim} numbers"
             )
         if patches.dtype == torch.uint8:
-            patches = patches.to(torch.promote_types(patch.weight.dtype, torch.float32)) / 127.5 - 1
+            patches = patches.to(torch.promote_types(patch.weight.dtype, torch.float32)).div_(127.5).sub_(1)
         return F.linear(patches.to(patch.weight.dtype), patch.weight.flatten(1), patch.bias)
 
     def embed_tokens(self, token_ids: Tensor) -> Tensor:

@@ -81,12 +81,21 @@ class _CaptionLoss(torch.autograd.Function):
                 torch.mm(error, weight, out=grad_hidden[rows])
             if grad_head is not None:
                 _add_product(grad_head, error.T, hidden[rows])
+        ctx.spent = False
         ctx.save_for_backward(grad_hidden, grad_head)
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        return *(None if saved is None else saved * grad.to(saved.dtype) for saved in ctx.saved_tensors), None, None, None
+        if ctx.spent:
+            raise RuntimeError("caption_loss keeps its gradients in one place: it can be differentiated once")
+        ctx.spent = True
+        return (
+            *(None if saved is None else saved.mul_(grad.to(saved.dtype)) for saved in ctx.saved_tensors),
+            None,
+            None,
+            None,
+        )
 
 
 def _chunks(rows: int, head: Tensor) -> Iterator[slice]:

@@ -11,7 +11,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -28,15 +27,16 @@ __all__ = ["export_model", "latest", "read_run", "restore", "save"]
 def save(run: Run, model: GenLIP, captions: Captions, optimizer: Optimizer, step: int, progress: dict[str, Any]) -> Path:
     """Write the checkpoint after `step` updates and remove all but the newest `run.keep`."""
     target = Path(run.out) / "checkpoints" / f"step-{step:08d}"
+    if target.is_dir():  # a signal just after a save asks for the same again
+        return target
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     export_model(partial, model, captions, run)
-    save_file(_optimizer_tensors(model, optimizer) | {"rng": torch.get_rng_state()}, partial / "optimizer.safetensors")
+    save_file(_optimizer_tensors(model, optimizer), partial / "optimizer.safetensors")
     (partial / "state.json").write_text(json.dumps({"step": step, **progress}, indent=2) + "\n", encoding="utf8")
     (partial / "run.yaml").write_text(to_yaml(run), encoding="utf8")
-    shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
-    for old in _folders(run.out)[: -run.keep]:
+    for old in [*_folders(run.out)[: -run.keep], *target.parent.glob("*.partial")]:
         shutil.rmtree(old)
     return target
 
@@ -59,15 +59,14 @@ def read_run(folder: Path) -> Run:
 
 
 def restore(folder: Path, model: GenLIP, optimizer: Optimizer) -> dict[str, Any]:
-    """Put weights, optimizer and random state back; returns the progress that was saved, `step` included."""
+    """Put weights and optimizer back; returns the progress that was saved, `step` included."""
     model.load_state_dict(checkpoint.load(folder).state_dict())
     tensors = load_file(folder / "optimizer.safetensors")
-    torch.set_rng_state(tensors.pop("rng"))
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         kind, _, name = key.partition("/")
         parameter = parameters[name]
-        optimizer.state[parameter][kind] = value if kind == "step" else value.to(parameter.device)
+        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)
     progress: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf8"))
     return progress
 

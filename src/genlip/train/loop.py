@@ -7,7 +7,9 @@ A run that is interrupted (Ctrl-C or SIGTERM) saves first; resuming continues wi
 from __future__ import annotations
 
 import logging
+import math
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -24,20 +26,19 @@ from torch.nn.utils import clip_grad_norm_
 
 from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
 from genlip.data.loader import load_batches
-from genlip.data.packing import Batch, Packer
+from genlip.data.packing import Batch, Packer, Skipped
 from genlip.data.sources import Source, Subset, open_source
 from genlip.evaluate.held_out import held_out
 from genlip.model.genlip import GenLIP
 from genlip.model.objective import supervised_tokens
 from genlip.model.pack import Pack, Sample
 from genlip.train import checkpoints
-from genlip.train.memory import keep_freed_memory
 from genlip.train.optimizer import learning_rate, make_optimizer, set_learning_rate
 from genlip.train.precision import Precision, autocast, resolve_precision
 from genlip.train.recipe import Run, differences
 from genlip.train.tracking import Tracker
 
-__all__ = ["Interrupted", "SkippedTooMany", "train"]
+__all__ = ["Interrupted", "NonFinite", "SkippedTooMany", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,10 @@ _TOKENIZER_CORPUS = 20_000  # captions from which a tokenizer is learned
 
 class Interrupted(RuntimeError):
     """The run was asked to stop and has saved; the message says how to go on."""
+
+
+class NonFinite(ArithmeticError):
+    """The loss or its gradient is no longer a number; the weights are those of the update before."""
 
 
 class SkippedTooMany(ValueError):
@@ -93,7 +98,6 @@ def train(run: Run, resume: bool = False, on_step: Callable[[State], None] = lam
     Raises ValueError if the folder already holds a run and `resume` is false, or holds a run with other settings;
     `Interrupted` after a save on Ctrl-C or SIGTERM; `SkippedTooMany` if too many samples are unusable.
     """
-    keep_freed_memory()
     out = Path(run.out)
     newest = _checkpoint_to_resume(run, resume)
     out.mkdir(parents=True, exist_ok=True)
@@ -103,6 +107,8 @@ def train(run: Run, resume: bool = False, on_step: Callable[[State], None] = lam
     samples = _held_out_samples(Packer(measured, run.images, state.captions, run.model), run.data.held_out_samples)
     batches = _updates(run, packer, state.step)
     with Tracker(out, run.steps, state.step) as tracker, _interruptible() as interrupted:
+        if resume and newest is None:
+            tracker.say(f"{run.out} holds no checkpoint to go on from: starting anew")
         _announce(state, tracker, source, samples)
         recent: list[Update] = []
         while state.step < run.steps and not interrupted:
@@ -143,8 +149,8 @@ def _sources(run: Run) -> tuple[Source, Source]:
         return source, open_source(run.data.held_out)
     if len(source) < 2 * run.data.held_out_samples:
         raise ValueError(
-            f"{run.data.source}: {len(source)} samples, of which {run.data.held_out_samples} would be held out; name a "
-            "source with --data.held_out or lower --data.held_out_samples"
+            f"{run.data.source}: {len(source)} samples, of which {run.data.held_out_samples} would be held out, and at most "
+            "half may be; name a source with --data.held_out or lower --data.held_out_samples"
         )
     dealt = np.random.default_rng(run.seed).permutation(len(source)).tolist()
     return Subset(source, sorted(dealt[run.data.held_out_samples :])), Subset(source, dealt[: run.data.held_out_samples])
@@ -176,7 +182,10 @@ def _captions(run: Run, source: Source, newest: Path | None) -> Captions:
 
 def _held_out_samples(packer: Packer, wanted: int) -> list[Sample]:
     """The first usable samples of the held-out source, in its order."""
-    samples = list(islice(packer.samples(range(len(packer.source))), wanted))
+    skipped: list[Skipped] = []
+    samples = list(islice(packer.samples(range(len(packer.source)), skipped), wanted))
+    for _, _, message in skipped:
+        log.warning("skipped held-out %s", message)
     if len(samples) < 2:
         raise ValueError(f"{len(samples)} usable held-out samples: need at least 2")
     return samples
@@ -199,9 +208,15 @@ def _update(state: State, updates: Iterator[list[Batch]], tracker: Tracker) -> U
     packs = [batch.pack for batch in batches if batch.pack is not None]
     rate = learning_rate(state.run.optimizer, state.step, state.run.steps)
     set_learning_rate(state.optimizer, rate)
+    torch.manual_seed((state.run.seed << 32) + state.step)  # DropPath of update n is a function of (seed, n)
     state.model.zero_grad()
     loss = _backward(state, packs)
     norm = clip_grad_norm_(state.model.parameters(), state.run.optimizer.clip)
+    if not math.isfinite(loss) or not torch.isfinite(norm):
+        raise NonFinite(
+            f"update {state.step + 1}: the loss is {loss} and the norm of its gradient {float(norm)}; lower "
+            "optimizer.learning_rate or set precision to float32, and go on from the last checkpoint with --resume"
+        )
     if packs:
         state.optimizer.step()
     samples, seconds = sum(len(pack.grids) for pack in packs), time.perf_counter() - began
@@ -225,7 +240,8 @@ def _count_skipped(state: State, batches: list[Batch], tracker: Tracker) -> None
         state.skipped[reason] += 1
         tracker.event("skipped", key=key, reason=reason, message=message)
         log.warning("skipped %s", message)
-    lost, seen = state.skipped.total(), state.samples + state.skipped.total()
+    used = sum(len(batch.keys) for batch in batches)
+    lost, seen = state.skipped.total(), state.samples + used + state.skipped.total()
     if lost > max(state.run.max_skipped * max(seen, 100), 1):
         raise SkippedTooMany(
             f"{lost} of {seen} samples could not be used ({_by_reason(state)}); see log.jsonl, or raise max_skipped"
@@ -242,6 +258,7 @@ def _report(state: State, recent: list[Update], tracker: Tracker) -> None:
         learning_rate=recent[-1].learning_rate,
         samples_per_s=round(sum(update.samples for update in recent) / seconds, 2),
         tokens_per_s=round(sum(update.rows for update in recent) / seconds, 1),
+        seconds_per_step=round(seconds / len(recent), 4),
         seconds=round(state.seconds, 2),
     )
 
@@ -277,6 +294,7 @@ def _interruptible() -> Iterator[list[int]]:
 
     def hear(number: int, frame: FrameType | None) -> None:
         heard.append(number)
+        print("\nstopping after this update; again to stop at once", file=sys.stderr)
         for kind, handler in before.items():
             signal.signal(kind, handler)
 

@@ -94,10 +94,10 @@ class OptimizerConfig:
                 f"optimizer: learning_rate {self.learning_rate} must be positive, final_learning_rate "
                 f"{self.final_learning_rate} between 0 and it, warmup {self.warmup} a share below 1"
             )
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1) or self.weight_decay < 0 or not self.clip > 0:
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1) or self.weight_decay < 0 or not min(self.clip, self.eps) > 0:
             raise ValueError(
                 f"optimizer: beta1 {self.beta1} and beta2 {self.beta2} must lie in [0, 1), weight_decay "
-                f"{self.weight_decay} must not be negative, clip {self.clip} must be positive"
+                f"{self.weight_decay} must not be negative, clip {self.clip} and eps {self.eps} must be positive"
             )
 
 
@@ -150,6 +150,8 @@ class Run:
         for name in ("steps", "batch", "accumulate", "log_every", "evaluate_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 <= self.max_skipped <= 1 or self.seed < 0:
+            raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} not negative")
         if self.batch % self.accumulate:
             raise ValueError(f"batch {self.batch} does not divide into accumulate {self.accumulate} packs")
         if self.images.resize == "fixed" and self.images.size % self.model.patch_size:
@@ -208,7 +210,7 @@ def to_yaml(run: Run) -> str:
 def differences(before: Run, after: Run) -> list[str]:
     """What two runs do differently, as `key: before -> after`. Where and how often results are kept is no difference."""
     old, new = (dict(_flat(dataclasses.asdict(run))) for run in (before, after))
-    aside = {"out", "data.workers", "log_every", "evaluate_every", "save_every", "keep"}
+    aside = {"out", "data.workers", "log_every", "evaluate_every", "save_every", "keep", "max_skipped"}
     return [f"{key}: {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key not in aside]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,8 @@ class Tracker:
 
     def __init__(self, out: Path, steps: int, step: int, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.file = (out / "log.jsonl").open("a", encoding="utf8")
+        self.steps = steps
+        self.file = (out / "log.jsonl").open("a" if step else "w", encoding="utf8")
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
@@ -56,7 +58,8 @@ class Tracker:
         )
         self.bar.update(self.task, completed=step, description=text)
         if not self.console.is_terminal:
-            self.say(f"step {step}/{self.bar.tasks[0].total:.0f}  {text}")
+            left = (self.steps - step) * values["seconds_per_step"]
+            self.say(f"step {step}/{self.steps}  {text}  {timedelta(seconds=round(left))} left")
 
     def say(self, text: str) -> None:
         """A line for the user."""
@@ -64,10 +67,16 @@ class Tracker:
 
 
 def read_log(out: str | Path, kind: str) -> list[dict[str, Any]]:
-    """The events of one kind in a run's log. After a resume, steps that were done twice count once, the last time."""
+    """The events of one kind in a run's log. After a resume, steps that were done twice count once, the last time.
+
+    A line that a kill cut short is passed over.
+    """
     events: dict[Any, dict[str, Any]] = {}
     for number, line in enumerate((Path(out) / "log.jsonl").read_text(encoding="utf8").splitlines()):
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
         if event["event"] == kind:
             events[event.get("step", -number)] = event
     return [events[key] for key in sorted(events)]

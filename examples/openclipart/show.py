@@ -1,0 +1,64 @@
+"""Caption held-out drawings with a trained run and show them on one page.
+
+In: the folder of a run. Out: RUN/report.html with its curves, figures and the first held-out drawings.
+
+    python examples/openclipart/show.py runs/openclipart [--drawings 48]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from genlip.data.sources import open_source
+from genlip.evaluate import report
+from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
+from genlip.evaluate.report import Headline, Section
+from genlip.speaker import Speaker
+from genlip.train.recipe import load_recipe
+from genlip.train.tracking import read_log
+
+
+def kind_share(spoken: list[Spoken]) -> float:
+    """How often the drawing's first kind is right."""
+    return sum(kind(one.caption) == kind(one.spoken) for one in spoken) / len(spoken)
+
+
+def kind(caption: str) -> str:
+    """What stands before the first comma or colon."""
+    return re.split("[,:]", caption, maxsplit=1)[0]
+
+
+def main() -> None:
+    """Write the page and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--drawings", type=int, default=48, help="how many are shown (default: 48); all are measured")
+    args = parser.parse_args()
+    run = load_recipe(max(args.run.glob("checkpoints/step-????????")) / "run.yaml")
+    source = open_source(run.data.held_out)
+    spoken = spoken_captions(
+        Speaker.load(args.run / "model"), source, range(len(source)), max_tokens=run.captions.max_tokens
+    )
+    train, held_out = read_log(args.run, "train"), read_log(args.run, "held_out")
+    figures = [
+        Headline(f"{held_out[-1]['loss']:.2f}", "held-out loss", "nats per token"),
+        Headline(f"{held_out[-1]['picture_gain']:.2f}", "picture gain", "nats per token"),
+        Headline(f"{kind_share(spoken):.0%}", "kinds right", f"first of {len(spoken)} captions"),
+        Headline(f"{exact_match(spoken):.0%}", "exact", "whole captions"),
+    ]
+    curves = report.side_by_side(report.loss_chart(train, held_out), report.gain_chart(held_out))
+    sections = [
+        Section("Figures", report.headlines(figures)),
+        Section("How it learned", curves),
+        Section(f"The first {args.drawings} held-out drawings", report.gallery(spoken[: args.drawings])),
+    ]
+    path = args.run / "report.html"
+    path.write_text(report.page("GenLIP on openclipart", sections), encoding="utf8")
+    print("; ".join(f"{figure.label} {figure.value}" for figure in figures))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
