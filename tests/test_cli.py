@@ -22,7 +22,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     paths = [tmp_path / "in" / name for name in ("a.png", "b.jpg", "c.png")]
     paths[0].parent.mkdir()
     for i, path in enumerate(paths):
@@ -39,67 +39,64 @@ def error_line(capsys, *arguments):
     return line
 
 
-def test_caption_says_what_python_says(model, pictures, capsys):
-    assert main(["caption", model, *map(str, pictures), "--max-tokens", "6"]) == 0
-    expected = genlip.Speaker.load(model).caption(pictures, max_tokens=6)
-    assert capsys.readouterr().out.splitlines() == [f"{p}: {text}" for p, text in zip(pictures, expected, strict=True)]
+def test_caption_says_what_python_says(model, images, capsys):
+    assert main(["caption", model, *map(str, images), "--max-tokens", "6"]) == 0
+    expected = genlip.Speaker.load(model).caption(images, max_tokens=6)
+    assert capsys.readouterr().out.splitlines() == [f"{p}: {text}" for p, text in zip(images, expected, strict=True)]
 
 
-def test_caption_takes_folders_and_globs_and_writes_jsonl(model, pictures, tmp_path, capsys):
+def test_caption_takes_folders_and_globs_and_writes_jsonl(model, images, tmp_path, capsys):
     out = tmp_path / "captions.jsonl"
-    folder = pictures[0].parent
+    folder = images[0].parent
     assert (
         main(["caption", model, str(folder), str(folder / "*.png"), "--out", str(out), "--batch", "2", "--max-tokens", "3"])
         == 0
     )
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [record["path"] for record in records] == [str(p) for p in pictures]
+    assert [record["path"] for record in records] == [str(p) for p in images]
     assert all(isinstance(record["caption"], str) for record in records)
 
 
-def test_one_picture_streams_in_a_terminal(model, pictures, capsys, monkeypatch):
+def test_one_image_streams_in_a_terminal(model, images, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    assert main(["caption", model, str(pictures[0]), "--max-tokens", "5"]) == 0
-    expected = genlip.Speaker.load(model).caption(pictures[:1], max_tokens=5)
+    assert main(["caption", model, str(images[0]), "--max-tokens", "5"]) == 0
+    expected = genlip.Speaker.load(model).caption(images[:1], max_tokens=5)
     assert capsys.readouterr().out.strip() == expected[0]
 
 
-def test_a_broken_picture_among_others_is_named_and_the_rest_is_done(model, pictures, tmp_path, capsys):
+def test_a_broken_image_among_others_is_named_and_the_rest_is_done(model, images, tmp_path, capsys):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nothing")
     out = tmp_path / "out.jsonl"
-    assert (
-        main(["caption", model, str(pictures[0]), str(broken), str(pictures[1]), "--out", str(out), "--max-tokens", "2"])
-        == 1
-    )
+    assert main(["caption", model, str(images[0]), str(broken), str(images[1]), "--out", str(out), "--max-tokens", "2"]) == 1
     records = [json.loads(line) for line in out.read_text().splitlines()]
     assert [sorted(record) for record in records] == [["caption", "path"], ["error", "path"], ["caption", "path"]]
     assert f"{broken}: not an image" in capsys.readouterr().err
 
 
-def test_encode_writes_one_row_per_patch_and_the_grids(model, pictures, tmp_path, capsys):
+def test_encode_writes_one_row_per_patch_and_the_grids(model, images, tmp_path, capsys):
     out = tmp_path / "features.safetensors"
-    assert main(["encode", model, *map(str, pictures), "--out", str(out), "--resize", "native", "--batch", "2"]) == 0
-    expected = genlip.Speaker.load(model, resize="native").encode(pictures)
+    assert main(["encode", model, *map(str, images), "--out", str(out), "--resize", "native", "--batch", "2"]) == 0
+    expected = genlip.Speaker.load(model, resize="native").encode(images)
     with safe_open(out, "pt") as file:
         features, grids = file.get_tensor("features"), file.get_tensor("grids")
         paths = json.loads(file.metadata()["paths"])
-    assert paths == [str(p) for p in pictures]
+    assert paths == [str(p) for p in images]
     assert grids.tolist() == [list(e.grid) for e in expected] == [[4, 5], [4, 5], [4, 5]]
     torch.testing.assert_close(features, torch.cat([e.patches for e in expected]))
 
 
-def test_readout_lays_words_out_as_the_patches_lie(model, pictures, capsys):
-    assert main(["readout", model, str(pictures[0])]) == 0
-    (read,) = genlip.Speaker.load(model).readout(pictures[:1])
+def test_readout_lays_words_out_as_the_patches_lie(model, images, capsys):
+    assert main(["readout", model, str(images[0])]) == 0
+    (read,) = genlip.Speaker.load(model).readout(images[:1])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == read.grid[0]
     assert lines[0].split()[0] == (read.words[0][0][0].strip() or repr(read.words[0][0][0]))
 
 
-def test_readout_writes_all_words(model, pictures, tmp_path):
+def test_readout_writes_all_words(model, images, tmp_path):
     out = tmp_path / "words.jsonl"
-    assert main(["readout", model, str(pictures[0]), "-k", "3", "--out", str(out)]) == 0
+    assert main(["readout", model, str(images[0]), "-k", "3", "--out", str(out)]) == 0
     record = json.loads(out.read_text())
     assert (record["grid"], len(record["words"]), len(record["words"][0])) == ([4, 4], 16, 3)
 
@@ -116,26 +113,26 @@ def test_train_runs_prints_and_resumes(tmp_path, capsys):
     assert main([*command, "--resume"]) == 0
 
 
-def test_errors_are_one_clear_line(model, pictures, tmp_path, capsys):
+def test_errors_are_one_clear_line(model, images, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     text = tmp_path / "text.png"
-    text.write_text("no picture")
+    text.write_text("no image")
     assert "absent.png: no such file" in error_line(capsys, "caption", model, tmp_path / "absent.png")
-    assert "no pictures in this folder" in error_line(capsys, "caption", model, tmp_path / "empty")
+    assert "no images in this folder" in error_line(capsys, "caption", model, tmp_path / "empty")
     assert "not an image" in error_line(capsys, "caption", model, text)
-    assert "has no config.json" in error_line(capsys, "encode", tmp_path / "empty", pictures[0])
-    assert "no such folder" in error_line(capsys, "readout", "./nowhere", pictures[0])
+    assert "has no config.json" in error_line(capsys, "encode", tmp_path / "empty", images[0])
+    assert "no such folder" in error_line(capsys, "readout", "./nowhere", images[0])
     assert "did you mean optimizer.learning_rate" in error_line(
         capsys, "train", "quickstart", "--optimizer.learnin_rate", "1"
     )
     assert "no such recipe" in error_line(capsys, "train", "quickstrat")
-    assert "temperature -1.0" in error_line(capsys, "caption", model, pictures[0], "--temperature", "-1")
-    assert "unknown argument --frobnicate" in error_line(capsys, "caption", model, pictures[0], "--frobnicate")
-    assert "--device nonsense" in error_line(capsys, "caption", model, pictures[0], "--device", "nonsense")
+    assert "temperature -1.0" in error_line(capsys, "caption", model, images[0], "--temperature", "-1")
+    assert "unknown argument --frobnicate" in error_line(capsys, "caption", model, images[0], "--frobnicate")
+    assert "--device nonsense" in error_line(capsys, "caption", model, images[0], "--device", "nonsense")
     assert "no such folder" in error_line(
-        capsys, "encode", model, pictures[0], "--out", tmp_path / "nowhere" / "f.safetensors"
+        capsys, "encode", model, images[0], "--out", tmp_path / "nowhere" / "f.safetensors"
     )
-    assert "images.size 63" in error_line(capsys, "encode", model, pictures[0], "--size", "63")
+    assert "images.size 63" in error_line(capsys, "encode", model, images[0], "--size", "63")
 
 
 @pytest.mark.parametrize("command", ["quickstart", "train", "caption", "encode", "readout"])

@@ -24,6 +24,14 @@ def test_every_export_is_there_and_nothing_else_is_promised():
         genlip.nonsense  # noqa: B018
 
 
+def test_the_parts_that_the_docs_name_are_there_in_a_fresh_interpreter():
+    script = (
+        "import genlip; genlip.load_recipe('quickstart'); assert callable(genlip.train.train), genlip.train;"
+        "assert callable(genlip.quickstart.quickstart); assert callable(genlip.train.train)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def imported_by(statement, modules):
     """Which of the modules a fresh interpreter has imported after a statement."""
     script = f"{statement}; import sys; print(sorted({modules} & sys.modules.keys()))"

@@ -41,7 +41,7 @@ TINY = [
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished quickstart."""
     folder = tmp_path_factory.mktemp("quick start") / "run"
-    assert quickstart(folder, TINY, pictures=5) == folder / "report.html"
+    assert quickstart(folder, TINY, images=5) == folder / "report.html"
     return folder
 
 
@@ -55,7 +55,7 @@ def measured(out: Path, run: Run) -> Measured:
     return measure(run, genlip.Speaker.load(out / "model"), 5)
 
 
-def test_the_first_held_out_pictures_are_captioned(measured: Measured) -> None:
+def test_the_first_held_out_images_are_captioned(measured: Measured) -> None:
     assert [one.caption for one in measured.spoken] == [Scenes(1).caption(i) for i in range(5)]
     assert len(measured.said.words) == 16
 
@@ -82,15 +82,15 @@ def test_every_path_that_the_page_recommends_exists(out: Path) -> None:
     caption, readout = (shlex.split(unescape(line)) for line in lines[:2])
     for command in (caption, readout):
         assert all(Path(argument).exists() for argument in command[2:])
-    picture = genlip.Speaker.load(caption[2]).caption([caption[3]], max_tokens=64)
-    assert picture == genlip.Speaker.load(out / "model").caption([Scenes(1)[0].image], max_tokens=64)
+    image = genlip.Speaker.load(caption[2]).caption([caption[3]], max_tokens=64)
+    assert image == genlip.Speaker.load(out / "model").caption([Scenes(1)[0].image], max_tokens=64)
 
 
 def test_the_recipes_that_the_page_recommends_are_valid(out: Path) -> None:
     lines = re.findall(r"<code>(genlip train .*?)</code>", (out / "report.html").read_text(encoding="utf8"))
     runs = [load_recipe(words[2], words[3:]) for words in (shlex.split(unescape(line)) for line in lines)]
     assert runs[0].steps > 1500
-    assert (runs[1].data.source, runs[1].data.held_out) == ("PICTURES", "")
+    assert (runs[1].data.source, runs[1].data.held_out) == ("IMAGES", "")
 
 
 def test_failures_are_shown_only_if_there_are_any_beyond_the_first(measured: Measured) -> None:
@@ -110,7 +110,7 @@ def test_skipped_samples_are_not_counted_as_learned_from(measured: Measured) -> 
 
 def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = shutil.copytree(out, tmp_path / "copy")
-    assert quickstart(copy, TINY, resume=True, pictures=3) == copy / "report.html"
+    assert quickstart(copy, TINY, resume=True, images=3) == copy / "report.html"
     assert read_log(copy, "train") == read_log(out, "train")
     assert json.loads((copy / "results.json").read_text(encoding="utf8"))["captions"] == 3
     said = capsys.readouterr()
@@ -123,10 +123,10 @@ def test_a_folder_with_a_run_is_not_overwritten(out: Path) -> None:
         quickstart(out, TINY)
 
 
-@pytest.mark.parametrize(("override", "pictures"), [("--data.held_out=", 5), ("--steps=2", 0)])
-def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path, override: str, pictures: int) -> None:
-    with pytest.raises(ValueError, match="captions at least 1 picture of a source that it does not learn from"):
-        quickstart(tmp_path / "run", [*TINY, override], pictures=pictures)
+@pytest.mark.parametrize(("override", "images"), [("--data.held_out=", 5), ("--steps=2", 0)])
+def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path, override: str, images: int) -> None:
+    with pytest.raises(ValueError, match="captions at least 1 image of a source that it does not learn from"):
+        quickstart(tmp_path / "run", [*TINY, override], images=images)
     assert not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,6 @@
 """genlip: vision encoders that learn by speaking (GenLIP, arXiv 2605.00809).
 
-Start with `genlip.Speaker` for features, captions and patch readouts of pictures, `genlip.load` for the plain model, and
+Start with `genlip.Speaker` for features, captions and patch readouts of images, `genlip.load` for the plain model, and
 `genlip.train.train(genlip.load_recipe(name))` for training. Heavier parts are imported when they are first used.
 """
 

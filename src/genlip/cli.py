@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-Work = Callable[[Sequence[Any]], Sequence[Any]]  # decoded pictures -> a result each
+Work = Callable[[Sequence[Any]], Sequence[Any]]  # decoded images -> a result each
 
 
 class UsageError(ValueError):
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genlip",
-        description="Vision encoders that learn by speaking: train one, let it describe pictures, use its features.",
+        description="Vision encoders that learn by speaking: train one, let it describe images, use its features.",
         epilog="Start with: genlip quickstart",
     )
     parser.add_argument("--version", action="version", version=f"genlip {genlip.__version__}")
@@ -101,7 +101,7 @@ _TRAIN_EXAMPLE = """\
 A recipe is a YAML file, or the name of one that comes with the package: {recipes}.
 Every setting can be replaced on the command line by its path:
 
-  genlip train quickstart --out runs/mine --data.source pictures/ --data.held_out "" --steps 2000
+  genlip train quickstart --out runs/mine --data.source images/ --data.held_out "" --steps 2000
   genlip train my.yaml --optimizer.learning_rate 5e-4 --print-config
 
 Settings, with their defaults:
@@ -141,14 +141,14 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _add_caption(commands: Any) -> None:
-    summary = "describe pictures"
+    summary = "describe images"
     example = (
         "  genlip caption runs/quickstart/model photo.jpg\n  genlip caption MODEL photos/ '*.png' --out captions.jsonl\n"
     )
     parser = _command(
         commands, "caption", _caption, summary, example + '\npython: genlip.Speaker.load(MODEL).caption(["photo.jpg"])'
     )
-    _add_model_and_pictures(parser, "one JSON object a line: path and caption, or path and error")
+    _add_model_and_images(parser, "one JSON object a line: path and caption, or path and error")
     parser.add_argument("--prompt", help="text before the caption (default: as the model was trained)")
     parser.add_argument("--max-tokens", type=int, default=256, help="most tokens of a caption (default: 256)")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy, more is more adventurous (default: 0)")
@@ -163,9 +163,9 @@ def _add_caption(commands: Any) -> None:
 def _caption(args: argparse.Namespace, rest: list[str]) -> int:
     names = ("max_tokens", "temperature", "top_k", "top_p", "repetition_stop", "seed")
     decoding = {name: getattr(args, name) for name in names}
-    pictures, speaker = _pictures(args.pictures), _speaker(args)
-    if len(pictures) == 1 and not args.out and sys.stdout.isatty():
-        for piece in speaker.stream(pictures[0], **decoding):
+    images, speaker = _images(args.images), _speaker(args)
+    if len(images) == 1 and not args.out and sys.stdout.isatty():
+        for piece in speaker.stream(images[0], **decoding):
             print(piece, end="", flush=True)
         print()
         return 0
@@ -173,7 +173,7 @@ def _caption(args: argparse.Namespace, rest: list[str]) -> int:
     def describe(batch: Sequence[Any]) -> list[dict[str, Any]]:
         return [{"caption": text} for text in speaker.caption(batch, **decoding)]
 
-    return _each(args, speaker, pictures, describe, _say_caption)
+    return _each(args, speaker, images, describe, _say_caption)
 
 
 def _say_caption(record: dict[str, Any], alone: bool) -> str:
@@ -181,10 +181,10 @@ def _say_caption(record: dict[str, Any], alone: bool) -> str:
 
 
 def _add_encode(commands: Any) -> None:
-    summary = "write the features of every patch of pictures"
+    summary = "write the features of every patch of images"
     example = "  genlip encode MODEL photos/ --out features.safetensors\n\npython: genlip.Speaker.load(MODEL).encode(paths)"
     parser = _command(commands, "encode", _encode, summary, example)
-    _add_model_and_pictures(parser, "safetensors file: features [patches, D], grids [pictures, 2], paths in the metadata")
+    _add_model_and_images(parser, "safetensors file: features [patches, D], grids [images, 2], paths in the metadata")
     parser.set_defaults(out="features.safetensors")
 
 
@@ -192,10 +192,10 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
     import torch
     from safetensors.torch import save_file
 
-    pictures, speaker = _pictures(args.pictures), _speaker(args)
+    images, speaker = _images(args.images), _speaker(args)
     found: list[tuple[str, Any]] = []
     failed = 0
-    for path, result in _in_batches(speaker, pictures, args.batch, speaker.encode):
+    for path, result in _in_batches(speaker, images, args.batch, speaker.encode):
         if isinstance(result, str):
             failed += 1
             print(f"genlip: {result}", file=sys.stderr)
@@ -206,25 +206,25 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
         rows = torch.cat([features.patches for _, features in found]).contiguous()
         names = json.dumps([path for path, _ in found])
         save_file({"features": rows, "grids": grids}, args.out, metadata={"paths": names})
-        print(f"{args.out}: {len(found)} pictures, {len(rows)} patches of {rows.shape[1]} numbers")
-    return _failures(failed, len(pictures))
+        print(f"{args.out}: {len(found)} images, {len(rows)} patches of {rows.shape[1]} numbers")
+    return _failures(failed, len(images))
 
 
 def _add_readout(commands: Any) -> None:
-    summary = "show which words each patch of a picture would say"
+    summary = "show which words each patch of an image would say"
     example = '  genlip readout MODEL photo.jpg -k 3\n\npython: genlip.Speaker.load(MODEL).readout(["photo.jpg"], k=5)'
     parser = _command(commands, "readout", _readout, summary, example)
-    _add_model_and_pictures(parser, "one JSON object a line: path, grid and the k words of every patch")
+    _add_model_and_images(parser, "one JSON object a line: path, grid and the k words of every patch")
     parser.add_argument("-k", type=int, default=5, help="words per patch (default: 5); the terminal shows the likeliest")
 
 
 def _readout(args: argparse.Namespace, rest: list[str]) -> int:
-    pictures, speaker = _pictures(args.pictures), _speaker(args)
+    images, speaker = _images(args.images), _speaker(args)
 
     def read(batch: Sequence[Any]) -> list[dict[str, Any]]:
         return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k)]
 
-    return _each(args, speaker, pictures, read, _say_readout)
+    return _each(args, speaker, images, read, _say_readout)
 
 
 def _say_readout(record: dict[str, Any], alone: bool) -> str:
@@ -236,11 +236,11 @@ def _say_readout(record: dict[str, Any], alone: bool) -> str:
     return "\n".join(([] if alone else [f"{record['path']}:"]) + list(rows))
 
 
-def _add_model_and_pictures(parser: argparse.ArgumentParser, out: str) -> None:
+def _add_model_and_images(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="picture files, folders of them, or globs")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders of them, or globs")
     parser.add_argument("--out", help=out)
-    parser.add_argument("--batch", type=int, default=16, help="pictures at a time (default: 16)")
+    parser.add_argument("--batch", type=int, default=16, help="images at a time (default: 16)")
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model (default: float32)"
@@ -250,8 +250,8 @@ def _add_model_and_pictures(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument(
         "--resize", choices=("fixed", "native"), help="fixed size or own aspect ratio (default: the model's)"
     )
-    parser.add_argument("--size", type=int, help="side of a picture of fixed size, in pixels (default: the model's)")
-    parser.add_argument("--max-patches", type=int, help="most patches of a native picture (default: the model's)")
+    parser.add_argument("--size", type=int, help="side of an image of fixed size, in pixels (default: the model's)")
+    parser.add_argument("--max-patches", type=int, help="most patches of a native image (default: the model's)")
 
 
 def _speaker(args: argparse.Namespace) -> Speaker:
@@ -284,8 +284,8 @@ def _check_place(args: argparse.Namespace) -> None:
         raise UsageError(f"--out {args.out}: no such folder {Path(args.out).absolute().parent}")
 
 
-def _pictures(patterns: Iterable[str]) -> list[str]:
-    """The picture files that files, folders and globs name, in order, each once."""
+def _images(patterns: Iterable[str]) -> list[str]:
+    """The image files that files, folders and globs name, in order, each once."""
     from genlip.data.images import IMAGE_SUFFIXES
 
     found: dict[str, None] = {}
@@ -295,34 +295,34 @@ def _pictures(patterns: Iterable[str]) -> list[str]:
         else:
             inside = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
         if not inside:
-            raise UsageError(f"{pattern}: {'no pictures in this folder' if Path(pattern).is_dir() else 'no such file'}")
+            raise UsageError(f"{pattern}: {'no images in this folder' if Path(pattern).is_dir() else 'no such file'}")
         found |= dict.fromkeys(inside)
     return list(found)
 
 
-def _in_batches(speaker: Speaker, pictures: Sequence[str], size: int, work: Work) -> Iterator[tuple[str, Any]]:
-    """(path, result) of every picture, in order; the result is a message where the picture cannot be used."""
+def _in_batches(speaker: Speaker, images: Sequence[str], size: int, work: Work) -> Iterator[tuple[str, Any]]:
+    """(path, result) of every image, in order; the result is a message where the image cannot be used."""
     from genlip.data.images import ImageError, decode
 
     if size < 1:
         raise UsageError(f"--batch is {size}: it must be at least 1")
-    for start in range(0, len(pictures), size):
+    for start in range(0, len(images), size):
         opened: dict[str, Any] = {}
         faults: dict[str, str] = {}
-        for path in pictures[start : start + size]:
+        for path in images[start : start + size]:
             try:
                 opened[path] = decode(path, speaker.images.max_pixels)
             except ImageError as error:
                 faults[path] = str(error)
         done = dict(zip(opened, work(list(opened.values())), strict=True))
-        yield from ((path, faults.get(path) or done[path]) for path in pictures[start : start + size])
+        yield from ((path, faults.get(path) or done[path]) for path in images[start : start + size])
 
 
-def _each(args: argparse.Namespace, speaker: Speaker, pictures: list[str], work: Work, say: Any) -> int:
-    """Work on all pictures; write records to --out or say them."""
+def _each(args: argparse.Namespace, speaker: Speaker, images: list[str], work: Work, say: Any) -> int:
+    """Work on all images; write records to --out or say them."""
     failed = 0
     with _output(args.out) as out:
-        for path, result in _in_batches(speaker, pictures, args.batch, work):
+        for path, result in _in_batches(speaker, images, args.batch, work):
             if isinstance(result, str):
                 failed += 1
                 print(f"genlip: {result}", file=sys.stderr)
@@ -332,8 +332,8 @@ def _each(args: argparse.Namespace, speaker: Speaker, pictures: list[str], work:
             if args.out:
                 out.write(json.dumps(record, ensure_ascii=False) + "\n")
             elif "error" not in record:
-                print(say(record, len(pictures) == 1), file=out, flush=True)
-    return _failures(failed, len(pictures))
+                print(say(record, len(images) == 1), file=out, flush=True)
+    return _failures(failed, len(images))
 
 
 @contextmanager
@@ -347,5 +347,5 @@ def _output(path: str | None) -> Iterator[TextIO]:
 
 def _failures(failed: int, total: int) -> int:
     if failed and total > 1:
-        print(f"genlip: {failed} of {total} pictures could not be used", file=sys.stderr)
+        print(f"genlip: {failed} of {total} images could not be used", file=sys.stderr)
     return 1 if failed else 0

@@ -44,8 +44,8 @@ class Measured:
     Attributes:
         run: its recipe.
         start, end: the events of its log; `train` and `held_out` are lists of them.
-        spoken: held-out pictures with true and spoken captions.
-        said: what the patches of the first picture would say.
+        spoken: held-out images with true and spoken captions.
+        said: what the patches of the first image would say.
         machine: processor or accelerator, and the system.
         versions: of the libraries that matter.
     """
@@ -62,39 +62,39 @@ class Measured:
 
 
 def quickstart(
-    out: str | Path = "runs/quickstart", overrides: Sequence[str] = (), resume: bool = False, pictures: int = 500
+    out: str | Path = "runs/quickstart", overrides: Sequence[str] = (), resume: bool = False, images: int = 500
 ) -> Path:
     """Train, measure, and return the path of `report.html`.
 
     overrides  of the recipe "quickstart", such as ["--steps", "300"]
     resume     go on with the run in `out`; if it is finished, only measure it again
-    pictures   how many held-out pictures are captioned
+    images   how many held-out images are captioned
 
     Raises `RecipeError` for settings that cannot be, and what `genlip.train` raises.
     """
     console = Console(stderr=True)
     run = load_recipe("quickstart", ["--out", str(out), *overrides])
-    if not run.data.held_out or pictures < 1:
+    if not run.data.held_out or images < 1:
         raise ValueError(
-            f"data.held_out is {run.data.held_out!r} and pictures {pictures}: the quickstart captions at least 1 picture "
+            f"data.held_out is {run.data.held_out!r} and images {images}: the quickstart captions at least 1 image "
             "of a source that it does not learn from, such as scenes:1"
         )
     model = train(run, resume)
     speaker = Speaker.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
-    with _progress(console, "captioning held-out pictures", pictures) as advance:
-        measured = measure(run, speaker, pictures, advance)
+    with _progress(console, "captioning held-out images", images) as advance:
+        measured = measure(run, speaker, images, advance)
     path = _write(measured)
     console.print(
-        f"{_score(measured)} captions of held-out pictures are exactly right", highlight=False, soft_wrap=True, markup=False
+        f"{_score(measured)} captions of held-out images are exactly right", highlight=False, soft_wrap=True, markup=False
     )
     console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
     return path
 
 
-def measure(run: Run, speaker: Speaker, pictures: int = 500, advance: Callable[[int], None] = lambda done: None) -> Measured:
-    """Caption the first `pictures` held-out pictures greedily, and gather what the run's log says."""
+def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[int], None] = lambda done: None) -> Measured:
+    """Caption the first `images` held-out images greedily, and gather what the run's log says."""
     source = open_source(run.data.held_out)
-    chosen = range(min(pictures, len(source)))
+    chosen = range(min(images, len(source)))
     spoken = spoken_captions(speaker, source, chosen, advance=advance, max_tokens=_MAX_TOKENS)
     logs = {kind: read_log(run.out, kind) for kind in ("start", "train", "held_out", "end")}
     return Measured(
@@ -145,7 +145,7 @@ def render(measured: Measured) -> str:
 
 
 _SCENES = (
-    "It learned from scenes: generated pictures of 64x64 pixels with one or two coloured shapes above a number, each with a "
+    "It learned from scenes: generated images of 64x64 pixels with one or two coloured shapes above a number, each with a "
     "caption that states all of it. Every caption can be checked word by word, so there is no doubt about what was learned."
 )
 
@@ -153,12 +153,12 @@ _SCENES = (
 def _story(measured: Measured) -> list[str]:
     run = measured.run
     trained = (
-        "GenLIP is one transformer that reads the patches of a picture and predicts its caption, token by token. Nothing "
-        "else is trained: no second network, no contrast with other pictures. This one started from random weights and saw "
-        f"{results(measured)['samples']:,} captioned pictures."
+        "GenLIP is one transformer that reads the patches of an image and predicts its caption, token by token. Nothing "
+        "else is trained: no second network, no contrast with other images. This one started from random weights and saw "
+        f"{results(measured)['samples']:,} captioned images."
     )
     checked = (
-        f"Then it captioned {len(measured.spoken)} pictures that it had never seen. A caption counts as exact only if every "
+        f"Then it captioned {len(measured.spoken)} images that it had never seen. A caption counts as exact only if every "
         "word is right."
     )
     return [trained, *([_SCENES] if run.data.source.startswith("scenes") else []), checked]
@@ -169,12 +169,12 @@ def _headlines(measured: Measured) -> list[Headline]:
     return [
         Headline(f"{found['exact_match']:.1%}", "exact captions", _score(measured)),
         Headline(
-            _duration(found["training_seconds"]), "of training", f"{found['steps']:,} steps of {measured.run.batch} pictures"
+            _duration(found["training_seconds"]), "of training", f"{found['steps']:,} steps of {measured.run.batch} images"
         ),
         Headline(
-            f"{found['picture_gain']:.2f}", "picture gain", "nats per token that the right picture saves over a wrong one"
+            f"{found['picture_gain']:.2f}", "picture gain", "nats per token that the right image saves over a wrong one"
         ),
-        Headline(f"{found['samples_per_s']:,.0f}", "pictures per second", "learned from, on average"),
+        Headline(f"{found['samples_per_s']:,.0f}", "images per second", "learned from, on average"),
         Headline(f"{found['parameters'] / 1e6:.1f} M", "parameters", f"trained in {found['precision']}"),
     ]
 
@@ -182,8 +182,8 @@ def _headlines(measured: Measured) -> list[Headline]:
 def _curves(measured: Measured) -> str:
     charts = report.side_by_side(report.loss_chart(measured.train, measured.held_out), report.gain_chart(measured.held_out))
     return charts + report.paragraphs(
-        "The loss first falls because captions are alike, and then because of the pictures. The picture gain tells the two "
-        "apart: it is how much the loss rises when every caption gets the picture of another. A model that does not look "
+        "The loss first falls because captions are alike, and then because of the images. The picture gain tells the two "
+        "apart: it is how much the loss rises when every caption gets the image of another. A model that does not look "
         "gains 0."
     )
 
@@ -192,9 +192,9 @@ def _captions(spoken: Sequence[Spoken]) -> list[Section]:
     """The first captions, and the first failures after them if there are any."""
     shown, failures = spoken[:_SHOWN], [one for one in spoken[_SHOWN:] if not one.exact][:_FAILURES_SHOWN]
     note = report.paragraphs("Not chosen: these are the first. Words that differ are marked.")
-    sections = [Section(f"The first {len(shown)} held-out pictures", note + report.gallery(shown))]
+    sections = [Section(f"The first {len(shown)} held-out images", note + report.gallery(shown))]
     if failures:
-        note = report.paragraphs("The first ones after the pictures above.")
+        note = report.paragraphs("The first ones after the images above.")
         sections.append(Section("More captions that are not exact", note + report.gallery(failures)))
     return sections
 
@@ -203,7 +203,7 @@ def _readout_story(said: PatchWords) -> list[str]:
     """What a readout is, and, where most patches agree, why they do."""
     asked = (
         "Patches never see a caption, but their features can go through the same head that speaks. This is what each patch "
-        "of the first picture would say next."
+        "of the first image would say next."
     )
     token, times = report.common_token(said)
     if token is None:
@@ -217,13 +217,13 @@ def _readout_story(said: PatchWords) -> list[str]:
 
 
 def _next_commands(run: Run) -> dict[str, str]:
-    model, picture = (shlex.quote(f"{run.out}/{name}") for name in ("model", "picture.png"))
-    own = "genlip train quickstart --out runs/own --data.source PICTURES --data.held_out= --images.size 224"
+    model, image = (shlex.quote(f"{run.out}/{name}") for name in ("model", "image.png"))
+    own = "genlip train quickstart --out runs/own --data.source IMAGES --data.held_out= --data.held_out_samples 50 --images.size 224"
     return {
-        f"genlip caption {model} {picture}": "Describe a picture: this is the first one above",
-        f"genlip readout {model} {picture}": "See what its patches would say",
+        f"genlip caption {model} {image}": "Describe an image: this is the first one above",
+        f"genlip readout {model} {image}": "See what its patches would say",
         "genlip train quickstart --out runs/longer --steps 5000": "Train longer",
-        own: "Train on your pictures: a folder with a .txt caption beside each, or a .csv or .jsonl file that lists them",
+        own: "Train on your images: a folder with a .txt caption beside each, or a .csv or .jsonl file that lists them",
     }
 
 
@@ -231,7 +231,7 @@ def _facts(measured: Measured) -> dict[str, str]:
     run, model = measured.run, measured.run.model
     return {
         "Model": f"{model.num_hidden_layers} blocks of width {model.hidden_size}, {model.vocab_size} tokens",
-        "Pictures": f"patches of {model.patch_size}x{model.patch_size} pixels, {len(measured.said.words)} in the one above",
+        "Images": f"patches of {model.patch_size}x{model.patch_size} pixels, {len(measured.said.words)} in the one above",
         "Learned from": f"{run.data.source}, measured on {run.data.held_out}",
         "Held-out loss": f"{measured.held_out[-1]['loss']:.4f} nats per token",
         "Machine": measured.machine,
@@ -240,12 +240,12 @@ def _facts(measured: Measured) -> dict[str, str]:
 
 
 def _write(measured: Measured) -> Path:
-    """Put page, figures and the first picture into the run's folder."""
+    """Put page, figures and the first image into the run's folder."""
     out = Path(measured.run.out)
     path = out / "report.html"
     path.write_text(render(measured), encoding="utf8")
     (out / "results.json").write_text(json.dumps(results(measured), indent=2) + "\n", encoding="utf8")
-    decode(measured.spoken[0].image).save(out / "picture.png")
+    decode(measured.spoken[0].image).save(out / "image.png")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Speaker: a model with its preprocessing, from pictures to features, captions and what every patch says.
+"""Speaker: a model with its preprocessing, from images to features, captions and what every patch says.
 
 In: paths, bytes or Pillow images. Out: tensors and texts. This is what the commands `caption`, `encode` and `readout` call.
 """
@@ -28,21 +28,21 @@ __all__ = ["Features", "PatchWords", "Speaker"]
 
 
 class Features(NamedTuple):
-    """Encoder features of one picture: Float[rows * columns, D], row-major, and its grid."""
+    """Encoder features of one image: Float[rows * columns, D], row-major, and its grid."""
 
     patches: Tensor
     grid: tuple[int, int]
 
 
 class PatchWords(NamedTuple):
-    """What the patches of one picture would say: for each patch k (token, probability) pairs, likeliest first."""
+    """What the patches of one image would say: for each patch k (token, probability) pairs, likeliest first."""
 
     grid: tuple[int, int]
     words: list[list[tuple[str, float]]]
 
 
 class Speaker:
-    """A GenLIP that takes pictures as they come.
+    """A GenLIP that takes images as they come.
 
     >>> speaker = Speaker.load("runs/quickstart/model")  # doctest: +SKIP
     >>> speaker.caption(["photo.jpg"])  # doctest: +SKIP
@@ -91,26 +91,26 @@ class Speaker:
         return self._captions
 
     @torch.no_grad()  # not inference mode: a probe may be trained on the features
-    def encode(self, pictures: Sequence[ImageLike], batch: int = 16) -> list[Features]:
+    def encode(self, images: Sequence[ImageLike], batch: int = 16) -> list[Features]:
         """Encoder features of every patch: the last block's output after `ln_post`. Raises `ImageError`."""
         found: list[Features] = []
-        for pack in self._packs(pictures, batch, with_prompt=False):
+        for pack in self._packs(images, batch, with_prompt=False):
             features = self.model.encode(pack).split(list(pack.patch_counts))
             found += [Features(rows, grid) for rows, grid in zip(features, pack.grids, strict=True)]
         return found
 
-    def caption(self, pictures: Sequence[ImageLike], batch: int = 16, **decoding: Any) -> list[str]:
-        """A caption for each picture; keywords are fields of `Decoding`. Raises `ImageError`."""
+    def caption(self, images: Sequence[ImageLike], batch: int = 16, **decoding: Any) -> list[str]:
+        """A caption for each image; keywords are fields of `Decoding`. Raises `ImageError`."""
         settings, captions = self.decoding(**decoding), self.captions
-        packs = self._packs(pictures, batch, with_prompt=True)
+        packs = self._packs(images, batch, with_prompt=True)
         return [captions.decode(ids) for pack in packs for ids in generate(self.model, pack, settings)]
 
-    def stream(self, picture: ImageLike, **decoding: Any) -> Iterator[str]:
-        """The caption of one picture, piece by piece as it is spoken.
+    def stream(self, image: ImageLike, **decoding: Any) -> Iterator[str]:
+        """The caption of one image, piece by piece as it is spoken.
 
         The pieces join to the caption, up to white space around it; what `repetition_stop` cuts has already been said.
         """
-        (pack,) = self._packs([picture], 1, with_prompt=True)
+        (pack,) = self._packs([image], 1, with_prompt=True)
         tokenizer, text = self.captions.tokenizer, DecodeStream(skip_special_tokens=True)
         tokens: list[int] = []
         said = ""
@@ -122,10 +122,10 @@ class Speaker:
         if rest := tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
             yield rest  # bytes that wait for a character which never came
 
-    def readout(self, pictures: Sequence[ImageLike], k: int = 5, batch: int = 16) -> list[PatchWords]:
+    def readout(self, images: Sequence[ImageLike], k: int = 5, batch: int = 16) -> list[PatchWords]:
         """The k tokens that each patch would most likely say next. Raises `ImageError`."""
         read: list[PatchWords] = []
-        for pack in self._packs(pictures, batch, with_prompt=False):
+        for pack in self._packs(images, batch, with_prompt=False):
             chances, tokens = (part.split(list(pack.patch_counts)) for part in patch_readout(self.model, pack, k))
             read += [self._words(grid, c, t) for grid, c, t in zip(pack.grids, chances, tokens, strict=True)]
         return read
@@ -140,11 +140,11 @@ class Speaker:
         """Greedy decoding that ends where this model's captions end, with fields replaced."""
         return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
-    def _packs(self, pictures: Sequence[ImageLike], batch: int, with_prompt: bool) -> Iterator[Pack]:
-        if isinstance(pictures, (str, bytes, os.PathLike, Image.Image)):
-            raise TypeError(f"pictures is a single {type(pictures).__name__}: give a list, such as [picture]")
+    def _packs(self, images: Sequence[ImageLike], batch: int, with_prompt: bool) -> Iterator[Pack]:
+        if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+            raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
         if batch < 1:
             raise ValueError(f"batch is {batch}: it must be at least 1")
         prompt = self.captions.prompt_ids if with_prompt else []
-        for start in range(0, len(pictures), batch):
-            yield pack_images(pictures[start : start + batch], self.images, self.model.config, prompt).to(self.model.device)
+        for start in range(0, len(images), batch):
+            yield pack_images(images[start : start + batch], self.images, self.model.config, prompt).to(self.model.device)

@@ -1,4 +1,4 @@
-"""What the tests of data share: pictures as files, a small tokenizer, a small model, and a source in memory."""
+"""What the tests of data share: images as files, a small tokenizer, a small model, and a source in memory."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def noise(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarr
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def encoded(picture: Image.Image, file_format: str, **options: Any) -> bytes:
-    """The bytes of a file that holds a picture."""
+def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    """The bytes of a file that holds an image."""
     buffer = io.BytesIO()
-    picture.save(buffer, file_format, **options)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 

@@ -18,7 +18,7 @@ from genlip.data.images import ImageConfig, ImageError, decode, image_patches, n
 
 from .helpers import encoded, examples, noise, png, small_config
 
-# What the row 0 and the column 0 of the stored picture are to the eye (EXIF 2.3, tag 0x0112).
+# What the row 0 and the column 0 of the stored image are to the eye (EXIF 2.3, tag 0x0112).
 ORIENTATIONS = {
     1: ("top", "left"),
     2: ("top", "right"),
@@ -77,23 +77,23 @@ def exif_bytes(*tags: tuple[int, int, int, bytes]) -> bytes:
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP", "JPEG"])
 def test_every_exif_orientation_is_turned_upright(file_format, orientation):
-    picture, exif = Image.fromarray(stored(UPRIGHT, orientation)), exif_orientation(orientation)
-    data = encoded(picture, file_format, exif=exif, **LOSSLESS.get(file_format, {"quality": 95, "subsampling": 0}))
+    image, exif = Image.fromarray(stored(UPRIGHT, orientation)), exif_orientation(orientation)
+    data = encoded(image, file_format, exif=exif, **LOSSLESS.get(file_format, {"quality": 95, "subsampling": 0}))
     shown = pixels(data)
     assert shown.shape == (16, 32, 3)
     assert np.abs(shown - UPRIGHT).max() <= (0 if file_format in LOSSLESS else 6)
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_a_pillow_picture_is_turned_upright_and_left_as_it_was(orientation, tmp_path):
+def test_a_pillow_image_is_turned_upright_and_left_as_it_was(orientation, tmp_path):
     Image.fromarray(stored(UPRIGHT, orientation)).save(tmp_path / "a.png", exif=exif_orientation(orientation))
-    with Image.open(tmp_path / "a.png") as picture:
-        assert (pixels(picture) == UPRIGHT).all()
-        assert (np.asarray(picture) == stored(UPRIGHT, orientation)).all()
-        assert (pixels(picture) == UPRIGHT).all()
+    with Image.open(tmp_path / "a.png") as image:
+        assert (pixels(image) == UPRIGHT).all()
+        assert (np.asarray(image) == stored(UPRIGHT, orientation)).all()
+        assert (pixels(image) == UPRIGHT).all()
 
 
-def test_a_native_grid_is_that_of_the_upright_picture():
+def test_a_native_grid_is_that_of_the_upright_image():
     data = encoded(Image.fromarray(stored(UPRIGHT, 6)), "PNG", exif=exif_orientation(6))
     patches, grid = image_patches(data, ImageConfig(resize="native", min_patches=1), small_config())
     assert grid == (2, 4)
@@ -155,23 +155,23 @@ def test_grey_with_alpha_lies_over_white():
     assert np.abs(pixels(data, mode="L") - expected[..., 0]).max() <= 1
 
 
-def palette_picture(indices: np.ndarray, palette: np.ndarray) -> Image.Image:
-    picture = Image.fromarray(indices, "P")
-    picture.putpalette(palette.tobytes())
-    return picture
+def palette_image(indices: np.ndarray, palette: np.ndarray) -> Image.Image:
+    image = Image.fromarray(indices, "P")
+    image.putpalette(palette.tobytes())
+    return image
 
 
 @pytest.mark.parametrize("alpha", [None, (255, 0, 255, 255), (0, 255, 40, 200)])
 def test_a_palette_with_transparency_lies_over_white(alpha):
     indices, palette = noise(9, 7, channels=1) % 4, noise(1, 4)[0]
-    data = encoded(palette_picture(indices, palette), "PNG", **({} if alpha is None else {"transparency": bytes(alpha)}))
+    data = encoded(palette_image(indices, palette), "PNG", **({} if alpha is None else {"transparency": bytes(alpha)}))
     expected = over_white(palette[indices].astype(float), np.array(alpha or (255,) * 4, float)[indices])
     assert np.abs(pixels(data) - expected).max() <= 1
 
 
 def test_the_transparent_colour_of_a_gif_is_white():
     indices, palette = noise(9, 7, channels=1) % 4, noise(1, 4)[0]
-    data = encoded(palette_picture(indices, palette), "GIF", transparency=2)
+    data = encoded(palette_image(indices, palette), "GIF", transparency=2)
     assert (pixels(data) == np.where(indices[..., None] == 2, 255, palette[indices])).all()
 
 
@@ -216,11 +216,11 @@ def test_cmyk_becomes_rgb():
     cmyk = np.array(
         [(0, 0, 0, 0), (255, 0, 0, 0), (0, 200, 0, 60), (0, 0, 255, 0), (90, 90, 90, 255), (10, 20, 30, 128)], np.uint8
     )
-    picture = Image.fromarray(cmyk[None].repeat(16, axis=1).repeat(16, axis=0), "CMYK")
+    image = Image.fromarray(cmyk[None].repeat(16, axis=1).repeat(16, axis=0), "CMYK")
     expected = np.array([[(255 - ink) * (255 - k) / 255 for ink in (c, m, y)] for c, m, y, k in cmyk.astype(float)])
     expected = expected[None].repeat(16, axis=1).repeat(16, axis=0)
-    assert np.abs(pixels(encoded(picture, "TIFF")) - expected).max() <= 1
-    assert np.abs(pixels(encoded(picture, "JPEG", quality=95, subsampling=0)) - expected).max() <= 6
+    assert np.abs(pixels(encoded(image, "TIFF")) - expected).max() <= 1
+    assert np.abs(pixels(encoded(image, "JPEG", quality=95, subsampling=0)) - expected).max() <= 6
 
 
 def test_one_bit_is_black_and_white():
@@ -249,7 +249,7 @@ def test_an_animation_gives_its_first_frame(file_format):
     assert (pixels(data) == (255, 0, 0)).all()
 
 
-def test_a_picture_may_be_bytes_a_path_or_pillows(tmp_path):
+def test_a_image_may_be_bytes_a_path_or_pillows(tmp_path):
     values = noise(9, 7)
     data = encoded(Image.fromarray(values), "PNG")
     (tmp_path / "a.png").write_bytes(data)
@@ -260,7 +260,7 @@ def test_a_picture_may_be_bytes_a_path_or_pillows(tmp_path):
 # -- refusals
 
 
-def test_a_huge_picture_is_refused_by_its_header():
+def test_a_huge_image_is_refused_by_its_header():
     error = refusal(png(100_000, 100_000, depth=8, colour_type=2, scanlines=b""))
     assert error.reason == "too large"
 
@@ -275,8 +275,8 @@ def test_the_limit_of_pixels_is_checked_before_decoding():
 
 @pytest.mark.parametrize("as_bytes", [True, False])
 def test_max_pixels_of_the_config_is_the_last_size_taken(as_bytes):
-    picture = Image.fromarray(noise(20, 30))
-    image = encoded(picture, "PNG") if as_bytes else picture
+    image = Image.fromarray(noise(20, 30))
+    image = encoded(image, "PNG") if as_bytes else image
     assert image_patches(image, ImageConfig(size=16, max_pixels=600), small_config())[1] == (2, 2)
     with pytest.raises(ImageError, match=r"30x20 pixels; the limit is 599 in all \(images.max_pixels\)") as error:
         image_patches(image, ImageConfig(size=16, max_pixels=599), small_config())
@@ -286,7 +286,7 @@ def test_max_pixels_of_the_config_is_the_last_size_taken(as_bytes):
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_half_a_file_is_damaged_and_named(file_format, tmp_path):
     data = encoded(Image.fromarray(noise(64, 64)), file_format)
-    path = tmp_path / "half.picture"
+    path = tmp_path / "half.image"
     path.write_bytes(data[: len(data) // 2])
     error = refusal(path)
     assert error.reason in (
@@ -296,7 +296,7 @@ def test_half_a_file_is_damaged_and_named(file_format, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"a red square\n", b"<svg></svg>", b"\x89PNG\r\n\x1a\n", bytes(1000)])
-def test_what_is_no_picture_is_not_an_image(content, tmp_path):
+def test_what_is_no_image_is_not_an_image(content, tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     assert refusal(path).reason == refusal(content).reason == "not an image"
@@ -316,7 +316,7 @@ def test_a_missing_file_is_missing(tmp_path):
     assert str(error) == f"{tmp_path / 'nowhere.png'}: no such file"
 
 
-def test_a_folder_is_no_picture(tmp_path):
+def test_a_folder_is_no_image(tmp_path):
     assert str(tmp_path) in str(refusal(tmp_path))
 
 
@@ -326,30 +326,30 @@ def test_an_image_error_survives_pickling():
 
 
 def files_to_break() -> dict[str, bytes]:
-    picture = Image.fromarray(noise(24, 20))
-    exif, second = exif_orientation(6), [picture.rotate(180)]
+    image = Image.fromarray(noise(24, 20))
+    exif, second = exif_orientation(6), [image.rotate(180)]
     files = {
-        "jpeg": encoded(picture, "JPEG", exif=exif),
-        "progressive jpeg": encoded(picture, "JPEG", progressive=True),
-        "cmyk jpeg": encoded(picture.convert("CMYK"), "JPEG"),
-        "png": encoded(picture, "PNG", exif=exif),
-        "16-bit png": encoded(picture.convert("I;16"), "PNG"),
-        "palette png": encoded(picture.quantize(16), "PNG", transparency=bytes(range(16))),
-        "animated png": encoded(picture, "PNG", save_all=True, append_images=second),
-        "webp": encoded(picture, "WEBP", exif=exif),
-        "animated webp": encoded(picture, "WEBP", save_all=True, append_images=second),
-        "gif": encoded(picture, "GIF", save_all=True, append_images=second),
-        "tiff": encoded(picture, "TIFF", exif=exif),
-        "lzw tiff": encoded(picture, "TIFF", compression="tiff_lzw"),
-        "jpeg tiff": encoded(picture, "TIFF", compression="jpeg"),
-        "fax tiff": encoded(picture.convert("1"), "TIFF", compression="group4"),
-        "float tiff": encoded(picture.convert("F"), "TIFF"),
-        "bmp": encoded(picture, "BMP"),
-        "palette bmp": encoded(picture.quantize(16), "BMP"),
-        "ppm": encoded(picture, "PPM"),
+        "jpeg": encoded(image, "JPEG", exif=exif),
+        "progressive jpeg": encoded(image, "JPEG", progressive=True),
+        "cmyk jpeg": encoded(image.convert("CMYK"), "JPEG"),
+        "png": encoded(image, "PNG", exif=exif),
+        "16-bit png": encoded(image.convert("I;16"), "PNG"),
+        "palette png": encoded(image.quantize(16), "PNG", transparency=bytes(range(16))),
+        "animated png": encoded(image, "PNG", save_all=True, append_images=second),
+        "webp": encoded(image, "WEBP", exif=exif),
+        "animated webp": encoded(image, "WEBP", save_all=True, append_images=second),
+        "gif": encoded(image, "GIF", save_all=True, append_images=second),
+        "tiff": encoded(image, "TIFF", exif=exif),
+        "lzw tiff": encoded(image, "TIFF", compression="tiff_lzw"),
+        "jpeg tiff": encoded(image, "TIFF", compression="jpeg"),
+        "fax tiff": encoded(image.convert("1"), "TIFF", compression="group4"),
+        "float tiff": encoded(image.convert("F"), "TIFF"),
+        "bmp": encoded(image, "BMP"),
+        "palette bmp": encoded(image.quantize(16), "BMP"),
+        "ppm": encoded(image, "PPM"),
         "text ppm": b"P3 2 2 255\n" + b" 1 22 133" * 4,
     }
-    return files | ({"avif": encoded(picture, "AVIF", exif=exif)} if features.check("avif") else {})
+    return files | ({"avif": encoded(image, "AVIF", exif=exif)} if features.check("avif") else {})
 
 
 def broken(data: bytes, dice: random.Random) -> bytes:
@@ -370,19 +370,19 @@ def broken(data: bytes, dice: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("name", files_to_break())
-def test_a_broken_file_gives_a_picture_or_an_image_error(name):
+def test_a_broken_file_gives_a_image_or_an_image_error(name):
     data, dice = files_to_break()[name], random.Random(name)
     assert decode(data).mode == "RGB"
     outcomes = set()
     for _ in range(250):
         try:
             with warnings.catch_warnings(action="ignore"):
-                picture = decode(broken(data, dice), max_pixels=1_000_000)
+                image = decode(broken(data, dice), max_pixels=1_000_000)
         except ImageError as error:
             outcomes.add(error.reason)
         else:
-            outcomes.add(picture.mode)
-            assert picture.width * picture.height <= 1_000_000
+            outcomes.add(image.mode)
+            assert image.width * image.height <= 1_000_000
     assert outcomes <= {"RGB", "not an image", "damaged", "too large"}
     assert len(outcomes) > 1  # the dice did break something
 
@@ -391,7 +391,7 @@ def test_a_broken_file_gives_a_picture_or_an_image_error(name):
 
 
 def native_by_search(height: int, width: int, patch: int, fewest: int, most: int) -> tuple[int, int]:
-    """The published rule in whole numbers, side by side, for pictures that are no ribbons."""
+    """The published rule in whole numbers, side by side, for images that are no ribbons."""
     rows, columns = (max(1, round(side / patch)) for side in (height, width))
     if rows * columns > most:  # the largest r with r / height <= sqrt(most / (height * width))
         rows = next(r for r in count() if (r + 1) ** 2 * width > most * height)
@@ -466,7 +466,7 @@ def test_native_size_is_what_the_published_code_gives(height, width, square):
 
 @given(height=sides, width=sides, patch=patch_sides, limits=ranges)
 @examples(400)
-def test_native_size_is_whole_patches_within_the_range_for_every_picture(height, width, patch, limits):
+def test_native_size_is_whole_patches_within_the_range_for_every_image(height, width, patch, limits):
     new_height, new_width = native_size(height, width, patch, *limits)
     assert new_height % patch == new_width % patch == 0
     assert limits[0] <= (new_height // patch) * (new_width // patch) <= limits[1]
@@ -483,7 +483,7 @@ def test_ribbons_of_every_length_stay_within_the_range(patch, thin):
 
 @given(height=sides, width=sides, patch=patch_sides, limits=ranges)
 @examples(150)
-def test_native_size_of_a_picture_on_its_side_is_on_its_side(height, width, patch, limits):
+def test_native_size_of_a_image_on_its_side_is_on_its_side(height, width, patch, limits):
     assert native_size(height, width, patch, *limits) == native_size(width, height, patch, *limits)[::-1]
 
 
@@ -527,7 +527,7 @@ def test_patches_are_cut_in_reading_order_with_their_channels_first(rows, column
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("resize", ["fixed", "native"])
-def test_a_picture_of_the_right_size_is_cut_without_resampling(resize, channels):
+def test_a_image_of_the_right_size_is_cut_without_resampling(resize, channels):
     values, config = noise(32, 32, channels), ImageConfig(resize=resize, size=32, max_patches=16)
     patches, grid = image_patches(encoded(Image.fromarray(values), "PNG"), config, small_config(num_channels=channels))
     assert grid == (4, 4)
@@ -536,7 +536,7 @@ def test_a_picture_of_the_right_size_is_cut_without_resampling(resize, channels)
 
 
 @pytest.mark.parametrize("size", [(3, 500), (500, 3), (64, 64), (63, 65), (1, 1)])
-def test_a_fixed_picture_is_a_square_of_patches(size):
+def test_a_fixed_image_is_a_square_of_patches(size):
     patches, grid = image_patches(Image.new("RGB", size), ImageConfig(size=48), small_config())
     assert (patches.shape, grid) == ((36, 192), (6, 6))
 
@@ -544,7 +544,7 @@ def test_a_fixed_picture_is_a_square_of_patches(size):
 @pytest.mark.parametrize(
     ("width", "height", "grid"), [(32, 24, (3, 4)), (100, 50, (2, 4)), (8, 8, (2, 2)), (10, 200, (12, 1)), (90, 90, (3, 3))]
 )
-def test_a_native_picture_keeps_its_aspect_ratio(width, height, grid):
+def test_a_native_image_keeps_its_aspect_ratio(width, height, grid):
     config = ImageConfig(resize="native", min_patches=4, max_patches=12)
     patches, found = image_patches(Image.new("RGB", (width, height)), config, small_config())
     assert found == grid
@@ -552,11 +552,11 @@ def test_a_native_picture_keeps_its_aspect_ratio(width, height, grid):
 
 
 @pytest.mark.parametrize("config", [ImageConfig(size=32), ImageConfig(resize="native", min_patches=4, max_patches=16)])
-def test_resizing_squeezes_the_whole_picture_and_crops_nothing(config):
+def test_resizing_squeezes_the_whole_image_and_crops_nothing(config):
     colours = CORNERS.repeat(100, axis=0).repeat(300, axis=1)  # 200 x 600
     patches, (rows, columns) = image_patches(Image.fromarray(colours), config, small_config())
     corners = [patches[i].reshape(3, 8, 8) for i in (0, columns - 1, (rows - 1) * columns, rows * columns - 1)]
-    places = [(0, 0), (0, -1), (-1, 0), (-1, -1)]  # of the picture's own corners in its corner patches
+    places = [(0, 0), (0, -1), (-1, 0), (-1, -1)]  # of the image's own corners in its corner patches
     found = np.array([patch[:, y, x] for patch, (y, x) in zip(corners, places, strict=True)]).astype(int)
     assert np.abs(found - CORNERS.reshape(4, 3)).max() <= 2
 
@@ -572,7 +572,7 @@ def test_resizing_keeps_an_even_colour():
 def test_a_size_that_is_no_multiple_of_the_patch_is_refused():
     with pytest.raises(ValueError, match=r"images\.size 60 is no multiple of the model's patch_size 8") as error:
         image_patches(Image.new("RGB", (8, 8)), ImageConfig(size=60), small_config())
-    assert not isinstance(error.value, ImageError)  # a wrong setting, not a bad picture to skip
+    assert not isinstance(error.value, ImageError)  # a wrong setting, not a bad image to skip
 
 
 @pytest.mark.parametrize(
@@ -594,8 +594,8 @@ def test_impossible_settings_are_refused(changes, found):
 def test_decoding_what_was_decoded_changes_nothing(orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    picture = Image.fromarray(UPRIGHT[:, :20])
-    once = decode(encoded(picture, "JPEG", exif=exif))
+    image = Image.fromarray(UPRIGHT[:, :20])
+    once = decode(encoded(image, "JPEG", exif=exif))
     assert np.array_equal(decode(once), once)
     assert decode(once).size == once.size
 

@@ -69,9 +69,9 @@ def test_a_batch_may_be_longer_than_the_source():
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_skipped_pictures_reach_the_reader_with_their_reason(workers, tmp_path):
+def test_skipped_images_reach_the_reader_with_their_reason(workers, tmp_path):
     gone, text = tmp_path / "gone.png", tmp_path / "text.png"
-    text.write_text("not a picture")
+    text.write_text("not an image")
     (batch,) = load_batches(packer(Files([gone, text], ["a", "b"])), 2, 0, 0, 1, workers=workers)
     assert (batch.pack, batch.keys) == (None, ())
     assert sorted(skip[:2] for skip in batch.skipped) == [(str(gone), "missing"), (str(text), "not an image")]

@@ -16,14 +16,14 @@ from .helpers import InMemory, encoded, noise, small_config, small_tokenizer
 IMAGES = ImageConfig(resize="native", min_patches=1, max_patches=12)
 CAPTIONS = Captions(small_tokenizer(), CaptionConfig(prompt="the "))
 MODEL = small_config()
-# Height and width of each picture, in patches of 8 x 8.
+# Height and width of each image, in patches of 8 x 8.
 GRIDS = [(3, 4), (1, 1), (2, 3), (4, 3), (1, 1), (3, 2), (1, 6)]
 WORDS = ["red circle", "a", "blue square 47", "x", "a large circle", "9", "blue square 90"]
 
 
 def example(number: int) -> Example:
     (rows, columns), caption = GRIDS[number], WORDS[number]
-    return Example(f"picture {number}", Image.fromarray(noise(8 * rows, 8 * columns, seed=number)), caption)
+    return Example(f"image {number}", Image.fromarray(noise(8 * rows, 8 * columns, seed=number)), caption)
 
 
 def packer(source: list[Example], images: ImageConfig = IMAGES) -> Packer:
@@ -53,7 +53,7 @@ def missing(tmp_path, name: str = "gone.png") -> Example:
 
 def test_every_key_names_its_own_sample():
     batch = packer([example(number) for number in range(7)]).batch(range(7))
-    assert sorted(batch.keys) == [f"picture {number}" for number in range(7)]
+    assert sorted(batch.keys) == [f"image {number}" for number in range(7)]
     assert contents(batch.pack) == [expected(int(key[-1])) for key in batch.keys]
     assert batch.skipped == ()
 
@@ -75,14 +75,14 @@ def test_shapes_are_sorted_by_patches_then_text_and_else_left_in_order():
 
 def test_a_batch_holds_the_examples_of_its_indices():
     source = packer([example(number) for number in range(7)])
-    assert sorted(source.batch([2, 5, 2]).keys) == ["picture 2", "picture 2", "picture 5"]
+    assert sorted(source.batch([2, 5, 2]).keys) == ["image 2", "image 2", "image 5"]
 
 
-def test_pictures_that_cannot_be_used_are_skipped_with_their_reason(tmp_path):
+def test_images_that_cannot_be_used_are_skipped_with_their_reason(tmp_path):
     half = encoded(Image.fromarray(noise(64, 64)), "PNG")[:2000]
-    source = [missing(tmp_path), example(0), Example("half", half, "b"), Example("text", b"not a picture", "c"), example(1)]
+    source = [missing(tmp_path), example(0), Example("half", half, "b"), Example("text", b"not an image", "c"), example(1)]
     batch = packer(source).batch(range(5))
-    assert batch.keys == ("picture 1", "picture 0")
+    assert batch.keys == ("image 1", "image 0")
     assert contents(batch.pack) == [expected(1), expected(0)]
     assert [(key, reason) for key, reason, _ in batch.skipped] == [
         ("gone.png", "missing"),
@@ -92,17 +92,17 @@ def test_pictures_that_cannot_be_used_are_skipped_with_their_reason(tmp_path):
     assert batch.skipped[0][2] == f"{tmp_path / 'gone.png'}: no such file"
 
 
-def test_pictures_above_the_limit_of_pixels_are_skipped():
+def test_images_above_the_limit_of_pixels_are_skipped():
     batch = packer([example(0), example(1)], ImageConfig(size=16, max_pixels=100)).batch([0, 1])
-    assert (batch.keys, [skip[:2] for skip in batch.skipped]) == (("picture 1",), [("picture 0", "too large")])
+    assert (batch.keys, [skip[:2] for skip in batch.skipped]) == (("image 1",), [("image 0", "too large")])
 
 
-def test_a_batch_without_a_usable_picture_has_no_pack(tmp_path):
+def test_a_batch_without_a_usable_image_has_no_pack(tmp_path):
     batch = packer([missing(tmp_path, "a.png"), missing(tmp_path, "b.png")]).batch([1, 0])
     assert (batch.pack, batch.keys, [key for key, _, _ in batch.skipped]) == (None, (), ["b.png", "a.png"])
 
 
-def test_mistakes_that_are_no_pictures_are_not_skipped():
+def test_mistakes_that_are_no_images_are_not_skipped():
     with pytest.raises(ValueError, match="no multiple of the model's patch_size"):
         packer([example(0)], ImageConfig(size=9)).batch([0])
     with pytest.raises(AttributeError):

@@ -57,7 +57,7 @@ def test_without_the_file_the_published_settings_are_assumed_aloud(folder, caplo
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().startswith(
-        f"{folder} has no preprocessing.json: assuming a published model of stage 1, pictures of 224x224 pixels"
+        f"{folder} has no preprocessing.json: assuming a published model of stage 1, images of 224x224 pixels"
     )
 
 

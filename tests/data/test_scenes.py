@@ -1,4 +1,4 @@
-"""`genlip.data.synthetic.scenes`: captions read back, pictures measured, and how varied they are."""
+"""`genlip.data.synthetic.scenes`: captions read back, images measured, and how varied they are."""
 
 import re
 from collections import Counter
@@ -61,7 +61,7 @@ def test_a_scene_depends_on_its_seed_and_index_alone():
     assert all((pixels(content) == pixels(content)).all() for content in CONTENTS[:20])
 
 
-def test_two_seeds_share_no_picture():
+def test_two_seeds_share_no_image():
     first, second = ({draw(scene(seed, index)).tobytes() for index in range(500)} for seed in (0, 1))
     assert (len(first), len(second)) == (500, 500)
     assert not first & second
@@ -88,13 +88,13 @@ def test_a_description_by_hand():
     assert describe(two) == "a small red circle on the left, a large blue square on the right and the number 47"
 
 
-# -- what the picture shows
+# -- what the image shows
 
 
-def test_pictures_are_64_by_64_in_colour():
+def test_images_are_64_by_64_in_colour():
     for content in CONTENTS[:50]:
-        picture = draw(content)
-        assert (picture.mode, picture.size) == ("RGB", (64, 64))
+        image = draw(content)
+        assert (image.mode, image.size) == ("RGB", (64, 64))
 
 
 def test_named_colours_are_those_of_the_captions():
@@ -104,10 +104,10 @@ def test_named_colours_are_those_of_the_captions():
 def test_a_shape_has_the_colour_of_its_name_at_its_centre():
     names, values = list(NAMED), np.array(list(NAMED.values()))
     for content in CONTENTS:
-        picture = pixels(content)
+        image = pixels(content)
         for shape in content.shapes:
             x, y = (round(place) for place in shape.centre)
-            distance = np.abs(picture[y, x] - values)
+            distance = np.abs(image[y, x] - values)
             assert names[(distance**2).sum(axis=1).argmin()] == shape.colour
             assert distance[names.index(shape.colour)].max() <= 15
 
@@ -130,7 +130,7 @@ def test_two_shapes_stay_apart_but_for_their_edges():
             assert (one & other).sum() <= 0.05 * min(one.sum(), other.sum())
 
 
-def test_the_number_is_inside_the_picture_and_below_the_shapes():
+def test_the_number_is_inside_the_image_and_below_the_shapes():
     for content in CONTENTS:
         shapes = marked(without_number(content))
         number = (pixels(content) != pixels(without_number(content))).any(axis=2)
@@ -166,7 +166,7 @@ def test_every_word_and_font_occurs():
     assert {content.number for content in CONTENTS} == set(range(10, 100))
 
 
-def test_fonts_and_sizes_change_the_picture():
+def test_fonts_and_sizes_change_the_image():
     fonts, sizes = ({getattr(content, name) for content in CONTENTS} for name in ("font", "font_size"))
     drawn = {draw(CONTENTS[0]._replace(font=font, font_size=size)).tobytes() for font in fonts for size in sizes}
     assert len(drawn) == len(fonts) * len(sizes)

@@ -50,14 +50,14 @@ def refusal(spec, kind=ValueError):
 # -- folders
 
 
-def test_a_folder_gives_the_pictures_that_have_a_caption_beside_them(tmp_path):
+def test_a_folder_gives_the_images_that_have_a_caption_beside_them(tmp_path):
     for name in ("b.png", "deep/er/a.JPG", "deep/c.webp", "no-caption.png", "notes.md"):
         written(tmp_path, name, "")
     for name, text in (
         ("b", "second\n"),
         ("deep/er/a", "  first "),
         ("deep/c", "third"),
-        ("no-picture", "x"),
+        ("no-image", "x"),
         ("notes", "x"),
     ):
         written(tmp_path, f"{name}.txt", text)
@@ -74,11 +74,11 @@ def test_a_folder_has_an_order_of_its_own(tmp_path):
     assert [caption for _, caption in held(open_source(str(tmp_path)))] == [str(name) for name in range(30)]
 
 
-def test_a_folder_without_captions_says_how_many_pictures_it_has(tmp_path):
-    assert f"{tmp_path}: 0 pictures, none with a caption" in refusal(tmp_path)
+def test_a_folder_without_captions_says_how_many_images_it_has(tmp_path):
+    assert f"{tmp_path}: 0 images, none with a caption" in refusal(tmp_path)
     for name in ("a.png", "b.png", "c.txt"):
         written(tmp_path, name, "")
-    assert f"{tmp_path}: 2 pictures, none with a caption; put the caption of a.png into a.txt" in refusal(tmp_path)
+    assert f"{tmp_path}: 2 images, none with a caption; put the caption of a.png into a.txt" in refusal(tmp_path)
 
 
 # -- tables
@@ -104,8 +104,8 @@ def test_other_columns_and_their_order_do_not_matter(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_absolute_paths_stay_and_captions_are_stripped(suffix, tmp_path):
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), [("/elsewhere/a.png", "  a circle\n")]))
-    ((picture, caption),) = held(open_source(str(path)))
-    assert (str(picture), caption) == ("/elsewhere/a.png", "a circle")
+    ((image, caption),) = held(open_source(str(path)))
+    assert (str(image), caption) == ("/elsewhere/a.png", "a circle")
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -194,7 +194,7 @@ def test_a_table_without_rows_is_refused(suffix, text, tmp_path):
 
 def test_what_is_no_source_is_refused_with_what_could_be_one(tmp_path):
     assert refusal(tmp_path / "nowhere", FileNotFoundError) == (
-        f"{tmp_path / 'nowhere'}: no such source; need 'scenes', a folder of pictures, or a .csv, .tsv or .jsonl file"
+        f"{tmp_path / 'nowhere'}: no such source; need 'scenes', a folder of images, or a .csv, .tsv or .jsonl file"
     )
     path = written(tmp_path, "table.parquet", "")
     assert refusal(path) == f"{path}: cannot read captions from .parquet; need .csv, .tsv or .jsonl"
@@ -217,11 +217,11 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed):
 
 
 def test_a_scene_is_the_drawing_and_the_description_of_its_seed_and_index():
-    key, picture, caption = Scenes(seed=3)[5]
+    key, image, caption = Scenes(seed=3)[5]
     content = scenes.scene(3, 5)
     assert (key, caption) == ("scene 3:5", scenes.describe(content))
-    assert isinstance(picture, Image.Image)
-    assert (np.asarray(picture) == np.asarray(scenes.draw(content))).all()
+    assert isinstance(image, Image.Image)
+    assert (np.asarray(image) == np.asarray(scenes.draw(content))).all()
 
 
 def test_scenes_know_their_captions_without_drawing(monkeypatch):

@@ -14,20 +14,20 @@ from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
 
 
 class Echo:
-    """Says the width of a picture, and remembers how it was asked."""
+    """Says the width of an image, and remembers how it was asked."""
 
     def __init__(self) -> None:
         self.images = ImageConfig()
         self.asked: list[tuple[int, dict[str, Any]]] = []
 
-    def caption(self, pictures: Sequence[Image.Image], **decoding: Any) -> list[str]:
-        self.asked.append((len(pictures), decoding))
-        return [f" {picture.width} wide\n" for picture in pictures]
+    def caption(self, images: Sequence[Image.Image], **decoding: Any) -> list[str]:
+        self.asked.append((len(images), decoding))
+        return [f" {image.width} wide\n" for image in images]
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Files:
-    """Seven pictures 1 to 7 pixels wide, with true captions but for the last."""
+def images(tmp_path: Path) -> Files:
+    """Seven images 1 to 7 pixels wide, with true captions but for the last."""
     paths = [tmp_path / f"{i}.png" for i in range(1, 8)]
     for width, path in enumerate(paths, start=1):
         Image.new("RGB", (width, 4)).save(path)
@@ -59,37 +59,37 @@ def test_exact_match_is_a_share() -> None:
 
 
 def test_exact_match_of_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match="0 captions: exact match needs at least 1 picture"):
+    with pytest.raises(ValueError, match="0 captions: exact match needs at least 1 image"):
         exact_match([])
 
 
-def test_captions_come_in_the_order_asked_for(pictures: Files) -> None:
-    said = spoken_captions(Echo(), pictures, [6, 2, 0], batch=2)
+def test_captions_come_in_the_order_asked_for(images: Files) -> None:
+    said = spoken_captions(Echo(), images, [6, 2, 0], batch=2)
     assert [(one.key, one.caption, one.spoken) for one in said] == [
-        (str(pictures.paths[i]), pictures.captions[i], f" {i + 1} wide\n") for i in (6, 2, 0)
+        (str(images.paths[i]), images.captions[i], f" {i + 1} wide\n") for i in (6, 2, 0)
     ]
     assert [one.exact for one in said] == [False, True, True]
-    assert [one.image for one in said] == [pictures.paths[i] for i in (6, 2, 0)]
+    assert [one.image for one in said] == [images.paths[i] for i in (6, 2, 0)]
 
 
-def test_batches_progress_and_decoding(pictures: Files) -> None:
+def test_batches_progress_and_decoding(images: Files) -> None:
     echo, done = Echo(), []
-    spoken_captions(echo, pictures, range(7), batch=3, advance=done.append, max_tokens=9)
+    spoken_captions(echo, images, range(7), batch=3, advance=done.append, max_tokens=9)
     assert done == [3, 3, 1]
     assert echo.asked == [(3, {"max_tokens": 9}), (3, {"max_tokens": 9}), (1, {"max_tokens": 9})]
 
 
-def test_a_damaged_picture_is_skipped_and_named(pictures: Files, caplog: pytest.LogCaptureFixture) -> None:
-    pictures.paths[1].write_bytes(b"no picture")
+def test_a_damaged_image_is_skipped_and_named(images: Files, caplog: pytest.LogCaptureFixture) -> None:
+    images.paths[1].write_bytes(b"no image")
     done: list[int] = []
     with caplog.at_level(logging.WARNING):
-        said = spoken_captions(Echo(), pictures, range(3), advance=done.append)
+        said = spoken_captions(Echo(), images, range(3), advance=done.append)
     assert [one.spoken for one in said] == [" 1 wide\n", " 3 wide\n"]
     assert done == [3]
-    assert str(pictures.paths[1]) in caplog.text
+    assert str(images.paths[1]) in caplog.text
     assert "not an image" in caplog.text
 
 
-def test_pictures_in_memory_work_as_well() -> None:
+def test_images_in_memory_work_as_well() -> None:
     (said,) = spoken_captions(Echo(), Scenes(1), [5])
     assert (said.key, said.caption, said.spoken) == ("scene 1:5", Scenes(1).caption(5), " 64 wide\n")

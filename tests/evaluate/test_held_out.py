@@ -1,4 +1,4 @@
-"""Held-out loss against a loop over single samples, and what dealing pictures must and must not change."""
+"""Held-out loss against a loop over single samples, and what dealing images must and must not change."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from genlip.evaluate.held_out import HeldOut, deal_pictures, held_out, mean_loss
+from genlip.evaluate.held_out import HeldOut, deal_images, held_out, mean_loss
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from tests.model.helpers import EXACT, Shape, random_samples, small_model
@@ -47,16 +47,16 @@ def test_the_mean_is_over_tokens_however_samples_are_packed(model: GenLIP, sampl
 def test_both_losses_are_those_of_the_loop(model: GenLIP, samples: list[Sample]) -> None:
     measured = held_out(model, samples)
     assert measured.loss == pytest.approx(loss_by_loop(model, samples), rel=EXACT["rtol"])
-    assert measured.loss_other_picture == pytest.approx(loss_by_loop(model, deal_pictures(samples)), rel=EXACT["rtol"])
+    assert measured.loss_other_image == pytest.approx(loss_by_loop(model, deal_images(samples)), rel=EXACT["rtol"])
 
 
-def test_picture_gain_is_what_the_right_picture_saves() -> None:
-    assert HeldOut(loss=0.5, loss_other_picture=2.0).picture_gain == 1.5
+def test_picture_gain_is_what_the_right_image_saves() -> None:
+    assert HeldOut(loss=0.5, loss_other_image=2.0).picture_gain == 1.5
 
 
-def test_pictures_that_are_all_the_same_give_no_gain(model: GenLIP, samples: list[Sample]) -> None:
-    picture = samples[0]
-    same = [Sample(picture.patches, picture.grid, s.token_ids, s.supervised) for s in samples]
+def test_images_that_are_all_the_same_give_no_gain(model: GenLIP, samples: list[Sample]) -> None:
+    image = samples[0]
+    same = [Sample(image.patches, image.grid, s.token_ids, s.supervised) for s in samples]
     assert held_out(model, same).picture_gain == pytest.approx(0, abs=EXACT["atol"])
 
 
@@ -76,25 +76,25 @@ def test_progress_counts_each_sample_in_both_measurements(model: GenLIP, samples
 
 @pytest.mark.parametrize("number", [2, 3, 10])
 @pytest.mark.parametrize("seed", range(5))
-def test_every_caption_gets_another_picture_and_every_picture_is_used(number: int, seed: int) -> None:
+def test_every_caption_gets_another_image_and_every_image_is_used(number: int, seed: int) -> None:
     samples = [Sample(np.full((i + 1, 48), i), (1, i + 1), [i], [True]) for i in range(number)]
-    dealt = deal_pictures(samples, seed)
-    pictures = [int(sample.patches[0, 0]) for sample in dealt]
-    assert sorted(pictures) == list(range(number))
-    assert all(picture != caption for caption, picture in enumerate(pictures))
-    assert [sample.grid for sample in dealt] == [(1, picture + 1) for picture in pictures]
+    dealt = deal_images(samples, seed)
+    images = [int(sample.patches[0, 0]) for sample in dealt]
+    assert sorted(images) == list(range(number))
+    assert all(image != caption for caption, image in enumerate(images))
+    assert [sample.grid for sample in dealt] == [(1, image + 1) for image in images]
     assert [sample.token_ids for sample in dealt] == [[i] for i in range(number)]
 
 
 def test_the_same_seed_deals_the_same_way(model: GenLIP) -> None:
     samples = random_samples(model.config, [(1, 1, 1)] * 20)
-    first, again, other = ([id(sample.patches) for sample in deal_pictures(samples, seed)] for seed in (3, 3, 4))
+    first, again, other = ([id(sample.patches) for sample in deal_images(samples, seed)] for seed in (3, 3, 4))
     assert first == again != other
 
 
 def test_a_single_sample_cannot_be_dealt(samples: list[Sample]) -> None:
-    with pytest.raises(ValueError, match="1 held-out samples: dealing pictures to other captions needs at least 2"):
-        deal_pictures(samples[:1])
+    with pytest.raises(ValueError, match="1 held-out samples: dealing images to other captions needs at least 2"):
+        deal_images(samples[:1])
 
 
 def test_gradients_are_off(model: GenLIP, samples: list[Sample]) -> None:

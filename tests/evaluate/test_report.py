@@ -66,7 +66,7 @@ def whole_page() -> str:
         Section("words", report.paragraphs("one", "two") + report.headlines([Headline("1", "label", "note")])),
         Section("curves", report.side_by_side(report.loss_chart(events, events[1:]), report.gain_chart(events))),
         Section(
-            "pictures", report.gallery([spoken("a b", "a c")]) + report.readout(Image.new("RGB", (8, 8)), readout_2_by_3())
+            "images", report.gallery([spoken("a b", "a c")]) + report.readout(Image.new("RGB", (8, 8)), readout_2_by_3())
         ),
         Section(
             "facts", report.facts({"name": 3}) + report.commands({"genlip --help": "help"}) + report.folded("more", "a: 1")
@@ -75,7 +75,7 @@ def whole_page() -> str:
     return report.page("A page", sections)
 
 
-def picture_of(html: str) -> Image.Image:
+def image_of(html: str) -> Image.Image:
     (data,) = re.findall(r'src="data:image/png;base64,([^"]*)"', html)
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
@@ -150,18 +150,18 @@ def test_saying_nothing_is_shown_as_such() -> None:
     assert "(nothing)" in report.gallery([spoken("a", "")])
 
 
-def test_small_pictures_keep_every_pixel() -> None:
+def test_small_images_keep_every_pixel() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     html = report.gallery([Spoken("key", Image.fromarray(pixels), "a", "a")])
-    np.testing.assert_array_equal(np.asarray(picture_of(html)), pixels)
+    np.testing.assert_array_equal(np.asarray(image_of(html)), pixels)
     assert 'class="pixels"' in html
 
 
-def test_large_pictures_are_reduced_and_paths_are_read(tmp_path: Path) -> None:
+def test_large_images_are_reduced_and_paths_are_read(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     Image.new("RGB", (3000, 1500)).save(path)
     html = report.gallery([Spoken("key", path, "a", "a")])
-    assert picture_of(html).size == (224, 112)
+    assert image_of(html).size == (224, 112)
     assert "pixels" not in html
 
 

@@ -60,7 +60,7 @@ def examples(number: int) -> settings:
 
 
 def small_config(**changes: Any) -> GenLIPConfig:
-    """Two blocks of width 24, with 2 heads of dimension 12; pictures of 4x4 patches, 17 token ids."""
+    """Two blocks of width 24, with 2 heads of dimension 12; images of 4x4 patches, 17 token ids."""
     small = {"hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2}
     return GenLIPConfig(**{**small, "vocab_size": 17, "patch_size": 4, **changes})
 

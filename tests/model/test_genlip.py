@@ -164,7 +164,7 @@ def test_every_patch_speaks_to_every_other_patch_and_to_every_token(variant):
 
 
 @torch.no_grad()
-def test_the_same_patches_in_another_grid_are_another_picture():
+def test_the_same_patches_in_another_grid_are_another_image():
     model = small_model()
     (sample,) = random_samples(model.config, [(2, 3, 0)])
     wide, tall = (model.encode(Pack.of([Sample(sample.patches, grid)])) for grid in ((2, 3), (3, 2)))
@@ -281,12 +281,12 @@ def test_bytes_are_normalised_to_minus_one_and_one(dtype):
 
 @every_variant
 @torch.no_grad()
-def test_embedding_patches_is_the_convolution_of_the_picture(variant):
+def test_embedding_patches_is_the_convolution_of_the_image(variant):
     model = variant_model(variant)
     size, channels = model.config.patch_size, model.config.num_channels
-    picture = torch.randn(channels, 2 * size, 3 * size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    cut = [picture[:, r : r + size, c : c + size] for r in (0, size) for c in (0, size, 2 * size)]
-    expected = model.vision_embeddings["patch_embedding"](picture[None])[0].flatten(1).T
+    image = torch.randn(channels, 2 * size, 3 * size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    cut = [image[:, r : r + size, c : c + size] for r in (0, size) for c in (0, size, 2 * size)]
+    expected = model.vision_embeddings["patch_embedding"](image[None])[0].flatten(1).T
     torch.testing.assert_close(model.embed_patches(torch.stack([p.flatten() for p in cut])), expected, **EXACT)
 
 

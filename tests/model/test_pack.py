@@ -91,11 +91,11 @@ def test_new_text_is_supervised_unless_said_otherwise():
 
 @given(shapes=pack_shapes)
 @examples(25)
-def test_without_text_is_the_pack_of_the_pictures_alone(shapes):
+def test_without_text_is_the_pack_of_the_images_alone(shapes):
     samples = random_samples(small_config(), shapes)
-    pictures = Pack.of([sample.with_text([]) for sample in samples])
-    assert_same_pack(Pack.of(samples).without_text(), pictures)
-    assert list(map(tuple, pictures.positions.T.tolist())) == positions_by_loop(shapes)[: pictures.num_patches]
+    images = Pack.of([sample.with_text([]) for sample in samples])
+    assert_same_pack(Pack.of(samples).without_text(), images)
+    assert list(map(tuple, images.positions.T.tolist())) == positions_by_loop(shapes)[: images.num_patches]
 
 
 def test_a_moved_pack_takes_every_tensor_along():

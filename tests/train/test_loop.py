@@ -18,7 +18,7 @@ from genlip.data.packing import Packer
 from genlip.data.sources import open_source
 from genlip.model.genlip import GenLIP
 from genlip.train.checkpoints import latest
-from genlip.train.loop import Interrupted, SkippedTooMany, train
+from genlip.train.loop import Interrupted, NonFinite, SkippedTooMany, train
 from genlip.train.tracking import read_log
 
 from .helpers import small_run
@@ -48,9 +48,10 @@ def stop_after(step):
     return stop
 
 
-def test_resuming_equals_never_stopping(whole, tmp_path):
-    """Bit for bit, twice in a row, DropPath's random numbers included."""
-    run = small_run(tmp_path, model__drop_path_rate=0.3)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resuming_equals_never_stopping(whole, workers, tmp_path):
+    """Bit for bit, twice in a row, DropPath's random numbers included, whatever prepares the batches."""
+    run = small_run(tmp_path, model__drop_path_rate=0.3, data__workers=workers)
     for step, resume in ((2, False), (4, True)):
         with pytest.raises(Interrupted, match="--resume"):
             train(run, resume=resume, on_step=stop_after(step))
@@ -98,6 +99,13 @@ def test_accumulation_changes_nothing_but_memory(tmp_path):
         torch.testing.assert_close(weights(two)[name], value, rtol=1e-4, atol=2e-5, msg=name)
 
 
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_lost(tmp_path):
+    run = small_run(tmp_path, optimizer__learning_rate=1e30, optimizer__warmup=0.0, optimizer__clip=1e30, save_every=1)
+    with pytest.raises(NonFinite, match=r"update \d: the loss is .*lower optimizer\.learning_rate"):
+        train(run)
+    assert all(torch.isfinite(value).all() for value in weights(latest(tmp_path)).values())
+
+
 def test_the_model_folder_is_whole(whole):
     assert {p.name for p in whole.iterdir()} == {"config.json", "model.safetensors", "preprocessing.json", "tokenizer.json"}
     speaker = genlip.Speaker.load(whole)
@@ -126,20 +134,20 @@ def test_a_folder_with_a_run_is_not_overwritten(whole, tmp_path):
         train(small_run(whole.parent, model__drop_path_rate=0.3, seed=5), resume=True)
 
 
-def pictures(folder, good, bad):
-    """A folder of captioned pictures, some of them no pictures."""
+def images(folder, good, bad):
+    """A folder of captioned images, some of them no images."""
     folder.mkdir()
     for i in range(good + bad):
         path = folder / f"{i:03}.png"
         Image.new("RGB", (20, 30), (i * 9 % 255, 40, 90)).save(path) if i % (good + bad) < good else path.write_bytes(
-            b"no picture"
+            b"no image"
         )
-        path.with_suffix(".txt").write_text(f"picture number {i}")
+        path.with_suffix(".txt").write_text(f"image number {i}")
     return folder
 
 
-def test_broken_pictures_are_counted_named_and_skipped(tmp_path):
-    source = pictures(tmp_path / "in", good=38, bad=2)
+def test_broken_images_are_counted_named_and_skipped(tmp_path):
+    source = images(tmp_path / "in", good=38, bad=2)
     run = small_run(tmp_path / "out", data__source=source, data__held_out="")
     train(run)
     skipped = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines() if '"skipped"' in line]
@@ -149,17 +157,17 @@ def test_broken_pictures_are_counted_named_and_skipped(tmp_path):
     assert read_log(tmp_path / "out", "end")[0]["skipped"] == {"not an image": sum(e["event"] == "skipped" for e in skipped)}
 
 
-def test_too_many_broken_pictures_stop_the_run(tmp_path):
-    source = pictures(tmp_path / "in", good=20, bad=20)
+def test_too_many_broken_images_stop_the_run(tmp_path):
+    source = images(tmp_path / "in", good=20, bad=20)
     with pytest.raises(SkippedTooMany, match="not an image"):
         train(small_run(tmp_path / "out", data__source=source, steps=20))
 
 
-def test_native_pictures_of_many_sizes_train(tmp_path):
+def test_native_images_of_many_sizes_train(tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(24):
         Image.new("RGB", (10 + 13 * i, 200 - 7 * i), (i, 9 * i, 200)).save(tmp_path / "in" / f"{i}.png")
-        (tmp_path / "in" / f"{i}.txt").write_text(f"a picture, {i} of many" * (1 + i % 3))
+        (tmp_path / "in" / f"{i}.txt").write_text(f"an image, {i} of many" * (1 + i % 3))
     run = small_run(
         tmp_path / "out", data__source=tmp_path / "in", data__held_out="", images__resize="native", images__max_patches=40,
         captions__prompt="Describe:",
@@ -170,7 +178,7 @@ def test_native_pictures_of_many_sizes_train(tmp_path):
 
 
 def test_a_small_source_with_no_held_out_part_says_what_to_do(tmp_path):
-    source = pictures(tmp_path / "in", good=5, bad=0)
+    source = images(tmp_path / "in", good=5, bad=0)
     with pytest.raises(ValueError, match=r"5 samples, of which 8 would be held out, and at most half may be; name a source"):
         train(small_run(tmp_path / "out", data__source=source, data__held_out=""))
 

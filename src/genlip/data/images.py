@@ -1,4 +1,4 @@
-"""Images: bytes -> RGB -> resized -> patches and grid. The only place that decodes a picture.
+"""Images: bytes -> RGB -> resized -> patches and grid. The only place that decodes an image.
 
 In: the bytes of a file, a path, or a Pillow image. Out: UInt8[N, C*P*P] patches and their (rows, columns).
 The rules are fixed: EXIF orientation is applied, transparency lies over white, 16-bit, palette and CMYK become 8-bit RGB,
@@ -25,12 +25,12 @@ __all__ = ["IMAGE_SUFFIXES", "ImageConfig", "ImageError", "ImageLike", "decode",
 
 ImageLike = bytes | str | os.PathLike[str] | Image.Image
 
-# Pillow would also open formats that start other programs (EPS) or hold no picture.
+# Pillow would also open formats that start other programs (EPS) or hold no image.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 # Pillow's decoders answer damaged files with any of these.
 _DAMAGE = (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, struct.error)
-# What makes a picture upright, by its EXIF orientation.
+# What makes an image upright, by its EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,7 +46,7 @@ _MAX_BYTES = 2**29
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used. `reason` is one of a few words that counters group by."""
+    """An image that cannot be used. `reason` is one of a few words that counters group by."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -58,15 +58,16 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """How a picture becomes patches.
+    """How an image becomes patches.
 
     Attributes:
-        resize: "fixed" squeezes every picture to size x size pixels (stage 1); "native" keeps the aspect ratio and lets the
+        resize: "fixed" squeezes every image to size x size pixels (stage 1); "native" keeps the aspect ratio and lets the
             number of patches vary (stage 2).
-        size: side in pixels of a fixed picture; a multiple of the patch size.
-        min_patches: fewest patches of a native picture; smaller ones are enlarged.
-        max_patches: most patches of a native picture; larger ones are reduced.
-        max_pixels: pictures with more pixels than this are refused before they are decoded.
+        size: side in pixels of a fixed image; a multiple of the patch size.
+        min_patches: fewest patches of a native image; smaller ones are enlarged.
+        max_patches: most patches of a native image; larger ones are reduced. Where it is less than four times
+            `min_patches`, both cannot always be kept, and the maximum is.
+        max_pixels: images with more pixels than this are refused before they are decoded.
     """
 
     resize: Literal["fixed", "native"] = "fixed"
@@ -86,25 +87,25 @@ class ImageConfig:
 
 
 def image_patches(image: ImageLike, config: ImageConfig, model: GenLIPConfig) -> tuple[np.ndarray, tuple[int, int]]:
-    """UInt8[N, C*P*P] patches, row-major, and the grid (rows, columns) of a picture, sized for a model.
+    """UInt8[N, C*P*P] patches, row-major, and the grid (rows, columns) of an image, sized for a model.
 
-    Raises `ImageError` where the picture cannot be used.
+    Raises `ImageError` where the image cannot be used.
     """
-    picture = decode(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
+    pil_image = decode(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
     side = model.patch_size
     if config.resize == "fixed":
         if config.size % side:
             raise ValueError(f"images.size {config.size} is no multiple of the model's patch_size {side}")
         height = width = config.size
     else:
-        height, width = native_size(picture.height, picture.width, side, config.min_patches, config.max_patches)
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return patchify(np.asarray(picture), side), (height // side, width // side)
+        height, width = native_size(pil_image.height, pil_image.width, side, config.min_patches, config.max_patches)
+    if pil_image.size != (width, height):
+        pil_image = pil_image.resize((width, height), Image.Resampling.BICUBIC)
+    return patchify(np.asarray(pil_image), side), (height // side, width // side)
 
 
 def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
-    """An upright picture in 8-bit RGB or grey. Raises `ImageError` with a reason where there is none."""
+    """An upright image in 8-bit RGB or grey. Raises `ImageError` with a reason where there is none."""
     try:
         return _to_mode(_upright(_open(image, max_pixels)), mode)
     except ImageError:
@@ -120,7 +121,7 @@ def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB",
 
 
 def native_size(height: int, width: int, patch: int, min_patches: int, max_patches: int) -> tuple[int, int]:
-    """Height and width in pixels, multiples of `patch`, near the picture's own and within the range of patches.
+    """Height and width in pixels, multiples of `patch`, near the image's own and within the range of patches.
 
     The published rule, in patches: round; too many scale down and floor; too few scale up and ceil. A side is at least
     one patch; the other side of a ribbon is then cut to what the maximum leaves.
@@ -145,20 +146,20 @@ def patchify(pixels: np.ndarray, patch: int) -> np.ndarray:
 
 def _open(image: ImageLike, max_pixels: int) -> Image.Image:
     if isinstance(image, Image.Image):
-        picture = image
+        pil_image = image
     else:
         data = image if isinstance(image, bytes) else _read(Path(image))
-        picture = Image.open(io.BytesIO(data), formats=_FORMATS)
-    pixels = picture.width * picture.height
+        pil_image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    pixels = pil_image.width * pil_image.height
     if not 0 < pixels <= max_pixels:
-        size = f"{picture.width}x{picture.height}"
+        size = f"{pil_image.width}x{pil_image.height}"
         raise ImageError("too large", f"{_name(image)}: {size} pixels; the limit is {max_pixels} in all (images.max_pixels)")
-    picture.load()
-    return picture
+    pil_image.load()
+    return pil_image
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a regular file of bounded size: a list of pictures may name anything."""
+    """The bytes of a regular file of bounded size: a list of images may name anything."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
         raise ImageError("not an image", f"{path}: not a file")
@@ -167,33 +168,33 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _upright(pil_image: Image.Image) -> Image.Image:
     # ImageOps.exif_transpose also writes the EXIF anew, and fails where any other tag of it is broken.
     try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = _TURNS.get(pil_image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:
-        return picture  # broken EXIF says nothing about the pixels
+        return pil_image  # broken EXIF says nothing about the pixels
     if turn is None:
-        return picture
-    upright = picture.transpose(turn)
+        return pil_image
+    upright = pil_image.transpose(turn)
     for told in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
         upright.info.pop(told, None)  # or the next reader would turn it again
     return upright
 
 
-def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode.startswith(("I", "F")):
-        picture = _to_8_bits(picture)
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture if picture.mode == mode else picture.convert(mode)
+def _to_mode(pil_image: Image.Image, mode: str) -> Image.Image:
+    if pil_image.mode.startswith(("I", "F")):
+        pil_image = _to_8_bits(pil_image)
+    if pil_image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in pil_image.info:
+        pil_image = pil_image.convert("RGBA")
+        pil_image = Image.alpha_composite(Image.new("RGBA", pil_image.size, "white"), pil_image)
+    return pil_image if pil_image.mode == mode else pil_image.convert(mode)
 
 
-def _to_8_bits(picture: Image.Image) -> Image.Image:
-    values = np.asarray(picture)
-    # Pillow hands some 16-bit grey over in 32 bits, without saying so; other 32-bit pictures hold bytes.
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and values.max(initial=0) > 255):
+def _to_8_bits(pil_image: Image.Image) -> Image.Image:
+    values = np.asarray(pil_image)
+    # Pillow hands some 16-bit grey over in 32 bits, without saying so; other 32-bit images hold bytes.
+    if pil_image.mode.startswith("I;16") or (pil_image.mode == "I" and values.max(initial=0) > 255):
         values = values // 256
     return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
 

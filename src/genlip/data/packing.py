@@ -52,7 +52,7 @@ class Packer:
     model: GenLIPConfig
 
     def batch(self, indices: Iterable[int]) -> Batch:
-        """The batch of these examples, sorted by shape. Pictures that cannot be used are skipped and named."""
+        """The batch of these examples, sorted by shape. Images that cannot be used are skipped and named."""
         skipped: list[Skipped] = []
         keyed = list(self._keyed(indices, skipped))
         if not keyed:
@@ -83,6 +83,6 @@ def by_shape(samples: Sequence[Sample]) -> list[int]:
 def pack_images(
     images: Sequence[ImageLike], config: ImageConfig, model: GenLIPConfig, prompt_ids: Sequence[int] = ()
 ) -> Pack:
-    """Pictures in the order given, each with the prompt as its text: what generation and encoding read."""
+    """Images in the order given, each with the prompt as its text: what generation and encoding read."""
     samples = [Sample(*image_patches(image, config, model)) for image in images]
     return Pack.of([s.with_text(prompt_ids, [False] * len(prompt_ids)) for s in samples])

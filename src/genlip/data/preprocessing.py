@@ -28,7 +28,7 @@ _SETTINGS, _TOKENIZER = "preprocessing.json", "tokenizer.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a model's pictures and captions are prepared."""
+    """How a model's images and captions are prepared."""
 
     images: ImageConfig = field(default_factory=ImageConfig)
     captions: CaptionConfig = field(default_factory=CaptionConfig)
@@ -49,7 +49,7 @@ def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, T
     file = folder / _SETTINGS
     if not file.is_file():
         log.warning(
-            "%s has no %s: assuming a published model of stage 1, pictures of 224x224 pixels and the prompt %r; "
+            "%s has no %s: assuming a published model of stage 1, images of 224x224 pixels and the prompt %r; "
             "other models need other settings (resize, size, prompt)",
             folder,
             _SETTINGS,

@@ -1,7 +1,7 @@
-"""Sources: captioned pictures with random access by index.
+"""Sources: captioned images with random access by index.
 
 In: a folder, a CSV or JSONL file, or the name of a procedural set. Out: a `Source`, whose example i has a key that names it
-in messages, a picture that is not decoded yet, and a caption.
+in messages, an image that is not decoded yet, and a caption.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CAPTION_COLUMNS = ("caption", "text", "description", "title")
 
 
 class Example(NamedTuple):
-    """One captioned picture. `image` is a path, encoded bytes or a Pillow image."""
+    """One captioned image. `image` is a path, encoded bytes or a Pillow image."""
 
     key: str
     image: ImageLike
@@ -32,20 +32,20 @@ class Example(NamedTuple):
 
 
 class Source(Protocol):
-    """Captioned pictures with a length and random access; the same index always gives the same example."""
+    """Captioned images with a length and random access; the same index always gives the same example."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Example: ...
 
     def caption(self, index: int, /) -> str:
-        """The caption alone, without touching the picture."""
+        """The caption alone, without touching the image."""
         ...
 
 
 @dataclass(frozen=True)
 class Files:
-    """Picture files with their captions."""
+    """Image files with their captions."""
 
     paths: Sequence[Path]
     captions: Sequence[str]
@@ -104,7 +104,7 @@ def open_source(spec: str) -> Source:
     """Open a source by what the user wrote.
 
     "scenes" or "scenes:SEED"   procedural scenes
-    a folder                    pictures, each beside a .txt of the same name with its caption
+    a folder                    images, each beside a .txt of the same name with its caption
     a .csv, .tsv or .jsonl      rows with a path (relative to the file) and a caption
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
@@ -118,9 +118,7 @@ def open_source(spec: str) -> Source:
     if path.is_dir():
         return _with_sidecars(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{spec}: no such source; need 'scenes', a folder of pictures, or a .csv, .tsv or .jsonl file"
-        )
+        raise FileNotFoundError(f"{spec}: no such source; need 'scenes', a folder of images, or a .csv, .tsv or .jsonl file")
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl}
     if path.suffix not in readers:
         raise ValueError(
@@ -130,11 +128,11 @@ def open_source(spec: str) -> Source:
 
 
 def _with_sidecars(folder: Path) -> Files:
-    pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    paths = [p for p in pictures if p.with_suffix(".txt").is_file()]
+    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = [p for p in images if p.with_suffix(".txt").is_file()]
     if not paths:
         raise ValueError(
-            f"{folder}: {len(pictures)} pictures, none with a caption; put the caption of a.png into a.txt beside it, "
+            f"{folder}: {len(images)} images, none with a caption; put the caption of a.png into a.txt beside it, "
             "or name a .csv or .jsonl file"
         )
     return Files(paths, [_read_text(p.with_suffix(".txt")).strip() for p in paths])
@@ -173,11 +171,11 @@ def _read_jsonl(path: Path) -> list[dict[str, str]]:
 def _from_rows(path: Path, rows: list[dict[str, str]]) -> Files:
     if not rows:
         raise ValueError(f"{path}: holds no rows")
-    picture, caption = (_column(path, rows[0], names) for names in (PATH_COLUMNS, CAPTION_COLUMNS))
+    image, caption = (_column(path, rows[0], names) for names in (PATH_COLUMNS, CAPTION_COLUMNS))
     for number, row in enumerate(rows, start=1):
-        if not isinstance(row.get(picture), str) or not isinstance(row.get(caption), str):
-            raise ValueError(f"{path}, row {number}: {picture!r} and {caption!r} must both be text, found {row}")
-    return Files([path.parent / row[picture] for row in rows], [row[caption].strip() for row in rows])
+        if not isinstance(row.get(image), str) or not isinstance(row.get(caption), str):
+            raise ValueError(f"{path}, row {number}: {image!r} and {caption!r} must both be text, found {row}")
+    return Files([path.parent / row[image] for row in rows], [row[caption].strip() for row in rows])
 
 
 def _column(path: Path, row: dict[str, str], names: Sequence[str]) -> str:

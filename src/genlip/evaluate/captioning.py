@@ -1,4 +1,4 @@
-"""Captioning: what a model says about pictures, and how often it says exactly the true caption.
+"""Captioning: what a model says about images, and how often it says exactly the true caption.
 
 In: a speaker and examples of a source. Out: true and spoken captions side by side, and the share that agrees.
 """
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Spoken(NamedTuple):
-    """One captioned picture and what the model said about it."""
+    """One captioned image and what the model said about it."""
 
     key: str
     image: ImageLike
@@ -40,9 +40,9 @@ def spoken_captions(
     advance: Callable[[int], None] = lambda done: None,
     **decoding: Any,
 ) -> list[Spoken]:
-    """Caption these examples, in order; a picture that cannot be used is skipped and named in the log.
+    """Caption these examples, in order; an image that cannot be used is skipped and named in the log.
 
-    batch     pictures captioned together
+    batch     images captioned together
     advance   hears of finished examples, skipped ones included
     decoding  fields of `Decoding`; the default is greedy
     """
@@ -57,19 +57,19 @@ def spoken_captions(
 def exact_match(spoken: Sequence[Spoken]) -> float:
     """The share of captions, in [0, 1], that are exactly the true ones. Raises ValueError if there are none."""
     if not spoken:
-        raise ValueError("0 captions: exact match needs at least 1 picture that can be used")
+        raise ValueError("0 captions: exact match needs at least 1 image that can be used")
     return sum(one.exact for one in spoken) / len(spoken)
 
 
 def _speak(speaker: Speaker, source: Source, indices: Sequence[int], decoding: dict[str, Any]) -> list[Spoken]:
-    examples, pictures = [], []
+    examples, images = [], []
     for index in indices:
         example = source[int(index)]
         try:
-            pictures.append(decode(example.image, speaker.images.max_pixels))
+            images.append(decode(example.image, speaker.images.max_pixels))
         except ImageError as error:
             log.warning("skipped %s: %s", example.key, error)
             continue
         examples.append(example)
-    texts = speaker.caption(pictures, **decoding)
+    texts = speaker.caption(images, **decoding)
     return [Spoken(*example, text) for example, text in zip(examples, texts, strict=True)]

@@ -1,7 +1,7 @@
-"""Held-out loss and picture gain: does the model use the picture, or only know how captions go?
+"""Held-out loss and picture gain: does the model use the image, or only know how captions go?
 
 In: samples the model was not trained on. Out: mean loss in nats per supervised token, and the picture gain: the loss with
-pictures dealt to other captions minus the loss with the right ones. A model that ignores pictures has a gain of 0.
+images dealt to other captions minus the loss with the right ones. A model that ignores images has a gain of 0.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from genlip.data.packing import by_shape
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["HeldOut", "deal_pictures", "held_out", "mean_loss"]
+__all__ = ["HeldOut", "deal_images", "held_out", "mean_loss"]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Nats per supervised token, with the right pictures and with dealt ones."""
+    """Nats per supervised token, with the right images and with dealt ones."""
 
     loss: float
-    loss_other_picture: float
+    loss_other_image: float
 
     @property
     def picture_gain(self) -> float:
-        """How many nats per token the right picture saves."""
-        return self.loss_other_picture - self.loss
+        """How many nats per token the right image saves."""
+        return self.loss_other_image - self.loss
 
 
 def held_out(
@@ -37,13 +37,13 @@ def held_out(
 ) -> HeldOut:
     """Measure on samples with supervised captions, in packs of about `rows` rows; `advance` hears of finished samples."""
     right = mean_loss(model, samples, rows, advance)
-    return HeldOut(right, mean_loss(model, deal_pictures(samples), rows, advance))
+    return HeldOut(right, mean_loss(model, deal_images(samples), rows, advance))
 
 
-def deal_pictures(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
-    """The same captions, each with the picture of another sample; the same seed deals the same way."""
+def deal_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
+    """The same captions, each with the image of another sample; the same seed deals the same way."""
     if len(samples) < 2:
-        raise ValueError(f"{len(samples)} held-out samples: dealing pictures to other captions needs at least 2")
+        raise ValueError(f"{len(samples)} held-out samples: dealing images to other captions needs at least 2")
     ring = np.random.default_rng(seed).permutation(len(samples))
     dealt = list(samples)
     for here, other in zip(ring, np.roll(ring, 1), strict=True):

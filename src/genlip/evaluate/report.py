@@ -141,7 +141,7 @@ def chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
 
 
 def gallery(spoken: Iterable[Spoken]) -> str:
-    """Pictures with the true caption and the spoken one; words that differ are marked."""
+    """Images with the true caption and the spoken one; words that differ are marked."""
     return f'<div class="gallery">{"".join(map(_card, spoken))}</div>'
 
 
@@ -156,7 +156,7 @@ def word_marks(true: str, spoken: str) -> tuple[list[tuple[str, bool]], list[tup
 
 
 def readout(image: ImageLike, said: PatchWords) -> str:
-    """A picture under its grid of patches: each shows its likeliest token, and all of its tokens when pointed at.
+    """An image under its grid of patches: each shows its likeliest token, and all of its tokens when pointed at.
 
     A token that most patches agree on is shown quietly.
     """
@@ -164,7 +164,7 @@ def readout(image: ImageLike, said: PatchWords) -> str:
     cells = "".join(_cell(words, i // columns, i % columns, words[0][0] == common) for i, words in enumerate(said.words))
     return (
         f'<div class="readout" style="--rows:{rows};--columns:{columns}"><div class="stage">'
-        f'<div class="picture">{_image(image, 512)}<div class="patches">{cells}</div></div>'
+        f'<div class="image">{_image(image, 512)}<div class="patches">{cells}</div></div>'
         '<p class="hint">Point at a patch, tap it, or move to it with Tab, to see its likeliest tokens.</p>'
         f"</div></div>{_readout_table(said)}"
     )
@@ -266,12 +266,12 @@ def _visible(token: str) -> str:
 
 
 def _image(image: ImageLike, side: int) -> str:
-    """An <img> that holds its picture as PNG, shown at up to `side` pixels; small pictures keep their pixels sharp."""
-    picture, file = decode(image), io.BytesIO()
-    if max(picture.size) > 2 * side:  # twice: screens may show two pixels for one
-        picture = ImageOps.contain(picture, (2 * side, 2 * side))
-    picture.save(file, "PNG", optimize=True)
-    sharp = ' class="pixels"' if max(picture.size) < side else ""
+    """An <img> that holds its image as PNG, shown at up to `side` pixels; small images keep their pixels sharp."""
+    image, file = decode(image), io.BytesIO()
+    if max(image.size) > 2 * side:  # twice: screens may show two pixels for one
+        image = ImageOps.contain(image, (2 * side, 2 * side))
+    image.save(file, "PNG", optimize=True)
+    sharp = ' class="pixels"' if max(image.size) < side else ""
     return f'<img{sharp} alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'
 
 
@@ -327,9 +327,9 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
 
 .readout { container-type: inline-size; margin-bottom: 12px; }
 .stage { position: relative; --side: min(512px, 100cqw); }
-.picture { display: grid; width: var(--side); aspect-ratio: var(--columns) / var(--rows); }
-.picture > * { grid-area: 1 / 1; width: 100%; height: 100%; min-width: 0; min-height: 0; }
-.picture img { border-radius: 6px; }
+.image { display: grid; width: var(--side); aspect-ratio: var(--columns) / var(--rows); }
+.image > * { grid-area: 1 / 1; width: 100%; height: 100%; min-width: 0; min-height: 0; }
+.image img { border-radius: 6px; }
 .patches { display: grid; grid-template: repeat(var(--rows), 1fr) / repeat(var(--columns), 1fr); }
 .patch { min-width: 0; min-height: 0; display: flex; flex-direction: column; align-items: center; justify-content: flex-end;
   padding-bottom: 5%;

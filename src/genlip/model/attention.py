@@ -1,4 +1,4 @@
-"""Prefix-LM attention over a pack: patches see their picture, text sees its picture and its own past.
+"""Prefix-LM attention over a pack: patches see their image, text sees its image and its own past.
 
 In: queries, keys and values of a whole pack. Out: what each query read.
 The two parts are two plain attentions (full over patches; causal over text, aligned to the end), so no mask grows with the
@@ -70,7 +70,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, pack: Pack, predicting: bool = False) 
 
 
 def _attend_patches(q: Tensor, k: Tensor, v: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """Full attention within each picture, one call per run of pictures with equally many patches."""
+    """Full attention within each image, one call per run of images with equally many patches."""
     runs = [len(list(same)) for _, same in groupby(counts)]
     firsts = [sum(runs[:i]) for i in range(len(runs))]
     sizes = [number * counts[first] for number, first in zip(runs, firsts, strict=True)]

@@ -41,7 +41,7 @@ class GenLIPConfig:
         vocab_size: number V of token ids the embedding and the head know.
         text_embed_dim: width E of the token embedding and the head; `None` means D. Linear maps join E and D if they differ.
         patch_size: side P of a square patch, in pixels.
-        num_channels: 3 for RGB, 1 for grey pictures.
+        num_channels: 3 for RGB, 1 for grey images.
         hidden_act: activation of the feed-forward network, one of `ACTIVATIONS`.
         use_swiglu_ffn: gated feed-forward network (True), or a plain two-layer one (False).
         ls_init_value: initial value of LayerScale; 0 builds the model without LayerScale.

@@ -1,6 +1,6 @@
-"""Generation: captions token by token, with a key-value cache, for many pictures at once.
+"""Generation: captions token by token, with a key-value cache, for many images at once.
 
-In: a pack of pictures, each with its own grid and prompt. Out: token ids.
+In: a pack of images, each with its own grid and prompt. Out: token ids.
 The pack is read once without padding; its keys and values then stand in one buffer per layer, right-padded to a common
 capacity, where each step appends one token per sample. A step costs one row per sample, not the whole sequence.
 
@@ -109,9 +109,9 @@ def _product_dtype(model: GenLIP) -> torch.dtype:
 
 
 def generate(model: GenLIP, pack: Pack, decoding: Decoding | None = None) -> list[list[int]]:
-    """Token ids of a caption for every picture of the pack, end tokens left off.
+    """Token ids of a caption for every image of the pack, end tokens left off.
 
-    pack  pictures, each with its prompt as text (or none: the first token then follows the last patch)
+    pack  images, each with its prompt as text (or none: the first token then follows the last patch)
     """
     decoding = decoding or Decoding()
     captions: list[list[int]] = [[] for _ in pack.grids]

@@ -2,7 +2,7 @@
 
 In: samples. Out: a `Pack`, the only batch that the model knows.
 The buffer holds all patches first and all text after them, instead of sample after sample: patches of equally large
-pictures, and the rows that the loss reads, are then plain slices, so attention and the last block need no copies.
+images, and the rows that the loss reads, are then plain slices, so attention and the last block need no copies.
 
 Axes: s samples, p patches of the pack, t text tokens of the pack, n = p + t rows of the buffer.
 """
@@ -22,12 +22,12 @@ from torch import Tensor
 
 from genlip.model.positions import patch_positions, text_positions
 
-__all__ = ["Pack", "Run", "Sample"]
+__all__ = ["Pack", "Sample", "ShapeRun"]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and the text that follows it.
+    """One image and the text that follows it.
 
     Attributes:
         patches: UInt8[N, C*P*P] raw pixels, or Float[N, C*P*P] already normalised to [-1, 1]; row-major, channel first.
@@ -49,13 +49,13 @@ class Sample:
             raise ValueError(f"{len(self.supervised)} supervised marks for {len(self.token_ids)} token ids: need one each")
 
     def with_text(self, token_ids: Sequence[int], supervised: Sequence[bool] | None = None) -> Sample:
-        """The same picture with other text, all of it supervised unless said otherwise."""
+        """The same image with other text, all of it supervised unless said otherwise."""
         return dataclasses.replace(
             self, token_ids=token_ids, supervised=[True] * len(token_ids) if supervised is None else supervised
         )
 
 
-class Run(NamedTuple):
+class ShapeRun(NamedTuple):
     """Neighbouring samples of one shape: `samples` of them, of `patches` patches and `text` tokens each."""
 
     samples: int
@@ -119,10 +119,10 @@ class Pack:
         return len(self.patches) + len(self.token_ids)
 
     @cached_property
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[ShapeRun, ...]:
         """The samples as runs of equal shape, in order."""
         shapes = zip(self.patch_counts, self.text_lengths, strict=True)
-        return tuple(Run(len(list(same)), *shape) for shape, same in groupby(shapes))
+        return tuple(ShapeRun(len(list(same)), *shape) for shape, same in groupby(shapes))
 
     @cached_property
     def sample_of_row(self) -> Tensor:
@@ -161,7 +161,7 @@ class Pack:
         return dataclasses.replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
 
     def without_text(self) -> Pack:
-        """The pictures of the pack alone, as an encoder reads them."""
+        """The images of the pack alone, as an encoder reads them."""
         return dataclasses.replace(
             self,
             token_ids=self.token_ids[:0],

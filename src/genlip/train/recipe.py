@@ -46,7 +46,7 @@ class DataConfig:
     """What is learned from.
 
     Attributes:
-        source: "scenes", a folder of pictures with .txt captions, or a .csv or .jsonl file with paths and captions.
+        source: "scenes", a folder of images with .txt captions, or a .csv or .jsonl file with paths and captions.
         held_out: a source that is only measured on; empty takes `held_out_samples` out of `source`.
         held_out_samples: how many held-out samples are measured.
         workers: processes that prepare batches ahead; 0 prepares them between the steps.
@@ -110,7 +110,7 @@ class Run:
         tokenizer: "bpe" learns one of model.vocab_size tokens from the captions; else a tokenizer.json, a folder with one,
             or a repository on the Hub such as Qwen/Qwen3-0.6B, the published models' own.
         data: what is learned from.
-        images: how a picture becomes patches.
+        images: how an image becomes patches.
         captions: what stands around a caption.
         model: sizes and variants.
         optimizer: AdamW and its schedule.

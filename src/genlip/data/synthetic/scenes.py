@@ -1,6 +1,6 @@
-"""Scenes: small pictures of coloured shapes and a number, with a caption that states all of it.
+"""Scenes: small images of coloured shapes and a number, with a caption that states all of it.
 
-In: a seed and an index. Out: a 64x64 picture and its caption; scene i is a pure function of (seed, i).
+In: a seed and an index. Out: a 64x64 image and its caption; scene i is a pure function of (seed, i).
 Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of
 several fonts and sizes, on a tinted background.
 """
@@ -81,16 +81,16 @@ def describe(content: Scene) -> str:
 
 
 def draw(content: Scene) -> Image.Image:
-    """The picture, RGB, 64x64."""
-    picture = Image.new("RGB", (SIDE, SIDE), content.background)
-    pen = ImageDraw.Draw(picture)
+    """The image, RGB, 64x64."""
+    image = Image.new("RGB", (SIDE, SIDE), content.background)
+    pen = ImageDraw.Draw(image)
     for shape in content.shapes:
         _draw_shape(pen, shape)
     font, text = _font(content.font, content.font_size), str(content.number)
     left, top, right, bottom = font.getbbox(text)
     x, y = content.number_at
     pen.text((x - (left + right) / 2, y - (top + bottom) / 2), text, fill=content.ink, font=font)
-    return picture
+    return image
 
 
 def _shape(rng: np.random.Generator, side: str) -> Shape:
