@@ -218,7 +218,7 @@ def _readout_story(said: PatchWords) -> list[str]:
 
 def _next_commands(run: Run) -> dict[str, str]:
     model, image = (shlex.quote(f"{run.out}/{name}") for name in ("model", "image.png"))
-    own = "genlip train quickstart --out runs/own --data.source IMAGES --data.held_out= --data.held_out_samples 50 --images.size 224"
+    own = "genlip train quickstart --out runs/own --data.source IMAGES --data.held_out= --data.held_out_samples 50"
     return {
         f"genlip caption {model} {image}": "Describe an image: this is the first one above",
         f"genlip readout {model} {image}": "See what its patches would say",

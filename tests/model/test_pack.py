@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from genlip.model.pack import Pack, Run, Sample
+from genlip.model.pack import Pack, Sample, ShapeRun
 
 from .helpers import examples, pack_shapes, positions_by_loop, random_pack, random_samples, rows_by_loop, small_config
 
@@ -68,7 +68,7 @@ def test_runs_are_the_longest_stretches_of_equal_shape(shapes):
 
 def test_a_pack_by_hand():
     pack = random_pack(small_config(), SHAPES)  # patches 0-5, 6-11, 12-17, 18, 19-20; text 21-24, 25-28, 29-32, none, 33
-    assert pack.runs == (Run(3, 6, 4), Run(1, 1, 0), Run(1, 2, 1))
+    assert pack.runs == (ShapeRun(3, 6, 4), ShapeRun(1, 1, 0), ShapeRun(1, 2, 1))
     assert pack.patch_counts == (6, 6, 6, 1, 2)
     assert pack.predictors.tolist() == [5, 21, 22, 23, 11, 25, 26, 27, 17, 29, 30, 31, 20]
     assert pack.last_rows.tolist() == [24, 28, 32, 18, 33]
