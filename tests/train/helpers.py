@@ -17,6 +17,7 @@ SMALL = {
     "data.held_out_samples": 8,
     "data.workers": 0,
     "precision": "float32",
+    "optimizer.kind": "adamw",
     "log_every": 1,
     "evaluate_every": 6,
     "save_every": 3,

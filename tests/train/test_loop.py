@@ -73,6 +73,14 @@ def test_a_run_killed_without_warning_resumes_from_its_last_save(whole, tmp_path
     assert equal(weights(train(small_run(tmp_path, model__drop_path_rate=0.3), resume=True)), weights(whole))
 
 
+def test_resuming_keeps_the_state_of_muon(tmp_path):
+    whole = train(small_run(tmp_path / "whole", optimizer__kind="muon"))
+    run = small_run(tmp_path / "stopped", optimizer__kind="muon")
+    with pytest.raises(Interrupted):
+        train(run, on_step=stop_after(4))
+    assert equal(weights(train(run, resume=True)), weights(whole))
+
+
 def test_the_first_update_is_the_mean_loss_over_all_supervised_tokens(tmp_path):
     """The logged loss and gradient norm of step 1, from a plain computation over the same samples."""
     run = small_run(tmp_path, steps=1)

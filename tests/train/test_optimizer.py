@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from genlip.train.optimizer import learning_rate, make_optimizer, set_learning_rate
+from genlip.train.optimizer import learning_rate, make_optimizers, set_learning_rate
 from genlip.train.recipe import OptimizerConfig
+from tests.model.helpers import small_model
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine():
@@ -40,21 +41,41 @@ def adamw_by_hand(parameter, gradients, rates, config):
     return parameter
 
 
+def train_on_noise(config, rates):
+    """Parameters before and after a few updates with given gradients."""
+    model = small_model()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    noise = {name: torch.randn(len(rates), *p.shape, generator=generator).double() for name, p in before.items()}
+    optimizers = make_optimizers(model, config)
+    for step, rate in enumerate(rates):
+        set_learning_rate(optimizers, rate)
+        for name, parameter in model.named_parameters():
+            parameter.grad = noise[name][step]
+        for optimizer in optimizers:
+            optimizer.step()
+    return before, noise, {name: p.detach() for name, p in model.named_parameters()}
+
+
 def test_the_update_is_adamw_with_decay_on_every_parameter():
     config, rates = OptimizerConfig(weight_decay=0.1, beta1=0.8, beta2=0.9), (0.01, 0.02, 0.03)
-    model = torch.nn.Linear(3, 2).double()
-    before = [p.detach().clone() for p in model.parameters()]
-    noise = [torch.randn(3, *p.shape, dtype=torch.float64) for p in before]
-    optimizer = make_optimizer(model, config)
-    for step, rate in enumerate(rates):
-        set_learning_rate(optimizer, rate)
-        for parameter, gradients in zip(model.parameters(), noise, strict=True):
-            parameter.grad = gradients[step]
-        optimizer.step()
-    for parameter, start, gradients in zip(model.parameters(), before, noise, strict=True):
-        torch.testing.assert_close(
-            parameter.detach(), adamw_by_hand(start, gradients, rates, config), rtol=1e-10, atol=1e-12
-        )
+    before, noise, after = train_on_noise(config, rates)
+    for name, parameter in after.items():
+        by_hand = adamw_by_hand(before[name], noise[name], rates, config)
+        torch.testing.assert_close(parameter, by_hand, rtol=1e-9, atol=1e-12)
+
+
+def test_muon_moves_the_trunks_matrices_by_nearly_orthogonal_steps_of_adamws_size():
+    config = OptimizerConfig(kind="muon", learning_rate=0.01, weight_decay=0.0)
+    before, noise, after = train_on_noise(config, (0.01,))
+    for name, parameter in after.items():
+        move = (parameter - before[name]) / -0.01
+        if move.dim() == 2 and name.startswith("visual."):
+            singular = torch.linalg.svdvals(move) / (0.2 * max(move.shape) ** 0.5)
+            assert 0.4 < float(singular.min()) <= float(singular.max()) < 1.3, name
+        else:
+            by_hand = adamw_by_hand(before[name], noise[name], (0.01,), config)
+            torch.testing.assert_close(parameter, by_hand, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(

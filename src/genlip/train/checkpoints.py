@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from genlip.train.recipe import Run, load_recipe, to_yaml
 __all__ = ["export_model", "latest", "read_run", "restore", "save"]
 
 
-def save(run: Run, model: GenLIP, captions: Captions, optimizer: Optimizer, step: int, progress: dict[str, Any]) -> Path:
+def save(
+    run: Run, model: GenLIP, captions: Captions, optimizers: Sequence[Optimizer], step: int, progress: dict[str, Any]
+) -> Path:
     """Write the checkpoint after `step` updates and remove all but the newest `run.keep`."""
     target = Path(run.out) / "checkpoints" / f"step-{step:08d}"
     if target.is_dir():  # a signal just after a save asks for the same again
@@ -32,7 +35,7 @@ def save(run: Run, model: GenLIP, captions: Captions, optimizer: Optimizer, step
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     export_model(partial, model, captions, run)
-    save_file(_optimizer_tensors(model, optimizer), partial / "optimizer.safetensors")
+    save_file(_optimizer_tensors(model, optimizers), partial / "optimizer.safetensors")
     (partial / "state.json").write_text(json.dumps({"step": step, **progress}, indent=2) + "\n", encoding="utf8")
     (partial / "run.yaml").write_text(to_yaml(run), encoding="utf8")
     partial.replace(target)
@@ -58,23 +61,25 @@ def read_run(folder: Path) -> Run:
     return load_recipe(folder / "run.yaml")
 
 
-def restore(folder: Path, model: GenLIP, optimizer: Optimizer) -> dict[str, Any]:
-    """Put weights and optimizer back; returns the progress that was saved, `step` included."""
+def restore(folder: Path, model: GenLIP, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
+    """Put weights and optimizers back; returns the progress that was saved, `step` included."""
     model.load_state_dict(checkpoint.load(folder).state_dict())
     tensors = load_file(folder / "optimizer.safetensors")
     parameters = dict(model.named_parameters())
+    owner = {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
     for key, value in tensors.items():
         kind, _, name = key.partition("/")
         parameter = parameters[name]
-        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)
+        owner[id(parameter)].state[parameter][kind] = value.to(parameter.device, copy=True)
     progress: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf8"))
     return progress
 
 
-def _optimizer_tensors(model: GenLIP, optimizer: Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(model: GenLIP, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
     """Every tensor of the optimizers' state as `kind/parameter`."""
     names = {id(p): name for name, p in model.named_parameters()}
-    return {f"{kind}/{names[id(p)]}": value.cpu() for p, state in optimizer.state.items() for kind, value in state.items()}
+    states = ((names[id(p)], state) for optimizer in optimizers for p, state in optimizer.state.items())
+    return {f"{kind}/{name}": value.cpu() for name, state in states for kind, value in state.items()}
 
 
 def _folders(out: str | Path) -> list[Path]:

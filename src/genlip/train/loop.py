@@ -33,7 +33,7 @@ from genlip.model.genlip import GenLIP
 from genlip.model.objective import supervised_tokens
 from genlip.model.pack import Pack, Sample
 from genlip.train import checkpoints
-from genlip.train.optimizer import learning_rate, make_optimizer, set_learning_rate
+from genlip.train.optimizer import learning_rate, make_optimizers, set_learning_rate
 from genlip.train.precision import Precision, autocast, resolve_precision
 from genlip.train.recipe import Run, differences
 from genlip.train.tracking import Tracker
@@ -64,7 +64,7 @@ class State:
     run: Run
     model: GenLIP
     captions: Captions
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     device: torch.device
     precision: Precision
     step: int = 0
@@ -77,7 +77,7 @@ class State:
         progress = {
             "seconds": self.seconds, "samples": self.samples, "skipped": dict(self.skipped), "precision": self.precision,
         }  # fmt: skip
-        return checkpoints.save(self.run, self.model, self.captions, self.optimizer, self.step, progress)
+        return checkpoints.save(self.run, self.model, self.captions, self.optimizers, self.step, progress)
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ def _start(run: Run, source: Source, newest: Path | None) -> State:
     captions = _captions(run, source, newest)
     torch.manual_seed(run.seed)
     model = GenLIP(run.model, run.attention).to(device).train()
-    optimizer = make_optimizer(model, run.optimizer)
+    optimizers = make_optimizers(model, run.optimizer)
     if newest is None:
-        return State(run, model, captions, optimizer, device, resolve_precision(run.precision, device))
-    saved = checkpoints.restore(newest, model, optimizer)
+        return State(run, model, captions, optimizers, device, resolve_precision(run.precision, device))
+    saved = checkpoints.restore(newest, model, optimizers)
     skipped = Counter(saved.pop("skipped"))
-    return State(run, model, captions, optimizer, device, skipped=skipped, **saved)
+    return State(run, model, captions, optimizers, device, skipped=skipped, **saved)
 
 
 def _captions(run: Run, source: Source, newest: Path | None) -> Captions:
@@ -207,7 +207,7 @@ def _update(state: State, updates: Iterator[list[Batch]], tracker: Tracker) -> U
     _count_skipped(state, batches, tracker)
     packs = [batch.pack for batch in batches if batch.pack is not None]
     rate = learning_rate(state.run.optimizer, state.step, state.run.steps)
-    set_learning_rate(state.optimizer, rate)
+    set_learning_rate(state.optimizers, rate)
     torch.manual_seed((state.run.seed << 32) + state.step)  # DropPath of update n is a function of (seed, n)
     state.model.zero_grad()
     loss = _backward(state, packs)
@@ -218,7 +218,8 @@ def _update(state: State, updates: Iterator[list[Batch]], tracker: Tracker) -> U
             "optimizer.learning_rate or set precision to float32, and go on from the last checkpoint with --resume"
         )
     if packs:
-        state.optimizer.step()
+        for optimizer in state.optimizers:
+            optimizer.step()
     samples, seconds = sum(len(pack.grids) for pack in packs), time.perf_counter() - began
     state.step, state.samples, state.seconds = state.step + 1, state.samples + samples, state.seconds + seconds
     return Update(loss, float(norm), rate, samples, sum(pack.num_rows for pack in packs), seconds)

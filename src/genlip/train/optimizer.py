@@ -1,30 +1,42 @@
-"""The optimizer: AdamW with linear warm-up and cosine decay, as the paper trains.
+"""The optimizer: AdamW with linear warm-up and cosine decay, as the paper trains; or Muon for the trunk's matrices.
 
-In: a model and an `OptimizerConfig`. Out: the optimizer, and the learning rate of every step as a pure function.
+In: a model and an `OptimizerConfig`. Out: optimizers that share the parameters, and the learning rate of every step as a
+pure function.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import torch
-from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
 
+from genlip.model.genlip import GenLIP
 from genlip.train.recipe import OptimizerConfig
 
-__all__ = ["learning_rate", "make_optimizer", "set_learning_rate"]
+__all__ = ["learning_rate", "make_optimizers", "set_learning_rate"]
 
 
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters; as in the published code, the weight decay spares none."""
-    return torch.optim.AdamW(
-        model.parameters(),
+def make_optimizers(model: GenLIP, config: OptimizerConfig) -> list[Optimizer]:
+    """Optimizers that own every parameter once; as in the published code, the weight decay spares none.
+
+    "muon" orthogonalises the updates of the trunk's matrices (steps scaled to AdamW's size, so that one learning rate
+    serves both) and leaves all else to AdamW.
+    """
+    matrices = [p for block in model.blocks for p in block.parameters() if p.dim() == 2] if config.kind == "muon" else []
+    owned = {id(p) for p in matrices}
+    adamw = AdamW(
+        [p for p in model.parameters() if id(p) not in owned],
         lr=config.learning_rate,
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         weight_decay=config.weight_decay,
         fused=True,
     )
+    if not matrices:
+        return [adamw]
+    decay, rate = config.weight_decay, config.learning_rate
+    return [adamw, Muon(matrices, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn="match_rms_adamw")]
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
@@ -37,7 +49,8 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * fall
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+def set_learning_rate(optimizers: Sequence[Optimizer], value: float) -> None:
     """Use this rate for the next update."""
-    for group in optimizer.param_groups:
-        group["lr"] = value
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = value

@@ -66,19 +66,21 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up and cosine decay; the defaults are the paper's (stage 1).
+    """The optimizer, with linear warm-up and cosine decay; the defaults are the paper's (stage 1).
 
     Attributes:
+        kind: "adamw" as in the paper, or "muon" for the trunk's matrices beside AdamW for all else.
         learning_rate: peak, reached after the warm-up.
         final_learning_rate: at the last step.
         warmup: share of the steps that warm up.
         beta1: memory of the mean gradient.
-        beta2: memory of the mean squared gradient.
+        beta2: memory of the mean squared gradient; also Muon's momentum.
         eps: added to the denominator.
         weight_decay: of every parameter, as in the published code.
         clip: largest norm of the gradient of all parameters.
     """
 
+    kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-6
     warmup: float = 0.007
@@ -113,7 +115,7 @@ class Run:
         images: how an image becomes patches.
         captions: what stands around a caption.
         model: sizes and variants.
-        optimizer: AdamW and its schedule.
+        optimizer: which one, and its schedule.
         steps: number of updates.
         batch: samples per update.
         accumulate: packs an update is split into, to save memory; must divide `batch`.
