@@ -605,3 +605,9 @@ def test_what_is_no_regular_file_is_not_read(tmp_path):
         decode(tmp_path)
     with pytest.raises(ImageError, match="not a file"):
         decode("/dev/zero" if Path("/dev/zero").exists() else tmp_path)
+
+
+@pytest.mark.parametrize("mistake", [np.zeros((4, 4, 3), np.uint8), None, 3])
+def test_what_is_no_image_at_all_is_a_mistake_of_the_program(mistake):
+    with pytest.raises(TypeError, match=rf"not {type(mistake).__name__}$"):
+        decode(mistake)

@@ -97,7 +97,7 @@ def test_the_first_update_is_the_mean_loss_over_all_supervised_tokens(tmp_path):
     loss.backward()
     norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
     (event,) = read_log(tmp_path, "train")
-    assert event["loss"] == pytest.approx(float(loss), abs=2e-5)
+    assert event["loss"] == pytest.approx(loss.item(), abs=2e-5)
     assert event["gradient_norm"] == pytest.approx(float(norm), rel=1e-3)
 
 

@@ -106,6 +106,8 @@ def image_patches(image: ImageLike, config: ImageConfig, model: GenLIPConfig) ->
 
 def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
     """An upright image in 8-bit RGB or grey. Raises `ImageError` with a reason where there is none."""
+    if not isinstance(image, (bytes, str, os.PathLike, Image.Image)):
+        raise TypeError(f"an image is a path, bytes or a Pillow image, not {type(image).__name__}")
     try:
         return _to_mode(_upright(_open(image, max_pixels)), mode)
     except ImageError:

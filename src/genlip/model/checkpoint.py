@@ -91,7 +91,8 @@ def _read_config(folder: Path) -> GenLIPConfig:
     try:
         return GenLIPConfig.from_dict(json.loads((folder / _CONFIG).read_text(encoding="utf8")))
     except FileNotFoundError:
-        raise CheckpointError(f"{folder}: not a checkpoint: it has no {_CONFIG}") from None
+        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / _CONFIG).is_file() else ""
+        raise CheckpointError(f"{folder}: not a checkpoint: it has no {_CONFIG}{hint}") from None
     except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / _CONFIG}: {error}") from error
 

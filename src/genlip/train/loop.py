@@ -122,7 +122,8 @@ def train(run: Run, resume: bool = False, on_step: Callable[[State], None] = lam
             if _due(run.save_every, state):
                 state.save()
         if interrupted:
-            raise Interrupted(f"stopped and saved {state.save()}; go on with --resume")
+            saved = state.save()
+            raise Interrupted(f"stopped and saved {saved}; go on with: genlip train {saved / 'run.yaml'} --resume")
         checkpoints.export_model(out / "model", state.model.eval(), state.captions, run)
         tracker.event("end", step=state.step, seconds=round(state.seconds, 2), skipped=dict(state.skipped))
         _say_skipped(state, tracker)
@@ -277,7 +278,8 @@ def _announce(state: State, tracker: Tracker, source: Source, samples: list[Samp
     parameters = sum(p.numel() for p in state.model.parameters())
     tracker.event("start", step=state.step, parameters=parameters, precision=state.precision, torch=torch.__version__)
     tracker.say(
-        f"{parameters / 1e6:.1f} M parameters, {len(source)} samples to learn from, {len(samples)} held out, "
+        f"{parameters / 1e6:.1f} M parameters, {len(source)} samples of {state.run.data.source} to learn from, "
+        f"{len(samples)} of {state.run.data.held_out or 'it'} held out, "
         f"{state.precision} on {state.device} with {torch.get_num_threads()} threads"
         + (f", going on after step {state.step}" if state.step else "")
     )
