@@ -180,9 +180,8 @@ def describe_settings() -> str:
         for part in key.split(".")[:-1]:
             owner = typing.get_type_hints(owner)[part]
         meaning = {p.arg_name: p.description for p in docstring_parser.parse(owner.__doc__ or "").params}[key.split(".")[-1]]
-        lines.append(
-            f"  --{key} {_as_text(default).encode('unicode_escape').decode() or repr('')}\n        {' '.join((meaning or '').split())}"
-        )
+        shown = _as_text(default).encode("unicode_escape").decode() or "''"
+        lines.append(f"  --{key} {shown}\n        {' '.join((meaning or '').split())}")
     return "\n".join(lines)
 
 
