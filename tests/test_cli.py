@@ -57,6 +57,21 @@ def test_caption_takes_folders_and_globs_and_writes_jsonl(model, images, tmp_pat
     assert all(isinstance(record["caption"], str) for record in records)
 
 
+@pytest.mark.parametrize("command", ["caption", "encode", "readout"])
+def test_the_batch_asked_for_reaches_the_model(command, model, images, tmp_path, monkeypatch):
+    from genlip import speaker
+
+    sizes = []
+    pack_images = speaker.pack_images
+    monkeypatch.setattr(speaker, "pack_images", lambda batch, *rest: sizes.append(len(batch)) or pack_images(batch, *rest))
+    copies = []
+    for number in range(18):
+        copies.append(tmp_path / f"{number:02}.png")
+        Image.new("RGB", (8, 8)).save(copies[-1])
+    assert main([command, model, *map(str, copies), "--batch", "17", "--out", str(tmp_path / "out")]) == 0
+    assert sizes == [17, 1]
+
+
 def test_one_image_streams_in_a_terminal(model, images, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert main(["caption", model, str(images[0]), "--max-tokens", "5"]) == 0

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -171,7 +172,7 @@ def _caption(args: argparse.Namespace, rest: list[str]) -> int:
         return 0
 
     def describe(batch: Sequence[Any]) -> list[dict[str, Any]]:
-        return [{"caption": text} for text in speaker.caption(batch, **decoding)]
+        return [{"caption": text} for text in speaker.caption(batch, args.batch, **decoding)]
 
     return _each(args, speaker, images, describe, _say_caption)
 
@@ -195,7 +196,7 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
     images, speaker = _images(args.images), _speaker(args)
     found: list[tuple[str, Any]] = []
     failed = 0
-    for path, result in _in_batches(speaker, images, args.batch, speaker.encode):
+    for path, result in _in_batches(speaker, images, args.batch, partial(speaker.encode, batch=args.batch)):
         if isinstance(result, str):
             failed += 1
             print(f"genlip: {result}", file=sys.stderr)
@@ -222,7 +223,7 @@ def _readout(args: argparse.Namespace, rest: list[str]) -> int:
     images, speaker = _images(args.images), _speaker(args)
 
     def read(batch: Sequence[Any]) -> list[dict[str, Any]]:
-        return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k)]
+        return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k, args.batch)]
 
     return _each(args, speaker, images, read, _say_readout)
 

@@ -20,7 +20,8 @@ class Echo:
         self.images = ImageConfig()
         self.asked: list[tuple[int, dict[str, Any]]] = []
 
-    def caption(self, images: Sequence[Image.Image], **decoding: Any) -> list[str]:
+    def caption(self, images: Sequence[Image.Image], batch: int = 16, **decoding: Any) -> list[str]:
+        assert batch >= len(images), "the speaker would cut the batch again"
         self.asked.append((len(images), decoding))
         return [f" {image.width} wide\n" for image in images]
 

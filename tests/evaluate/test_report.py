@@ -216,4 +216,6 @@ def test_charts_take_the_colours_of_the_page() -> None:
 
 
 def test_a_logarithmic_chart_survives_a_loss_of_zero() -> None:
-    Checker(report.chart("loss", [Line("x", [1, 2], [1.0, 0.0])], logarithmic=True))
+    html = report.chart("loss", [Line("x", [1, 2], [1.0, 0.0])], logarithmic=True)
+    Checker(html)
+    assert "<svg" in html

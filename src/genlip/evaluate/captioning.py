@@ -71,5 +71,5 @@ def _speak(speaker: Speaker, source: Source, indices: Sequence[int], decoding: d
             log.warning("skipped %s: %s", example.key, error)
             continue
         examples.append(example)
-    texts = speaker.caption(images, **decoding)
+    texts = speaker.caption(images, len(indices), **decoding)
     return [Spoken(*example, text) for example, text in zip(examples, texts, strict=True)]
