@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import genlip
-from genlip.data.sources import Scenes
+from genlip.data.sources import Procedural
 from genlip.quickstart import Measured, measure, quickstart, render, results
 from genlip.speaker import PatchWords
 from genlip.train.recipe import RecipeError, Run, load_recipe
@@ -23,7 +23,8 @@ TINY = [
     f"--{key}={value}"
     for key, value in {
         "steps": 2,
-        "batch": 4,
+        "packing.max_tokens": 160,
+        "packing.streams": 2,
         "precision": "float32",
         "log_every": 1,
         "evaluate_every": 1,
@@ -56,7 +57,7 @@ def measured(out: Path, run: Run) -> Measured:
 
 
 def test_the_first_held_out_images_are_captioned(measured: Measured) -> None:
-    assert [one.caption for one in measured.spoken] == [Scenes(1).caption(i) for i in range(5)]
+    assert [one.caption for one in measured.spoken] == [Procedural("scenes", 1).caption(i) for i in range(5)]
     assert len(measured.said.words) == 16
 
 
@@ -69,10 +70,10 @@ def test_the_page_shows_the_captions(out: Path, measured: Measured) -> None:
 def test_the_figures_are_those_of_the_run(out: Path, measured: Measured) -> None:
     found = json.loads((out / "results.json").read_text(encoding="utf8"))
     parameters = sum(p.numel() for p in genlip.load(out / "model").parameters())
-    assert (found["captions"], found["steps"], found["samples"], found["parameters"]) == (5, 2, 8, parameters)
+    assert (found["captions"], found["steps"], found["samples"], found["parameters"]) == (5, 2, 10, parameters)
     assert found["exact_match"] == sum(one.caption == one.spoken for one in measured.spoken) / 5
     assert found["picture_gain"] == read_log(out, "held_out")[-1]["picture_gain"]
-    assert found["samples_per_s"] == pytest.approx(8 / found["training_seconds"], rel=0.02)
+    assert found["samples_per_s"] == pytest.approx(10 / found["training_seconds"], rel=0.02)
     assert found["precision"] == "float32"
     assert found["versions"]["torch"] == torch.__version__
 
@@ -83,7 +84,7 @@ def test_every_path_that_the_page_recommends_exists(out: Path) -> None:
     for command in (caption, readout):
         assert all(Path(argument).exists() for argument in command[2:])
     image = genlip.Speaker.load(caption[2]).caption([caption[3]], max_tokens=64)
-    assert image == genlip.Speaker.load(out / "model").caption([Scenes(1)[0].image], max_tokens=64)
+    assert image == genlip.Speaker.load(out / "model").caption([Procedural("scenes", 1)[0].image], max_tokens=64)
 
 
 def test_the_recipes_that_the_page_recommends_are_valid(out: Path) -> None:
@@ -103,9 +104,9 @@ def test_failures_are_shown_only_if_there_are_any_beyond_the_first(measured: Mea
     assert "29 of 30" in render(wrong)
 
 
-def test_skipped_samples_are_not_counted_as_learned_from(measured: Measured) -> None:
-    lossy = dataclasses.replace(measured, end={**measured.end, "skipped": {"damaged": 3}})
-    assert results(lossy)["samples"] == 5
+def test_the_samples_of_all_sources_count_and_skipped_ones_do_not(measured: Measured) -> None:
+    mixed = dataclasses.replace(measured, end={**measured.end, "used": {"a": 5, "b": 2}, "skipped": {"a": {"damaged": 3}}})
+    assert results(mixed)["samples"] == 7
 
 
 def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

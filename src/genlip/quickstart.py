@@ -93,7 +93,7 @@ def quickstart(
 
 def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[int], None] = lambda done: None) -> Measured:
     """Caption the first `images` held-out images greedily, and gather what the run's log says."""
-    source = open_source(run.data.held_out)
+    source = open_source(run.data.held_out, run.data.fields)
     chosen = range(min(images, len(source)))
     spoken = spoken_captions(speaker, source, chosen, advance=advance, max_tokens=_MAX_TOKENS)
     logs = {kind: read_log(run.out, kind) for kind in ("start", "train", "held_out", "end")}
@@ -113,7 +113,7 @@ def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[in
 def results(measured: Measured) -> dict[str, Any]:
     """The figures, as `results.json` holds them."""
     steps, seconds = measured.end["step"], measured.end["seconds"]
-    samples = steps * measured.run.batch - sum(measured.end["skipped"].values())
+    samples = sum(measured.end["used"].values())
     return {
         "exact_match": exact_match(measured.spoken),
         "captions": len(measured.spoken),
@@ -169,7 +169,9 @@ def _headlines(measured: Measured) -> list[Headline]:
     return [
         Headline(f"{found['exact_match']:.1%}", "exact captions", _score(measured)),
         Headline(
-            _duration(found["training_seconds"]), "of training", f"{found['steps']:,} steps of {measured.run.batch} images"
+            _duration(found["training_seconds"]),
+            "of training",
+            f"{found['steps']:,} steps of about {found['samples'] / found['steps']:.0f} images",
         ),
         Headline(
             f"{found['picture_gain']:.2f}", "picture gain", "nats per token that the right image saves over a wrong one"

@@ -7,15 +7,18 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from tokenizers import Tokenizer
 
 from genlip.data.captions import train_tokenizer
-from genlip.data.sources import Example
+from genlip.data.examples import Caption, Example
+from genlip.data.sources import Source, open_source
 from genlip.model.config import GenLIPConfig
 
 
@@ -64,6 +67,7 @@ class InMemory:
     """A source of examples at hand."""
 
     examples: Sequence[Example]
+    name: str = "memory"
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -71,5 +75,31 @@ class InMemory:
     def __getitem__(self, index: int) -> Example:
         return self.examples[index]
 
-    def caption(self, index: int) -> str:
+    def caption(self, index: int) -> Caption:
         return self.examples[index].caption
+
+
+def numbered(length: int, name: str = "numbers") -> InMemory:
+    """Examples without images, whose keys and captions count them."""
+    return InMemory([Example(f"{name} {i}", b"", f"number {i} of {name}") for i in range(length)], name)
+
+
+def held(source: Source) -> list[tuple[Any, Caption]]:
+    """(image, caption) of every example of a source, whose captions are the same without the image."""
+    assert [source.caption(i) for i in range(len(source))] == [source[i].caption for i in range(len(source))]
+    return [(source[i].image, source[i].caption) for i in range(len(source))]
+
+
+def written(folder: Path, name: str, text: str, encoding: str = "utf-8") -> Path:
+    """A file with a text, in folders that are made for it."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def refusal(spec: str | Path, fields: str = "", kind: type[Exception] = ValueError) -> str:
+    """What is said of a source that cannot be opened."""
+    with pytest.raises(kind) as error:
+        open_source(str(spec), fields)
+    return str(error.value)

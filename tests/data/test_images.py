@@ -1,21 +1,49 @@
 """`genlip.data.images` against the definitions of EXIF and PNG, formulas pixel by pixel, and slow loops."""
 
+import io
+import json
 import math
+import os
 import pickle
 import random
 import struct
+import subprocess
+import sys
 import warnings
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, features
 
-from genlip.data.images import ImageConfig, ImageError, decode, image_patches, native_size, patchify
+from genlip.data import images
+from genlip.data.images import (
+    ImageConfig,
+    ImageError,
+    decode,
+    decode_pixels,
+    image_patches,
+    is_ribbon,
+    native_size,
+    patchify,
+    resize,
+)
 
+from .damage import (
+    PNG,
+    chunk,
+    deflated_zeros,
+    header_chunk,
+    jpeg_parts,
+    reframed,
+    small_png,
+    with_adobe_transform,
+    with_multiplied_alpha,
+)
 from .helpers import encoded, examples, noise, png, small_config
 
 # What the row 0 and the column 0 of the stored image are to the eye (EXIF 2.3, tag 0x0112).
@@ -155,6 +183,13 @@ def test_grey_with_alpha_lies_over_white():
     assert np.abs(pixels(data, mode="L") - expected[..., 0]).max() <= 1
 
 
+def test_grey_that_alpha_multiplied_lies_over_white():
+    la = noise(9, 7, channels=2)
+    la[..., 0] = np.minimum(la[..., 0], la[..., 1])
+    data = with_multiplied_alpha(encoded(Image.fromarray(la, "LA"), "TIFF"))
+    assert np.abs(pixels(data) - (255 + la[..., :1].astype(int) - la[..., 1:])).max() <= 2  # divided, then multiplied again
+
+
 def palette_image(indices: np.ndarray, palette: np.ndarray) -> Image.Image:
     image = Image.fromarray(indices, "P")
     image.putpalette(palette.tobytes())
@@ -257,6 +292,104 @@ def test_a_image_may_be_bytes_a_path_or_pillows(tmp_path):
         assert (pixels(image) == values).all()
 
 
+# -- JPEG by simplejpeg and by Pillow
+
+
+def by_pillow(data: bytes, mode: str = "RGB") -> np.ndarray:
+    """The pixels without simplejpeg; EXIF is not applied."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert(mode))
+
+
+def by_simplejpeg(data: bytes, mode: str = "RGB") -> np.ndarray | None:
+    return images._jpeg_pixels(data, Image.open(io.BytesIO(data)), mode)
+
+
+def edges(height: int, width: int) -> Image.Image:
+    """Blocks of colour and noise, so that every coefficient is used."""
+    blocks = noise(height // 5 + 1, width // 7 + 1, seed=height).repeat(5, axis=0).repeat(7, axis=1)[:height, :width]
+    return Image.fromarray(((blocks.astype(int) + noise(height, width, seed=width)) // 2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}, {"optimize": True}])
+@pytest.mark.parametrize("quality", [5, 40, 75, 90, 100])
+def test_simplejpeg_gives_pillows_very_pixels(options, quality):
+    for (height, width), subsampling in product([(1, 1), (1, 9), (17, 2), (8, 16), (33, 47)], ["4:4:4", "4:2:2", "4:2:0"]):
+        data = encoded(edges(height, width), "JPEG", quality=quality, subsampling=subsampling, **options)
+        assert np.array_equal(by_simplejpeg(data), by_pillow(data))
+
+
+@pytest.mark.parametrize("subsampling", ["440", "411"])
+def test_subsampling_that_pillow_never_writes_gives_its_pixels_too(subsampling):
+    for size in [(1, 1), (3, 40), (40, 3), (33, 47)]:
+        data = simplejpeg.encode_jpeg(np.asarray(edges(*size)), colorsubsampling=subsampling)
+        assert np.array_equal(by_simplejpeg(data), by_pillow(data))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 30), (33, 47)])
+def test_grey_jpegs_give_pillows_pixels_in_both_modes(size):
+    data = encoded(edges(*size).convert("L"), "JPEG")
+    for mode in ("RGB", "L"):
+        assert np.array_equal(by_simplejpeg(data, mode), by_pillow(data, mode))
+
+
+@pytest.mark.parametrize("extra", [{"icc_profile": noise(30, 30).tobytes()}, {"comment": b"a cat"}, {"keep_rgb": True}])
+def test_what_else_a_jpeg_holds_changes_no_pixel(extra):
+    data = encoded(edges(33, 47), "JPEG", **extra)
+    assert np.array_equal(by_simplejpeg(data), by_pillow(data))
+
+
+def test_the_first_image_of_several_is_read():
+    first, second = edges(33, 47), edges(20, 30)
+    data = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert np.array_equal(by_simplejpeg(data), by_pillow(data))
+    assert decode(data).size == (47, 33)
+
+
+@pytest.mark.parametrize("transform", [0, 2])
+def test_inks_are_left_to_pillow(transform):
+    data = with_adobe_transform(encoded(edges(33, 47).convert("CMYK"), "JPEG"), transform)
+    assert by_simplejpeg(data) is None
+    assert np.array_equal(decode_pixels(data), by_pillow(data))
+
+
+def test_grey_of_a_colour_jpeg_is_pillows_not_the_luma_of_the_file():
+    data = encoded(edges(33, 47), "JPEG")
+    assert by_simplejpeg(data, "L") is None
+    assert np.array_equal(decode_pixels(data, mode="L"), by_pillow(data, "L"))
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (33, 47)])
+def test_both_decoders_are_turned_alike(orientation, size, monkeypatch):
+    data = encoded(edges(*size), "JPEG", exif=exif_orientation(orientation))
+    configs = [ImageConfig(size=16), ImageConfig(resize="native", min_patches=4, max_patches=16)]
+    fast = [image_patches(data, config, small_config()) for config in configs]
+    monkeypatch.setattr(images, "_jpeg_pixels", lambda *_: None)
+    slow = [image_patches(data, config, small_config()) for config in configs]
+    for (patches, grid), (expected, expected_grid) in zip(fast, slow, strict=True):
+        assert grid == expected_grid
+        assert np.array_equal(patches, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}])
+def test_a_jpeg_cut_anywhere_ends_as_with_pillow(options, monkeypatch):
+    data = encoded(edges(21, 27), "JPEG", **options)
+    ours = [refusal(data[:end]).args for end in range(1, len(data))]
+    monkeypatch.setattr(images, "_jpeg_pixels", lambda *_: None)
+    assert ours == [refusal(data[:end]).args for end in range(1, len(data))]
+
+
+def test_only_the_size_that_was_checked_is_decoded():
+    data = encoded(edges(33, 47), "JPEG")
+    for width, height in [(46, 33), (47, 32), (1, 1), (48, 33), (100, 100)]:
+        assert images._jpeg_pixels(data, Image.new("RGB", (width, height)), "RGB") is None
+
+
+def test_a_jpeg_that_tells_another_size_is_bounded_by_it():
+    data = reframed(jpeg_parts(), 60_000, 60_000)
+    assert refusal(data).reason == "too large"
+
+
 # -- refusals
 
 
@@ -323,6 +456,69 @@ def test_a_folder_is_no_image(tmp_path):
 def test_an_image_error_survives_pickling():
     error = pickle.loads(pickle.dumps(ImageError("damaged", "a.png: damaged image: end of file")))
     assert (type(error), error.reason, str(error)) == (ImageError, "damaged", "a.png: damaged image: end of file")
+
+
+BOMBS = {
+    "pixels": PNG + header_chunk(30_000, 30_000, 8, 0) + chunk(b"IDAT", deflated_zeros(256)),
+    "text": small_png(chunk(b"zTXt", b"Comment\0\0" + deflated_zeros(256))),
+    "international text": small_png(chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + deflated_zeros(256))),
+    "text after the pixels": small_png(after=chunk(b"zTXt", b"Comment\0\0" + deflated_zeros(256))),
+    "profile": small_png(chunk(b"iCCP", b"profile\0\0" + deflated_zeros(256))),
+    "jpeg": reframed(jpeg_parts(), 60_000, 60_000),
+}
+GROWTH = """
+import json, resource, sys
+from pathlib import Path
+from genlip.data.images import ImageConfig, ImageError, image_patches
+from tests.data.helpers import png, small_config
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+def read(data):
+    try:
+        return str(image_patches(data, ImageConfig(), small_config())[1])
+    except ImageError as error:
+        return error.reason
+
+read(png(9, 8, 8, 2, bytes(28 * 8)))
+found = {}
+for path in sys.argv[1:]:
+    data, before = Path(path).read_bytes(), peak()
+    found[Path(path).stem] = (read(data), peak() - before)
+print(json.dumps(found))
+"""
+
+
+def growth_of_memory(files: dict[str, bytes], folder: Path) -> dict[str, tuple[str, float]]:
+    """Outcome of each file, read in a process of its own, and how many MiB its most memory rose."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    command = [sys.executable, "-c", GROWTH, *(str(folder / name) for name in files)]
+    root = Path(__file__).parents[2]
+    run = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True, timeout=120)
+    return json.loads(run.stdout)
+
+
+def test_bombs_are_refused_before_they_unpack(tmp_path):
+    found = growth_of_memory(BOMBS, tmp_path)
+    assert {name: outcome for name, (outcome, _) in found.items()} == {
+        "pixels": "too large", "jpeg": "too large", "text": "damaged", "international text": "damaged",
+        "text after the pixels": "damaged", "profile": "damaged",
+    }  # fmt: skip
+    assert sum(growth for _, growth in found.values()) < 64  # each of them unpacks to 256 MiB and more
+
+
+def test_a_ribbon_is_not_widened_at_its_whole_height(tmp_path):
+    tall = png(1, 5_000_000, 8, 0, bytes(2 * 5_000_000))  # 3 GB at 224 columns
+    (outcome, growth), *_ = growth_of_memory({"tall": tall}, tmp_path).values()
+    assert outcome == "(28, 28)"
+    assert growth < 256
+
+
+def test_many_short_texts_and_a_long_plain_one_are_no_bombs():
+    for texts in ([chunk(b"tEXt", b"Comment\0a cat")] * 2000, [chunk(b"tEXt", b"Comment\0" + bytes(2**20))]):
+        assert np.array_equal(decode_pixels(small_png(*texts)), noise(9, 9))
 
 
 def files_to_break() -> dict[str, bytes]:
@@ -504,6 +700,131 @@ def test_a_legal_size_stays_as_it_is(rows, columns, patch):
     assert native_size(rows * patch, columns * patch, patch, fewest, most) == (rows * patch, columns * patch)
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "ribbon"),
+    [(1, 16, False), (1, 17, True), (17, 1, True), (16, 1, False), (50, 50, False), (10, 160, False), (10, 161, True)],
+)
+def test_a_ribbon_is_longer_than_the_most_patches_in_a_row(height, width, ribbon):
+    assert is_ribbon(height, width, 16) == ribbon
+
+
+@given(height=sides, width=sides, most=st.integers(1, 4096))
+@examples(200)
+def test_a_ribbon_is_squeezed_and_nothing_else_is(height, width, most):
+    new_height, new_width = native_size(height, width, 8, 1, most)
+    if is_ribbon(height, width, most):
+        assert 8 in (new_height, new_width)
+        assert max(new_height, new_width) * min(height, width) < max(height, width) * min(new_height, new_width)
+
+
+# -- resizing
+
+
+def by_pillow_in_passes(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pillow 13's bicubic resize by any Pillow: one side at a time, the height first where much more of it goes."""
+    rows, columns = values.shape[:2]
+    height_first = rows > height and rows - height > 2 * (columns - width)
+    image = Image.fromarray(values)
+    for size in [(columns, height) if height_first else (width, rows), (width, height)]:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(image).astype(int)
+
+
+def contents(height: int, width: int, channels: int, seed: int) -> list[np.ndarray]:
+    """Noise, black and white noise (the hardest: every pass overshoots), a slope."""
+    values = noise(height, width, channels, seed)
+    slope = np.add.outer(np.linspace(0, 127, height), np.linspace(0, 127, width)).astype(np.uint8)
+    slope = slope if channels == 1 else slope[..., None].repeat(channels, axis=2)
+    return [values, np.where(values > 127, 255, 0).astype(np.uint8), slope]
+
+
+old_sides = st.one_of(st.integers(1, 9), st.integers(1, 300))
+new_sides = st.one_of(st.integers(2, 9), st.integers(2, 300))
+
+
+@given(sizes=st.tuples(old_sides, old_sides, new_sides, new_sides), channels=st.sampled_from([1, 3]))
+@examples(150)
+def test_resizing_is_pillows_to_two_levels(sizes, channels):
+    rows, columns, height, width = sizes
+    for values in contents(rows, columns, channels, seed=rows):
+        found = resize(values, height, width)
+        assert (found.shape[:2], found.dtype) == ((height, width), np.uint8)
+        assert np.abs(found - by_pillow_in_passes(values, height, width)).max() <= 2
+
+
+@given(sizes=st.tuples(old_sides, old_sides), new=new_sides, along=st.booleans(), channels=st.sampled_from([1, 3]))
+@examples(100)
+def test_resizing_one_side_is_pillows_to_one_level(sizes, new, along, channels):
+    rows, columns = max(sizes[0], 2), max(sizes[1], 2)
+    size = (new, columns) if along else (rows, new)
+    for values in contents(rows, columns, channels, seed=new):
+        pillows = np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BICUBIC)).astype(int)
+        assert np.abs(resize(values, *size) - pillows).max() <= 1
+
+
+@pytest.mark.skipif(int(features.version("pil").split(".")[0]) < 13, reason="Pillow took the sides in another order")
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (333, 500), (1200, 300), (100, 75), (31, 900)])
+def test_resizing_ordinary_images_is_what_pillow_13_does(size):
+    for new in [(224, 224), native_size(*size, 16, 16, 1024)]:
+        for values in contents(*size, channels=3, seed=1):
+            pillows = np.asarray(Image.fromarray(values).resize(new[::-1], Image.Resampling.BICUBIC)).astype(int)
+            assert np.abs(resize(values, *new) - pillows).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1), (2, 9999), (3000, 7)])
+def test_thin_images_are_resized_as_pillow_does(size):
+    for values in contents(*size, channels=3, seed=2):
+        for new in [(16, 16), (16, 800), (800, 16)]:
+            assert np.abs(resize(values, *new) - by_pillow_in_passes(values, *new)).max() <= 2
+
+
+VIEWS = {
+    "turned": lambda values: np.rot90(values),
+    "mirrored": lambda values: values[:, ::-1],
+    "upside down": lambda values: values[::-1],
+    "mirrored twice": lambda values: values[::-1, ::-1],
+    "transposed": lambda values: values.swapaxes(0, 1),
+    "cropped": lambda values: values[values.shape[0] // 2 :, values.shape[1] // 3 :],
+    "every other": lambda values: values[::2, ::2],
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resizing_takes_arrays_however_they_lie_in_memory(view, channels):
+    for rows, columns in product([1, 2, 3, 16], repeat=2):
+        values = VIEWS[view](noise(rows, columns, channels))
+        plain = np.array(values.tolist(), np.uint8)
+        for size in product([2, 8, 16], repeat=2):
+            assert np.array_equal(resize(values, *size), resize(plain, *size))
+
+
+def test_read_only_pixels_are_resized_without_a_warning():
+    values = noise(9, 7)
+    values.flags.writeable = False
+    with warnings.catch_warnings(action="error"):
+        found = resize(values, 8, 8)
+        image_patches(Image.fromarray(values), ImageConfig(size=16), small_config())
+    assert np.array_equal(found, resize(noise(9, 7), 8, 8))
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_resizing_is_the_same_on_machines_with_fewer_instructions(capability):
+    program = """
+import numpy as np
+from genlip.data.images import resize
+from tests.data.helpers import noise
+sizes = [(1, 50, 8, 8), (50, 1, 8, 8), (2, 3, 16, 16), (40, 90, 16, 32), (90, 40, 32, 16), (7, 99, 9, 32), (99, 7, 9, 32)]
+print([int(resize(noise(r, c, k), h, w).astype(int).sum()) for r, c, h, w in sizes for k in (1, 3)])
+"""
+    found = []
+    for environment in (os.environ, os.environ | {"ATEN_CPU_CAPABILITY": capability}):
+        command = [sys.executable, "-c", program]
+        root = Path(__file__).parents[2]
+        found.append(subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True).stdout)
+    assert found[0] == found[1]
+
+
 def patches_by_loop(values: np.ndarray, patch: int) -> list[list[int]]:
     """Patch by patch in reading order; in each, channel by channel, row by row."""
     height, width, channels = values.shape
@@ -562,9 +883,9 @@ def test_resizing_squeezes_the_whole_image_and_crops_nothing(config):
 
 
 def test_resizing_keeps_an_even_colour():
-    for resize in ("fixed", "native"):
+    for rule in ("fixed", "native"):
         patches, _ = image_patches(
-            Image.new("RGB", (77, 31), (200, 100, 50)), ImageConfig(resize=resize, size=64), small_config()
+            Image.new("RGB", (77, 31), (200, 100, 50)), ImageConfig(resize=rule, size=64), small_config()
         )
         assert (patches.reshape(-1, 3, 64) == np.array([200, 100, 50])[:, None]).all()
 

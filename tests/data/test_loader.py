@@ -1,84 +1,189 @@
-"""`genlip.data.loader`: the same batches whatever prepares them, and wherever one starts."""
+"""`genlip.data.loader`: the updates of the slow model, whoever reads them, wherever they stop, however they are killed."""
 
-import dataclasses
-from collections import Counter
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 
-from genlip.data.captions import Captions
-from genlip.data.images import ImageConfig
-from genlip.data.loader import load_batches
-from genlip.data.packing import Batch, Packer
-from genlip.data.sources import Files, Scenes
+from genlip.data.examples import Example
+from genlip.data.loader import Loader, merge_states
+from genlip.data.packing import PackingConfig
+from genlip.data.sources import Files
 
-from .helpers import small_config, small_tokenizer
+from . import slow_order
+from .helpers import InMemory
+from .small_run import LENGTH, PACKING, broken, example, mixture, reader, size, told
 
-LENGTH, SIZE, BATCHES = 14, 4, 9  # two epochs and a half; epochs end within batches
-
-
-def packer(source=None) -> Packer:
-    source = source or Scenes(seed=1, length=LENGTH)
-    return Packer(source, ImageConfig(size=32), Captions(small_tokenizer()), small_config())
+ROOT = Path(__file__).parents[2]
+EPOCHS = 4
+SIZES = {index: size(index) for index in range(LENGTH) if not broken(index)}
 
 
-def assert_same_batches(actual: list[Batch], expected: list[Batch]) -> None:
-    assert [(batch.keys, batch.skipped) for batch in actual] == [(batch.keys, batch.skipped) for batch in expected]
-    for a, b in zip(actual, expected, strict=True):
-        for field in dataclasses.fields(b.pack):
-            x, y = getattr(a.pack, field.name), getattr(b.pack, field.name)
-            assert torch.equal(x, y) if isinstance(y, torch.Tensor) else x == y, field.name
+def loaded(ranks=1, workers=0, of=None, states=(), epochs=0, number=None) -> tuple[list, list]:
+    """(updates of all ranks put together, states after them), each update as `told`, rows in order."""
+    loaders = [
+        Loader(reader(of), PACKING, workers=workers, rank=rank, ranks=ranks, epochs=epochs, state=states or None)
+        for rank in range(ranks)
+    ]
+    updates = [[told(update) for update in islice(loader, number)] for loader in loaders]
+    rows = [[batch for row in zip_longest_rows(parts) for batch in row] for parts in zip(*updates, strict=True)]
+    return rows, merge_states(loader.state() for loader in loaders)
+
+
+def zip_longest_rows(parts: list[list]) -> list[list]:
+    """Rows dealt to ranks in turn, laid back in order; the last ranks may own one less."""
+    longest = max(map(len, parts))
+    return [[part[i] for part in parts if i < len(part)] for i in range(longest)]
+
+
+def slow_updates(epochs: int) -> list[list]:
+    """Every update of a run that ends, from the slow model; rows of ended streams are empty."""
+    streams = [
+        slow_order.packs(
+            slow_order.stream(LENGTH, 3, PACKING.all_streams, PACKING.block, PACKING.window, number, epochs),
+            SIZES, PACKING.max_tokens, PACKING.look_ahead,
+        )
+        for number in range(PACKING.all_streams)
+    ]  # fmt: skip
+    turns = PACKING.all_streams // PACKING.packs
+    updates = []
+    for step in range(max(map(len, streams)) * turns):
+        numbers = [(step % turns) * PACKING.packs + row for row in range(PACKING.packs)]
+        packs = [(n, streams[n][step // turns] if step // turns < len(streams[n]) else ([], [])) for n in numbers]
+        if any(pack or lost for _, (pack, lost) in packs):
+            updates.append([[n, sorted(str(i) for _, i in pack), sorted(map(str, lost))] for n, (pack, lost) in packs])
+    return updates
 
 
 @pytest.fixture(scope="module")
-def all_batches() -> list[Batch]:
-    return list(load_batches(packer(), SIZE, seed=3, first=0, last=BATCHES))
+def endless() -> list:
+    """The first updates of a run over a mixture that has no end."""
+    return loaded(of=mixture(), number=30)[0]
 
 
-def test_every_epoch_holds_every_sample_once(all_batches):
-    assert [len(batch.keys) for batch in all_batches] == [SIZE] * BATCHES
-    assert Counter(key for batch in all_batches[:7] for key in batch.keys) == {f"scene 1:{i}": 2 for i in range(LENGTH)}
-    batches = list(load_batches(packer(Scenes(seed=1, length=12)), SIZE, seed=3, first=0, last=9))
-    for first in (0, 3, 6):  # three batches of four are an epoch of twelve
-        keys = [key for batch in batches[first : first + 3] for key in batch.keys]
-        assert sorted(keys) == sorted(f"scene 1:{i}" for i in range(12))
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_run_is_that_of_the_slow_model_and_ends_cleanly(workers):
+    updates, _ = loaded(workers=workers, epochs=EPOCHS)
+    assert [[[n, sorted(keys), lost] for n, keys, lost, _ in update] for update in updates] == slow_updates(EPOCHS)
+    keys = sorted(key for update in updates for _, keys, _, _ in update for key in keys)
+    assert keys == sorted(EPOCHS * [str(index) for index in SIZES])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_do_not_change_the_batches(workers, all_batches):
-    assert_same_batches(list(load_batches(packer(), SIZE, 3, 0, BATCHES, workers=workers)), all_batches)
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_ranks_and_workers_do_not_change_the_updates(ranks, workers, endless):
+    assert loaded(ranks, workers, mixture(), number=9)[0] == endless[:9]
 
 
-@pytest.mark.parametrize("first", range(1, BATCHES + 1))
-def test_resuming_equals_never_stopping(first, all_batches):
-    assert_same_batches(list(load_batches(packer(), SIZE, 3, first, BATCHES)), all_batches[first:])
+def test_going_on_with_other_ranks_and_workers_equals_never_stopping(endless):
+    """Stopped twice, at every kind of place."""
+    lots = random.Random(0)
+    for first in range(1, 12):
+        second = lots.randint(first + 1, 20)
+        updates, state, done = [], (), 0
+        for stop in (first, second, 24):
+            ranks, workers = lots.randint(1, 4), lots.choice([0, 0, 0, 2])
+            some, state = loaded(ranks, workers, mixture(), json.loads(json.dumps(state)), number=stop - done)
+            updates += some
+            done = stop
+        assert updates == endless[:24]
 
 
-def test_resuming_with_workers_equals_never_stopping(all_batches):
-    assert_same_batches(list(load_batches(packer(), SIZE, 3, 4, 8, workers=2)), all_batches[4:8])
+def test_several_ranks_go_on_with_empty_rows_until_they_are_told_to_stop():
+    alone, _ = loaded(epochs=2)
+    together, _ = loaded(ranks=3, epochs=2, number=len(alone) + 5)
+    assert together[: len(alone)] == alone
+    assert all(keys == [] and rows == 0 for update in together[len(alone) :] for _, keys, _, rows in update)
 
 
-def test_seeds_have_orders_of_their_own(all_batches):
-    other = list(load_batches(packer(), SIZE, 4, 0, BATCHES))
-    assert [set(batch.keys) for batch in other] != [set(batch.keys) for batch in all_batches]
+def run_until_killed(out: Path, updates: int, workers: int, rank: int, ranks: int, state) -> list:
+    """What a process had read when it was killed without warning; the last line may be cut."""
+    command = [sys.executable, "-m", "tests.data.small_run", str(out), str(workers), str(rank), str(ranks)]
+    process = subprocess.Popen([*command, *([json.dumps(state)] if state else [])], cwd=ROOT, start_new_session=True)
+    while not out.exists() or out.read_bytes().count(b"\n") < updates:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return [json.loads(line) for line in out.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def test_a_batch_may_be_longer_than_the_source():
-    (batch,) = load_batches(packer(Scenes(seed=1, length=3)), 9, 0, 0, 1)
-    assert Counter(batch.keys) == {f"scene 1:{i}": 3 for i in range(3)}
+def test_killed_runs_go_on_without_loss_or_repetition(endless, tmp_path):
+    """Killed twice, with workers; the second time on two ranks of which one had read further than the other."""
+    first = run_until_killed(tmp_path / "first", 4, 2, 0, 1, None)[:7]
+    updates, states = [update for update, _ in first], [state for _, state in first]
+    ranks = [run_until_killed(tmp_path / f"second{rank}", 3, 1, rank, 2, states[-1]) for rank in (0, 1)]
+    both = min(map(len, ranks))  # a checkpoint is of all ranks at one update
+    updates += [[batch for row in zip_longest_rows([rank[i][0] for rank in ranks]) for batch in row] for i in range(both)]
+    state = merge_states(rank[both - 1][1] for rank in ranks)
+    updates += loaded(3, 0, mixture(), state, number=5)[0]
+    assert updates == loaded(of=mixture(), number=len(updates))[0]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_skipped_images_reach_the_reader_with_their_reason(workers, tmp_path):
-    gone, text = tmp_path / "gone.png", tmp_path / "text.png"
-    text.write_text("not an image")
-    (batch,) = load_batches(packer(Files([gone, text], ["a", "b"])), 2, 0, 0, 1, workers=workers)
-    assert (batch.pack, batch.keys) == (None, ())
-    assert sorted(skip[:2] for skip in batch.skipped) == [(str(gone), "missing"), (str(text), "not an image")]
+def test_another_collection_is_not_gone_on_with():
+    _, state = loaded(number=3)
+    smaller = InMemory([example(i) for i in range(LENGTH - 1)])
+    with pytest.raises(
+        ValueError, match=f"changed since the run stopped: {LENGTH} examples then, {LENGTH - 1} now"
+    ):
+        Loader(reader(smaller), PACKING, state=state)
+
+
+@pytest.mark.parametrize(("rank", "ranks"), [(0, 5), (2, 2), (-1, 2)])
+def test_more_ranks_than_packs_are_refused(rank, ranks):
+    with pytest.raises(ValueError, match=r"4 packs an update: every rank needs at least one; raise packing\.packs"):
+        Loader(reader(), PACKING, rank=rank, ranks=ranks)
+
+
+def test_workers_beyond_the_streams_are_not_started(caplog):
+    loader = Loader(reader(), PACKING, rank=3, ranks=4, workers=5)
+    assert loader.workers == 2
+    assert "5 workers for 2 streams" in caplog.text
+
+
+def test_a_ten_file_folder_feeds_as_many_streams_as_one_likes():
+    few = InMemory([example(i) for i in (0, 1, 2)])
+    packing = PackingConfig(max_tokens=70, streams=16, look_ahead=1)
+    updates = list(islice(Loader(reader(few), packing), 160))
+    assert all(batch.pack is not None for (batch,) in updates)
+    counts = [sum(batch.keys.count(str(i)) for (batch,) in updates) for i in range(3)]
+    assert max(counts) < 1.3 * min(counts)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_mistakes_in_a_source_stop_the_reader(workers, tmp_path):
     without_captions = Files([tmp_path / "a.png"], [])
     with pytest.raises(IndexError):
-        list(load_batches(packer(without_captions), 2, 0, 0, 1, workers=workers))
+        next(iter(Loader(reader(without_captions), PACKING, workers=workers)))
+
+
+def test_batches_from_workers_are_the_same_to_the_last_pixel():
+    here, there = (list(islice(Loader(reader(), PACKING, workers=workers), 3)) for workers in (0, 2))
+    for a, b in zip((b for u in here for b in u), (b for u in there for b in u), strict=True):
+        for name in ("patches", "token_ids", "supervised", "positions"):
+            assert torch.equal(getattr(a.pack, name), getattr(b.pack, name))
+
+
+def test_an_image_that_vanishes_while_it_waits_is_skipped_and_counted(tmp_path):
+    def source(gone: bool) -> InMemory:
+        return InMemory([e._replace(image=b"gone") if gone and i in WAITING else e for i, e in enumerate(ALL)])
+
+    ALL = [Example(str(i), example(0).image, f"number {i}") for i in range(40)]
+    packing = PackingConfig(max_tokens=70, streams=1, look_ahead=4)
+    first = Loader(reader(source(gone=False)), packing)
+    next(iter(first))
+    state = first.state()
+    waiting = state["streams"]["0"][1:]
+    order = packing.order(40, 3)
+    WAITING = {order.draws(0, [position])[0].number for position in waiting}
+    assert WAITING
+    ((batch,),) = islice(Loader(reader(source(gone=True)), packing, state=state), 1)
+    assert {int(skip.key) for skip in batch.skipped} == WAITING

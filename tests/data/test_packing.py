@@ -1,33 +1,21 @@
-"""`genlip.data.packing`: what a batch holds, sample by sample, and what it leaves out."""
+"""`genlip.data.packing`: packs nearly full, every sample in one of them, and a state of a few numbers."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
 
-from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.images import ImageConfig, ImageError, image_patches
-from genlip.data.packing import Packer, by_shape, pack_images
-from genlip.data.sources import Example
+from genlip.data.packing import PackingConfig, Stream, StreamState, by_shape, choose, pack_images
+from genlip.data.samples import SampleReader
 from genlip.model.pack import Sample
 
-from .helpers import InMemory, encoded, noise, small_config, small_tokenizer
+from . import slow_order
+from .helpers import InMemory, encoded, examples, small_config
+from .small_run import CAPTIONS, IMAGES, LENGTH, PACKING, broken, example, reader, size
 
-IMAGES = ImageConfig(resize="native", min_patches=1, max_patches=12)
-CAPTIONS = Captions(small_tokenizer(), CaptionConfig(prompt="the "))
-MODEL = small_config()
-# Height and width of each image, in patches of 8 x 8.
-GRIDS = [(3, 4), (1, 1), (2, 3), (4, 3), (1, 1), (3, 2), (1, 6)]
-WORDS = ["red circle", "a", "blue square 47", "x", "a large circle", "9", "blue square 90"]
-
-
-def example(number: int) -> Example:
-    (rows, columns), caption = GRIDS[number], WORDS[number]
-    return Example(f"image {number}", Image.fromarray(noise(8 * rows, 8 * columns, seed=number)), caption)
-
-
-def packer(source: list[Example], images: ImageConfig = IMAGES) -> Packer:
-    return Packer(InMemory(source), images, CAPTIONS, MODEL)
+SIZES = {index: size(index) for index in range(LENGTH) if not broken(index)}
 
 
 def contents(pack) -> list[tuple]:
@@ -37,115 +25,130 @@ def contents(pack) -> list[tuple]:
         patches = pack.patches[patch : (patch := patch + grid[0] * grid[1])]
         text = slice(token, (token := token + length))
         out.append((patches.tolist(), grid, pack.token_ids[text].tolist(), pack.supervised[text].tolist()))
+    assert (patch, token) == (pack.num_patches, len(pack.token_ids))
     return out
 
 
-def expected(number: int) -> tuple:
-    ids, supervised = CAPTIONS.encode(WORDS[number])
-    patches, grid = image_patches(example(number).image, IMAGES, MODEL)
-    assert grid == GRIDS[number]
-    return patches.tolist(), grid, ids.tolist(), supervised.tolist()
+def expected(index: int) -> tuple:
+    patches, grid = image_patches(example(index).image, IMAGES, small_config())
+    ids, learned = CAPTIONS.encode(example(index).caption)
+    return patches.tolist(), grid, ids.tolist(), learned.tolist()
 
 
-def missing(tmp_path, name: str = "gone.png") -> Example:
-    return Example(name, tmp_path / name, "a red circle")
+def batches(stream: Stream) -> list:
+    """All batches of a stream that ends."""
+    found = []
+    while not found or not found[-1].ended:
+        found.append(stream.next_batch())
+    return found
 
 
-def test_every_key_names_its_own_sample():
-    batch = packer([example(number) for number in range(7)]).batch(range(7))
-    assert sorted(batch.keys) == [f"image {number}" for number in range(7)]
-    assert contents(batch.pack) == [expected(int(key[-1])) for key in batch.keys]
-    assert batch.skipped == ()
+# -- the knapsack
 
 
-def test_samples_of_one_shape_are_neighbours():
-    batch = packer([example(number) for number in range(7)]).batch(np.array([6, 1, 3, 5, 0, 2, 4, 1]))
-    shapes = list(zip(batch.pack.patch_counts, batch.pack.text_lengths, strict=True))
-    assert shapes == sorted(shapes)
-    assert len(batch.pack.runs) == len(set(shapes)) < len(shapes)
+@given(sizes=st.lists(st.integers(1, 40), max_size=9), room=st.integers(0, 120))
+@examples(300)
+def test_the_choice_fills_the_room_best_and_keeps_the_longest_waiting(sizes, room):
+    chosen = choose(sizes, room)
+    total = slow_order.best_subset(sizes, room)
+    assert sum(sizes[i] for i in chosen) == total
+    assert tuple(chosen) == (slow_order.earliest_subset(sizes, total) if sizes else ())
 
 
-def test_shapes_are_sorted_by_patches_then_text_and_else_left_in_order():
-    shapes = [(2, 3), (1, 9), (2, 1), (1, 9), (2, 1)]
-    samples = [
-        Sample(np.zeros((patches, 192), np.uint8), (1, patches), [0] * text, [True] * text) for patches, text in shapes
-    ]
-    assert by_shape(samples) == [1, 3, 2, 4, 0]
+# -- streams
 
 
-def test_a_batch_holds_the_examples_of_its_indices():
-    source = packer([example(number) for number in range(7)])
-    assert sorted(source.batch([2, 5, 2]).keys) == ["image 2", "image 2", "image 5"]
+@pytest.mark.parametrize("number", range(PACKING.all_streams))
+def test_the_packs_of_a_stream_are_those_of_the_slow_model(number):
+    epochs = 5
+    drawn = slow_order.stream(LENGTH, 3, PACKING.all_streams, PACKING.block, PACKING.window, number, epochs)
+    slow = slow_order.packs(drawn, SIZES, PACKING.max_tokens, PACKING.look_ahead)
+    found = batches(Stream(reader(), PACKING, number, epochs=epochs))
+    assert [sorted(batch.keys) for batch in found] == [sorted(str(index) for _, index in pack) for pack, _ in slow]
+    assert [[int(s.key) for s in batch.skipped] for batch in found] == [lost for _, lost in slow]
+    for batch, (pack, _) in zip(found, slow, strict=True):
+        assert batch.pack.num_rows == sum(SIZES[index] for _, index in pack) <= PACKING.max_tokens
 
 
-def test_images_that_cannot_be_used_are_skipped_with_their_reason(tmp_path):
-    half = encoded(Image.fromarray(noise(64, 64)), "PNG")[:2000]
-    source = [missing(tmp_path), example(0), Example("half", half, "b"), Example("text", b"not an image", "c"), example(1)]
-    batch = packer(source).batch(range(5))
-    assert batch.keys == ("image 1", "image 0")
-    assert contents(batch.pack) == [expected(1), expected(0)]
-    assert [(key, reason) for key, reason, _ in batch.skipped] == [
-        ("gone.png", "missing"),
-        ("half", "damaged"),
-        ("text", "not an image"),
-    ]
-    assert batch.skipped[0][2] == f"{tmp_path / 'gone.png'}: no such file"
+def test_a_pack_holds_its_samples_in_order_of_shape():
+    for batch in batches(Stream(reader(), PACKING, 2, epochs=1)):
+        assert contents(batch.pack) == [expected(int(key)) for key in batch.keys]
+        shapes = [(len(patches), len(ids)) for patches, _, ids, _ in contents(batch.pack)]
+        assert shapes == sorted(shapes)
 
 
-def test_images_above_the_limit_of_pixels_are_skipped():
-    batch = packer([example(0), example(1)], ImageConfig(size=16, max_pixels=100)).batch([0, 1])
-    assert (batch.keys, [skip[:2] for skip in batch.skipped]) == (("image 1",), [("image 0", "too large")])
+@pytest.mark.parametrize("stop", range(11))
+def test_a_stream_goes_on_from_the_state_of_any_batch(stop):
+    whole = batches(Stream(reader(), PACKING, 1, epochs=6))
+    assert len(whole) == 12
+    state = whole[stop].state
+    assert all(isinstance(number, int) for number in (state.next, *state.waiting))
+    rest = batches(Stream(reader(), PACKING, 1, StreamState(state.next, state.waiting), epochs=6))
+    assert [(b.keys, b.skipped, b.state) for b in rest] == [(b.keys, b.skipped, b.state) for b in whole[stop + 1 :]]
 
 
-def test_a_batch_without_a_usable_image_has_no_pack(tmp_path):
-    batch = packer([missing(tmp_path, "a.png"), missing(tmp_path, "b.png")]).batch([1, 0])
-    assert (batch.pack, batch.keys, [key for key, _, _ in batch.skipped]) == (None, (), ["b.png", "a.png"])
+def test_a_stream_without_a_usable_image_reports_instead_of_seeking_on():
+    nothing = SampleReader(InMemory([example(5)] * 40), IMAGES, CAPTIONS, small_config(), 0, 70)
+    stream = Stream(nothing, PACKING, 0)
+    for _ in range(3):
+        batch = stream.next_batch()
+        assert (batch.pack, batch.keys, batch.ended) == (None, (), False)
+        assert 256 <= len(batch.skipped) < 300
+        assert {skip.reason for skip in batch.skipped} == {"not an image"}
 
 
-def test_mistakes_that_are_no_images_are_not_skipped():
-    with pytest.raises(ValueError, match="no multiple of the model's patch_size"):
-        packer([example(0)], ImageConfig(size=9)).batch([0])
-    with pytest.raises(AttributeError):
-        packer([Example("key", example(0).image, None)]).batch([0])
+def test_a_schedule_of_patches_follows_the_samples_of_the_run():
+    large = InMemory([example(0)._replace(image=encoded(example(11).image.resize((400, 400)), "PNG"))] * 5)
+    packing = PackingConfig(max_tokens=400, streams=2, look_ahead=1, patch_schedule=((0, 9), (32, 25), (64, 100)))
+    images = ImageConfig(resize="native", min_patches=1, max_patches=999)
+    stream = Stream(SampleReader(large, images, CAPTIONS, small_config(), 0, 400), packing, 1)
+    grids = [grid for _ in range(4) for grid in stream.next_batch().pack.grids]
+    assert sorted(grids[:48])[:16] == [(3, 3)] * 16
+    assert (grids.count((3, 3)), grids.count((5, 5))) == (16, 16)
+    assert set(grids) <= {(3, 3), (5, 5), (10, 10)}
 
 
-def test_samples_come_in_the_order_asked_for_without_the_broken_ones(tmp_path):
-    source = packer([example(0), missing(tmp_path), example(2)])
-    skipped = []
-    samples = list(source.samples([2, 1, 0, 2], skipped))
-    assert [reason for _, reason, _ in skipped] == ["missing"]
-    found = [(s.patches.tolist(), s.grid, s.token_ids.tolist(), s.supervised.tolist()) for s in samples]
-    assert found == [expected(2), expected(0), expected(2)]
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_tokens": 0}, {"packs": 0}, {"look_ahead": 0}, {"streams": 0}, {"block": 0}, {"window": 0},
+        {"patch_schedule": ((5, 9),)}, {"patch_schedule": ((0, 9), (0, 12))}, {"patch_schedule": ((0, 0),)},
+    ],
+)  # fmt: skip
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"packing.{next(iter(wrong))} is"):
+        PackingConfig(**wrong)
 
 
-def test_samples_are_read_one_by_one():
-    read = []
+def test_streams_are_rounded_up_to_a_multiple_of_the_packs():
+    assert [PackingConfig(packs=packs, streams=16).all_streams for packs in (1, 3, 16, 20)] == [16, 18, 16, 20]
 
-    class Watched(InMemory):
-        def __getitem__(self, index):
-            read.append(index)
-            return super().__getitem__(index)
 
-    samples = Packer(Watched([example(number) for number in range(7)]), IMAGES, CAPTIONS, MODEL).samples(range(7), [])
-    next(samples)
-    next(samples)
-    assert read == [0, 1]
+# -- images for generation
+
+
+def test_samples_of_one_shape_become_neighbours():
+    def sample(patches, text):
+        return Sample(np.zeros((patches, 192), np.uint8), (1, patches), [0] * text, [True] * text)
+
+    samples = [sample(2, 3), sample(1, 9), sample(2, 1), sample(1, 9), sample(2, 3)]
+    assert by_shape(samples) == [1, 3, 2, 0, 4]
 
 
 def test_packed_images_keep_their_order_and_read_the_prompt_without_learning_it():
-    images = [example(number).image for number in range(7)]
-    pack = pack_images(images, IMAGES, MODEL, CAPTIONS.prompt_ids)
+    usable = [index for index in range(12) if not broken(index)]
+    pack = pack_images([example(index).image for index in usable], IMAGES, small_config(), CAPTIONS.prompt_ids)
     prompt = CAPTIONS.prompt_ids
-    assert contents(pack) == [(*expected(number)[:2], prompt, [False] * len(prompt)) for number in range(7)]
+    assert contents(pack) == [(*expected(index)[:2], prompt, [False] * len(prompt)) for index in usable]
     assert not pack.supervised.any()
 
 
 def test_packed_images_have_no_text_without_a_prompt():
-    pack = pack_images([example(0).image, encoded(example(1).image, "PNG")], IMAGES, MODEL)
-    assert contents(pack) == [(*expected(number)[:2], [], []) for number in range(2)]
+    pack = pack_images([example(0).image, encoded(example(1).image, "PNG")], IMAGES, small_config())
+    assert contents(pack) == [(*expected(index)[:2], [], []) for index in range(2)]
     assert (pack.token_ids.dtype, pack.supervised.dtype, pack.patches.dtype) == (torch.int64, torch.bool, torch.uint8)
 
 
 def test_packing_images_says_which_one_cannot_be_used(tmp_path):
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):
-        pack_images([example(0).image, tmp_path / "gone.png"], IMAGES, MODEL)
+        pack_images([example(0).image, tmp_path / "gone.png"], IMAGES, small_config())

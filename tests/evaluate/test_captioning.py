@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from genlip.data.images import ImageConfig
-from genlip.data.sources import Files, Scenes
+from genlip.data.sources import Files, Procedural
 from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
 
 
@@ -92,5 +92,5 @@ def test_a_damaged_image_is_skipped_and_named(images: Files, caplog: pytest.LogC
 
 
 def test_images_in_memory_work_as_well() -> None:
-    (said,) = spoken_captions(Echo(), Scenes(1), [5])
-    assert (said.key, said.caption, said.spoken) == ("scene 1:5", Scenes(1).caption(5), " 64 wide\n")
+    (said,) = spoken_captions(Echo(), Procedural("scenes", 1), [5])
+    assert (said.key, said.caption, said.spoken) == ("scenes:1:5", Procedural("scenes", 1).caption(5), " 64 wide\n")

@@ -8,7 +8,8 @@ from genlip.train.recipe import Run, load_recipe
 
 SMALL = {
     "steps": 6,
-    "batch": 8,
+    "packing.max_tokens": 320,
+    "packing.streams": 2,
     "model.hidden_size": 32,
     "model.intermediate_size": 48,
     "model.num_hidden_layers": 2,

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from safetensors.torch import load_file
 
 import genlip
 from genlip.data.captions import Captions, train_tokenizer
-from genlip.data.packing import Packer
+from genlip.data.loader import Loader
+from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source
+from genlip.data.tally import SkippedTooMany
 from genlip.model.genlip import GenLIP
 from genlip.train.checkpoints import latest
-from genlip.train.loop import Interrupted, NonFinite, SkippedTooMany, train
+from genlip.train.loop import Interrupted, NonFinite, train
 from genlip.train.tracking import read_log
 
 from .helpers import small_run
@@ -86,11 +89,10 @@ def test_the_first_update_is_the_mean_loss_over_all_supervised_tokens(tmp_path):
     run = small_run(tmp_path, steps=1)
     train(run)
     source = open_source("scenes:0")
-    tokenizer = train_tokenizer((source.caption(i) for i in range(20_000)), run.model.vocab_size)
-    packer = Packer(source, run.images, Captions(tokenizer, run.captions), run.model)
-    from genlip.data.order import order
-
-    pack = packer.batch(order(run.seed, len(source), 0, run.batch)).pack
+    tokenizer = train_tokenizer((source.caption(50 * i) for i in range(20_000)), run.model.vocab_size)
+    reader = SampleReader(source, run.images, Captions(tokenizer, run.captions), run.model, run.seed)
+    ((batch,),) = islice(Loader(reader, run.packing), 1)
+    pack = batch.pack
     torch.manual_seed(run.seed)
     model = GenLIP(run.model)
     loss = torch.nn.functional.cross_entropy(model.logits(pack), pack.token_ids)
@@ -101,10 +103,49 @@ def test_the_first_update_is_the_mean_loss_over_all_supervised_tokens(tmp_path):
     assert event["gradient_norm"] == pytest.approx(float(norm), rel=1e-3)
 
 
-def test_accumulation_changes_nothing_but_memory(tmp_path):
-    one, two = (train(small_run(tmp_path / str(n), accumulate=n)) for n in (1, 4))
-    for name, value in weights(one).items():
-        torch.testing.assert_close(weights(two)[name], value, rtol=1e-4, atol=2e-5, msg=name)
+def test_an_update_of_several_packs_is_the_mean_loss_over_all_their_supervised_tokens(tmp_path):
+    run = small_run(tmp_path, steps=1, packing__packs=3, captions__prompt="the ", packing__max_tokens=200)
+    losses, norms = [], []
+
+    def look(state):
+        torch.manual_seed(run.seed)
+        model = GenLIP(run.model)
+        (update,) = islice(Loader(state.loader.reader, run.packing), 1)
+        assert len(update) == 3
+        logits = torch.cat([model.logits(batch.pack) for batch in update])
+        ids, learned = (torch.cat([getattr(b.pack, name) for b in update]) for name in ("token_ids", "supervised"))
+        loss = torch.nn.functional.cross_entropy(logits[learned], ids[learned])
+        loss.backward()
+        losses.append(loss.item())
+        norms.append(float(torch.cat([p.grad.flatten() for p in model.parameters()]).norm()))
+
+    train(run, on_step=look)
+    (event,) = read_log(tmp_path, "train")
+    assert event["loss"] == pytest.approx(losses[0], abs=2e-5)
+    assert event["gradient_norm"] == pytest.approx(norms[0], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ends", "unit"), [({"epochs": 2}, "seen"), ({"max_samples": 30}, "used"), ({"max_tokens": 1500}, "tokens")]
+)
+def test_a_run_ends_at_the_first_of_its_ends(ends, unit, tmp_path):
+    source, progress, rates = images(tmp_path / "in", good=20, bad=1), [], []
+
+    def look(state):
+        progress.append((state.step, state.tally.seen, state.tally.used.total(), state.tokens))
+        rates.append(state.optimizers[0].param_groups[0]["lr"])
+
+    run = small_run(tmp_path / "out", data__source=source, data__held_out=source, steps=0, **ends)
+    train(run, on_step=look)
+    limit = {"seen": 2 * 21, "used": 30, "tokens": 1500}[unit]
+    values = [dict(zip(("step", "seen", "used", "tokens"), one, strict=True))[unit] for one in progress]
+    assert all(value < limit for value in values[:-1])
+    assert values[-1] == limit if unit == "seen" else values[-1] >= limit
+    assert rates[-1] == pytest.approx(run.optimizer.final_learning_rate)
+    (end,) = read_log(tmp_path / "out", "end")
+    assert end["step"] == len(progress)
+    if unit == "seen":
+        assert (sum(end["used"].values()), end["skipped"]) == (40, {str(source): {"not an image": 2}})
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_lost(tmp_path):
@@ -124,9 +165,8 @@ def test_the_model_folder_is_whole(whole):
 def test_the_log_tells_the_run(whole):
     events = [json.loads(line)["event"] for line in (whole.parent / "log.jsonl").read_text().splitlines()]
     assert events == ["start"] + ["train"] * 6 + ["held_out", "end"]
-    assert {"loss", "gradient_norm", "learning_rate", "samples_per_s", "tokens_per_s"} <= read_log(whole.parent, "train")[
-        0
-    ].keys()
+    first = read_log(whole.parent, "train")[0]
+    assert {"loss", "progress", "gradient_norm", "learning_rate", "samples_per_s", "tokens_per_s"} <= first.keys()
 
 
 def test_old_checkpoints_are_removed(tmp_path):
@@ -162,7 +202,8 @@ def test_broken_images_are_counted_named_and_skipped(tmp_path):
     named = {event["key"] for event in skipped if event["event"] == "skipped"}
     assert named <= {str(source / "038.png"), str(source / "039.png")}
     assert named
-    assert read_log(tmp_path / "out", "end")[0]["skipped"] == {"not an image": sum(e["event"] == "skipped" for e in skipped)}
+    lost = sum(event["event"] == "skipped" for event in skipped)
+    assert read_log(tmp_path / "out", "end")[0]["skipped"] == {str(source): {"not an image": lost}}
 
 
 def test_too_many_broken_images_stop_the_run(tmp_path):

@@ -12,22 +12,23 @@ from tests.model.helpers import small_model
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine():
     config = OptimizerConfig(learning_rate=0.4, final_learning_rate=0.1, warmup=0.2)
-    rates = [learning_rate(config, step, 10) for step in range(10)]
-    assert rates[:3] == pytest.approx([0.2, 0.4, 0.4])
+    rates = [learning_rate(config, step / 10) for step in range(1, 11)]
+    assert rates[:2] == pytest.approx([0.2, 0.4])
     assert rates[9] == pytest.approx(0.1)
-    for step in range(2, 10):
-        assert rates[step] == pytest.approx(0.1 + 0.3 * 0.5 * (1 + math.cos(math.pi * (step - 2) / 7)))
+    for step in range(2, 11):
+        assert rates[step - 1] == pytest.approx(0.1 + 0.3 * 0.5 * (1 + math.cos(math.pi * (step - 2) / 8)))
 
 
 def test_the_papers_schedule_has_the_papers_values():
     config, steps = OptimizerConfig(), 10_000
-    assert max(learning_rate(config, step, steps) for step in range(steps)) == 1e-3
-    assert learning_rate(config, 69, steps) == 1e-3 > learning_rate(config, 68, steps)
-    assert learning_rate(config, steps - 1, steps) == pytest.approx(1e-6)
+    rates = [learning_rate(config, step / steps) for step in range(1, steps + 1)]
+    assert max(rates) == rates[69] == 1e-3 > rates[68] > rates[67]
+    assert rates[-1] == pytest.approx(1e-6)
 
 
-def test_a_single_step_needs_no_schedule():
-    assert learning_rate(OptimizerConfig(learning_rate=0.5, warmup=0.0), 0, 1) == 0.5
+def test_a_run_that_passes_its_end_keeps_the_final_rate():
+    config = OptimizerConfig(warmup=0.0)
+    assert learning_rate(config, 1.2) == learning_rate(config, 1.0) == pytest.approx(config.final_learning_rate)
 
 
 def adamw_by_hand(parameter, gradients, rates, config):

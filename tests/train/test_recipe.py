@@ -44,8 +44,10 @@ def test_texts_that_look_like_yaml_stay_texts(tmp_path):
         (["--learning_rate", "1"], "did you mean optimizer.learning_rate"),
         (["--stepz", "1"], "did you mean steps"),
         (["--steps", "many"], "steps"),
-        (["--steps", "0"], "steps is 0"),
-        (["--batch", "10", "--accumulate", "3"], "batch 10 does not divide into accumulate 3"),
+        (["--steps", "0"], "the run has no end"),
+        (["--steps", "-1", "--epochs", "1"], "'steps': -1"),
+        (["--packing.packs", "0"], "packing.packs is 0"),
+        (["--packing.patch_schedule", "[[5, 100]]"], "packing.patch_schedule is [[5, 100]]: need [samples, patches] pairs"),
         (["--images.size", "65"], "images.size 65 is no multiple of model.patch_size"),
         (["--precision", "float8"], "precision"),
         (["--model.num_attention_heads", "5"], "5 heads"),
@@ -58,6 +60,13 @@ def test_a_wrong_override_says_what_is_wrong(overrides, message):
         load_recipe("quickstart", overrides)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_schedule_of_patches_survives_yaml(tmp_path):
+    run = load_recipe("quickstart", ["--packing.patch_schedule", "[[0, 64], [1000, 256]]"])
+    assert run.packing.patch_schedule == ((0, 64), (1000, 256))
+    (tmp_path / "run.yaml").write_text(to_yaml(run))
+    assert load_recipe(tmp_path / "run.yaml") == run
 
 
 def test_a_wrong_file_says_what_is_wrong(tmp_path):

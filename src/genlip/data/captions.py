@@ -1,18 +1,21 @@
 """Captions: prompt, caption and end -> token ids and which of them are supervised.
 
-In: a tokenizer (a `tokenizer.json`, a repository on the Hub, or one trained here on a corpus) and a caption.
-Out: token ids with a mark each: the prompt is read but not learned, the caption and its end are.
+In: a tokenizer (a `tokenizer.json`, a repository on the Hub, or one trained here on a corpus) and captions.
+Out: token ids with a mark each: the prompt is read but not learned, the caption and its end are. In a conversation, what the
+user says is read, what the assistant says is learned.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from genlip.data.examples import Conversation, Turn
 
 __all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer"]
 
@@ -65,19 +68,39 @@ class Captions:
         """Token ids of a text as it stands."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
-    def encode(self, caption: str) -> tuple[np.ndarray, np.ndarray]:
-        """Int64[L] ids of prompt, caption and end, and Bool[L], True on caption and end. The caption is stripped."""
-        ids, limit = self._plain_ids(caption.strip()), self.config.max_tokens
-        learned = ids[:limit] if len(ids) > limit else ids + self.end_ids
-        supervised = np.ones(len(self.prompt_ids) + len(learned), dtype=bool)
-        supervised[: len(self.prompt_ids)] = False
-        return np.array(self.prompt_ids + learned, dtype=np.int64), supervised
+    def encode(self, caption: str | Conversation) -> tuple[np.ndarray, np.ndarray]:
+        """Int64[L] token ids of a caption, and Bool[L], True where they are learned; see `encode_all`."""
+        return self.encode_all([caption])[0]
 
-    def _plain_ids(self, text: str) -> list[int]:
-        """Token ids of a text in which special tokens are only characters: a caption must not be able to end itself."""
+    def encode_all(self, captions: Sequence[str | Conversation]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Token ids and marks of several captions, tokenized in one call.
+
+        A text becomes prompt, caption, end; caption and end are learned. A conversation becomes its messages, an end after
+        each that is learned; the prompt stands in where its first question is empty or missing. Texts are stripped.
+        """
+        conversations = [_as_turns(caption) for caption in captions]
+        ids = iter(self._plain_ids([turn.text.strip() for turns in conversations for turn in turns]))
+        return [self._laid_out([(next(ids), turn.learned) for turn in turns]) for turns in conversations]
+
+    def _laid_out(self, messages: list[tuple[list[int], bool]]) -> tuple[np.ndarray, np.ndarray]:
+        """Messages end to end, up to the limit. What is cut carries no end: the model must not learn to stop there."""
+        room, tokens, marks = self.config.max_tokens, list(self.prompt_ids), [False] * len(self.prompt_ids)
+        if not messages[0][1] and messages[0][0]:  # the conversation asks for itself
+            tokens, marks = [], []
+        for ids, learned in messages:
+            end = self.end_ids if learned and len(ids) <= room else []
+            tokens += ids[:room] + end
+            marks += [learned] * (min(len(ids), room) + len(end))
+            room -= len(ids)
+            if room < 0:
+                break
+        return np.array(tokens, dtype=np.int64), np.array(marks, dtype=bool)
+
+    def _plain_ids(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of texts in which special tokens are only characters: a caption must not be able to end itself."""
         self.tokenizer.encode_special_tokens = True
         try:
-            return self.ids(text)
+            return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         finally:
             self.tokenizer.encode_special_tokens = False
 
@@ -88,6 +111,10 @@ class Captions:
     def piece(self, token_id: int) -> str:
         """One token as text, with its leading space; bytes that are no character of their own show as U+FFFD."""
         return self.tokenizer.decode([token_id], skip_special_tokens=False)
+
+
+def _as_turns(caption: str | Conversation) -> Conversation:
+    return (Turn(caption, learned=True),) if isinstance(caption, str) else caption
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Tokenizer:

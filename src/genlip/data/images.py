@@ -3,6 +3,9 @@
 In: the bytes of a file, a path, or a Pillow image. Out: UInt8[N, C*P*P] patches and their (rows, columns).
 The rules are fixed: EXIF orientation is applied, transparency lies over white, 16-bit, palette and CMYK become 8-bit RGB,
 an animation gives its first frame, and the number of pixels is bounded before anything is decoded.
+
+JPEGs are decoded by simplejpeg, which gives Pillow's very pixels; whatever it does not take, Pillow does. PyTorch resizes,
+with AVX2 several times as fast as Pillow, and to within two levels of it (benchmarks/decoders.md).
 """
 
 from __future__ import annotations
@@ -12,48 +15,49 @@ import math
 import os
 import stat
 import struct
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+import simplejpeg
+import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
+from torch.nn import functional
 
+from genlip.data.examples import ImageLike, Unusable
 from genlip.model.config import GenLIPConfig
 
-__all__ = ["IMAGE_SUFFIXES", "ImageConfig", "ImageError", "ImageLike", "decode", "image_patches", "native_size", "patchify"]
-
-ImageLike = bytes | str | os.PathLike[str] | Image.Image
+__all__ = [
+    "IMAGE_SUFFIXES", "ImageConfig", "ImageError", "ImageLike", "Patches", "decode", "decode_pixels", "image_patches",
+    "is_ribbon", "native_size", "patchify", "prepare_image", "resize",
+]  # fmt: skip
 
 # Pillow would also open formats that start other programs (EPS) or hold no image.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 # Pillow's decoders answer damaged files with any of these.
 _DAMAGE = (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, struct.error)
-# What makes an image upright, by its EXIF orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# What makes pixels [H, W, C] upright, by their EXIF orientation.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: lambda pixels: np.rot90(pixels),
 }
-
-
 _MAX_BYTES = 2**29
 
+# Remarks on metadata, which name no file and hold ever other numbers: over a crawl, no end of lines.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-class ImageError(ValueError):
-    """An image that cannot be used. `reason` is one of a few words that counters group by."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.reason, str(self))
+class ImageError(Unusable):
+    """An image that cannot be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,30 +90,54 @@ class ImageConfig:
             )
 
 
-def image_patches(image: ImageLike, config: ImageConfig, model: GenLIPConfig) -> tuple[np.ndarray, tuple[int, int]]:
-    """UInt8[N, C*P*P] patches, row-major, and the grid (rows, columns) of an image, sized for a model.
+class Patches(NamedTuple):
+    """An image as a model reads it.
 
-    Raises `ImageError` where the image cannot be used.
+    Attributes:
+        patches: UInt8[N, C*P*P], row-major, channel first.
+        grid: (rows, columns) of patches.
+        squeezed: its shape could not be kept; see `is_ribbon`.
     """
-    pil_image = decode(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
-    side = model.patch_size
+
+    patches: np.ndarray
+    grid: tuple[int, int]
+    squeezed: bool
+
+
+def image_patches(image: ImageLike, config: ImageConfig, model: GenLIPConfig) -> tuple[np.ndarray, tuple[int, int]]:
+    """UInt8[N, C*P*P] patches and the grid (rows, columns) of an image. Raises `ImageError` where it cannot be used."""
+    return prepare_image(image, config, model)[:2]
+
+
+def prepare_image(image: ImageLike, config: ImageConfig, model: GenLIPConfig) -> Patches:
+    """The patches of an image, sized for a model. Raises `ImageError` where it cannot be used."""
+    pixels = decode_pixels(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
+    height, width = pixels.shape[:2]
+    side, squeezed = model.patch_size, config.resize == "native" and is_ribbon(height, width, config.max_patches)
     if config.resize == "fixed":
         if config.size % side:
             raise ValueError(f"images.size {config.size} is no multiple of the model's patch_size {side}")
         height = width = config.size
     else:
-        height, width = native_size(pil_image.height, pil_image.width, side, config.min_patches, config.max_patches)
-    if pil_image.size != (width, height):
-        pil_image = pil_image.resize((width, height), Image.Resampling.BICUBIC)
-    return patchify(np.asarray(pil_image), side), (height // side, width // side)
+        height, width = native_size(height, width, side, config.min_patches, config.max_patches)
+    return Patches(patchify(resize(pixels, height, width), side), (height // side, width // side), squeezed)
 
 
 def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
     """An upright image in 8-bit RGB or grey. Raises `ImageError` with a reason where there is none."""
+    return Image.fromarray(decode_pixels(image, max_pixels, mode))
+
+
+def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> np.ndarray:
+    """UInt8[H, W, 3] pixels of an upright image, [H, W] for grey. Raises `ImageError` with a reason where there are none."""
     if not isinstance(image, (bytes, str, os.PathLike, Image.Image)):
         raise TypeError(f"an image is a path, bytes or a Pillow image, not {type(image).__name__}")
     try:
-        return _to_mode(_upright(_open(image, max_pixels)), mode)
+        data = _bytes(image)
+        pil_image = image if isinstance(image, Image.Image) else _open(data)
+        _check_size(image, pil_image, max_pixels)
+        pixels = _jpeg_pixels(data, pil_image, mode)
+        return _upright(_pillow_pixels(pil_image, mode) if pixels is None else pixels, pil_image)
     except ImageError:
         raise
     except FileNotFoundError:
@@ -120,6 +148,23 @@ def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB",
         raise ImageError("too large", f"{_name(image)}: {error}") from None
     except _DAMAGE as error:
         raise ImageError("damaged", f"{_name(image)}: damaged image: {error}") from error
+
+
+def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """UInt8 pixels [H, W] or [H, W, C] of another size: bicubic with antialiasing, as Pillow does it."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if pixels.shape[1] == 1:  # PyTorch without AVX2 garbles a single column; two equal ones are the same image
+        pixels = pixels.repeat(2, axis=1)
+    # PyTorch takes no steps backwards; NumPy calls them contiguous over a side of one pixel.
+    if not (pixels.flags.c_contiguous and pixels.flags.writeable) or min(pixels.strides) < 0:
+        pixels = pixels.copy()
+    rows, columns = pixels.shape[:2]
+    planes = torch.from_numpy(pixels).reshape(rows, columns, -1).permute(2, 0, 1)[None]
+    if rows - height > max(0, 2 * (columns - width)):  # Pillow 13's rule: a tall ribbon is not widened at its whole height
+        planes = functional.interpolate(planes, (height, columns), mode="bicubic", antialias=True)
+    planes = functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)[0]
+    return planes.permute(1, 2, 0).reshape(height, width, *pixels.shape[2:]).numpy()
 
 
 def native_size(height: int, width: int, patch: int, min_patches: int, max_patches: int) -> tuple[int, int]:
@@ -139,6 +184,11 @@ def native_size(height: int, width: int, patch: int, min_patches: int, max_patch
     return rows * patch, columns * patch
 
 
+def is_ribbon(height: int, width: int, max_patches: int) -> bool:
+    """Is an image so long that even one patch across cannot keep its shape? Then `native_size` squeezes it."""
+    return max(height, width) > max_patches * min(height, width)
+
+
 def patchify(pixels: np.ndarray, patch: int) -> np.ndarray:
     """[H, W, C] or [H, W] -> [H/P * W/P, C*P*P], patches row-major, each with its channels first."""
     height, width, channels = (*pixels.shape, 1)[:3]
@@ -146,18 +196,41 @@ def patchify(pixels: np.ndarray, patch: int) -> np.ndarray:
     return grid.transpose(0, 2, 4, 1, 3).copy().reshape(-1, channels * patch * patch)
 
 
-def _open(image: ImageLike, max_pixels: int) -> Image.Image:
+def _bytes(image: ImageLike) -> bytes:
+    """The bytes of the file; none for an image that Pillow has already opened."""
     if isinstance(image, Image.Image):
-        pil_image = image
-    else:
-        data = image if isinstance(image, bytes) else _read(Path(image))
-        pil_image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    pixels = pil_image.width * pil_image.height
-    if not 0 < pixels <= max_pixels:
+        return b""
+    return image if isinstance(image, bytes) else _read(Path(image))
+
+
+def _open(data: bytes) -> Image.Image:
+    """Reads the header; no pixel is decoded yet."""
+    return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
+def _check_size(image: ImageLike, pil_image: Image.Image, max_pixels: int) -> None:
+    if not 0 < pil_image.width * pil_image.height <= max_pixels:
         size = f"{pil_image.width}x{pil_image.height}"
         raise ImageError("too large", f"{_name(image)}: {size} pixels; the limit is {max_pixels} in all (images.max_pixels)")
+
+
+def _jpeg_pixels(data: bytes, pil_image: Image.Image, mode: str) -> np.ndarray | None:
+    """Pixels of a sound JPEG whose colours need no conversion; None leaves the image to Pillow."""
+    if data[:2] != b"\xff\xd8" or pil_image.mode not in (mode, "L"):
+        return None
+    size = (pil_image.height, pil_image.width, 3 if mode == "RGB" else 1)
+    try:  # with a buffer of the size that was checked, it can decode nothing larger
+        pixels = simplejpeg.decode_jpeg(data, "RGB" if mode == "RGB" else "GRAY", buffer=np.empty(size, np.uint8))
+    except ValueError:  # damaged or unusual: Pillow decides, and words the error
+        return None
+    if pixels.shape != size:
+        return None
+    return pixels if mode == "RGB" else pixels[..., 0]
+
+
+def _pillow_pixels(pil_image: Image.Image, mode: str) -> np.ndarray:
     pil_image.load()
-    return pil_image
+    return np.array(_to_mode(pil_image, mode))
 
 
 def _read(path: Path) -> bytes:
@@ -170,24 +243,21 @@ def _read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _upright(pil_image: Image.Image) -> Image.Image:
+def _upright(pixels: np.ndarray, pil_image: Image.Image) -> np.ndarray:
     # ImageOps.exif_transpose also writes the EXIF anew, and fails where any other tag of it is broken.
     try:
         turn = _TURNS.get(pil_image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:
-        return pil_image  # broken EXIF says nothing about the pixels
-    if turn is None:
-        return pil_image
-    upright = pil_image.transpose(turn)
-    for told in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
-        upright.info.pop(told, None)  # or the next reader would turn it again
-    return upright
+        return pixels  # broken EXIF says nothing about the pixels
+    return pixels if turn is None else turn(pixels)
 
 
 def _to_mode(pil_image: Image.Image, mode: str) -> Image.Image:
     if pil_image.mode.startswith(("I", "F")):
         pil_image = _to_8_bits(pil_image)
-    if pil_image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in pil_image.info:
+    if pil_image.mode == "La":  # which converts to nothing else
+        pil_image = pil_image.convert("LA")
+    if pil_image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in pil_image.info:
         pil_image = pil_image.convert("RGBA")
         pil_image = Image.alpha_composite(Image.new("RGBA", pil_image.size, "white"), pil_image)
     return pil_image if pil_image.mode == mode else pil_image.convert(mode)

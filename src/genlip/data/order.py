@@ -1,30 +1,109 @@
-"""Order: which sample comes when, as a pure function of (seed, position).
+"""Order: which sample comes when, as a pure function of (seed, stream, position).
 
-In: the position of a sample in the whole run. Out: its index in the source. Nothing has to be stored to resume.
+In: the length of a source. Out: for each of a fixed number of streams an endless sequence of (epoch, number of an example).
+Nothing has to be stored to go on anywhere in it, and nothing depends on who reads which stream.
+
+    1. The source is cut into blocks of neighbours, and every epoch permutes the blocks: disks and archives like neighbours.
+    2. An epoch's samples, so permuted, are dealt to the streams in equal shares. A stream that has read its share goes on
+       with the next share, of the next epoch: so every stream lives even where there are fewer samples than streams.
+    3. A stream shuffles its share inside windows, so that neighbours do not stay together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["order"]
+__all__ = ["Draw", "Order"]
+
+_BLOCKS_PER_SHARE = 64  # fewer, and a stream would see only a few places of the source in an epoch
 
 
-def order(seed: int, length: int, start: int, stop: int) -> np.ndarray:
-    """Int64[stop - start], the indices at positions [start, stop) of a run over a source of `length` samples.
+class Draw(NamedTuple):
+    """One sample of a run: example `number` of the source, in its epoch."""
 
-    Position p lies in epoch p // length; every epoch is a permutation of its own.
+    epoch: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of a run.
+
+    Attributes:
+        length: examples of the source.
+        seed: of the run.
+        streams: virtual streams that the samples are dealt to.
+        block: most neighbours that stay together; fewer where a share would otherwise hold less than 64 blocks.
+        window: samples among which a stream shuffles.
     """
-    position = np.arange(start, stop)
-    indices = np.empty_like(position)
-    for epoch in np.unique(position // length):
-        now = position // length == epoch
-        indices[now] = _permutation(seed, int(epoch), length)[position[now] % length]
-    return indices
+
+    length: int
+    seed: int = 0
+    streams: int = 1
+    block: int = 64
+    window: int = 2048
+
+    def __post_init__(self) -> None:
+        if min(self.length, self.streams, self.block, self.window) < 1 or self.seed < 0:
+            raise ValueError(
+                f"order of {self.length} samples in {self.streams} streams, blocks of {self.block} and windows of "
+                f"{self.window}: each must be at least 1, and seed {self.seed} at least 0"
+            )
+
+    def draws(self, stream: int, positions: Iterable[int]) -> list[Draw]:
+        """What a stream draws at positions of its sequence, counted from 0."""
+        return [self._draw(stream, position) for position in positions]
+
+    def end(self, stream: int, epochs: int) -> int:
+        """The position at which a stream has read its shares of so many epochs."""
+        return self._start(stream + epochs) - self._start(stream)
+
+    def _draw(self, stream: int, position: int) -> Draw:
+        # All shares lie on one line, round after round; a stream starts at its own and reads on.
+        place = self._start(stream) + position
+        share = ((place + 1) * self.streams - 1) // self.length  # the last one that starts at or before the place
+        start, epoch = self._start(share), share - stream
+        size = self._start(share + 1) - start
+        shuffled = self._shuffled(epoch, share % self.streams, place - start, size)
+        return Draw(epoch, self._index(epoch, self._start(share % self.streams) + shuffled))
+
+    def _start(self, share: int) -> int:
+        return share * self.length // self.streams
+
+    def _shuffled(self, epoch: int, share: int, place: int, size: int) -> int:
+        """Where a place of a share lands inside its window."""
+        window, offset = divmod(place, self.window)
+        start = window * self.window
+        return start + int(_permutation((self.seed, 1, epoch, share, window), min(self.window, size - start))[offset])
+
+    def _index(self, epoch: int, place: int) -> int:
+        """The example at a place of the epoch's permuted blocks, of which one may be short."""
+        block = max(1, min(self.block, self.length // (self.streams * _BLOCKS_PER_SHARE)))
+        count = -(-self.length // block)
+        blocks, short = _blocks(self.seed, epoch, count)
+        missing = count * block - self.length
+        if place >= (short + 1) * block - missing:
+            place += missing
+        return int(blocks[place // block]) * block + place % block
 
 
-@lru_cache(maxsize=2)
-def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(length)
+@lru_cache(maxsize=2)  # an epoch and the next, where streams are in both
+def _blocks(seed: int, epoch: int, count: int) -> tuple[np.ndarray, int]:
+    """The permuted blocks of an epoch, and where the last block, which may be short, lies among them."""
+    blocks = _random_order((seed, 0, epoch), count)
+    return blocks, int(np.flatnonzero(blocks == count - 1)[0])
+
+
+@lru_cache(maxsize=1024)
+def _permutation(key: tuple[int, ...], length: int) -> np.ndarray:
+    return _random_order(key, length)
+
+
+def _random_order(key: tuple[int, ...], length: int) -> np.ndarray:
+    # A bit generator's stream is fixed across NumPy's versions, Generator.permutation is not; a run may outlive a version.
+    return np.argsort(np.random.PCG64(key).random_raw(length), kind="stable")

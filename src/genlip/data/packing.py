@@ -1,30 +1,89 @@
-"""Packing: examples of a source -> samples -> one pack.
+"""Packing: the samples of a stream -> packs of at most `max_tokens` rows, nearly full.
 
-In: a source and the indices of a batch. Out: a `Batch`: the pack, the keys of its samples, and what was skipped and why.
-Samples are put in order of shape, since attention takes neighbours of equal shape in one call.
+In: a reader, an order, and the number of a stream. Out: `Batch` after `Batch`: a pack, what it was made of, what was skipped
+on the way, and the state from which the stream goes on.
+
+A stream looks a few samples ahead. As long as all that wait fit, they are taken; then a small knapsack chooses those that
+fill the rest best, the longest-waiting one always among them, and the others wait for the next pack. So the state is a
+position and the positions of those that wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from genlip.data.captions import Captions
-from genlip.data.images import ImageConfig, ImageError, ImageLike, image_patches
-from genlip.data.sources import Source
+from genlip.data.images import ImageConfig, ImageLike, image_patches
+from genlip.data.order import Order
+from genlip.data.samples import Read, SampleReader, Skipped
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["Batch", "Packer", "Skipped", "by_shape", "pack_images"]
+__all__ = ["Batch", "PackingConfig", "Stream", "StreamState", "by_shape", "choose", "pack_images"]
+
+_CHUNK = 8  # samples that are read, and tokenized, at a time
+_MOST_SKIPPED = 256  # after so many, a stream reports rather than seeks on: nothing may be usable at all
 
 
-class Skipped(NamedTuple):
-    """An example that could not be used: its key, the reason that counters group by, and the whole message."""
+@dataclass(frozen=True, kw_only=True)
+class PackingConfig:
+    """How samples are ordered and packed.
 
-    key: str
-    reason: str
-    message: str
+    Attributes:
+        max_tokens: most rows of a pack: patches and text tokens.
+        packs: packs of an update, over all ranks; each is a micro-batch.
+        look_ahead: samples that wait to be placed; more fill packs better and cost memory.
+        streams: virtual streams that the samples are dealt to, rounded up to a multiple of `packs`; also the most worker
+            processes that can prepare packs. The order depends on it, not on ranks or workers.
+        block: neighbours in the source that stay together; for shards that are fetched from afar, as many as a shard holds.
+        window: samples among which a stream shuffles.
+        patch_schedule: most patches of a native image from a number of samples on, as in [[0, 256], [1000000, 1024]];
+            empty keeps images.max_patches.
+    """
+
+    max_tokens: int = 16_384
+    packs: int = 1
+    look_ahead: int = 16
+    streams: int = 16
+    block: int = 64
+    window: int = 2048
+    patch_schedule: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "packs", "look_ahead", "streams", "block", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"packing.{name} is {getattr(self, name)}: it must be at least 1")
+        starts = [start for start, _ in self.patch_schedule]
+        if starts and (starts[0] != 0 or sorted(set(starts)) != starts or min(p for _, p in self.patch_schedule) < 1):
+            raise ValueError(
+                f"packing.patch_schedule is {list(map(list, self.patch_schedule))}: need [samples, patches] pairs that "
+                "start at 0 samples and rise, with at least 1 patch"
+            )
+
+    @property
+    def all_streams(self) -> int:
+        """`streams`, rounded up to a multiple of `packs`."""
+        return -(-self.streams // self.packs) * self.packs
+
+    def order(self, length: int, seed: int) -> Order:
+        """The order of a source of so many examples."""
+        return Order(length, seed, self.all_streams, self.block, self.window)
+
+    def max_patches(self, samples: int) -> int:
+        """Most patches of a native image after so many samples; 0 where the image settings hold."""
+        return next((patches for start, patches in reversed(self.patch_schedule) if start <= samples), 0)
+
+
+class StreamState(NamedTuple):
+    """Where a stream goes on: at position `next`, after the samples at the positions that wait."""
+
+    next: int = 0
+    waiting: tuple[int, ...] = ()
+
+
+START = StreamState()
 
 
 @dataclass(frozen=True)
@@ -32,51 +91,142 @@ class Batch:
     """A pack and where it came from.
 
     Attributes:
-        pack: the samples that could be used; None if there was not one.
-        keys: their keys, in the pack's order.
-        skipped: the examples that could not be used.
+        pack: the samples; None where there were none.
+        keys: of the samples' examples, in the pack's order.
+        sources: names of their sources.
+        skipped: the examples that could not be used, met since the stream's pack before.
+        squeezed: how many of the images could not keep their shape.
+        stream: the stream that it comes from.
+        state: of the stream after it.
+        ended: nothing follows in the stream.
     """
 
     pack: Pack | None
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    squeezed: int = 0
+    stream: int = 0
+    state: StreamState = START
+    ended: bool = False
+
+    @classmethod
+    def of(cls, read: Sequence[Read], skipped: Sequence[Skipped] = (), **place: Any) -> Batch:
+        """Lay samples into a pack, in order of shape; `place` are the fields that say where it came from."""
+        read = [read[i] for i in by_shape([one.sample for one in read])]
+        return cls(
+            pack=Pack.of([one.sample for one in read]) if read else None,
+            keys=tuple(one.key for one in read),
+            sources=tuple(one.source for one in read),
+            skipped=tuple(skipped),
+            squeezed=sum(one.squeezed for one in read),
+            **place,
+        )
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which copies to a GPU do not wait."""
+        return self if self.pack is None else dataclasses.replace(self, pack=self.pack.pin_memory())
 
 
-@dataclass(frozen=True)
-class Packer:
-    """Turns examples of a source into batches for a model."""
+class _Waiting(NamedTuple):
+    position: int
+    read: Read
 
-    source: Source
-    images: ImageConfig
-    captions: Captions
-    model: GenLIPConfig
 
-    def batch(self, indices: Iterable[int]) -> Batch:
-        """The batch of these examples, sorted by shape. Images that cannot be used are skipped and named."""
+class Stream:
+    """The packs of one stream, one after another.
+
+    Attributes:
+        state: where it goes on.
+    """
+
+    def __init__(
+        self,
+        reader: SampleReader,
+        packing: PackingConfig,
+        number: int,
+        state: StreamState = START,
+        epochs: int = 0,
+    ) -> None:
+        """`epochs` ends the stream after so many; 0 never does."""
+        self.reader, self.packing, self.number = reader, packing, number
+        self.order = packing.order(len(reader.source), reader.seed)
+        self.end = self.order.end(number, epochs) if epochs else None
+        self.next = state.next
+        self._resume: tuple[int, ...] = state.waiting
+        self._waiting: list[_Waiting] = []
+
+    @property
+    def state(self) -> StreamState:
+        """Where the stream goes on."""
+        return StreamState(self.next, self._resume + tuple(one.position for one in self._waiting))
+
+    def next_batch(self) -> Batch:
+        """The next pack; a batch without one once the stream has ended."""
+        taken: list[Read] = []
         skipped: list[Skipped] = []
-        keyed = list(self._keyed(indices, skipped))
-        if not keyed:
-            return Batch(None, (), tuple(skipped))
-        keyed = [keyed[i] for i in by_shape([sample for _, sample in keyed])]
-        return Batch(Pack.of([sample for _, sample in keyed]), tuple(key for key, _ in keyed), tuple(skipped))
+        room = self.packing.max_tokens
+        while True:
+            self._look_ahead(skipped)
+            sizes = [one.read.size for one in self._waiting]
+            fits = range(len(sizes)) if sum(sizes) <= room else choose(sizes, room)
+            taken += [self._waiting[i].read for i in fits]
+            room -= sum(sizes[i] for i in fits)
+            left = set(range(len(sizes))).difference(fits)
+            self._waiting = [self._waiting[i] for i in sorted(left)]
+            if left or not sizes or len(skipped) >= _MOST_SKIPPED:
+                return Batch.of(taken, skipped, stream=self.number, state=self.state, ended=self._ended)
 
-    def samples(self, indices: Iterable[int], skipped: list[Skipped]) -> Iterator[Sample]:
-        """The usable samples among these examples, in order; the others are added to `skipped`."""
-        return (sample for _, sample in self._keyed(indices, skipped))
+    @property
+    def _read_all(self) -> bool:
+        return self.end is not None and self.next >= self.end
 
-    def _keyed(self, indices: Iterable[int], skipped: list[Skipped]) -> Iterator[tuple[str, Sample]]:
-        for index in indices:
-            example = self.source[int(index)]
-            try:
-                patches, grid = image_patches(example.image, self.images, self.model)
-            except ImageError as error:
-                skipped.append(Skipped(example.key, error.reason, str(error)))
-                continue
-            yield example.key, Sample(patches, grid, *self.captions.encode(example.caption))
+    @property
+    def _ended(self) -> bool:
+        return self._read_all and not self._waiting
+
+    def _look_ahead(self, skipped: list[Skipped]) -> None:
+        """Read on until enough samples wait, or the stream has ended."""
+        if self._resume:
+            positions, self._resume = self._resume, ()
+            self._read(positions, skipped)
+        while len(self._waiting) < self.packing.look_ahead and len(skipped) < _MOST_SKIPPED and not self._read_all:
+            stop = self.next + _CHUNK if self.end is None else min(self.end, self.next + _CHUNK)
+            positions, self.next = tuple(range(self.next, stop)), stop
+            self._read(positions, skipped)
+
+    def _read(self, positions: Sequence[int], skipped: list[Skipped]) -> None:
+        budgets = [self.packing.max_patches(position * self.packing.all_streams) for position in positions]
+        read = self.reader.read(self.order.draws(self.number, positions), budgets)
+        for position, one in zip(positions, read, strict=True):
+            if isinstance(one, Skipped):
+                skipped.append(one)
+            else:
+                self._waiting.append(_Waiting(position, one))
+
+
+def choose(sizes: Sequence[int], room: int) -> list[int]:
+    """Which of the sizes fill the room best, in order; the first is among them if it fits, and earlier ones go first.
+
+    Subset sums as bits of whole numbers: bit n of `reached[k]` says that some of the first k sizes sum to n.
+    """
+    within = (1 << (room + 1)) - 1
+    reached = [1]
+    for place, size in enumerate(sizes):
+        before = reached[-1]
+        added = (before << size) & within
+        reached.append(added if place == 0 and added else before | added)
+    total = reached[-1].bit_length() - 1
+    chosen = []
+    for place in range(len(sizes) - 1, -1, -1):
+        if not reached[place] >> total & 1:
+            chosen.append(place)
+            total -= sizes[place]
+    return chosen[::-1]
 
 
 def by_shape(samples: Sequence[Sample]) -> list[int]:
-    """The order in which samples of one shape are neighbours."""
+    """The order in which samples of one shape are neighbours: attention takes these in one call."""
     return sorted(range(len(samples)), key=lambda i: (len(samples[i].patches), len(samples[i].token_ids)))
 
 

@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from genlip.data.images import ImageError, ImageLike, decode
+from genlip.data.examples import ImageLike, Unusable, plain_text
+from genlip.data.images import decode
 from genlip.data.sources import Source
 from genlip.speaker import Speaker
 
@@ -64,12 +65,13 @@ def exact_match(spoken: Sequence[Spoken]) -> float:
 def _speak(speaker: Speaker, source: Source, indices: Sequence[int], decoding: dict[str, Any]) -> list[Spoken]:
     examples, images = [], []
     for index in indices:
-        example = source[int(index)]
         try:
+            example = source[int(index)]
             images.append(decode(example.image, speaker.images.max_pixels))
-        except ImageError as error:
-            log.warning("skipped %s: %s", example.key, error)
+        except Unusable as error:
+            log.warning("skipped %s", error)
             continue
         examples.append(example)
     texts = speaker.caption(images, len(indices), **decoding)
-    return [Spoken(*example, text) for example, text in zip(examples, texts, strict=True)]
+    told = zip(examples, texts, strict=True)
+    return [Spoken(example.key, example.image, plain_text(example.caption), text) for example, text in told]

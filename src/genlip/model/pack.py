@@ -10,7 +10,7 @@ Axes: s samples, p patches of the pack, t text tokens of the pack, n = p + t row
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -157,8 +157,20 @@ class Pack:
 
     def to(self, device: torch.device | str) -> Pack:
         """The same pack on another device."""
-        tensors = ("patches", "token_ids", "supervised", "positions")
-        return dataclasses.replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in tensors})
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Pack:
+        """The same pack in page-locked memory, from which copies to a GPU do not wait."""
+        return self._with_tensors(Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Pack:
+        return dataclasses.replace(
+            self,
+            patches=change(self.patches),
+            token_ids=change(self.token_ids),
+            supervised=change(self.supervised),
+            positions=change(self.positions),
+        )
 
     def without_text(self) -> Pack:
         """The images of the pack alone, as an encoder reads them."""

@@ -6,28 +6,29 @@ A run that is interrupted (Ctrl-C or SIGTERM) saves first; resuming continues wi
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
-from genlip.data.loader import load_batches
-from genlip.data.packing import Batch, Packer, Skipped
-from genlip.data.sources import Source, Subset, open_source
+from genlip.data.examples import Unusable, plain_text
+from genlip.data.loader import Loader
+from genlip.data.packing import Batch
+from genlip.data.samples import SampleReader
+from genlip.data.sources import Source, hold_out, open_source
+from genlip.data.tally import Tally
 from genlip.evaluate.held_out import held_out
 from genlip.model.genlip import GenLIP
 from genlip.model.objective import supervised_tokens
@@ -38,7 +39,7 @@ from genlip.train.precision import Precision, autocast, resolve_precision
 from genlip.train.recipe import Run, differences
 from genlip.train.tracking import Tracker
 
-__all__ = ["Interrupted", "NonFinite", "SkippedTooMany", "train"]
+__all__ = ["Interrupted", "NonFinite", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,6 @@ class NonFinite(ArithmeticError):
     """The loss or its gradient is no longer a number; the weights are those of the update before."""
 
 
-class SkippedTooMany(ValueError):
-    """More samples could not be used than `max_skipped` allows."""
-
-
 @dataclass
 class State:
     """All that resuming needs."""
@@ -67,15 +64,29 @@ class State:
     optimizers: list[torch.optim.Optimizer]
     device: torch.device
     precision: Precision
+    loader: Loader
     step: int = 0
     seconds: float = 0.0
-    samples: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, from 0 to 1: by whichever of its ends is nearest."""
+        run, tally = self.run, self.tally
+        done = (
+            (self.step, run.steps),
+            (tally.seen, run.epochs * len(self.loader.reader.source)),
+            (tally.used.total(), run.max_samples),
+            (self.tokens, run.max_tokens),
+        )
+        return min(1.0, max(now / end for now, end in done if end))
 
     def save(self) -> Path:
         """Write a checkpoint of this moment."""
         progress = {
-            "seconds": self.seconds, "samples": self.samples, "skipped": dict(self.skipped), "precision": self.precision,
+            "seconds": self.seconds, "tokens": self.tokens, "tally": self.tally.to_json(), "precision": self.precision,
+            "data": self.loader.state(),
         }  # fmt: skip
         return checkpoints.save(self.run, self.model, self.captions, self.optimizers, self.step, progress)
 
@@ -103,16 +114,15 @@ def train(run: Run, resume: bool = False, on_step: Callable[[State], None] = lam
     out.mkdir(parents=True, exist_ok=True)
     source, measured = _sources(run)
     state = _start(run, source, newest)
-    packer = Packer(source, run.images, state.captions, run.model)
-    samples = _held_out_samples(Packer(measured, run.images, state.captions, run.model), run.data.held_out_samples)
-    batches = _updates(run, packer, state.step)
-    with Tracker(out, run.steps, state.step) as tracker, _interruptible() as interrupted:
+    samples = _held_out_samples(dataclasses.replace(state.loader.reader, source=measured), run.data.held_out_samples)
+    updates = iter(state.loader)
+    with Tracker(out, state.step) as tracker, _interruptible() as interrupted:
         if resume and newest is None:
             tracker.say(f"{run.out} holds no checkpoint to go on from: starting anew")
         _announce(state, tracker, source, samples)
         recent: list[Update] = []
-        while state.step < run.steps and not interrupted:
-            recent.append(_update(state, batches, tracker))
+        while state.progress < 1 and not interrupted and (update := _update(state, updates, tracker)):
+            recent.append(update)
             on_step(state)
             if _due(run.log_every, state):
                 _report(state, recent, tracker)
@@ -124,10 +134,24 @@ def train(run: Run, resume: bool = False, on_step: Callable[[State], None] = lam
         if interrupted:
             saved = state.save()
             raise Interrupted(f"stopped and saved {saved}; go on with: genlip train {saved / 'run.yaml'} --resume")
-        checkpoints.export_model(out / "model", state.model.eval(), state.captions, run)
-        tracker.event("end", step=state.step, seconds=round(state.seconds, 2), skipped=dict(state.skipped))
-        _say_skipped(state, tracker)
+        _finish(state, recent, samples, tracker)
     return out / "model"
+
+
+def _finish(state: State, recent: list[Update], samples: list[Sample], tracker: Tracker) -> None:
+    """Report, measure and save the end, whatever brought it, and export the model."""
+    if recent:
+        _report(state, recent, tracker)
+    if state.step % state.run.evaluate_every:
+        _evaluate(state, samples, tracker)
+    state.save()
+    checkpoints.export_model(Path(state.run.out) / "model", state.model.eval(), state.captions, state.run)
+    tally = state.tally
+    tracker.event("end", step=state.step, seconds=round(state.seconds, 2), tokens=state.tokens, **tally.to_json())
+    if tally.skipped:
+        tracker.say(f"{tally.skipped.total()} of {tally.seen} samples could not be used: {tally.words()}")
+    if tally.squeezed:
+        tracker.say(f"{tally.squeezed} images are longer than images.max_patches to 1 and were squeezed")
 
 
 def _checkpoint_to_resume(run: Run, resume: bool) -> Path | None:
@@ -145,85 +169,86 @@ def _checkpoint_to_resume(run: Run, resume: bool) -> Path | None:
 
 def _sources(run: Run) -> tuple[Source, Source]:
     """What is learned from, and what is measured on."""
-    source = open_source(run.data.source)
+    source = open_source(run.data.source, run.data.fields)
     if run.data.held_out:
-        return source, open_source(run.data.held_out)
+        return source, open_source(run.data.held_out, run.data.fields)
     if len(source) < 2 * run.data.held_out_samples:
         raise ValueError(
             f"{run.data.source}: {len(source)} samples, of which {run.data.held_out_samples} would be held out, and at most "
             "half may be; name a source with --data.held_out or lower --data.held_out_samples"
         )
-    dealt = np.random.default_rng(run.seed).permutation(len(source)).tolist()
-    return Subset(source, sorted(dealt[run.data.held_out_samples :])), Subset(source, dealt[: run.data.held_out_samples])
+    return hold_out(source, run.data.held_out_samples, run.seed)
 
 
 def _start(run: Run, source: Source, newest: Path | None) -> State:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     captions = _captions(run, source, newest)
+    reader = SampleReader(source, run.images, captions, run.model, run.seed, run.packing.max_tokens)
     torch.manual_seed(run.seed)
     model = GenLIP(run.model, run.attention).to(device).train()
     optimizers = make_optimizers(model, run.optimizer)
-    if newest is None:
-        return State(run, model, captions, optimizers, device, resolve_precision(run.precision, device))
-    saved = checkpoints.restore(newest, model, optimizers)
-    skipped = Counter(saved.pop("skipped"))
-    return State(run, model, captions, optimizers, device, skipped=skipped, **saved)
+    saved = checkpoints.restore(newest, model, optimizers) if newest else {}
+    loader = Loader(reader, run.packing, workers=run.data.workers, epochs=run.epochs, state=saved.pop("data", None))
+    precision = saved.pop("precision", None) or resolve_precision(run.precision, device)
+    tally = Tally.from_json(saved.pop("tally")) if saved else Tally()
+    return State(run, model, captions, optimizers, device, precision, loader, tally=tally, **saved)
 
 
 def _captions(run: Run, source: Source, newest: Path | None) -> Captions:
     if newest is not None:
         tokenizer = load_tokenizer(newest)
     elif run.tokenizer == "bpe":
-        corpus = (source.caption(i) for i in range(min(len(source), _TOKENIZER_CORPUS)))
-        tokenizer = train_tokenizer(corpus, run.model.vocab_size)
+        tokenizer = train_tokenizer(_corpus(source), run.model.vocab_size)
     else:
         tokenizer = load_tokenizer(run.tokenizer)
     return Captions(tokenizer, run.captions, run.model.vocab_size)
 
 
-def _held_out_samples(packer: Packer, wanted: int) -> list[Sample]:
+def _corpus(source: Source) -> Iterator[str]:
+    """Captions for a tokenizer, taken evenly from the whole source."""
+    for number in range(min(len(source), _TOKENIZER_CORPUS)):
+        with suppress(Unusable):
+            yield plain_text(source.caption(number * len(source) // min(len(source), _TOKENIZER_CORPUS)))
+
+
+def _held_out_samples(reader: SampleReader, wanted: int) -> list[Sample]:
     """The first usable samples of the held-out source, in its order."""
-    skipped: list[Skipped] = []
-    samples = list(islice(packer.samples(range(len(packer.source)), skipped), wanted))
-    for _, _, message in skipped:
-        log.warning("skipped held-out %s", message)
+    samples, skipped = reader.first(wanted)
+    for skip in skipped:
+        log.warning("skipped held-out %s", skip.message)
     if len(samples) < 2:
         raise ValueError(f"{len(samples)} usable held-out samples: need at least 2")
     return samples
 
 
-def _updates(run: Run, packer: Packer, first: int) -> Iterator[list[Batch]]:
-    """The packs of each update, from update `first` on."""
-    batches = load_batches(
-        packer, run.batch // run.accumulate, run.seed, first * run.accumulate, run.steps * run.accumulate, run.data.workers
-    )
-    while update := list(islice(batches, run.accumulate)):
-        yield update
-
-
-def _update(state: State, updates: Iterator[list[Batch]], tracker: Tracker) -> Update:
-    """One step of the optimizer on all packs of the next update; its time includes waiting for the data."""
+def _update(state: State, updates: Iterator[list[Batch]], tracker: Tracker) -> Update | None:
+    """One step of the optimizer on the packs of the next update, None once the data has ended; waiting for it counts."""
     began = time.perf_counter()
-    batches = next(updates)
-    _count_skipped(state, batches, tracker)
-    packs = [batch.pack for batch in batches if batch.pack is not None]
-    rate = learning_rate(state.run.optimizer, state.step, state.run.steps)
+    packs: list[Pack] = []
+    while not packs:
+        batches = next(updates, None)
+        if batches is None:
+            return None
+        _count(state, batches, tracker)
+        packs = [batch.pack for batch in batches if batch.pack is not None]
+    rows = sum(pack.num_rows for pack in packs)
+    state.step, state.tokens = state.step + 1, state.tokens + rows
+    rate = learning_rate(state.run.optimizer, state.progress)
     set_learning_rate(state.optimizers, rate)
-    torch.manual_seed((state.run.seed << 32) + state.step)  # DropPath of update n is a function of (seed, n)
+    torch.manual_seed((state.run.seed << 32) + state.step - 1)  # DropPath of an update is a function of (seed, its number)
     state.model.zero_grad()
     loss = _backward(state, packs)
     norm = clip_grad_norm_(state.model.parameters(), state.run.optimizer.clip)
     if not math.isfinite(loss) or not torch.isfinite(norm):
         raise NonFinite(
-            f"update {state.step + 1}: the loss is {loss} and the norm of its gradient {float(norm)}; lower "
+            f"update {state.step}: the loss is {loss} and the norm of its gradient {float(norm)}; lower "
             "optimizer.learning_rate or set precision to float32, and go on from the last checkpoint with --resume"
         )
-    if packs:
-        for optimizer in state.optimizers:
-            optimizer.step()
-    samples, seconds = sum(len(pack.grids) for pack in packs), time.perf_counter() - began
-    state.step, state.samples, state.seconds = state.step + 1, state.samples + samples, state.seconds + seconds
-    return Update(loss, float(norm), rate, samples, sum(pack.num_rows for pack in packs), seconds)
+    for optimizer in state.optimizers:
+        optimizer.step()
+    seconds = time.perf_counter() - began
+    state.seconds += seconds
+    return Update(loss, float(norm), rate, sum(len(pack.grids) for pack in packs), rows, seconds)
 
 
 def _backward(state: State, packs: list[Pack]) -> float:
@@ -237,17 +262,13 @@ def _backward(state: State, packs: list[Pack]) -> float:
     return total
 
 
-def _count_skipped(state: State, batches: list[Batch], tracker: Tracker) -> None:
-    for key, reason, message in (skip for batch in batches for skip in batch.skipped):
-        state.skipped[reason] += 1
-        tracker.event("skipped", key=key, reason=reason, message=message)
-        log.warning("skipped %s", message)
-    used = sum(len(batch.keys) for batch in batches)
-    lost, seen = state.skipped.total(), state.samples + used + state.skipped.total()
-    if lost > max(state.run.max_skipped * max(seen, 100), 1):
-        raise SkippedTooMany(
-            f"{lost} of {seen} samples could not be used ({_by_reason(state)}); see log.jsonl, or raise max_skipped"
-        )
+def _count(state: State, batches: list[Batch], tracker: Tracker) -> None:
+    """Count samples, name those that could not be used, and stop where they are too many."""
+    state.tally.add(batches)
+    for skip in (skip for batch in batches for skip in batch.skipped):
+        tracker.event("skipped", **skip._asdict())
+        log.warning("skipped %s", skip.message)
+    state.tally.check(state.run.max_skipped)
 
 
 def _report(state: State, recent: list[Update], tracker: Tracker) -> None:
@@ -255,6 +276,7 @@ def _report(state: State, recent: list[Update], tracker: Tracker) -> None:
     seconds = sum(update.seconds for update in recent)
     tracker.train(
         state.step,
+        state.progress,
         loss=round(sum(update.loss for update in recent) / len(recent), 5),
         gradient_norm=round(sum(update.gradient_norm for update in recent) / len(recent), 4),
         learning_rate=recent[-1].learning_rate,
@@ -285,11 +307,6 @@ def _announce(state: State, tracker: Tracker, source: Source, samples: list[Samp
     )
 
 
-def _say_skipped(state: State, tracker: Tracker) -> None:
-    if state.skipped:
-        tracker.say(f"{state.skipped.total()} samples could not be used: {_by_reason(state)}")
-
-
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
     """A list that fills when the user presses Ctrl-C or the system sends SIGTERM; a second one stops at once."""
@@ -315,8 +332,4 @@ def _interruptible() -> Iterator[list[int]]:
 
 
 def _due(every: int, state: State) -> bool:
-    return state.step % every == 0 or state.step == state.run.steps
-
-
-def _by_reason(state: State) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in state.skipped.most_common())
+    return state.step % every == 0

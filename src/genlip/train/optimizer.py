@@ -39,13 +39,12 @@ def make_optimizers(model: GenLIP, config: OptimizerConfig) -> list[Optimizer]:
     return [adamw, Muon(matrices, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn="match_rms_adamw")]
 
 
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Of update `step` (from 0) out of `steps`: linear up to the peak, then a cosine down to the final rate."""
-    warmup = math.ceil(config.warmup * steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - 1 - warmup)
-    fall = (1 + math.cos(math.pi * min(1.0, done))) / 2
+def learning_rate(config: OptimizerConfig, progress: float) -> float:
+    """Of the update that brings a run to `progress`, in (0, 1]: linear up to the peak, then a cosine to the final rate."""
+    if progress < config.warmup:
+        return config.learning_rate * progress / config.warmup
+    done = (min(1.0, progress) - config.warmup) / (1 - config.warmup)
+    fall = (1 + math.cos(math.pi * done)) / 2
     return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * fall
 
 

@@ -21,6 +21,7 @@ from jsonargparse import ArgumentParser
 
 from genlip.data.captions import CaptionConfig
 from genlip.data.images import ImageConfig
+from genlip.data.packing import PackingConfig
 from genlip.model.config import GenLIPConfig
 
 __all__ = [
@@ -46,13 +47,17 @@ class DataConfig:
     """What is learned from.
 
     Attributes:
-        source: "scenes", a folder of images with .txt captions, or a .csv or .jsonl file with paths and captions.
+        source: "scenes", "documents", "charts", a folder of images with .txt captions, a .csv or .jsonl table, .tar shards,
+            .parquet files, or a .yaml mixture of these; files may be globs, brace ranges and URLs.
+        fields: where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2"; empty takes
+            the first of the usual names.
         held_out: a source that is only measured on; empty takes `held_out_samples` out of `source`.
         held_out_samples: how many held-out samples are measured.
-        workers: processes that prepare batches ahead; 0 prepares them between the steps.
+        workers: processes that prepare packs ahead; 0 prepares them between the steps.
     """
 
     source: str = "scenes"
+    fields: str = ""
     held_out: str = ""
     held_out_samples: int = 512
     workers: int = 1
@@ -112,13 +117,15 @@ class Run:
         tokenizer: "bpe" learns one of model.vocab_size tokens from the captions; else a tokenizer.json, a folder with one,
             or a repository on the Hub such as Qwen/Qwen3-0.6B, the published models' own.
         data: what is learned from.
+        packing: how samples are ordered and packed; also says how large an update is.
         images: how an image becomes patches.
         captions: what stands around a caption.
         model: sizes and variants.
         optimizer: which one, and its schedule.
-        steps: number of updates.
-        batch: samples per update.
-        accumulate: packs an update is split into, to save memory; must divide `batch`.
+        steps: end after so many updates. The run ends at the first of its ends; 0 is none.
+        epochs: end once every example was read so often.
+        max_samples: end after the update in which so many samples were used.
+        max_tokens: end after the update in which so many tokens, patches and text, were used.
         precision: of the matrix products; "auto" takes bfloat16 where this machine multiplies it faster.
         attention: backend of the attention.
         seed: of the order, the initial weights and DropPath.
@@ -132,13 +139,15 @@ class Run:
     out: str = "runs/run"
     tokenizer: str = "bpe"
     data: DataConfig = field(default_factory=DataConfig)
+    packing: PackingConfig = field(default_factory=PackingConfig)
     images: ImageConfig = field(default_factory=ImageConfig)
     captions: CaptionConfig = field(default_factory=CaptionConfig)
     model: GenLIPConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     steps: int = 1000
-    batch: int = 64
-    accumulate: int = 1
+    epochs: int = 0
+    max_samples: int = 0
+    max_tokens: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     attention: Literal["sdpa", "reference"] = "sdpa"
     seed: int = 0
@@ -149,13 +158,14 @@ class Run:
     max_skipped: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "log_every", "evaluate_every", "save_every", "keep"):
+        for name in ("log_every", "evaluate_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        ends = {name: getattr(self, name) for name in ("steps", "epochs", "max_samples", "max_tokens")}
+        if min(ends.values()) < 0 or not any(ends.values()):
+            raise ValueError(f"the run has no end: {ends}; set at least one of them above 0, and none below")
         if not 0 <= self.max_skipped <= 1 or self.seed < 0:
             raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} not negative")
-        if self.batch % self.accumulate:
-            raise ValueError(f"batch {self.batch} does not divide into accumulate {self.accumulate} packs")
         if self.images.resize == "fixed" and self.images.size % self.model.patch_size:
             raise ValueError(f"images.size {self.images.size} is no multiple of model.patch_size {self.model.patch_size}")
 
@@ -252,7 +262,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def _plain(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _plain(value) for key, value in tree.items()}
-    return list(tree) if isinstance(tree, tuple) else tree
+    return [_plain(value) for value in tree] if isinstance(tree, (tuple, list)) else tree
 
 
 def _as_text(value: Any) -> str:

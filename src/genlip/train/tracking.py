@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 __all__ = ["Tracker", "read_log"]
 
@@ -21,20 +21,19 @@ __all__ = ["Tracker", "read_log"]
 class Tracker:
     """Shows and stores events. Use as a context; `step` counts updates already done."""
 
-    def __init__(self, out: Path, steps: int, step: int, console: Console | None = None) -> None:
+    def __init__(self, out: Path, step: int, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.steps = steps
         self.file = (out / "log.jsonl").open("a" if step else "w", encoding="utf8")
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.task = self.bar.add_task("starting", total=steps, completed=step)
+        self.task = self.bar.add_task("starting", total=1.0)
 
     def __enter__(self) -> Tracker:
         self.bar.start()
@@ -49,17 +48,17 @@ class Tracker:
         self.file.write(json.dumps({"event": kind, "time": round(time.time(), 3), **values}) + "\n")
         self.file.flush()
 
-    def train(self, step: int, **values: float) -> None:
-        """Store and show the figures of recent updates."""
-        self.event("train", step=step, **values)
+    def train(self, step: int, progress: float, **values: float) -> None:
+        """Store and show the figures of recent updates; `progress` is the share of the run that is done."""
+        self.event("train", step=step, progress=round(progress, 6), **values)
         text = (
-            f"loss {values['loss']:.3f}  {values['samples_per_s']:.0f} samples/s  {values['tokens_per_s']:.0f} tokens/s"
-            f"  lr {values['learning_rate']:.1e}"
+            f"step {step}  loss {values['loss']:.3f}  {values['samples_per_s']:.0f} samples/s"
+            f"  {values['tokens_per_s']:.0f} tokens/s  lr {values['learning_rate']:.1e}"
         )
-        self.bar.update(self.task, completed=step, description=text)
+        self.bar.update(self.task, completed=progress, description=text)
         if not self.console.is_terminal:
-            left = (self.steps - step) * values["seconds_per_step"]
-            self.say(f"step {step}/{self.steps}  {text}  {timedelta(seconds=round(left))} left")
+            left = values["seconds"] * (1 - progress) / max(progress, 1e-9)
+            self.say(f"{progress:4.0%}  {text}  {timedelta(seconds=round(left))} left")
 
     def say(self, text: str) -> None:
         """A line for the user."""

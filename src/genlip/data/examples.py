@@ -1,0 +1,78 @@
+"""Examples: one captioned image, before anything is decoded or turned into tokens.
+
+A caption is a text, a conversation about the image, or a choice among several of these.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["Caption", "Choice", "Conversation", "Example", "ImageLike", "Turn", "Unusable", "pick", "plain_text"]
+
+ImageLike = bytes | str | os.PathLike[str] | Image.Image
+
+
+class Unusable(ValueError):
+    """An example that cannot be used. `reason` is one of a few words that counters group by."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.reason, str(self))
+
+
+class Turn(NamedTuple):
+    """One message of a conversation. What a user says is read; what an assistant says is learned."""
+
+    text: str
+    learned: bool
+
+
+Conversation = tuple[Turn, ...]
+
+
+class Choice(NamedTuple):
+    """Several captions of one image, and the chance of each to be read; the chances sum to 1."""
+
+    captions: tuple[str | Conversation, ...]
+    chances: tuple[float, ...]
+
+
+Caption = str | Conversation | Choice
+
+
+class Example(NamedTuple):
+    """One captioned image.
+
+    Attributes:
+        key: names it in messages.
+        image: a path, encoded bytes or a Pillow image.
+        caption: what is said about it; "" where the record holds none.
+    """
+
+    key: str
+    image: ImageLike
+    caption: Caption
+
+
+def pick(caption: Caption, seed: int, epoch: int, index: int) -> str | Conversation:
+    """The caption that is read in an epoch: of a choice one by its chances, the same for the same numbers."""
+    if not isinstance(caption, Choice):
+        return caption
+    # A bit generator's stream is fixed across NumPy's versions; what a Generator makes of it is not.
+    u = int(np.random.PCG64((seed, epoch, index)).random_raw()) / 2**64
+    place = int(np.searchsorted(np.cumsum(caption.chances), u, side="right"))
+    return caption.captions[min(place, len(caption.captions) - 1)]
+
+
+def plain_text(caption: Caption) -> str:
+    """A caption as one text: of a choice the likeliest, of a conversation its messages line by line."""
+    if isinstance(caption, Choice):
+        caption = caption.captions[int(np.argmax(caption.chances))]
+    return caption if isinstance(caption, str) else "\n".join(turn.text for turn in caption)

@@ -1,0 +1,125 @@
+"""Samples: examples of a source -> what a model reads, or the reason why not.
+
+In: draws of the run's order. Out: for each draw a `Read` sample or a `Skipped` one; nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from genlip.data.captions import Captions
+from genlip.data.examples import Conversation, Unusable, pick, plain_text
+from genlip.data.images import ImageConfig, Patches, prepare_image
+from genlip.data.order import Draw
+from genlip.data.sources.base import Source
+from genlip.data.sources.mixture import locate
+from genlip.model.config import GenLIPConfig
+from genlip.model.pack import Sample
+
+__all__ = ["Read", "SampleReader", "Skipped"]
+
+
+class Skipped(NamedTuple):
+    """An example that could not be used: its key, the reason that counters group by, the whole message, and its source."""
+
+    key: str
+    reason: str
+    message: str
+    source: str = ""
+
+
+class Read(NamedTuple):
+    """A sample, the key of its example, the name of its source, and whether the image's shape could not be kept."""
+
+    key: str
+    sample: Sample
+    source: str
+    squeezed: bool
+
+    @property
+    def size(self) -> int:
+        """Rows that it fills in a pack: its patches and its text."""
+        return len(self.sample.patches) + len(self.sample.token_ids)
+
+
+class _Decoded(NamedTuple):
+    key: str
+    image: Patches
+    caption: str | Conversation
+    source: str
+
+
+@dataclass(frozen=True)
+class SampleReader:
+    """Reads the samples of a source for a model.
+
+    Attributes:
+        source, images, captions, model: where they come from, how they are prepared, and for which model.
+        seed: of the choice among several captions of an image.
+        max_tokens: rows of a pack; text that does not fit beside the patches is cut, a sample without room for any is
+            skipped. None sets no limit.
+    """
+
+    source: Source
+    images: ImageConfig
+    captions: Captions
+    model: GenLIPConfig
+    seed: int = 0
+    max_tokens: int | None = None
+
+    def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[Read | Skipped]:
+        """One entry for each draw, in order; `max_patches`, where given and not 0, replace that of the image settings."""
+        budgets = max_patches or [0] * len(draws)
+        decoded = [self._decode(draw, _with_budget(self.images, n)) for draw, n in zip(draws, budgets, strict=True)]
+        texts = iter(self.captions.encode_all([one.caption for one in decoded if isinstance(one, _Decoded)]))
+        return [one if isinstance(one, Skipped) else self._finish(one, *next(texts)) for one in decoded]
+
+    def first(self, number: int) -> tuple[list[Sample], list[Skipped]]:
+        """The first usable samples of the source, in its own order, and what was passed over."""
+        skipped: list[Skipped] = []
+        usable = self._usable((Draw(0, index) for index in range(len(self.source))), skipped)
+        return list(islice(usable, number)), skipped
+
+    def _usable(self, draws: Iterator[Draw], skipped: list[Skipped]) -> Iterator[Sample]:
+        while some := list(islice(draws, 16)):
+            for one in self.read(some):
+                if isinstance(one, Skipped):
+                    skipped.append(one)
+                else:
+                    yield one.sample
+
+    def _decode(self, draw: Draw, images: ImageConfig) -> _Decoded | Skipped:
+        source, _, index = locate(self.source, *draw)
+        try:
+            example = source[index]
+        except Unusable as error:  # says itself which one it is
+            return Skipped(f"{source.name}[{index}]", error.reason, str(error), source.name)
+        key, caption = example.key, pick(example.caption, self.seed, *draw)
+        if not plain_text(caption).strip():
+            return Skipped(key, "no caption", f"{key}: no caption", source.name)
+        try:
+            image = prepare_image(example.image, images, self.model)
+        except Unusable as error:  # knows a path, but not whose bytes it was given
+            named = str(error) if str(error).startswith(key) else f"{key}: {error}"
+            return Skipped(key, error.reason, named, source.name)
+        return _Decoded(key, image, caption, source.name)
+
+    def _finish(self, decoded: _Decoded, token_ids: np.ndarray, learned: np.ndarray) -> Read | Skipped:
+        key, (patches, grid, squeezed), _, source = decoded
+        room = len(token_ids) if self.max_tokens is None else max(0, self.max_tokens - len(patches))
+        if not learned[:room].any():
+            found = f"{key}: {len(patches)} patches leave {room} tokens for text, none of them of the caption"
+            return Skipped(key, "too large for a pack", f"{found}; raise packing.max_tokens (now {self.max_tokens})", source)
+        return Read(key, Sample(patches, grid, token_ids[:room], learned[:room]), source, squeezed)
+
+
+@lru_cache(maxsize=64)
+def _with_budget(images: ImageConfig, max_patches: int) -> ImageConfig:
+    return dataclasses.replace(images, max_patches=max_patches) if max_patches else images

@@ -1,0 +1,87 @@
+"""What every source is: captioned images with a length and random access; and parts of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from genlip.data.examples import Caption, Example
+
+__all__ = ["Source", "Subset", "Without"]
+
+
+class Source(Protocol):
+    """Captioned images with a length and random access; the same index always gives the same example.
+
+    A source is read by several processes at once: it must survive pickling and a fork.
+    """
+
+    @property
+    def name(self) -> str:
+        """What counters and messages call it."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example:
+        """The example. Raises `Unusable` where it cannot be read; other errors stop the run."""
+        ...
+
+    def caption(self, index: int, /) -> Caption:
+        """The caption alone, without touching the image."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some examples of a source, in an order of their own."""
+
+    source: Source
+    indices: Sequence[int] | np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The source's."""
+        return self.source.name
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.indices[index])]
+
+    def caption(self, index: int) -> Caption:
+        """The caption alone."""
+        return self.source.caption(int(self.indices[index]))
+
+
+class Without:
+    """A source without some of its examples. Costs memory for those left out only, however long the source is."""
+
+    def __init__(self, source: Source, left_out: Sequence[int] | np.ndarray) -> None:
+        self.source = source
+        self.name = source.name
+        gone = np.unique(np.asarray(left_out, dtype=np.int64))
+        for index in (gone[0], gone[-1]) if len(gone) else ():
+            if not 0 <= index < len(source):
+                raise IndexError(f"{self.name}: cannot leave out example {index} of {len(source)}")
+        self._kept_before = gone - np.arange(len(gone))  # examples that stay before each one left out
+        self._length = len(source) - len(gone)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[self._index(index)]
+
+    def caption(self, index: int) -> Caption:
+        """The caption alone."""
+        return self.source.caption(self._index(index))
+
+    def _index(self, index: int) -> int:
+        if not 0 <= index < self._length:
+            raise IndexError(f"{self.name}: example {index} of {self._length}")
+        return index + int(np.searchsorted(self._kept_before, index, side="right"))

@@ -1,0 +1,125 @@
+"""Mixtures: several sources read as one.
+
+In: sources, and their shares if these are not simply their lengths. Out: a source whose epoch takes a fixed number of
+examples from each part. A part that gives fewer than it holds goes on in the next epoch where it stopped; one that gives
+more starts over within the epoch. So each part, too, is read evenly, and where an example comes from needs no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from genlip.data.examples import Caption, Example
+from genlip.data.sources.base import Source, Subset, Without
+
+__all__ = ["Mixture", "Place", "hold_out", "locate"]
+
+
+class Place(NamedTuple):
+    """Where an example of a mixture comes from."""
+
+    source: Source
+    epoch: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs here
+
+
+class Mixture:
+    """Several sources as one.
+
+    Attributes:
+        sources: the parts.
+        weights: their shares of an epoch; None reads every example once per epoch.
+        takes: examples that an epoch takes from each part; its sum is the mixture's length.
+    """
+
+    def __init__(self, sources: Sequence[Source], weights: Sequence[float] | None = None, name: str = "mixture") -> None:
+        """`weights` divide an epoch, which is as long as all parts together."""
+        if not sources:
+            raise ValueError("a mixture needs at least one source")
+        self.sources, self.weights, self.name = tuple(sources), weights, name
+        lengths = np.array([len(source) for source in sources])
+        self.takes = lengths if weights is None else _weighted(lengths, weights, name)
+        self._ends = np.cumsum(self.takes)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Example:
+        """An example of the first epoch."""
+        source, _, inner = locate(self, 0, index)
+        return source[inner]
+
+    def caption(self, index: int) -> Caption:
+        """The caption of an example of the first epoch."""
+        source, _, inner = locate(self, 0, index)
+        return source.caption(inner)
+
+    def place(self, epoch: int, index: int) -> Place:
+        """Where example `index` of an epoch comes from."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: example {index} of {len(self)}")
+        part = int(np.searchsorted(self._ends, index, side="right"))
+        take, source = int(self.takes[part]), self.sources[part]
+        before = int(self._ends[part]) - take
+        return Place(source, *divmod(epoch * take + index - before, len(source)))
+
+
+def locate(source: Source, epoch: int, index: int) -> Place:
+    """The part of a source that gives example `index` of an epoch, and its index there; parts may be mixtures again."""
+    while isinstance(source, Mixture):
+        source, epoch, index = source.place(epoch, index)
+    return Place(source, epoch, index)
+
+
+def hold_out(source: Source, number: int, seed: int) -> tuple[Source, Source]:
+    """A source without `number` of its examples, and these. From a mixture, every part gives by its share.
+
+    The examples are drawn by the seed; the memory they cost does not depend on the length of the source.
+    """
+    if number == 0:
+        return source, Subset(source, ())
+    if isinstance(source, Mixture):
+        numbers = _divided(number, source.takes)
+        parts = [hold_out(part, int(n), seed) for part, n in zip(source.sources, numbers, strict=True)]
+        rest = Mixture([part for part, _ in parts], source.weights, source.name)
+        return rest, Mixture([held for _, held in parts if len(held)], name=source.name)
+    if 2 * number > len(source) + 2:  # the share of a part is rounded
+        raise ValueError(
+            f"{source.name}: {number} of {len(source)} examples would be held out, and at most half may be; "
+            "name a source with data.held_out or lower data.held_out_samples"
+        )
+    chosen = _drawn(len(source), number, seed)
+    return Without(source, chosen), Subset(source, chosen)
+
+
+def _drawn(length: int, number: int, seed: int) -> np.ndarray:
+    """Int64[number] different indices below `length`, in rising order: archives like it."""
+    bits = np.random.PCG64(seed)  # and no Generator: a run may outlive a version of NumPy, see `pick`
+    found: dict[int, None] = {}
+    while len(found) < number:
+        found.update(dict.fromkeys((bits.random_raw(number) % length).tolist()))
+    return np.sort(np.fromiter(found, np.int64)[:number])
+
+
+def _weighted(lengths: np.ndarray, weights: Sequence[float], name: str) -> np.ndarray:
+    """What an epoch takes from each part, by the weights."""
+    shares = np.asarray(weights, dtype=np.float64)
+    if shares.shape != lengths.shape or not (np.isfinite(shares).all() and (shares > 0).all()):
+        raise ValueError(f"{name}: weights {list(weights)}: each of the {len(lengths)} parts needs one above 0")
+    takes = _divided(int(lengths.sum()), shares)
+    if not (lengths.all() and takes.all()):
+        raise ValueError(
+            f"{name}: an epoch takes {takes.tolist()} examples of parts that hold {lengths.tolist()}; "
+            "every part must hold some and give some: raise its weight, or leave it out"
+        )
+    return takes
+
+
+def _divided(total: int, shares: np.ndarray) -> np.ndarray:
+    """Int64[parts] whole numbers that sum to `total`, each the share of its part rounded up or down."""
+    before = np.cumsum(shares, dtype=np.float64)
+    ends = np.floor(before * total / before[-1] + 0.5).astype(np.int64)  # np.rint could round a share by a whole 1
+    return np.diff(ends, prepend=0)

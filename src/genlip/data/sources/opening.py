@@ -1,0 +1,131 @@
+"""Opening: what a user wrote -> a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from genlip.data.sources.base import Source
+from genlip.data.sources.fields import CaptionFields
+from genlip.data.sources.mixture import Mixture
+from genlip.data.sources.procedural import KINDS, Procedural
+from genlip.data.sources.tables import READERS, open_folder, open_tables
+
+__all__ = ["open_source"]
+
+_FORMS = (
+    f"{', '.join(repr(kind) for kind in KINDS)}, a folder of images with .txt captions, .csv, .tsv, .json or .jsonl tables, "
+    ".tar shards, .parquet files, or a .yaml mixture"
+)
+
+
+def open_source(spec: str, fields: str = "") -> Source:
+    """Open a source by what the user wrote.
+
+    "scenes", "documents" or "charts", also with a seed as in "charts:7"   procedural images
+    a folder                      images, each beside a .txt of the same name with its caption
+    .csv, .tsv, .json or .jsonl   rows with a path (relative to the file) and a caption
+    .tar                          WebDataset shards, as img2dataset writes them
+    .parquet                      rows with an image and a caption, as on the Hub
+    .yaml                         a mixture: `sources`, a list of `source` with, if wanted, `fields` and `weight`
+
+    Files may be globs, brace ranges such as "{00000..00127}.tar", and (tar, Parquet) URLs of any fsspec file system.
+    `fields` names where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2". A mixture
+    hands it to the parts that name none; procedural images and folders have but one caption.
+
+    Raises FileNotFoundError or ValueError that say what was found and needed.
+    """
+    kind, _, seed = spec.partition(":")
+    if kind in KINDS:
+        return _procedural(spec, kind, seed or "0")
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return open_folder(path)
+    suffix = _suffix(spec)
+    if suffix in (".yaml", ".yml"):
+        return _open_mixture(path, fields)
+    return _open_files(spec, suffix, CaptionFields.parse(fields))
+
+
+def _suffix(spec: str) -> str:
+    path = spec.partition("?")[0] if spec.startswith(("http://", "https://")) else spec  # elsewhere it is part of a glob
+    return PurePosixPath(path).suffix.lower()
+
+
+def _procedural(spec: str, kind: str, seed: str) -> Procedural:
+    if not seed.isdecimal():
+        raise ValueError(f"{spec}: the seed of {kind} is {seed!r}; need a whole number from 0, as in '{kind}:7'")
+    return Procedural(kind, int(seed))
+
+
+def _open_files(spec: str, suffix: str, fields: CaptionFields) -> Source:
+    if suffix not in (*READERS, ".tar", ".parquet"):
+        if not suffix and not Path(spec).exists():
+            raise FileNotFoundError(f"{spec}: no such source; need {_FORMS}")
+        raise ValueError(f"{spec}: cannot read captions from {suffix or 'a file without suffix'}; need {_FORMS}")
+    from genlip.data.sources.paths import expand, is_remote  # these bring fsspec, which scenes and folders do without
+
+    files = expand(spec)
+    if suffix in READERS and any(map(is_remote, files)):
+        raise ValueError(f"{spec}: tables are read from local disk, beside their images; .tar and .parquet from anywhere")
+    if suffix == ".tar":
+        from genlip.data.sources.tar import TarShards
+
+        return TarShards.open(files, fields, spec)
+    if suffix == ".parquet":
+        from genlip.data.sources.parquet import ParquetTables
+
+        return ParquetTables.open(files, fields, spec)
+    return open_tables(files, fields, spec)
+
+
+def _open_mixture(path: Path, fields: str) -> Mixture:
+    entries = _entries(path)
+    weights = [entry["weight"] for entry in entries if "weight" in entry]
+    if weights and len(weights) < len(entries):
+        raise ValueError(f"{path}: {len(weights)} of {len(entries)} sources have a weight: give it to all or to none")
+    return Mixture([_open_part(path, entry, fields) for entry in entries], weights or None, str(path))
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The parts that a mixture's file lists."""
+    try:
+        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such mixture") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    entries = stored.get("sources") if isinstance(stored, dict) and len(stored) == 1 else None
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: not a mixture: need `sources`, a list of `source`, and nothing beside it")
+    for number, entry in enumerate(entries, start=1):
+        if wrong := _wrong(entry):
+            raise ValueError(f"{path}, source {number}: {wrong}")
+    return entries
+
+
+def _wrong(entry: Any) -> str:
+    """What is wrong with an entry of a mixture; nothing if it can be opened."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
+        return f"found {entry!r}; need `source`, a text, and if wanted `fields` and `weight`"
+    if unknown := entry.keys() - {"source", "fields", "weight"}:
+        return f"unknown key {', '.join(sorted(map(str, unknown)))}; need source, fields or weight"
+    if not isinstance(entry.get("fields", ""), (str, dict)):
+        return f"fields {entry['fields']!r}; need a text or field: chance"
+    weight = entry.get("weight", 1)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        return f"weight {weight!r}; need a number"
+    return ""
+
+
+def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str) -> Source:
+    """A part of a mixture; its path is relative to the mixture's own file, its fields go before those of the mixture."""
+    spec, fields = entry["source"], entry.get("fields", fields)
+    if spec.partition(":")[0] not in KINDS and "://" not in spec:
+        spec = str(mixture.parent / Path(spec).expanduser())
+    if isinstance(fields, Mapping):
+        fields = ",".join(f"{field}={chance}" for field, chance in fields.items())
+    return open_source(spec, fields)

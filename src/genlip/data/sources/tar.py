@@ -1,0 +1,205 @@
+"""Tar shards: a source of WebDataset tars, as img2dataset writes them, read at random without unpacking.
+
+In: shards, local or remote. Out: the `Source` of their samples, in the shards' own order.
+Memory holds paths and counts; where each sample lies is looked up in the shards' indexes, which are mapped from disk. Open
+files and maps are kept by each process for a few shards. Of a sample, only the members that its caption needs are read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from genlip.data.examples import Caption, Example, Unusable
+from genlip.data.sources.cache import ShardCache
+from genlip.data.sources.fields import CaptionFields
+from genlip.data.sources.paths import is_remote
+from genlip.data.sources.tar_index import BLOCK, index_path, index_shards, member_name
+
+__all__ = ["TarShards"]
+
+TEXT = "txt"  # what the text member is called as a field
+_MAX_IMAGE_BYTES = 2**29
+_MAX_TEXT_BYTES = 2**24
+_PROBED = 16  # samples that show which fields a collection has
+_OPEN_LOCAL, _OPEN_REMOTE = 64, 8  # a remote shard that is open keeps its space after its eviction
+_OPEN_INDEXES = 256
+
+
+class _Place(NamedTuple):
+    """Where a sample lies: its shard and number in it, then a row of the shard's index."""
+
+    shard: int
+    number: int
+    image: int
+    image_bytes: int
+    text: int
+    text_bytes: int
+    json: int
+    json_bytes: int
+    headers: int
+
+
+class _Descriptor:
+    """An open file, closed when nobody holds it any more: another thread may still read what was just evicted."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def read(self, size: int, block: int) -> bytes:
+        """Fewer bytes at the end of the file. A method, so that the file is held until they are read."""
+        return os.pread(self.number, size, block * BLOCK)
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+class TarShards:
+    """Samples of tar shards."""
+
+    def __init__(
+        self, paths: Sequence[str], versions: Sequence[str], lengths: Sequence[int], name: str, cache: ShardCache
+    ) -> None:
+        self.name = name
+        self.fields = CaptionFields({TEXT: 1.0})
+        self._paths, self._versions, self._cache = list(paths), list(versions), cache
+        self._ends = np.cumsum(lengths, dtype=np.int64)  # samples up to the end of each shard
+        self._start()
+
+    @classmethod
+    def open(cls, paths: Sequence[str], fields: CaptionFields, name: str, cache: ShardCache | None = None) -> TarShards:
+        """The samples of shards.
+
+        fields  where captions are; "txt" is the text member, any other name an entry of the JSON member. Empty takes the
+                text members if there are any, else the first known entry
+        cache   holds remote shards and all indexes; without it, the user's own
+
+        Raises FileNotFoundError where a shard is gone; ValueError for one that is no tar, or where nothing can be read.
+        """
+        cache = cache or ShardCache.default()
+        versions, lengths = index_shards(paths, cache)
+        shards = cls(paths, versions, lengths, name, cache)
+        if not len(shards):
+            raise ValueError(
+                f"{name}: no samples with an image in {len(paths)} shards; need members such as 1.jpg and 1.txt"
+            )
+        shards.fields = shards._decided(fields)
+        return shards
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> Example:
+        place = self._place(index)
+        shard = PurePosixPath(self._paths[place.shard]).name
+        if place.image_bytes > _MAX_IMAGE_BYTES:
+            raise Unusable("too large", f"{self._key(place)}: {place.image_bytes} bytes; the limit is {_MAX_IMAGE_BYTES}")
+        start = place.headers * BLOCK  # of the image, in what is read at once
+        data = self._bytes(place, place.image - place.headers, start + place.image_bytes)
+        return Example(f"{shard}:{_base(data[:start])}", data[start:], self._caption(place))
+
+    def caption(self, index: int) -> Caption:
+        """The caption alone."""
+        return self._caption(self._place(index))
+
+    # -- what a process keeps open, and never hands to another
+
+    def _start(self) -> None:
+        remote = any(is_remote(path) for path in self._paths)
+        self._descriptor = functools.lru_cache(_OPEN_REMOTE if remote else _OPEN_LOCAL)(self._open_shard)
+        self._index = functools.lru_cache(_OPEN_INDEXES)(self._open_index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_descriptor", "_index")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
+
+    def _open_shard(self, shard: int) -> _Descriptor:
+        return _Descriptor(self._cache.open(self._paths[shard], self._versions[shard]))
+
+    def _open_index(self, shard: int) -> np.ndarray:
+        return np.load(index_path(self._cache.folder, self._versions[shard]), mmap_mode="r", allow_pickle=False)
+
+    # -- one sample
+
+    def _place(self, index: int) -> _Place:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        number = int(index) - (int(self._ends[shard - 1]) if shard else 0)
+        return _Place(shard, number, *self._index(shard)[number].item())
+
+    def _bytes(self, place: _Place, block: int, size: int) -> bytes:
+        data = self._descriptor(place.shard).read(size, block)
+        if len(data) < size:
+            raise Unusable("damaged", f"{self._key(place)}: the shard was cut off after it was indexed")
+        return data
+
+    def _caption(self, place: _Place) -> Caption:
+        record = self._record(place)
+        try:
+            return self.fields.read(record)
+        except Unusable as error:  # which does not know whose caption it is
+            raise Unusable(error.reason, f"{self._key(place)}: {error}") from None
+
+    def _record(self, place: _Place) -> dict[str, Any]:
+        """What the caption fields are taken from: the JSON member's entries, if any is needed, and the text."""
+        record: dict[str, Any] = {}
+        if place.json and (self.fields.chances.keys() - {TEXT} or not place.text):
+            record = self._entries(place)
+        if place.text and TEXT in self.fields.chances:
+            record[TEXT] = self._text(place, place.text, place.text_bytes)
+        return record
+
+    def _entries(self, place: _Place) -> dict[str, Any]:
+        try:
+            entries = json.loads(self._text(place, place.json, place.json_bytes))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise Unusable("damaged", f"{self._key(place)}: not JSON: {error}") from None
+        if not isinstance(entries, dict):
+            raise Unusable("damaged", f"{self._key(place)}: its JSON is {type(entries).__name__}, need an object")
+        return entries
+
+    def _text(self, place: _Place, block: int, size: int) -> str:
+        if size > _MAX_TEXT_BYTES:
+            raise Unusable("damaged", f"{self._key(place)}: {size} bytes of text; the limit is {_MAX_TEXT_BYTES}")
+        try:
+            return self._bytes(place, block, size).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise Unusable("damaged", f"{self._key(place)}: not UTF-8 text: {error}") from None
+
+    def _key(self, place: _Place) -> str:
+        """The sample's name in messages, from the image's header; its number where that is gone too."""
+        shard = PurePosixPath(self._paths[place.shard]).name
+        headers = self._descriptor(place.shard).read(place.headers * BLOCK, place.image - place.headers)
+        whole = len(headers) == place.headers * BLOCK
+        return f"{shard}:{_base(headers)}" if whole else f"{shard}: sample {place.number}"
+
+    # -- which fields to read
+
+    def _decided(self, fields: CaptionFields) -> CaptionFields:
+        """The fields by the first samples, where none is named; else those, known to be there."""
+        found = dict.fromkeys(name for index in range(min(len(self), _PROBED)) for name in self._names(self._place(index)))
+        if not fields.chances and TEXT in found:
+            return CaptionFields({TEXT: 1.0})
+        return fields.among(found, self.name)
+
+    def _names(self, place: _Place) -> list[str]:
+        names = [TEXT] if place.text else []
+        try:
+            return [*names, *self._entries(place)] if place.json else names
+        except Unusable:
+            return names  # told again, and counted, when it is its turn
+
+
+def _base(headers: bytes) -> str:
+    folder, slash, file = member_name(headers).rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}"

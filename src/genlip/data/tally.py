@@ -1,0 +1,76 @@
+"""Tally: how many samples a run has used, and which it could not use, by source and reason.
+
+In: batches. Out: counts that are stored with a checkpoint, and words for them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from genlip.data.packing import Batch
+
+__all__ = ["SkippedTooMany", "Tally"]
+
+
+class SkippedTooMany(ValueError):
+    """More samples could not be used than the limit allows."""
+
+
+@dataclass
+class Tally:
+    """Counts of samples.
+
+    Attributes:
+        used: that were packed, by source.
+        skipped: that could not be used, by (source, reason).
+        squeezed: images among the used ones whose shape could not be kept.
+    """
+
+    used: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    squeezed: int = 0
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        """Count the samples of batches."""
+        for batch in batches:
+            self.used.update(batch.sources)
+            self.skipped.update((skip.source, skip.reason) for skip in batch.skipped)
+            self.squeezed += batch.squeezed
+
+    @property
+    def seen(self) -> int:
+        """All samples, used or not."""
+        return self.used.total() + self.skipped.total()
+
+    def check(self, limit: float) -> None:
+        """Raise `SkippedTooMany` if more than this share of the samples could not be used.
+
+        At the beginning the share is taken of 100 samples, so that one broken file among the first ten stops nothing.
+        """
+        lost = self.skipped.total()
+        if lost > max(limit * max(self.seen, 100), 1):
+            raise SkippedTooMany(
+                f"{lost} of {self.seen} samples could not be used ({self.words()}); see log.jsonl, or raise max_skipped"
+            )
+
+    def words(self) -> str:
+        """The skipped samples by reason, most frequent first; by source too where there are several."""
+        several = len({*self.used, *(source for source, _ in self.skipped)}) > 1
+        named = ((f"{reason} in {source}" if several else reason, n) for (source, reason), n in self.skipped.most_common())
+        return ", ".join(f"{n} {what}" for what, n in named)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as JSON can hold them."""
+        skipped: dict[str, dict[str, int]] = {}
+        for (source, reason), number in self.skipped.items():
+            skipped.setdefault(source, {})[reason] = number
+        return {"used": dict(self.used), "skipped": skipped, "squeezed": self.squeezed}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Tally:
+        """The counts that `to_json` gave."""
+        skipped = {(s, reason): n for s, reasons in stored["skipped"].items() for reason, n in reasons.items()}
+        return cls(Counter(stored["used"]), Counter(skipped), stored["squeezed"])

@@ -1,0 +1,311 @@
+"""`genlip.data.sources.tables`: what folders and tables hold, and what is said of rows that cannot be read."""
+
+import json
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from genlip.data.examples import Choice, Turn, Unusable
+from genlip.data.sources import open_source
+
+from ..helpers import held, refusal, written
+
+ROWS = [("a.png", "a red circle"), ("deep/b.jpg", 'a "blue" square, on the left'), ("c.png", "un carré bleu — 猫")]
+
+
+def table(columns, rows, delimiter=","):
+    quoted = [[f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in row] for row in rows]
+    return "\n".join(delimiter.join(row) for row in [columns, *quoted]) + "\n"
+
+
+def lines(columns, rows):
+    return "".join(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
+
+
+def listed(columns, rows):
+    return json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1, ensure_ascii=False)
+
+
+WRITERS = {
+    ".csv": table,
+    ".tsv": lambda columns, rows: table(columns, rows, "\t"),
+    ".jsonl": lines,
+    ".json": listed,
+}
+
+
+# -- folders
+
+
+def test_a_folder_gives_the_images_that_have_a_caption_beside_them(tmp_path):
+    for name in ("b.png", "deep/er/a.JPG", "deep/c.webp", "no-caption.png", "notes.md"):
+        written(tmp_path, name, "")
+    for name, text in (
+        ("b", "second\n"),
+        ("deep/er/a", "  first "),
+        ("deep/c", "third"),
+        ("no-image", "x"),
+        ("notes", "x"),
+    ):
+        written(tmp_path, f"{name}.txt", text)
+    expected = {tmp_path / "b.png": "second", tmp_path / "deep/er/a.JPG": "first", tmp_path / "deep/c.webp": "third"}
+    source = open_source(str(tmp_path))
+    assert dict(held(source)) == expected
+    assert [source[i].key for i in range(3)] == [str(path) for path, _ in held(source)]
+    assert source.name == str(tmp_path)
+
+
+def test_a_folder_has_an_order_of_its_own(tmp_path):
+    for name in np.random.default_rng(0).permutation(30):
+        written(tmp_path, f"{name:02}.png", "")
+        written(tmp_path, f"{name:02}.txt", str(name))
+    assert [caption for _, caption in held(open_source(str(tmp_path)))] == [str(name) for name in range(30)]
+
+
+def test_a_folder_without_captions_says_how_many_images_it_has(tmp_path):
+    assert f"{tmp_path}: 0 images, none with a caption" in refusal(tmp_path)
+    for name in ("a.png", "b.png", "c.txt"):
+        written(tmp_path, name, "")
+    assert f"{tmp_path}: 2 images, none with a caption; put the caption of a.png into a.txt" in refusal(tmp_path)
+
+
+# -- tables
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("path", "caption"), ("file_name", "text"), ("image", "caption"), ("filepath", "title"),
+        ("image_path", "description"), ("file", "re_caption"), ("filename", "txt"),
+    ],
+)  # fmt: skip
+def test_a_table_gives_paths_beside_it_and_captions(suffix, columns, tmp_path):
+    path = written(tmp_path, f"sub/table{suffix}", WRITERS[suffix](columns, ROWS))
+    assert held(open_source(str(path))) == [(tmp_path / "sub" / name, caption) for name, caption in ROWS]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_other_columns_and_their_order_do_not_matter(suffix, tmp_path):
+    columns, rows = ("width", "title", "caption", "url", "path"), [("7", "no", "yes", "no", "a.png")]
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](columns, rows))
+    assert held(open_source(str(path))) == [(tmp_path / "a.png", "yes")]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_absolute_paths_stay_and_captions_are_stripped(suffix, tmp_path):
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), [("/elsewhere/a.png", "  a circle\n")]))
+    ((image, caption),) = held(open_source(str(path)))
+    assert (str(image), caption) == ("/elsewhere/a.png", "a circle")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_byte_order_mark_and_windows_line_ends_are_read_over(suffix, line_end, tmp_path):
+    text = WRITERS[suffix](("path", "caption"), ROWS).replace("\n", line_end)
+    path = written(tmp_path, f"table{suffix}", text, encoding="utf-8-sig")
+    assert held(open_source(str(path))) == [(tmp_path / name, caption) for name, caption in ROWS]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_sidecar(tmp_path):
+    written(tmp_path, "a.png", "")
+    written(tmp_path, "a.txt", "a circle", encoding="utf-8-sig")
+    assert held(open_source(str(tmp_path))) == [(tmp_path / "a.png", "a circle")]
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_only_a_line_feed_ends_a_row(suffix, tmp_path):
+    caption = "one\u2028two\u2029three\x85four\x0cfive"  # all of them ends of a line to str.splitlines
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), [("a.png", caption), ("b.png", "b")]))
+    assert held(open_source(str(path))) == [(tmp_path / "a.png", caption), (tmp_path / "b.png", "b")]
+
+
+def test_a_quoted_cell_of_a_csv_may_hold_lines_and_delimiters(tmp_path):
+    path = written(tmp_path, "table.csv", 'path,caption\na.png,"one, ""two""\nthree"\n')
+    assert held(open_source(str(path))) == [(tmp_path / "a.png", 'one, "two"\nthree')]
+
+
+def test_empty_lines_of_jsonl_are_read_over(tmp_path):
+    path = written(tmp_path, "table.jsonl", '\n{"path": "a.png", "caption": "a"}\n\n  \n{"path": "b.png", "caption": "b"}')
+    assert [caption for _, caption in held(open_source(str(path)))] == ["a", "b"]
+
+
+# -- refusals
+
+
+def test_a_broken_line_of_jsonl_is_named_by_its_number(tmp_path):
+    good = '{"path": "a.png", "caption": "a"}\n'
+    path = written(tmp_path, "table.jsonl", f"{good}\n{good}{{path: b.png}}\n{good}")
+    assert refusal(path).startswith(f"{path}, line 4: not JSON: Expecting property name")
+    path = written(tmp_path, "table.jsonl", f'{good}["b.png", "b"]\n')
+    assert refusal(path) == f"{path}, line 2: found list, need an object with path and caption"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "Expecting value"), ("[{]", "Expecting property"), ("{}\n{}", "Extra data")]
+)
+def test_a_broken_json_file_is_named(text, said, tmp_path):
+    path = written(tmp_path, "table.json", text)
+    assert refusal(path).startswith(f"{path}: not JSON: {said}")
+
+
+@pytest.mark.parametrize("text", ['{"path": "a.png", "caption": "a"}', "3", '[{"path": "a.png", "caption": "a"}, "b"]'])
+def test_json_that_is_no_list_of_objects_is_refused(text, tmp_path):
+    path = written(tmp_path, "table.json", text)
+    assert refusal(path) == f"{path}: need a list of objects with path and caption"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_an_open_quote_is_refused_instead_of_swallowing_the_rows_after_it(suffix, tmp_path):
+    rows = ["path caption", "a.png a", 'b.png "open', "c.png c", "d.png d"]
+    path = written(tmp_path, f"table{suffix}", "\n".join(rows).replace(" ", {".csv": ",", ".tsv": "\t"}[suffix]))
+    assert refusal(path) == f"{path}, line 3: not {suffix[1:].upper()}: unexpected end of data"
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_table_without_a_known_column_says_which_it_has_and_needs(suffix, tmp_path):
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("url", "caption"), [("http", "a")]))
+    assert refusal(path) == (
+        f"{path}: columns url, caption; need one of path, file, filename, file_name, image, image_path, filepath"
+    )
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "label"), [("a.png", "a")]))
+    assert refusal(path) == (
+        f"{path}: no captions among path, label; "
+        "need one of caption, text, txt, description, title, re_caption, conversations, captions"
+    )
+    assert refusal(path, "one,two") == f"{path}: no captions among path, label; need one of one, two"
+
+
+def test_a_row_without_a_path_or_a_caption_is_named_by_its_number(tmp_path):
+    path = written(tmp_path, "table.csv", "path,caption\na.png,a\nb.png\n")
+    needed = f"{path}, row 2: need a path in 'path' and a caption in 'caption', found "
+    assert refusal(path) == f"{needed}{{'path': 'b.png', 'caption': None}}"
+    bad = ('{"path": "b.png"}', '{"path": "b.png", "caption": 3}', '{"path": null, "caption": "b"}', '{"caption": "b"}')
+    for name, form in (("table.jsonl", "%s\n%s"), ("table.json", "[%s, %s]")):
+        for second in bad:
+            path = written(tmp_path, name, form % ('{"path": "a.png", "caption": "a"}', second))
+            expected = f"{path}, row 2: need a path in 'path' and a caption in 'caption', found {json.loads(second)}"
+            assert refusal(path) == expected
+
+
+def test_a_row_without_any_of_several_fields_is_named_with_all_of_them(tmp_path):
+    path = written(tmp_path, "table.jsonl", '{"path": "a.png", "one": "a"}\n{"path": "b.png", "two": null}')
+    assert refusal(path, "one,two") == (
+        f"{path}, row 2: need a path in 'path' and a caption in 'one' or 'two', found {{'path': 'b.png', 'two': None}}"
+    )
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_an_empty_caption_costs_its_own_row_only(suffix, tmp_path):
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), [("a.png", " "), ("b.png", "b")]))
+    assert held(open_source(str(path))) == [(tmp_path / "a.png", ""), (tmp_path / "b.png", "b")]
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t"), (".TSV", "\t")])
+def test_a_caption_cut_in_two_by_the_delimiter_is_refused(suffix, delimiter, tmp_path):
+    rows = ["path,caption", "a.png,a cat", "b.png,a cat, asleep", "c.png,c"]
+    path = written(tmp_path, f"table{suffix}", "\n".join(rows).replace(",", delimiter))
+    assert refusal(path) == (
+        f"{path}, line 3: more cells than the 2 columns; put quotes around a caption that holds {delimiter!r}"
+    )
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.tsv", "table.jsonl", "table.json", "a.txt"])
+def test_text_that_is_not_utf8_is_named(name, tmp_path):
+    written(tmp_path, "a.png", "")
+    path = written(tmp_path, name, "path,caption\na.png,carré", encoding="latin-1")
+    assert refusal(tmp_path if name == "a.txt" else path).startswith(f"{path}: not UTF-8 text: ")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [(".csv", ""), (".csv", "path,caption\n"), (".tsv", ""), (".jsonl", ""), (".jsonl", "\n\n"), (".json", "[]")],
+)
+def test_a_table_without_rows_is_refused(suffix, text, tmp_path):
+    path = written(tmp_path, f"table{suffix}", text)
+    assert refusal(path) == f"{path}: holds no rows"
+
+
+# -- several tables
+
+
+def test_several_tables_are_one_source_each_with_columns_and_images_of_its_own(tmp_path):
+    written(tmp_path, "b/table.csv", table(("path", "caption"), ROWS[:2]))
+    written(tmp_path, "a/table.csv", table(("text", "file"), [("one", "1.png")]))
+    written(tmp_path, "c/other.csv", table(("path", "caption"), ROWS))
+    expected = [(tmp_path / "a/1.png", "one"), *((tmp_path / "b" / name, caption) for name, caption in ROWS[:2])]
+    source = open_source(f"{tmp_path}/*/table.csv")
+    assert (held(source), source.name) == (expected, f"{tmp_path}/*/table.csv")
+    assert held(open_source(f"{tmp_path}/{{b,a}}/table.csv")) == expected[1:] + expected[:1]
+
+
+def test_one_broken_table_of_several_is_named(tmp_path):
+    for name, text in (("1", "path,caption\na.png,a\n"), ("2", "path,caption\n")):
+        written(tmp_path, f"{name}.csv", text)
+    assert refusal(f"{tmp_path}/{{1..2}}.csv") == f"{tmp_path}/2.csv: holds no rows"
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_suffixes_may_be_capitals(suffix, tmp_path):
+    path = written(tmp_path, f"TABLE{suffix.upper()}", WRITERS[suffix](("path", "caption"), ROWS))
+    assert held(open_source(str(path))) == [(tmp_path / name, caption) for name, caption in ROWS]
+
+
+# -- captions of several fields, lists and conversations
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_fields_choose_the_columns(suffix, tmp_path):
+    rows = [("a.png", "c", "long", "short"), ("b.png", "c", "", "only short")]
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption", "re_caption", "org_caption"), rows))
+    assert held(open_source(str(path), "org_caption")) == [(tmp_path / "a.png", "short"), (tmp_path / "b.png", "only short")]
+    both = open_source(str(path), "re_caption=0.75, org_caption=0.25")
+    assert held(both) == [(tmp_path / "a.png", Choice(("long", "short"), (0.75, 0.25))), (tmp_path / "b.png", "only short")]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_rows_may_hold_lists_and_conversations(suffix, tmp_path):
+    asked, told = {"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat. "}
+    text = WRITERS[suffix](("image", "captions"), [("a.png", ["one", "two"]), ("b.png", [asked, told])])
+    source = open_source(str(written(tmp_path, f"table{suffix}", text)))
+    assert held(source) == [
+        (tmp_path / "a.png", Choice(("one", "two"), (0.5, 0.5))),
+        (tmp_path / "b.png", (Turn("What?", False), Turn("A cat.", True))),
+    ]
+
+
+def test_an_unusable_conversation_costs_its_own_row_only(tmp_path):
+    two = [{"from": "human", "value": "<image><image> Which?"}, {"from": "gpt", "value": "The first."}]
+    odd = [{"from": "narrator", "value": "Once"}]
+    rows = [("a.png", "fine"), ("b.png", two), ("c.png", odd), ("d.png", "fine too")]
+    path = written(tmp_path, "table.json", listed(("image", "conversations"), rows))
+    source = pickle.loads(pickle.dumps(open_source(str(path))))
+    assert [source[i].caption for i in (0, 3)] == ["fine", "fine too"]
+    for index, reason, message in (
+        (1, "several images", f"{tmp_path}/b.png: a conversation about 2 images; a sample holds one"),
+        (2, "not a conversation", f"{tmp_path}/c.png: message from 'narrator' with str; need human or gpt, and text"),
+    ):
+        for read in (source.__getitem__, source.caption):
+            with pytest.raises(Unusable) as error:
+                read(index)
+            assert (str(error.value), error.value.reason) == (message, reason)
+
+
+# -- what it costs
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_row_costs_its_two_texts(suffix, tmp_path):
+    number = 10_000
+    rows = [(f"images/{i:07}.jpg", f"a small red circle on the left of {i:07}") for i in range(number)]
+    path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), rows))
+    open_source(str(path))  # what is imported on the way does not count
+    tracemalloc.start()
+    source = open_source(str(path))
+    cost = tracemalloc.get_traced_memory()[0] / number
+    tracemalloc.stop()
+    texts = np.mean([len(text.encode()) + 41 for row in rows for text in row]) * 2 + len(str(tmp_path)) + 1
+    assert texts <= cost < 1.3 * texts + 32  # and two places in lists, which grow ahead
+    assert all(type(path) is str for path in source.paths)
