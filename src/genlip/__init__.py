@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genlip.data.images import ImageConfig, ImageError
+    from genlip.data.sources import open_source
     from genlip.model.checkpoint import CheckpointError, load, save
     from genlip.model.config import GenLIPConfig
     from genlip.model.generation import Decoding, generate, generate_steps, patch_readout
@@ -38,6 +39,7 @@ _HOMES = {
     "generate_steps": "genlip.model.generation",
     "load": "genlip.model.checkpoint",
     "load_recipe": "genlip.train.recipe",
+    "open_source": "genlip.data.sources",
     "patch_readout": "genlip.model.generation",
     "save": "genlip.model.checkpoint",
 }
@@ -60,6 +62,7 @@ __all__ = [
     "generate_steps",
     "load",
     "load_recipe",
+    "open_source",
     "patch_readout",
     "save",
 ]

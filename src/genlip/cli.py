@@ -1,4 +1,4 @@
-"""The command line: `genlip quickstart | train | caption | encode | readout`.
+"""The command line: `genlip quickstart | train | caption | encode | readout | data`.
 
 In: arguments. Out: text, files, and an exit status. Every command is a thin layer over one documented Python call.
 Heavy imports wait until a command runs, so that `--help` answers at once.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import genlip
+from genlip.cli_data import add_data
 
 if TYPE_CHECKING:
     from genlip.speaker import Speaker
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if rest and not args.takes_overrides:
-            raise UsageError(f"unknown argument {rest[0]}; see genlip {args.command} --help")
+            raise UsageError(f"unknown argument {rest[0]}; see genlip {args.help_of} --help")
         return int(args.run(args, rest) or 0)
     except Interrupted as stop:
         print(f"genlip: {stop}", file=sys.stderr)
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_caption(commands)
     _add_encode(commands)
     _add_readout(commands)
+    add_data(commands, _command)
     return parser
 
 
@@ -79,7 +81,7 @@ def _command(commands: Any, name: str, run: Any, summary: str, example: str, tak
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run, takes_overrides=takes_overrides)
+    parser.set_defaults(run=run, takes_overrides=takes_overrides, help_of=parser.prog.removeprefix("genlip "))
     return parser
 
 

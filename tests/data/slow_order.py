@@ -60,10 +60,10 @@ def packs(
                     waiting.append(draw) if draw[1] in sizes else broken.append(draw[1])
                 place += chunk
             wanted = [sizes[index] for _, index in waiting]
-            if sum(wanted) <= room:
-                pack, room, waiting = pack + waiting, room - sum(wanted), []
-                if not wanted:
-                    break
+            if not wanted:
+                break
+            if sum(wanted) < 2 * room and wanted[0] <= room:
+                pack, room, waiting = pack + waiting[:1], room - wanted[0], waiting[1:]
             else:
                 chosen = earliest_subset(wanted, best_subset(wanted, room))
                 pack += [waiting[i] for i in chosen]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer
+from genlip.data.examples import Conversation, Turn
 
 from .helpers import examples, small_tokenizer
 
@@ -121,6 +122,100 @@ def test_a_caption_at_the_limit_has_its_end_and_a_longer_one_is_cut_without(prom
         ids, supervised = captions.encode(f" {caption} ")
         assert ids[supervised].tolist() == learned + (captions.end_ids if ends else [])
         assert ids[~supervised].tolist() == captions.prompt_ids
+
+
+TURNS = st.lists(st.builds(Turn, st.text("the numbers47\n é", max_size=12), st.booleans()), min_size=1, max_size=5)
+
+
+def laid_out(turns: Conversation, captions: Captions) -> list[tuple[int, bool]]:
+    """Token ids and marks of a conversation, token by token."""
+    rows = [(token, False) for token in captions.prompt_ids]
+    if turns[0].text.strip() and not turns[0].learned:
+        rows = []
+    left = captions.config.max_tokens
+    for turn in turns:
+        for token in captions.ids(turn.text.strip()):
+            if left == 0:
+                return rows
+            rows.append((token, turn.learned))
+            left -= 1
+        if turn.learned:
+            rows += [(token, True) for token in captions.end_ids]
+    return rows
+
+
+def rows(captions: Captions, caption: str | Conversation) -> list[tuple[int, bool]]:
+    ids, learned = captions.encode(caption)
+    assert (ids.dtype, learned.dtype, ids.shape) == (np.int64, bool, learned.shape)
+    return list(zip(ids.tolist(), learned.tolist(), strict=True))
+
+
+@given(turns=TURNS, prompt=st.sampled_from(["", "Say: "]), limit=st.integers(1, 30))
+@examples(300)
+def test_a_conversation_is_its_turns_up_to_the_limit(turns, prompt, limit):
+    captions = Captions(TOKENIZER, CaptionConfig(prompt=prompt, max_tokens=limit))
+    assert rows(captions, tuple(turns)) == laid_out(tuple(turns), captions)
+
+
+def test_what_is_asked_is_read_and_every_answer_is_learned_with_an_end():
+    captions = Captions(TOKENIZER, CaptionConfig(prompt="Say: "))
+    ask, answer, more, last = (captions.ids(text) for text in ("47?", "the numbers", "and?", "1990"))
+    expected = [ask, answer + captions.end_ids, more, last + captions.end_ids]
+    conversation = (Turn(" 47?\n", False), Turn("the numbers ", True), Turn("and?", False), Turn("1990", True))
+    assert rows(captions, conversation) == [(token, place % 2 == 1) for place in range(4) for token in expected[place]]
+
+
+@pytest.mark.parametrize(
+    "conversation",
+    [
+        (Turn("the numbers", True),),
+        (Turn("", False), Turn("the numbers", True)),
+        (Turn(" \n", False), Turn("the numbers", True)),
+    ],
+    ids=["missing", "empty", "blank"],
+)
+def test_the_prompt_stands_in_for_a_first_question_without_words(conversation):
+    captions = Captions(TOKENIZER, CaptionConfig(prompt="Say: "))
+    assert rows(captions, conversation) == rows(captions, "the numbers")
+
+
+def test_a_conversation_is_cut_without_end_and_nothing_follows():
+    conversation = (Turn("12", False), Turn("345", True), Turn("6", False), Turn("78", True))
+    captions = Captions(TOKENIZER, CaptionConfig(prompt="Say: "))
+    digit, end = {i: TOKENIZER.token_to_id(str(i)) for i in range(10)}, captions.end_ids
+    learned = {
+        1: [],
+        2: [],
+        4: [digit[3], digit[4]],
+        5: [digit[3], digit[4], digit[5], *end],
+        6: [digit[3], digit[4], digit[5], *end],
+        7: [digit[3], digit[4], digit[5], *end, digit[7]],
+        8: [digit[3], digit[4], digit[5], *end, digit[7], digit[8], *end],
+    }
+    for limit, expected in learned.items():
+        ids, marks = Captions(TOKENIZER, CaptionConfig(prompt="Say: ", max_tokens=limit)).encode(conversation)
+        assert ids[marks].tolist() == expected
+        assert len(ids) == limit + len(end) * expected.count(end[0])
+
+
+def test_a_turn_that_spells_the_end_token_does_not_end_itself():
+    captions = Captions(TOKENIZER)
+    conversation = (Turn(f"a {END}?", False), Turn(f"{END} b", True))
+    ids, _ = captions.encode(conversation)
+    assert ids.tolist().count(TOKENIZER.token_to_id(END)) == 1
+    assert TOKENIZER.decode(ids[:-2].tolist(), skip_special_tokens=False) == f"a {END}?{END} b"
+    assert captions.ids(END) == [TOKENIZER.token_to_id(END)]  # as a prompt and an end are read, before and after
+
+
+@given(several=st.lists(st.text(max_size=20) | TURNS.map(tuple), max_size=8))
+@examples(100)
+def test_encoding_all_is_encoding_one_by_one(several):
+    captions = Captions(TOKENIZER, CaptionConfig(prompt="Say: ", max_tokens=9))
+    together, alone = captions.encode_all(several), [captions.encode(caption) for caption in several]
+    assert len(together) == len(several)
+    for one, other in zip(together, alone, strict=True):
+        assert [part.tolist() for part in one] == [part.tolist() for part in other]
+        assert [part.dtype for part in one] == [np.int64, bool]
 
 
 def test_an_empty_caption_is_its_end():

@@ -38,10 +38,11 @@ Conversation = tuple[Turn, ...]
 
 
 class Choice(NamedTuple):
-    """Several captions of one image, and the chance of each to be read; the chances sum to 1."""
+    """Several captions of one image, the chance of each to be read (they sum to 1), and the fields that they came from."""
 
     captions: tuple[str | Conversation, ...]
     chances: tuple[float, ...]
+    fields: tuple[str, ...] = ()
 
 
 Caption = str | Conversation | Choice

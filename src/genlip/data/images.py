@@ -31,8 +31,21 @@ from genlip.data.examples import ImageLike, Unusable
 from genlip.model.config import GenLIPConfig
 
 __all__ = [
-    "IMAGE_SUFFIXES", "ImageConfig", "ImageError", "ImageLike", "Patches", "decode", "decode_pixels", "image_patches",
-    "is_ribbon", "native_size", "patchify", "prepare_image", "resize",
+    "IMAGE_SUFFIXES",
+    "ImageConfig",
+    "ImageError",
+    "ImageLike",
+    "Patches",
+    "decode",
+    "decode_pixels",
+    "file_suffix",
+    "image_patches",
+    "is_ribbon",
+    "native_size",
+    "patchify",
+    "prepare_image",
+    "read_file",
+    "resize",
 ]  # fmt: skip
 
 # Pillow would also open formats that start other programs (EPS) or hold no image.
@@ -140,8 +153,6 @@ def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal
         return _upright(_pillow_pixels(pil_image, mode) if pixels is None else pixels, pil_image)
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError("missing", f"{_name(image)}: no such file") from None
     except UnidentifiedImageError:
         raise ImageError("not an image", f"{_name(image)}: not an image in a known format") from None
     except Image.DecompressionBombError as error:
@@ -184,6 +195,15 @@ def native_size(height: int, width: int, patch: int, min_patches: int, max_patch
     return rows * patch, columns * patch
 
 
+def file_suffix(data: bytes) -> str:
+    """The usual suffix of an image's format, without a dot, from its first bytes. Raises `ImageError` for any other file."""
+    try:
+        found = _open(data).format or ""
+    except (UnidentifiedImageError, Image.DecompressionBombError, *_DAMAGE) as error:
+        raise ImageError("not an image", f"{len(data)} bytes: not an image in a known format") from error
+    return {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(found, found.lower())
+
+
 def is_ribbon(height: int, width: int, max_patches: int) -> bool:
     """Is an image so long that even one patch across cannot keep its shape? Then `native_size` squeezes it."""
     return max(height, width) > max_patches * min(height, width)
@@ -200,7 +220,7 @@ def _bytes(image: ImageLike) -> bytes:
     """The bytes of the file; none for an image that Pillow has already opened."""
     if isinstance(image, Image.Image):
         return b""
-    return image if isinstance(image, bytes) else _read(Path(image))
+    return image if isinstance(image, bytes) else read_file(image)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -233,9 +253,13 @@ def _pillow_pixels(pil_image: Image.Image, mode: str) -> np.ndarray:
     return np.array(_to_mode(pil_image, mode))
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a regular file of bounded size: a list of images may name anything."""
-    found = path.stat()
+def read_file(file: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file of bounded size: a list of images may name anything. Raises `ImageError`."""
+    path = Path(file)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise ImageError("missing", f"{path}: no such file") from None
     if not stat.S_ISREG(found.st_mode):
         raise ImageError("not an image", f"{path}: not a file")
     if found.st_size > _MAX_BYTES:

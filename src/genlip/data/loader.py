@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from genlip.data.packing import Batch, PackingConfig, Stream, StreamState
 from genlip.data.samples import SampleReader
 
-__all__ = ["Loader", "merge_states"]
+__all__ = ["Loader", "leave_signals_to_the_parent", "merge_states"]
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Loader:
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=2 if self.workers else None,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=leave_signals_to_the_parent,
             pin_memory=torch.cuda.is_available(),
         )
         return (batch for batch in loaded if batch is not None)
@@ -152,7 +152,7 @@ def merge_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {**states[0], "streams": dict(sorted(streams.items(), key=lambda item: int(item[0])))}
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+def leave_signals_to_the_parent(worker: int) -> None:
     """Ctrl-C reaches every process of a terminal; only the run itself should hear it, and finish its update."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,9 +3,9 @@
 In: a reader, an order, and the number of a stream. Out: `Batch` after `Batch`: a pack, what it was made of, what was skipped
 on the way, and the state from which the stream goes on.
 
-A stream looks a few samples ahead. As long as all that wait fit, they are taken; then a small knapsack chooses those that
-fill the rest best, the longest-waiting one always among them, and the others wait for the next pack. So the state is a
-position and the positions of those that wait.
+A stream looks a few samples ahead. It takes them as they come until there is room for half of those that wait; then a small
+knapsack chooses what fills the rest best, the longest-waiting sample always among it, and the others wait for the next pack.
+So the state is a position and the positions of those that wait.
 """
 
 from __future__ import annotations
@@ -166,16 +166,17 @@ class Stream:
         taken: list[Read] = []
         skipped: list[Skipped] = []
         room = self.packing.max_tokens
-        while True:
-            self._look_ahead(skipped)
+        while self._look_ahead(skipped):
             sizes = [one.read.size for one in self._waiting]
-            fits = range(len(sizes)) if sum(sizes) <= room else choose(sizes, room)
-            taken += [self._waiting[i].read for i in fits]
-            room -= sum(sizes[i] for i in fits)
-            left = set(range(len(sizes))).difference(fits)
-            self._waiting = [self._waiting[i] for i in sorted(left)]
-            if left or not sizes or len(skipped) >= _MOST_SKIPPED:
-                return Batch.of(taken, skipped, stream=self.number, state=self.state, ended=self._ended)
+            if sum(sizes) < 2 * room and sizes[0] <= room:
+                taken.append(self._waiting.pop(0).read)
+                room -= sizes[0]
+                continue
+            last = choose(sizes, room)  # best where about half of those that wait can be taken
+            taken += [self._waiting[i].read for i in last]
+            self._waiting = [one for i, one in enumerate(self._waiting) if i not in last]
+            break
+        return Batch.of(taken, skipped, stream=self.number, state=self.state, ended=self._ended)
 
     @property
     def _read_all(self) -> bool:
@@ -185,8 +186,8 @@ class Stream:
     def _ended(self) -> bool:
         return self._read_all and not self._waiting
 
-    def _look_ahead(self, skipped: list[Skipped]) -> None:
-        """Read on until enough samples wait, or the stream has ended."""
+    def _look_ahead(self, skipped: list[Skipped]) -> bool:
+        """Read on until enough samples wait, or the stream has ended. Is there a sample, and sense in seeking on?"""
         if self._resume:
             positions, self._resume = self._resume, ()
             self._read(positions, skipped)
@@ -194,6 +195,7 @@ class Stream:
             stop = self.next + _CHUNK if self.end is None else min(self.end, self.next + _CHUNK)
             positions, self.next = tuple(range(self.next, stop)), stop
             self._read(positions, skipped)
+        return bool(self._waiting) and len(skipped) < _MOST_SKIPPED
 
     def _read(self, positions: Sequence[int], skipped: list[Skipped]) -> None:
         budgets = [self.packing.max_patches(position * self.packing.all_streams) for position in positions]

@@ -48,10 +48,11 @@ class Tally:
     def check(self, limit: float) -> None:
         """Raise `SkippedTooMany` if more than this share of the samples could not be used.
 
-        At the beginning the share is taken of 100 samples, so that one broken file among the first ten stops nothing.
+        At the beginning the share is taken of 100 samples, so that one broken file among the first ten stops nothing. One
+        always may be lost, unless the limit is 0.
         """
         lost = self.skipped.total()
-        if lost > max(limit * max(self.seen, 100), 1):
+        if lost > (max(limit * max(self.seen, 100), 1) if limit else 0):
             raise SkippedTooMany(
                 f"{lost} of {self.seen} samples could not be used ({self.words()}); see log.jsonl, or raise max_skipped"
             )

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,11 +23,10 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
-from genlip.data.examples import Unusable, plain_text
 from genlip.data.loader import Loader
 from genlip.data.packing import Batch
 from genlip.data.samples import SampleReader
-from genlip.data.sources import Source, hold_out, open_source
+from genlip.data.sources import Source, corpus, hold_out, open_source
 from genlip.data.tally import Tally
 from genlip.evaluate.held_out import held_out
 from genlip.model.genlip import GenLIP
@@ -198,17 +197,10 @@ def _captions(run: Run, source: Source, newest: Path | None) -> Captions:
     if newest is not None:
         tokenizer = load_tokenizer(newest)
     elif run.tokenizer == "bpe":
-        tokenizer = train_tokenizer(_corpus(source), run.model.vocab_size)
+        tokenizer = train_tokenizer(corpus(source, _TOKENIZER_CORPUS), run.model.vocab_size)
     else:
         tokenizer = load_tokenizer(run.tokenizer)
     return Captions(tokenizer, run.captions, run.model.vocab_size)
-
-
-def _corpus(source: Source) -> Iterator[str]:
-    """Captions for a tokenizer, taken evenly from the whole source."""
-    for number in range(min(len(source), _TOKENIZER_CORPUS)):
-        with suppress(Unusable):
-            yield plain_text(source.caption(number * len(source) // min(len(source), _TOKENIZER_CORPUS)))
 
 
 def _held_out_samples(reader: SampleReader, wanted: int) -> list[Sample]:

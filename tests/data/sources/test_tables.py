@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -298,14 +297,10 @@ def test_an_unusable_conversation_costs_its_own_row_only(tmp_path):
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_a_row_costs_its_two_texts(suffix, tmp_path):
-    number = 10_000
-    rows = [(f"images/{i:07}.jpg", f"a small red circle on the left of {i:07}") for i in range(number)]
+    rows = [(f"images/{i:04}.jpg", f"a small red circle on the left of {i:04}") for i in range(1000)]
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), rows))
-    open_source(str(path))  # what is imported on the way does not count
-    tracemalloc.start()
     source = open_source(str(path))
-    cost = tracemalloc.get_traced_memory()[0] / number
-    tracemalloc.stop()
-    texts = np.mean([len(text.encode()) + 41 for row in rows for text in row]) * 2 + len(str(tmp_path)) + 1
-    assert texts <= cost < 1.3 * texts + 32  # and two places in lists, which grow ahead
-    assert all(type(path) is str for path in source.paths)
+    assert vars(source).keys() == {"paths", "captions", "name"}
+    assert {type(text) for column in (source.paths, source.captions) for text in column} == {str}
+    size = len(pickle.dumps(source)) / len(rows)
+    assert size < 2 * 16 + np.mean([len(f"{tmp_path}/{name}") + len(caption) for name, caption in rows])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from genlip.data.examples import Caption, Example
+from genlip.data.examples import Caption, Example, Unusable, plain_text
 
-__all__ = ["Source", "Subset", "Without"]
+__all__ = ["Source", "Subset", "Without", "corpus"]
 
 
 class Source(Protocol):
@@ -85,3 +86,11 @@ class Without:
         if not 0 <= index < self._length:
             raise IndexError(f"{self.name}: example {index} of {self._length}")
         return index + int(np.searchsorted(self._kept_before, index, side="right"))
+
+
+def corpus(source: Source, number: int) -> Iterator[str]:
+    """So many captions as texts, or all, taken evenly from the whole source; those that cannot be read are left out."""
+    taken = min(number, len(source))
+    for place in range(taken):
+        with suppress(Unusable):
+            yield plain_text(source.caption(place * len(source) // taken))

@@ -64,16 +64,17 @@ class CaptionFields:
 
     def read(self, record: Mapping[str, Any]) -> Caption:
         """The caption of a record; "" where it has none. Raises `Unusable` for a conversation about several images."""
-        found: list[tuple[str | Conversation, float]] = []
+        found: list[tuple[str, str | Conversation, float]] = []
         for field, chance in self.chances.items():
             captions = _captions(record.get(field))
-            found += [(caption, chance / len(captions)) for caption in captions]
+            found += [(field, caption, chance / len(captions)) for caption in captions]
         if not found:
             return ""
-        if len(found) == 1:
-            return found[0][0]
-        total = sum(chance for _, chance in found)
-        return Choice(tuple(caption for caption, _ in found), tuple(chance / total for _, chance in found))
+        if len(found) == len(self.chances) == 1:
+            return found[0][1]
+        total = sum(chance for *_, chance in found)
+        fields, texts, chances = zip(*((field, text, chance / total) for field, text, chance in found), strict=True)
+        return Choice(texts, chances, fields)
 
 
 def _captions(entry: Any) -> list[str | Conversation]:

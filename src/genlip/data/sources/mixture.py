@@ -19,11 +19,11 @@ __all__ = ["Mixture", "Place", "hold_out", "locate"]
 
 
 class Place(NamedTuple):
-    """Where an example of a mixture comes from."""
+    """Where an example of a mixture comes from: example `number` of a part, in the part's own epoch."""
 
     source: Source
     epoch: int
-    index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs here
+    number: int
 
 
 class Mixture:

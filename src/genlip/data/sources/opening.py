@@ -40,7 +40,7 @@ def open_source(spec: str, fields: str = "") -> Source:
     """
     kind, _, seed = spec.partition(":")
     if kind in KINDS:
-        return _procedural(spec, kind, seed or "0")
+        return _procedural(spec, kind, seed or "0", CaptionFields.parse(fields))
     path = Path(spec).expanduser()
     if path.is_dir():
         return open_folder(path)
@@ -55,10 +55,10 @@ def _suffix(spec: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _procedural(spec: str, kind: str, seed: str) -> Procedural:
+def _procedural(spec: str, kind: str, seed: str, fields: CaptionFields) -> Procedural:
     if not seed.isdecimal():
         raise ValueError(f"{spec}: the seed of {kind} is {seed!r}; need a whole number from 0, as in '{kind}:7'")
-    return Procedural(kind, int(seed))
+    return Procedural(kind, int(seed), fields=fields if fields.chances else CaptionFields({"caption": 1.0}))
 
 
 def _open_files(spec: str, suffix: str, fields: CaptionFields) -> Source:

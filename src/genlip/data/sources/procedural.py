@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from genlip.data.examples import Example
-from genlip.data.synthetic import scenes
+from genlip.data.examples import Caption, Example
+from genlip.data.sources.fields import IMAGE_MARK, CaptionFields
+from genlip.data.synthetic import charts, documents, scenes
 
 __all__ = ["KINDS", "Kind", "Procedural"]
 
 
 class Kind(NamedTuple):
-    """How a kind of image is made: the lots of image (seed, index), its drawing, and its caption."""
+    """How a kind of image is made: the lots of image (seed, index), its drawing, its caption, and questions with answers."""
 
     content: Callable[[int, int], Any]
     draw: Callable[[Any], Image.Image]
     describe: Callable[[Any], str]
+    questions: Callable[[Any], tuple[tuple[str, str], ...]] | None = None
 
 
 KINDS = {
     "scenes": Kind(scenes.scene, scenes.draw, scenes.describe),
+    "documents": Kind(documents.document, documents.draw, documents.describe, documents.questions),
+    "charts": Kind(charts.chart, charts.draw, charts.describe, charts.questions),
 }
 
 
 @dataclass(frozen=True)
 class Procedural:
-    """Images of one of `KINDS`; example i is a function of (kind, seed, i)."""
+    """Images of one of `KINDS`; example i is a function of (kind, seed, i).
+
+    Attributes:
+        fields: "caption" says or describes all there is; "conversations", of documents and charts, asks about it.
+    """
 
     kind: str
     seed: int = 0
     length: int = 1_000_000
+    fields: CaptionFields = field(default_factory=lambda: CaptionFields({"caption": 1.0}))
+
+    def __post_init__(self) -> None:
+        known = ["caption", "conversations"] if KINDS[self.kind].questions else ["caption"]
+        if unknown := set(self.fields.chances) - set(known):
+            raise ValueError(f"{self.name}: no field {', '.join(sorted(unknown))}; need {' or '.join(known)}")
 
     @property
     def name(self) -> str:
@@ -44,14 +58,31 @@ class Procedural:
         return self.length
 
     def __getitem__(self, index: int) -> Example:
-        kind, content = KINDS[self.kind], self._content(index)
-        return Example(f"{self.name}:{index}", kind.draw(content), kind.describe(content))
+        content = self._content(index)
+        return Example(f"{self.name}:{index}", KINDS[self.kind].draw(content), self._caption(content))
 
-    def caption(self, index: int) -> str:
+    def caption(self, index: int) -> Caption:
         """The caption alone."""
-        return KINDS[self.kind].describe(self._content(index))
+        return self._caption(self._content(index))
 
     def _content(self, index: int) -> Any:
         if not 0 <= index < self.length:  # also what ends a `for` over them
             raise IndexError(f"{self.name}: image {index} of {self.length}")
         return KINDS[self.kind].content(self.seed, index)
+
+    def _caption(self, content: Any) -> Caption:
+        kind, record = KINDS[self.kind], dict[str, Any]()
+        if "caption" in self.fields.chances:
+            record["caption"] = kind.describe(content)
+        if "conversations" in self.fields.chances and kind.questions:
+            record["conversations"] = _conversation(kind.questions(content))
+        return self.fields.read(record)
+
+
+def _conversation(questions: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+    """Questions and answers as conversations are published."""
+    said = [entry for question, answer in questions for entry in (("human", question), ("gpt", answer))]
+    messages = [{"from": who, "value": text} for who, text in said]
+    if messages:
+        messages[0]["value"] = f"{IMAGE_MARK}\n{messages[0]['value']}"
+    return messages

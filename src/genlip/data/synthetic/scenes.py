@@ -7,13 +7,12 @@ several fonts and sizes, on a tinted background.
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from genlip.data.synthetic.fonts import font as open_font
 
 __all__ = ["COLOURS", "KINDS", "SIDE", "SIDES", "SIZES", "Scene", "Shape", "describe", "draw", "scene"]
 
@@ -86,7 +85,7 @@ def draw(content: Scene) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for shape in content.shapes:
         _draw_shape(pen, shape)
-    font, text = _font(content.font, content.font_size), str(content.number)
+    font, text = open_font(content.font, content.font_size), str(content.number)
     left, top, right, bottom = font.getbbox(text)
     x, y = content.number_at
     pen.text((x - (left + right) / 2, y - (top + bottom) / 2), text, fill=content.ink, font=font)
@@ -119,11 +118,3 @@ def _draw_shape(pen: ImageDraw.ImageDraw, shape: Shape) -> None:
 def _rgb(values: np.ndarray) -> tuple[int, int, int]:
     red, green, blue = (int(v) for v in values)
     return red, green, blue
-
-
-@cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    spec = find_spec("matplotlib")  # its folder of fonts, without the cost of importing it
-    if spec is None or spec.origin is None:
-        raise ImportError("scenes need the fonts that matplotlib ships: pip install matplotlib")
-    return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf"), size)

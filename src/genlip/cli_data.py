@@ -1,0 +1,201 @@
+"""The command line of collections: `genlip data inspect | pack | synth`.
+
+In: arguments. Out: a summary, a page, or tar shards. Every command is a thin layer over one documented Python call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genlip.data.captions import Captions
+    from genlip.data.shards import ShardConfig, Written
+    from genlip.data.sources import Source
+
+__all__ = ["add_data"]
+
+_SOURCES = """\
+SOURCE is one of
+  scenes, documents or charts    procedural images, also with a seed as in charts:7
+  a folder                       images, each beside a .txt of the same name with its caption
+  .csv .tsv .json .jsonl         rows with a path and a caption or a conversation
+  .tar                           WebDataset shards, as img2dataset writes them
+  .parquet                       rows with an image and a caption, as on the Hub
+  .yaml                          a mixture: `sources`, a list of `source` with, if wanted, `fields` and `weight`
+Files may be globs, brace ranges such as 'shards/{00000..00127}.tar', and URLs.
+"""
+
+
+def add_data(commands: Any, command: Callable[..., Any]) -> None:
+    """Add `genlip data` and its three commands; `command` adds one to a parser."""
+    parser = commands.add_parser("data", help="look into, pack or make collections of captioned images")
+    inner = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+    _add_inspect(inner, command)
+    _add_pack(inner, command)
+    _add_synth(inner, command)
+
+
+def _add_inspect(commands: Any, command: Callable[..., Any]) -> None:
+    example = (
+        _SOURCES + "\n  genlip data inspect images/ --out report.html\n"
+        "  genlip data inspect 'shards/*.tar' --fields re_caption=0.8,org_caption=0.2 --tokenizer Qwen/Qwen3-0.6B\n\n"
+        "python: genlip.evaluate.inspection.inspect_source(genlip.open_source(SOURCE), …)"
+    )
+    parser = command(commands, "inspect", _inspect, "say what a collection holds, and show it on a page", example)
+    _add_source(parser)
+    parser.add_argument("--out", default="", help="HTML page to write (default: none)")
+    parser.add_argument("--json", default="", help="JSON file to write the figures to (default: none)")
+    parser.add_argument("--samples", type=int, default=1000, help="examples to look at (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of examples (default: 0)")
+    parser.add_argument("--resize", choices=("fixed", "native"), default="native", help="as in a recipe (default: native)")
+    parser.add_argument("--size", type=int, default=224, help="side of a fixed image in pixels (default: 224)")
+    parser.add_argument("--patch-size", type=int, default=16, help="side of a patch in pixels (default: 16)")
+    parser.add_argument("--min-patches", type=int, default=16, help="fewest patches of a native image (default: 16)")
+    parser.add_argument("--max-patches", type=int, default=1024, help="most patches of a native image (default: 1024)")
+    parser.add_argument(
+        "--tokenizer", default="bpe", help="tokenizer.json, folder or Hub id; bpe learns one of 8,192 tokens here (default)"
+    )
+    parser.add_argument("--prompt", default="", help="text before every caption (default: none)")
+    parser.add_argument("--max-caption", type=int, default=512, help="tokens at which captions are cut (default: 512)")
+    parser.add_argument("--max-tokens", type=int, default=16_384, help="rows of a pack (default: 16384)")
+    parser.add_argument("--packs", type=int, default=1, help="packs of an update (default: 1)")
+
+
+def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.data.images import ImageConfig
+    from genlip.data.packing import PackingConfig
+    from genlip.data.sources import open_source
+    from genlip.evaluate.inspection import inspect_source, inspection_page, summary
+    from genlip.model.config import GenLIPConfig
+
+    for file in filter(None, (args.out, args.json)):
+        if not Path(file).absolute().parent.is_dir():
+            raise ValueError(f"{file}: no such folder {Path(file).absolute().parent}")
+    source = open_source(args.source, args.fields)
+    images = ImageConfig(
+        resize=args.resize, size=args.size, min_patches=args.min_patches, max_patches=args.max_patches
+    )  # fmt: skip
+    captions = _captions(args, source)
+    model = GenLIPConfig(patch_size=args.patch_size, vocab_size=captions.tokenizer.get_vocab_size())
+    packing = PackingConfig(max_tokens=args.max_tokens, packs=args.packs)
+    with _progress("looking at images", min(args.samples, len(source))) as advance:
+        found = inspect_source(source, images, captions, model, packing, args.samples, args.seed, advance)
+    print(summary(found))
+    if args.out:
+        Path(args.out).write_text(inspection_page(found), encoding="utf8")
+        print(f"page: {args.out}")
+    if args.json:
+        Path(args.json).write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf8")
+        print(f"figures: {args.json}")
+
+
+def _captions(args: argparse.Namespace, source: Source) -> Captions:
+    from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer
+    from genlip.data.sources import corpus
+
+    learned = args.tokenizer == "bpe"
+    tokenizer = train_tokenizer(corpus(source, 5_000), 8192) if learned else load_tokenizer(args.tokenizer)
+    return Captions(tokenizer, CaptionConfig(prompt=args.prompt, max_tokens=args.max_caption))
+
+
+def _add_pack(commands: Any, command: Callable[..., Any]) -> None:
+    example = (
+        _SOURCES + "\n  genlip data pack images/ shards/ --workers 8\n"
+        "  genlip data pack 'hf://datasets/owner/name/**/*.parquet' shards/ --verify\n\n"
+        "Stopped? The same command writes the shards that are missing.\n\n"
+        "python: genlip.data.shards.write_shards(genlip.open_source(SOURCE), OUT)"
+    )
+    parser = command(commands, "pack", _pack, "write a collection as tar shards", example)
+    _add_source(parser)
+    parser.add_argument("out", metavar="OUT", help="folder of the shards")
+    _add_shards(parser)
+    parser.add_argument("--verify", action="store_true", help="decode every image, and leave out those that cannot be")
+
+
+def _pack(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.data.shards import ShardConfig
+    from genlip.data.sources import open_source
+
+    config = ShardConfig(samples=args.samples_per_shard, verify=args.verify, drawn_as=args.drawn_as)
+    _write(open_source(args.source, args.fields), args, config)
+
+
+def _add_synth(commands: Any, command: Callable[..., Any]) -> None:
+    example = (
+        "  genlip data synth documents pages/ --samples 20000 --workers 2\n"
+        "  genlip data inspect 'pages/*.tar' --fields caption --out pages.html\n\n"
+        "Documents and charts also hold questions with answers, as conversations; read both with\n"
+        "  --data.fields caption=0.7,conversations=0.3\n\n"
+        'python: genlip.data.shards.write_shards(Procedural("documents", seed, samples), OUT)'
+    )
+    parser = command(commands, "synth", _synth, "write procedural images with captions as tar shards", example)
+    parser.add_argument("kind", metavar="KIND", help="scenes, documents or charts")
+    parser.add_argument("out", metavar="OUT", help="folder of the shards")
+    parser.add_argument("--samples", type=int, default=10_000, help="images to make (default: 10000)")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds make other images (default: 0)")
+    _add_shards(parser)
+
+
+def _synth(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.data.shards import ShardConfig
+    from genlip.data.sources import Procedural
+    from genlip.data.sources.fields import CaptionFields
+    from genlip.data.sources.procedural import KINDS
+
+    if args.kind not in KINDS or args.samples < 1 or args.seed < 0:
+        raise ValueError(
+            f"{args.samples} images of kind {args.kind!r} with seed {args.seed}: need at least 1, a kind out of "
+            f"{', '.join(KINDS)}, and a seed from 0"
+        )
+    fields = ["caption", "conversations"] if KINDS[args.kind].questions else ["caption"]
+    source = Procedural(args.kind, args.seed, args.samples, CaptionFields(dict.fromkeys(fields, 1.0)))
+    _write(source, args, ShardConfig(samples=args.samples_per_shard, drawn_as=args.drawn_as))
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="see below")
+    parser.add_argument("--fields", default="", help="where captions are, as in re_caption=0.8,org_caption=0.2")
+
+
+def _add_shards(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--samples-per-shard", type=int, default=10_000, metavar="N", help="(default: 10000)")
+    parser.add_argument(
+        "--drawn-as", choices=("png", "jpg", "webp"), default="png", help="format of images that have no file (default: png)"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+
+
+def _write(source: Source, args: argparse.Namespace, config: ShardConfig) -> None:
+    from genlip.data.shards import write_shards
+
+    with _progress("writing", len(source)) as advance:
+        written = write_shards(source, args.out, config, args.workers, advance)
+    print(f"{args.out}: {_told(written)}")
+
+
+def _told(written: Written) -> str:
+    left_out = ", ".join(f"{number} {reason}" for reason, number in written.skipped.most_common())
+    fields = [field for field in written.fields if field != "txt"]
+    return (
+        f"{written.samples} samples in {written.shards} shards of {written.bytes / max(1, written.shards) / 2**20:.1f} MiB"
+        + (f"; left out: {left_out}" if left_out else "")
+        + (f"; caption fields: {', '.join(fields)}" if fields else "")
+    )
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal while something is done; yields what to tell of finished examples."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)

@@ -1,0 +1,222 @@
+"""Shards: any source -> WebDataset tar shards, which any machine of a run can read at random.
+
+In: a source. Out: a folder of `00000.tar`, `00001.tar`, … with the images as they were and their captions, and beside
+each a small JSON with its counts. Shard n holds a fixed range of the source, so that a stopped packing goes on with the
+shards that are missing; each is written under another name and renamed, so that it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from genlip.data.examples import Caption, Choice, Conversation, Example, ImageLike, Unusable
+from genlip.data.images import decode_pixels, file_suffix, read_file
+from genlip.data.loader import leave_signals_to_the_parent
+from genlip.data.sources.base import Source
+from genlip.data.sources.cache import write_whole
+from genlip.data.sources.fields import IMAGE_MARK
+
+__all__ = ["ShardConfig", "Written", "write_shards"]
+
+_PLAN = "packing.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardConfig:
+    """How shards are written.
+
+    Attributes:
+        samples: examples of a shard.
+        verify: leave out images that cannot be decoded.
+        drawn_as: file format of images that come without one: "png" keeps every pixel, "jpg" (quality 90) and "webp"
+            (lossless) are smaller.
+    """
+
+    samples: int = 10_000
+    verify: bool = False
+    drawn_as: Literal["png", "jpg", "webp"] = "png"
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.drawn_as not in _DRAWN:
+            raise ValueError(
+                f"samples of a shard is {self.samples}: need at least 1; drawn_as is {self.drawn_as!r}: need one of "
+                f"{', '.join(_DRAWN)}"
+            )
+
+
+_DRAWN: Mapping[str, Mapping[str, Any]] = {
+    "png": {"format": "PNG", "compress_level": 3},
+    "jpg": {"format": "JPEG", "quality": 90},
+    "webp": {"format": "WEBP", "lossless": True, "method": 0},
+}
+
+
+@dataclass
+class Written:
+    """What a shard, or all of them, hold.
+
+    Attributes:
+        shards: how many.
+        samples: written.
+        bytes: of the shards.
+        skipped: examples left out, by reason.
+        fields: how often each field held a caption; name them to read the captions back.
+    """
+
+    shards: int
+    samples: int
+    bytes: int
+    skipped: Counter[str]
+    fields: Counter[str]
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            self.shards + other.shards,
+            self.samples + other.samples,
+            self.bytes + other.bytes,
+            self.skipped + other.skipped,
+            self.fields + other.fields,
+        )
+
+
+def write_shards(
+    source: Source,
+    out: str | os.PathLike[str],
+    config: ShardConfig | None = None,
+    workers: int = 0,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Written:
+    """Write a source as tar shards, or those that are missing; returns what all shards of the folder hold.
+
+    workers  processes that write shards; 0 writes them in this one
+    advance  hears of finished examples, those of shards that were there included
+
+    Raises ValueError if the folder holds shards of another source or of other settings.
+    """
+    folder, config = Path(out), config or ShardConfig()
+    folder.mkdir(parents=True, exist_ok=True)
+    _agree(folder, {"source": source.name, "examples": len(source), **asdict(config)})
+    for part in folder.glob("*.part"):  # of a packing that was killed
+        part.unlink()
+    shards = _Shards(source, folder, config)
+    total = Written(0, 0, 0, Counter(), Counter())
+    loaded = DataLoader(shards, batch_size=None, num_workers=workers, worker_init_fn=leave_signals_to_the_parent)
+    for number, written in enumerate(loaded):
+        total += written
+        advance(len(shards.examples(number)))
+    return total
+
+
+@dataclass(frozen=True)
+class _Shards(Dataset[Written]):
+    """Shards that are written when they are asked for."""
+
+    source: Source
+    folder: Path
+    config: ShardConfig
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // self.config.samples)
+
+    def __getitem__(self, number: int) -> Written:
+        """Write a shard, unless it is there, and tell what it holds."""
+        shard = self.folder / f"{number:05d}.tar"
+        counts = shard.with_name(f"{shard.stem}_stats.json")
+        if not (shard.exists() and counts.exists()):
+            stored = self._write(shard, self.examples(number))
+            with write_whole(counts) as part:
+                part.write_text(json.dumps(stored) + "\n", encoding="utf8")
+        stored = json.loads(counts.read_text(encoding="utf8"))
+        size = shard.stat().st_size
+        return Written(1, stored["successes"], size, Counter(stored["skipped"]), Counter(stored["fields"]))
+
+    def examples(self, number: int) -> range:
+        """The examples of a shard."""
+        return range(number * self.config.samples, min((number + 1) * self.config.samples, len(self.source)))
+
+    def _write(self, shard: Path, examples: range) -> dict[str, Any]:
+        skipped, fields = Counter[str](), Counter[str]()
+        with write_whole(shard) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+            samples = sum(_add(tar, self.source, number, self.config, skipped, fields) for number in examples)
+        return {"successes": samples, "skipped": skipped, "fields": fields}
+
+
+def _agree(folder: Path, plan: dict[str, Any]) -> None:
+    """Write down what the folder holds; refuse to mix two packings."""
+    file = folder / _PLAN
+    if not file.exists():
+        if any(folder.glob("*.tar")):
+            raise ValueError(f"{folder} holds tar files, but no {_PLAN} that says what of: choose an empty folder")
+        with write_whole(file) as part:
+            part.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf8")
+    if (found := json.loads(file.read_text(encoding="utf8"))) != plan:
+        differs = [f"{key}: {found.get(key)} there, {value} now" for key, value in plan.items() if found.get(key) != value]
+        raise ValueError(f"{folder} holds another packing ({'; '.join(differs)}): choose another folder")
+
+
+def _add(
+    tar: tarfile.TarFile, source: Source, number: int, config: ShardConfig, skipped: Counter[str], fields: Counter[str]
+) -> bool:
+    """Add an example to a shard, or count why not."""
+    try:
+        example = source[number]
+        data, suffix = _encoded(example, config)
+        if not example.caption:
+            raise Unusable("no caption", f"{example.key}: no caption")
+        if config.verify:
+            decode_pixels(data)
+    except Unusable as error:
+        skipped[error.reason] += 1
+        return False
+    kind, text = _written_caption(example.caption, fields)
+    for name, content in ((suffix, data), (kind, text.encode("utf8"))):
+        entry = tarfile.TarInfo(f"{number:09d}.{name}")
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return True
+
+
+def _encoded(example: Example, config: ShardConfig) -> tuple[bytes, str]:
+    """The bytes of the image's file and its suffix. Raises `Unusable`."""
+    image: ImageLike = example.image
+    if isinstance(image, Image.Image):
+        buffer = io.BytesIO()
+        image.save(buffer, **_DRAWN[config.drawn_as])
+        return buffer.getvalue(), config.drawn_as
+    data = image if isinstance(image, bytes) else read_file(image)
+    return data, file_suffix(data)
+
+
+def _written_caption(caption: Caption, fields: Counter[str]) -> tuple[str, str]:
+    """(suffix, content) of the member that holds a caption: a text as it is, all else as fields of a JSON object."""
+    if isinstance(caption, str):
+        fields["txt"] += 1
+        return "txt", caption
+    choice = caption if isinstance(caption, Choice) else Choice((caption,), (1.0,), ("conversations",))
+    names = choice.fields or ("captions",) * len(choice.captions)
+    record: dict[str, Any] = {}
+    for name in dict.fromkeys(names):
+        held = [_plain(one) for one, of in zip(choice.captions, names, strict=True) if of == name]
+        record[name] = held[0] if len(held) == 1 else held
+        fields[name] += 1
+    return "json", json.dumps(record, ensure_ascii=False)
+
+
+def _plain(caption: str | Conversation) -> str | list[dict[str, str]]:
+    """A caption as JSON holds it; a conversation as they are published."""
+    if isinstance(caption, str):
+        return caption
+    messages = [{"from": "gpt" if turn.learned else "human", "value": turn.text} for turn in caption]
+    messages[0]["value"] = f"{IMAGE_MARK}\n{messages[0]['value']}" if not caption[0].learned else messages[0]["value"]
+    return messages
