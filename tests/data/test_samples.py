@@ -25,8 +25,8 @@ def image(rows=1, columns=1, seed=0):
     return Image.fromarray(noise(8 * rows, 8 * columns, seed=seed))
 
 
-def example(index, caption="a small circle", name="", picture=None):
-    return Example(f"{name}{index}", picture or image(1 + index % 3, 1 + index % 4, index), caption)
+def example(index, caption="a small circle", name="", content=None):
+    return Example(f"{name}{index}", content or image(1 + index % 3, 1 + index % 4, index), caption)
 
 
 def reader(source, **changes):
@@ -69,7 +69,7 @@ def test_a_sample_is_the_patches_of_the_image_and_the_tokens_of_the_caption():
 
 def test_draws_keep_their_order_whatever_is_skipped():
     examples = [example(i, "" if i % 5 == 2 else f"number {i}") for i in range(20)]
-    examples[6] = example(6, picture=b"no image")
+    examples[6] = example(6, content=b"no image")
     order = np.random.default_rng(0).permutation(20).tolist()
     found = reader(examples).read([Draw(i % 3, i) for i in [*order, 3, 3]])
     assert [one.key for one in found] == [str(i) for i in [*order, 3, 3]]
@@ -116,7 +116,7 @@ def test_parts_of_a_source_carry_its_name():
 
 @pytest.mark.parametrize("caption", ["", " \n", (), (Turn(" ", False), Turn("", True)), Choice(("", " "), (0.5, 0.5))])
 def test_an_example_without_a_caption_is_skipped_before_its_image_is_opened(caption):
-    assert read([example(0, caption, picture=b"no image")]) == [Skipped("0", "no caption", "0: no caption", "memory")]
+    assert read([example(0, caption, content=b"no image")]) == [Skipped("0", "no caption", "0: no caption", "memory")]
 
 
 def test_a_missing_file_is_skipped(tmp_path):
@@ -169,7 +169,7 @@ def test_errors_of_the_settings_stop_the_run():
         read([example(0)], images=ImageConfig(size=20))
     assert not isinstance(error.value, Unusable)
     with pytest.raises(TypeError, match="an image is a path, bytes or a Pillow image, not list"):
-        read([example(0, picture=[1, 2])])
+        read([example(0, content=[1, 2])])
 
 
 # -- what fits into a pack
@@ -180,7 +180,7 @@ def test_text_is_cut_to_what_a_pack_leaves_and_then_has_no_end():
     patches, prompt = 6, len(CAPTIONS.prompt_ids)
     whole = patches + len(ids)
     for max_tokens in range(whole + 3, patches + prompt, -1):
-        (one,) = read([example(0, picture=image(2, 3))], max_tokens=max_tokens)
+        (one,) = read([example(0, content=image(2, 3))], max_tokens=max_tokens)
         room = max_tokens - patches
         assert one.sample.token_ids.tolist() == ids[:room].tolist()
         assert one.sample.supervised.tolist() == learned[:room].tolist()
@@ -200,7 +200,7 @@ def test_a_sample_without_room_for_its_caption_is_skipped(left):
         f"raise packing.max_tokens (now {patches + left})",
         "memory",
     )
-    assert read([example(7, picture=image(2, 3))], max_tokens=patches + left) == [expected]
+    assert read([example(7, content=image(2, 3))], max_tokens=patches + left) == [expected]
 
 
 def test_a_conversation_keeps_the_answers_that_fit():
@@ -209,7 +209,7 @@ def test_a_conversation_keeps_the_answers_that_fit():
     asked = len(CAPTIONS.ids("the number"))
     answered = asked + 2 + len(CAPTIONS.end_ids)
     found = [
-        read([example(0, conversation, picture=image())], max_tokens=1 + room)[0] for room in (asked, asked + 1, answered)
+        read([example(0, conversation, content=image())], max_tokens=1 + room)[0] for room in (asked, asked + 1, answered)
     ]
     assert [type(one) for one in found] == [Skipped, Read, Read]
     assert found[1].sample.supervised.tolist() == [False] * asked + [True]

@@ -5,6 +5,7 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from genlip.evaluate import report
 from genlip.evaluate.captioning import Spoken
-from genlip.evaluate.report import Headline, Line, Section
+from genlip.evaluate.report import Headline, Line, Section, Thumbnail
 from genlip.speaker import PatchWords
 
 EVIL = "<script src='x'>&\"</script>"
@@ -64,6 +65,9 @@ def whole_page() -> str:
     events = [{"step": step, "loss": 1 / step, "picture_gain": step / 10} for step in (1, 2, 3)]
     sections = [
         Section("words", report.paragraphs("one", "two") + report.headlines([Headline("1", "label", "note")])),
+        Section("what to change", report.advice(["this"]) + report.table(["name", "values"], [["a", ["1", "2"]]])),
+        Section("counts", report.side_by_side(report.histogram("sizes", [1, 2, 300], "pixels"))),
+        Section("sheet", report.contact_sheet([Thumbnail(Image.new("RGB", (8, 4)), "text", "note")])),
         Section("curves", report.side_by_side(report.loss_chart(events, events[1:]), report.gain_chart(events))),
         Section(
             "images", report.gallery([spoken("a b", "a c")]) + report.readout(Image.new("RGB", (8, 8)), readout_2_by_3())
@@ -94,6 +98,10 @@ def svg_of(html: str) -> ET.Element:
         report.commands({EVIL: EVIL}),
         report.folded(EVIL, EVIL),
         report.chart(EVIL, [Line("x", [1], [1])]),
+        report.table([EVIL], [[EVIL], [[EVIL, EVIL]]]),
+        report.advice([EVIL]),
+        report.histogram(EVIL, [1, 2], EVIL, EVIL),
+        report.contact_sheet([Thumbnail(Image.new("RGB", (8, 8)), EVIL, EVIL)]),
         report.gallery([spoken(EVIL, "a"), spoken("a", EVIL), spoken(EVIL, EVIL)]),
         report.readout(Image.new("RGB", (8, 8)), PatchWords((1, 1), [[(EVIL, 0.5), (EVIL, 0.25)]])),
     ],
@@ -219,3 +227,90 @@ def test_a_logarithmic_chart_survives_a_loss_of_zero() -> None:
     html = report.chart("loss", [Line("x", [1, 2], [1.0, 0.0])], logarithmic=True)
     Checker(html)
     assert "<svg" in html
+
+
+def bars_of(html: str) -> list[tuple[float, float, float]]:
+    """(left, right, height) of each bar, in the units of the SVG."""
+    paths = [path for path in svg_of(html).iter(f"{SVG}path") if "var(--blue)" in path.get("style", "")]
+    corners = [[float(n) for n in re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", path.attrib["d"])] for path in paths]
+    return [(min(c[::2]), max(c[::2]), max(c[1::2]) - min(c[1::2])) for c in corners]
+
+
+@pytest.mark.parametrize("values", [[2, 2, 2, 5, 5, 9], [7], [3, 4], [-2, 0, 0, 3]])
+def test_a_histogram_of_few_whole_numbers_has_a_bar_for_each(values: list[int]) -> None:
+    heights = np.array([height for *_, height in bars_of(report.histogram("h", values, "u"))])
+    counts = np.array([values.count(value) for value in range(min(values), max(values) + 1)])
+    np.testing.assert_allclose(heights / heights.max(), counts / counts.max(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "logarithmic"),
+    [
+        (np.arange(100, 1000), False),
+        (np.linspace(0.5, 7.0, 500), False),
+        (np.geomspace(0.001, 1000, 500), True),
+        (np.unique(np.geomspace(1, 1e6, 500).round()), True),
+        (np.array([0, *range(1000)]), False),
+    ],
+)
+def test_a_histogram_counts_every_value_and_is_logarithmic_over_decades(values: np.ndarray, logarithmic: bool) -> None:
+    edges = report._edges(np.asarray(values, float), logarithmic)
+    bars = bars_of(report.histogram("h", values, "u"))
+    counts = np.array([((values >= low) & (values < high)).sum() for low, high in pairwise(edges)])
+    counts[-1] += (values == edges[-1]).sum()
+    assert counts.sum() == len(values)
+    heights = np.array([height for *_, height in bars])
+    np.testing.assert_allclose(heights / heights.max(), counts / counts.max(), atol=1e-2)
+    middles = np.array([(left + right) / 2 for left, right, _ in bars])
+    low, high = (np.log(edges[:-1]), np.log(edges[1:])) if logarithmic else (edges[:-1], edges[1:])
+    assert np.corrcoef(middles, (low + high) / 2)[0, 1] > 0.999
+
+
+def test_a_linear_histogram_of_whole_numbers_gives_each_bin_equally_many() -> None:
+    edges = report._edges(np.arange(5.0, 105.0), False)
+    counts = np.histogram(np.arange(5, 105), edges)[0]
+    assert set(counts[:-1].tolist()) == {4}
+    assert counts.sum() == 100
+
+
+def test_a_histogram_names_its_median_and_what_it_counts() -> None:
+    text = Checker(report.histogram("Width", [1, 64, 20000], "pixels", "drawings")).text
+    assert "median 64 of 3 drawings" in text
+    assert "var(--blue)" in report.histogram("Width", [1, 2], "pixels")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.25, "0.25"),
+        (1.5, "1.5"),
+        (640, "640"),
+        (9999, "9999"),
+        (12_000, "12k"),
+        (1_500_000, "1.5M"),
+        (3e9, "3G"),
+    ],
+)
+def test_numbers_on_axes_are_short(value: float, text: str) -> None:
+    assert report._short(value) == text
+
+
+def test_a_table_stacks_the_texts_of_a_cell() -> None:
+    html = report.table(["reason", "such as"], [["missing", ["a", "b"]], ["damaged", "c"]])
+    assert re.findall(r"<t[hd]>(.*?)</t[hd]>", html) == [
+        "reason", "such as", "missing", "<div>a</div><div>b</div>", "damaged", "c",
+    ]  # fmt: skip
+
+
+def test_no_advice_is_no_list() -> None:
+    assert report.advice([]) == ""
+    assert report.advice(["x", "y"]).count("<li>") == 2
+
+
+def test_a_contact_sheet_cuts_long_texts_and_keeps_them_to_point_at() -> None:
+    long = "word " * 100 + "end"
+    html = report.contact_sheet([Thumbnail(Image.new("RGB", (200, 50)), long, "200x50")])
+    assert f'title="{long}"' in html
+    assert f"<p>{('word ' * 32).rstrip()}…</p><small>200x50</small>" in html
+    assert image_of(html).size == (200, 50)

@@ -1,6 +1,6 @@
 """Report: the pieces of one HTML page that needs nothing but itself: no scripts, no fonts, no files beside it.
 
-In: figures, curves, captions and patch readouts. Out: fragments of HTML, and the page that holds them.
+In: figures, curves, histograms, tables, captions and patch readouts. Out: fragments of HTML, and the page that holds them.
 Every function escapes the texts it is given and returns markup; only `Section.body` takes markup. Colours are custom
 properties of the page, in charts too, so that everything follows the reader's light or dark mode.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -28,8 +30,9 @@ from genlip.evaluate.captioning import Spoken
 from genlip.speaker import PatchWords
 
 __all__ = [
-    "Headline", "Line", "Section", "chart", "commands", "common_token", "facts", "folded", "gain_chart", "gallery",
-    "headlines", "loss_chart", "page", "paragraphs", "readout", "side_by_side", "word_marks",
+    "Headline", "Line", "Section", "Thumbnail", "advice", "chart", "commands", "common_token", "contact_sheet", "facts",
+    "folded", "gain_chart", "gallery", "headlines", "histogram", "loss_chart", "page", "paragraphs", "readout",
+    "side_by_side", "table", "word_marks",
 ]  # fmt: skip
 
 
@@ -56,6 +59,14 @@ class Line(NamedTuple):
     values: Sequence[float]
     colour: str = "blue"
     marked: bool = False
+
+
+class Thumbnail(NamedTuple):
+    """A small image, the text below it, and a quiet line about it."""
+
+    image: ImageLike
+    text: str
+    note: str = ""
 
 
 def page(title: str, sections: Iterable[Section]) -> str:
@@ -87,6 +98,19 @@ def facts(rows: Mapping[str, object]) -> str:
     """A table of names and values."""
     lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
     return f'<table class="facts">{lines}</table>'
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str | Sequence[str]]]) -> str:
+    """A table under a head; a cell of several texts shows them below each other. Wide ones scroll on their own."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    lines = "".join(f"<tr>{''.join(f'<td>{_stacked(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="table"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def advice(texts: Iterable[str]) -> str:
+    """What looks wrong, and what to change; nothing where there is nothing to say."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<ul class="advice">{items}</ul>' if items else ""
 
 
 def commands(lines: Mapping[str, str]) -> str:
@@ -140,6 +164,35 @@ def chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
     return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{_svg(figure, title)}</figure>'
 
 
+def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, what: str = "images") -> str:
+    """How often which value occurs, as SVG; logarithmic in the values where these are positive and span decades.
+
+    unit   of the values, below their axis
+    what   is counted: named beside the median
+    """
+    found = np.asarray(values, dtype=np.float64)
+    logarithmic = bool(found.min() > 0) and found.max() > _WIDE_RANGE * found.min()
+    figure = Figure(figsize=(5.2, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.hist(found, _edges(found, logarithmic).tolist(), color=_PAINT["blue"], rwidth=0.92)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if found.max() < 300 * found.min() else (1,)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    _quieten(axes, unit)
+    note = f"<small>median {_short(float(np.median(found)))} of {len(found):,} {escape(what)}</small>"
+    return f'<figure class="chart"><figcaption>{escape(title)}{note}</figcaption>{_svg(figure, title)}</figure>'
+
+
+def contact_sheet(thumbnails: Iterable[Thumbnail]) -> str:
+    """Small images beside each other; a long text is cut, and shown whole when pointed at."""
+    return f'<div class="sheet">{"".join(map(_thumbnail, thumbnails))}</div>'
+
+
 def gallery(spoken: Iterable[Spoken]) -> str:
     """Images with the true caption and the spoken one; words that differ are marked."""
     return f'<div class="gallery">{"".join(map(_card, spoken))}</div>'
@@ -191,15 +244,47 @@ def _make_logarithmic(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def _dress(axes: Axes) -> None:
-    """Quiet axes: steps from 0, no box, light horizontal lines, the page's colours."""
+    """Quiet axes, with steps from 0."""
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("step", color=_PAINT["quiet"])
+    _quieten(axes, "step")
+
+
+def _quieten(axes: Axes, below: str) -> None:
+    """No box, light horizontal lines, the page's colours."""
+    axes.set_xlabel(below, color=_PAINT["quiet"])
     axes.tick_params(colors=_PAINT["quiet"], length=0)
     axes.grid(axis="y", color=_PAINT["quiet"], alpha=0.25, linewidth=0.8)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(_PAINT["quiet"])
+
+
+_WIDE_RANGE = 30  # times the least value: from there on, an axis is logarithmic
+_BINS = 32
+
+
+def _edges(found: np.ndarray, logarithmic: bool) -> np.ndarray:
+    """Edges of the bins; of whole numbers, each bin of a linear axis takes equally many."""
+    least, most = float(found.min()), float(found.max())
+    whole = bool((found % 1 == 0).all())
+    if logarithmic:
+        edges = np.geomspace(least, most + 1 if whole else most, _BINS + 1)
+        edges[0], edges[-1] = least, max(most, edges[-1])  # which rounding may have moved inwards
+        return np.unique(np.rint(edges)) - 0.5 if whole else edges
+    if whole:
+        width = math.ceil((most - least + 1) / _BINS)
+        return np.arange(least - 0.5, most + width, width)
+    return np.linspace(least, most, _BINS + 1)
+
+
+def _short(value: float) -> str:
+    """A number in three digits: 0.25, 1.5, 640, 12k, 1.5M."""
+    size = abs(value)
+    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
+        if size >= (10_000 if power == 3 else 10**power):
+            return f"{value / 10**power:.3g}{letter}"
+    return f"{value:.0f}" if size >= 100 else f"{value:.3g}"
 
 
 def _svg(figure: Figure, label: str) -> str:
@@ -212,6 +297,21 @@ def _svg(figure: Figure, label: str) -> str:
     for name, paint in _PAINT.items():
         text = text.replace(paint, f"var(--{name})")
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
+
+
+def _stacked(cell: str | Sequence[str]) -> str:
+    return escape(cell) if isinstance(cell, str) else "".join(f"<div>{escape(text)}</div>" for text in cell)
+
+
+_CLIPPED = 160  # characters of a text under a thumbnail
+
+
+def _thumbnail(one: Thumbnail) -> str:
+    text = one.text if len(one.text) <= _CLIPPED else f"{one.text[:_CLIPPED].rstrip()}…"
+    return (
+        f'<figure title="{escape(one.text)}"><div>{_image(one.image, 200)}</div>'
+        f"<figcaption><p>{escape(text)}</p><small>{escape(one.note)}</small></figcaption></figure>"
+    )
 
 
 def _card(one: Spoken) -> str:
@@ -290,7 +390,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 32px 20px 64px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; overflow-wrap: anywhere; }
 h2 { font-size: 20px; margin: 44px 0 12px; }
 p { margin: 0 0 12px; max-width: 72ch; }
 figure { margin: 0; }
@@ -311,7 +411,30 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
   margin-bottom: 12px; }
 .chart { padding: 14px 14px 8px; background: var(--card); border: 1px solid var(--edge); border-radius: 10px; }
 .chart figcaption { font-weight: 600; font-size: 15px; margin-bottom: 6px; }
+.chart figcaption small { display: block; font-weight: 400; color: var(--quiet); }
 .chart svg { display: block; width: 100%; height: auto; }
+
+.table { overflow-x: auto; margin-bottom: 12px; }
+.table table { border-spacing: 0; font-size: 14px; line-height: 1.4; font-variant-numeric: tabular-nums; }
+.table th, .table td { text-align: left; vertical-align: top; padding: 6px 20px 6px 0;
+  border-bottom: 1px solid var(--edge); }
+.table th { font-weight: 500; color: var(--quiet); white-space: nowrap; }
+.table td { overflow-wrap: anywhere; }
+.table td:not(:last-child) { white-space: nowrap; }
+.table td div { min-width: 280px; }
+.table td div + div { margin-top: 4px; }
+.advice { margin: 16px 0 0; padding: 14px 18px 14px 34px; background: var(--card); border: 1px solid var(--edge);
+  border-left: 4px solid var(--orange); border-radius: 10px; overflow-wrap: anywhere; }
+.advice li + li { margin-top: 8px; }
+
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(46%, 210px), 1fr)); gap: 12px; }
+.sheet figure { min-width: 0; padding: 10px; background: var(--card); border: 1px solid var(--edge); border-radius: 10px; }
+.sheet figure > div { height: 200px; display: flex; }
+.sheet img { width: 100%; height: 100%; object-fit: contain; }
+.sheet figcaption { margin-top: 8px; font-size: 13px; line-height: 1.4; overflow-wrap: anywhere; }
+.sheet p { margin: 0 0 4px; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow: hidden; }
+.sheet small { color: var(--quiet); }
+@media (max-width: 480px) { .sheet figure > div { height: 140px; } }
 
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); gap: 12px; }
 .card { display: flex; gap: 12px; padding: 10px; background: var(--card); border: 1px solid var(--edge);
@@ -363,6 +486,7 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
   border-bottom: 1px solid var(--edge); }
 .facts th { font-weight: 500; color: var(--quiet); white-space: nowrap; }
 .facts td { overflow-wrap: anywhere; }
+.columns > .facts { align-self: start; }
 .commands { margin: 0; }
 .commands dt { color: var(--quiet); }
 .commands dd { margin: 2px 0 12px; }

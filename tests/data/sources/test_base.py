@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genlip.data.sources import Procedural, Subset, Without
+from genlip.data.examples import Choice, Example, Turn, Unusable
+from genlip.data.sources import Procedural, Subset, Without, corpus
 
-from ..helpers import examples, held, numbered
+from ..helpers import InMemory, examples, held, numbered
 
 
 @given(length=st.integers(1, 40), data=st.data())
@@ -95,3 +96,33 @@ def test_a_rest_costs_memory_for_what_was_left_out_only():
     assert cost < 8 * 1000 + 2000
     assert len(pickle.dumps(rest)) < 8 * 1000 + 2000
     assert [rest._index(i) for i in (0, 10**9 - 2, 10**9 - 1, 10**12 - 1001)] == [1, 10**9 - 1, 10**9 + 1, 10**12 - 1]
+
+
+# -- a corpus
+
+
+@given(length=st.integers(0, 50), number=st.integers(0, 60))
+@examples(100)
+def test_a_corpus_is_taken_evenly_and_never_twice(length, number):
+    taken = [int(text.split()[1]) for text in corpus(numbered(length), number)]
+    assert len(taken) == min(length, number)
+    if taken:
+        steps = np.diff([*taken, length])
+        assert taken[0] == 0
+        assert 1 <= min(steps) <= max(steps) <= min(steps) + 1
+
+
+class Unread(InMemory):
+    """Examples of which the second cannot be read."""
+
+    def caption(self, index):
+        if index == 1:
+            raise Unusable("damaged", "1: damaged")
+        return super().caption(index)
+
+
+def test_a_corpus_holds_plain_texts_of_what_can_be_read():
+    talk = (Turn("What?", False), Turn("A cat.", True))
+    captions = ["one", "lost", Choice(("two", "three"), (0.4, 0.6)), talk]
+    source = Unread([Example(str(i), b"", caption) for i, caption in enumerate(captions)])
+    assert list(corpus(source, 10)) == ["one", "three", "What?\nA cat."]

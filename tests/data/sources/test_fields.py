@@ -125,25 +125,26 @@ def test_one_caption_is_a_stripped_text(entry):
 )
 def test_a_record_without_a_caption_has_an_empty_one(entry):
     assert read({"caption": entry}) == read({}) == ""
-    assert read({"caption": entry, "other": "a cat"}, "caption=0.9,other=0.1") == "a cat"
+    assert read({"caption": entry, "other": "a cat"}, "caption=0.9,other=0.1") == Choice(("a cat",), (1.0,), ("other",))
 
 
 def test_fields_keep_their_chances_in_their_own_order():
     record = {"two": "b", "one": "a", "three": "c"}
-    assert read(record, "one=3,three=1") == Choice(("a", "c"), (0.75, 0.25))
-    assert read(record, "three=1,two=1,one=2") == Choice(("c", "b", "a"), (0.25, 0.25, 0.5))
+    assert read(record, "one=3,three=1") == Choice(("a", "c"), (0.75, 0.25), ("one", "three"))
+    assert read(record, "three=1,two=1,one=2") == Choice(("c", "b", "a"), (0.25, 0.25, 0.5), ("three", "two", "one"))
 
 
 def test_a_missing_field_leaves_its_chance_to_the_others():
     for missing in (None, "", []):
         record = {"one": "a", "two": missing, "three": "c"}
-        assert read(record, "one=0.1,two=0.5,three=0.4") == Choice(("a", "c"), (pytest.approx(0.2), pytest.approx(0.8)))
+        expected = Choice(("a", "c"), (pytest.approx(0.2), pytest.approx(0.8)), ("one", "three"))
+        assert read(record, "one=0.1,two=0.5,three=0.4") == expected
 
 
 def test_a_list_shares_the_chance_of_its_field():
     record = {"one": "a", "two": ["b", "", "c", "d", "e"]}
-    assert read(record, "one=1,two=3") == Choice(("a", "b", "c", "d", "e"), (0.25, *[0.1875] * 4))
-    assert read(record, "two") == Choice(("b", "c", "d", "e"), (0.25,) * 4)
+    assert read(record, "one=1,two=3") == Choice(("a", "b", "c", "d", "e"), (0.25, *[0.1875] * 4), ("one", *["two"] * 4))
+    assert read(record, "two") == Choice(("b", "c", "d", "e"), (0.25,) * 4, ("two",) * 4)
 
 
 @given(
@@ -155,15 +156,20 @@ def test_chances_against_a_slow_count(record, weights):
     texts = {field: [record[field]] if isinstance(record[field], str) else record[field] for field in record}
     there = {field: weight for field, weight in weights.items() if texts.get(field)}
     expected = [
-        (text, weight / sum(there.values()) / len(texts[field])) for field, weight in there.items() for text in texts[field]
+        (text, weight / sum(there.values()) / len(texts[field]), field)
+        for field, weight in there.items()
+        for text in texts[field]
     ]
     caption = CaptionFields(weights).read(record)
-    if len(expected) < 2:
+    if not expected or len(expected) == len(weights) == 1:
         assert caption == (expected[0][0] if expected else "")
         return
     assert isinstance(caption, Choice)
-    assert caption.captions == tuple(text for text, _ in expected)
-    assert caption.chances == pytest.approx([chance for _, chance in expected], rel=1e-12)
+    assert (caption.captions, caption.fields) == (
+        tuple(text for text, *_ in expected),
+        tuple(field for *_, field in expected),
+    )
+    assert caption.chances == pytest.approx([chance for _, chance, _ in expected], rel=1e-12)
     assert math.fsum(caption.chances) == pytest.approx(1, abs=1e-12)
 
 
@@ -243,7 +249,9 @@ def test_a_conversation_is_one_choice_beside_texts():
     talk = [user("<image>What?"), assistant("A cat.")]
     turns = (Turn("What?", False), Turn("A cat.", True))
     record = {"conversations": talk, "caption": ["one", "two"]}
-    assert read(record, "conversations=1,caption=1") == Choice((turns, "one", "two"), (0.5, 0.25, 0.25))
+    assert read(record, "conversations=1,caption=1") == Choice(
+        (turns, "one", "two"), (0.5, 0.25, 0.25), ("conversations", "caption", "caption")
+    )
 
 
 def test_an_unusable_example_survives_pickling():

@@ -39,7 +39,8 @@ def mixture(folder, *entries, name="mixture.yaml"):
 def test_a_procedural_kind_is_known_by_its_name(here):
     (here / "scenes").mkdir()
     assert open_source("scenes") == Procedural("scenes")
-    assert open_source("scenes:4", fields="anything") == Procedural("scenes", 4)
+    assert open_source("scenes:4", "caption") == Procedural("scenes", 4)
+    assert refusal("scenes:4", "one,caption") == "scenes:4: no field one; need caption"
 
 
 def test_a_folder_is_one_whatever_its_name(here):
@@ -64,7 +65,7 @@ def test_a_tilde_is_the_users_home(name, here, monkeypatch):
 def test_fields_reach_a_table(here):
     written(here, "table.jsonl", '{"path": "a.png", "one": "a", "two": "b"}')
     source = open_source("table.jsonl", "one=0.75,two=0.25")
-    assert [caption for _, caption in held(source)] == [Choice(("a", "b"), (0.75, 0.25))]
+    assert [caption for _, caption in held(source)] == [Choice(("a", "b"), (0.75, 0.25), ("one", "two"))]
     assert refusal("table.jsonl", "one=x") == ("caption fields 'one=x': 'x' is no number; write field=0.8,other=0.2")
 
 
@@ -196,7 +197,7 @@ def test_fields_of_a_part_are_a_text_or_a_mapping(fields, here):
     written(here, "table.jsonl", '{"path": "a.png", "one": "a", "two": "b", "caption": "c"}')
     mixture(here, {"source": "table.jsonl", "fields": fields}, {"source": "table.jsonl"})
     source = open_source("mixture.yaml")
-    assert [caption for _, caption in held(source)] == [Choice(("a", "b"), (0.75, 0.25)), "c"]
+    assert [caption for _, caption in held(source)] == [Choice(("a", "b"), (0.75, 0.25), ("one", "two")), "c"]
 
 
 def test_fields_of_a_mixture_are_for_the_parts_that_name_none(here):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genlip.data.examples import Example, plain_text
+from genlip.data.examples import Choice, Example, Turn, plain_text
 from genlip.data.sources import Procedural, open_source
 from genlip.data.sources.procedural import KINDS
 from genlip.data.synthetic import scenes
@@ -15,6 +15,7 @@ from genlip.data.synthetic import scenes
 from ..helpers import refusal
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
+asking = pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.questions])
 FEW = range(8)
 
 
@@ -62,11 +63,39 @@ def test_examples_differ_by_index_and_by_seed(kind):
 
 @every_kind
 def test_an_example_is_the_drawing_and_the_description_of_its_content(kind):
-    content, draw, describe = KINDS[kind]
+    content, draw, describe, _ = KINDS[kind]
     example = Procedural(kind, seed=3)[5]
     expected = Example(f"{kind}:3:5", draw(content(3, 5)), describe(content(3, 5)))
     assert same(example, expected)
     assert plain_text(example.caption).strip()
+
+
+@asking
+def test_a_conversation_is_the_questions_of_its_content_and_their_answers(kind):
+    content, draw, _, questions = KINDS[kind]
+    source = open_source(f"{kind}:3", "conversations")
+    for index in FEW:
+        asked = questions(content(3, index))
+        turns = tuple(turn for question, answer in asked for turn in (Turn(question, False), Turn(answer, True)))
+        assert same(source[index], Example(f"{kind}:3:{index}", draw(content(3, index)), turns or ""))
+    assert any(questions(content(3, index)) for index in FEW)
+
+
+@asking
+def test_captions_and_conversations_are_read_by_their_chances(kind):
+    source = open_source(f"{kind}:3", "caption=0.75,conversations=0.25")
+    for index in FEW:
+        said, asked = (open_source(f"{kind}:3", field).caption(index) for field in ("caption", "conversations"))
+        both = Choice((said, asked), (0.75, 0.25), ("caption", "conversations"))
+        assert source[index].caption == (both if asked else Choice((said,), (1.0,), ("caption",)))
+
+
+@every_kind
+def test_other_fields_are_refused(kind):
+    needed = "caption or conversations" if KINDS[kind].questions else "caption"
+    assert refusal(f"{kind}:2", "text,caption,re_caption") == f"{kind}:2: no field re_caption, text; need {needed}"
+    if not KINDS[kind].questions:
+        assert refusal(kind, "conversations") == f"{kind}:0: no field conversations; need caption"
 
 
 @every_kind

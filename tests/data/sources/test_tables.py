@@ -261,7 +261,10 @@ def test_fields_choose_the_columns(suffix, tmp_path):
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption", "re_caption", "org_caption"), rows))
     assert held(open_source(str(path), "org_caption")) == [(tmp_path / "a.png", "short"), (tmp_path / "b.png", "only short")]
     both = open_source(str(path), "re_caption=0.75, org_caption=0.25")
-    assert held(both) == [(tmp_path / "a.png", Choice(("long", "short"), (0.75, 0.25))), (tmp_path / "b.png", "only short")]
+    assert held(both) == [
+        (tmp_path / "a.png", Choice(("long", "short"), (0.75, 0.25), ("re_caption", "org_caption"))),
+        (tmp_path / "b.png", Choice(("only short",), (1.0,), ("org_caption",))),
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
@@ -270,7 +273,7 @@ def test_rows_may_hold_lists_and_conversations(suffix, tmp_path):
     text = WRITERS[suffix](("image", "captions"), [("a.png", ["one", "two"]), ("b.png", [asked, told])])
     source = open_source(str(written(tmp_path, f"table{suffix}", text)))
     assert held(source) == [
-        (tmp_path / "a.png", Choice(("one", "two"), (0.5, 0.5))),
+        (tmp_path / "a.png", Choice(("one", "two"), (0.5, 0.5), ("captions", "captions"))),
         (tmp_path / "b.png", (Turn("What?", False), Turn("A cat.", True))),
     ]
 

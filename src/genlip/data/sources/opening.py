@@ -34,7 +34,7 @@ def open_source(spec: str, fields: str = "") -> Source:
 
     Files may be globs, brace ranges such as "{00000..00127}.tar", and (tar, Parquet) URLs of any fsspec file system.
     `fields` names where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2". A mixture
-    hands it to the parts that name none; procedural images and folders have but one caption.
+    hands it to the parts that name none; the captions of a folder have no name.
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """

@@ -1,0 +1,92 @@
+"""`genlip data`: what the commands write and say, and what they refuse."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from genlip.cli import main
+from genlip.data.sources import open_source
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLIP_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve captioned images, two of which are none."""
+    place = tmp_path / "images"
+    place.mkdir()
+    for i in range(12):
+        file = place / f"{i:02}.png"
+        file.write_text("no image") if i % 6 == 5 else Image.new("RGB", (40 + 9 * i, 50), (i, 9 * i, 99)).save(file)
+        file.with_suffix(".txt").write_text(f"a plain image, the {i}th")
+    return place
+
+
+def said(capsys) -> tuple[str, str]:
+    found = capsys.readouterr()
+    return found.out, found.err
+
+
+def test_synth_then_pack_then_read(tmp_path, capsys):
+    pages, packed = tmp_path / "pages", tmp_path / "packed"
+    assert main(["data", "synth", "charts", str(pages), "--samples", "7", "--samples-per-shard", "4", "--workers", "0"]) == 0
+    assert re.fullmatch(
+        rf"{pages}: 7 samples in 2 shards of \d+\.\d MiB; caption fields: caption, conversations\n", said(capsys)[0]
+    )
+    assert main(["data", "pack", f"{pages}/*.tar", str(packed), "--fields", "caption", "--workers", "2"]) == 0
+    assert said(capsys)[0].startswith(f"{packed}: 7 samples in 1 shards of ")
+    source = open_source("charts:0")
+    assert [open_source(f"{packed}/*.tar").caption(i) for i in range(7)] == [source.caption(i) for i in range(7)]
+
+
+def test_pack_names_what_it_left_out(folder, tmp_path, capsys):
+    assert main(["data", "pack", str(folder), str(tmp_path / "out"), "--workers", "0"]) == 0
+    assert "10 samples in 1 shards" in (told := said(capsys)[0])
+    assert told.endswith("; left out: 2 not an image\n")
+
+
+def test_inspect_tells_and_writes(folder, tmp_path, capsys):
+    page, figures = tmp_path / "page.html", tmp_path / "figures.json"
+    assert main(["data", "inspect", str(folder), "--out", str(page), "--json", str(figures), "--max-tokens", "512"]) == 0
+    told, _ = said(capsys)
+    assert "not an image" in told
+    assert told.endswith(f"page: {page}\nfigures: {figures}\n")
+    assert "a plain image, the 3th" in page.read_text(encoding="utf8")
+    assert json.loads(figures.read_text(encoding="utf8"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "nowhere"], "nowhere: no such source; need 'scenes'"),
+        (["inspect", "scenes", "--out", "no/such/page.html"], "no/such/page.html: no such folder"),
+        (["inspect", "scenes", "--stray"], "unknown argument --stray; see genlip data inspect --help"),
+        (["inspect", "scenes", "--fields", "re_caption"], "scenes:0: no field re_caption; need caption"),
+        (["pack", "gone/*.tar", "out"], "gone/*.tar"),
+        (["synth", "poems", "out"], "a kind out of scenes, documents, charts"),
+        (["synth", "scenes", "out", "--samples", "0"], "0 images of kind 'scenes'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", *arguments]) == 1
+    out, err = said(capsys)
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("genlip: ")
+    assert message in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["inspect", "pack", "synth"])
+def test_every_command_has_help_with_an_example_and_its_python_call(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["data", command, "--help"])
+    told, _ = said(capsys)
+    assert stop.value.code == 0
+    assert f"  genlip data {command} " in told
+    assert "python: " in told
