@@ -2,8 +2,8 @@
 
     python benchmarks/packing.py [--packs 200]
 
-Sizes are drawn like those of stage 1 (196 patches, 40 to 110 tokens) and stage 2 (16 to 1,024 patches, 50 to 600 tokens), for
-packs of 16,384 rows. Only sizes matter here, so patches are one number wide. The last line is JSON.
+Sizes are drawn like those of stage 1 (196 patches, 40 to 110 tokens) and stage 2 (16 to 1,024 patches, 50 to 600 tokens),
+for packs of 16,384 rows. Only sizes matter here, so patches are one number wide. The last line is JSON.
 """
 
 from __future__ import annotations

@@ -59,7 +59,9 @@ def test_the_conversation_is_one():
 
 
 def test_every_command_parses():
-    commands = [line for text in blocks("bash") for line in re.sub(r"\\\n", " ", text).splitlines() if line.startswith("genlip")]
+    commands = [
+        line for text in blocks("bash") for line in re.sub(r"\\\n", " ", text).splitlines() if line.startswith("genlip")
+    ]
     assert len(commands) > 8
     for command in commands:
         args, rest = _parser().parse_known_args(shlex.split(command, comments=True)[1:])
@@ -77,7 +79,9 @@ def test_the_code_runs(capsys):
 
 
 def test_links_and_headings_exist():
-    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)$", DATA, re.MULTILINE)}
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)$", DATA, re.MULTILINE)
+    }
     for target in re.findall(r"\]\(([^)]+)\)", DATA):
         if target.startswith("#"):
             assert target[1:] in anchors, target
@@ -89,7 +93,9 @@ def test_every_reason_that_the_code_gives_is_explained():
     given = {
         reason
         for file in (ROOT / "src/genlip/data").rglob("*.py")
-        for reason in re.findall(r'(?:ImageError|Unusable|Skipped)\(\s*(?:key, )?"([a-z ]+)"', file.read_text(encoding="utf8"))
+        for reason in re.findall(
+            r'(?:ImageError|Unusable|Skipped)\(\s*(?:key, )?"([a-z ]+)"', file.read_text(encoding="utf8")
+        )
     }
     assert given >= {"missing", "damaged", "no caption", "too large for a pack"}
     explained = set(re.findall(r"`([a-z ]+)`", DATA[DATA.index("| reason |") : DATA.index("What is *not* bad")]))

@@ -131,9 +131,7 @@ def test_killed_runs_go_on_without_loss_or_repetition(endless, tmp_path):
 def test_another_collection_is_not_gone_on_with():
     _, state = loaded(number=3)
     smaller = InMemory([example(i) for i in range(LENGTH - 1)])
-    with pytest.raises(
-        ValueError, match=f"changed since the run stopped: {LENGTH} examples then, {LENGTH - 1} now"
-    ):
+    with pytest.raises(ValueError, match=f"changed since the run stopped: {LENGTH} examples then, {LENGTH - 1} now"):
         Loader(reader(smaller), PACKING, state=state)
 
 

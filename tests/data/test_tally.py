@@ -100,13 +100,13 @@ def test_words_name_reasons_by_frequency_and_sources_where_there_are_several(use
     ],
 )  # fmt: skip
 def test_a_share_of_those_seen_may_be_lost_at_first_of_100(limit, used, most):
-    tally(used, most).check(limit)
+    tally(used, most).check(limit, 10**6)
     with pytest.raises(SkippedTooMany):
-        tally(used, most + 1).check(limit)
+        tally(used, most + 1).check(limit, 10**6)
 
 
 def test_all_may_be_lost_where_the_limit_is_all():
-    tally(0, 10_000).check(1.0)
+    tally(0, 10_000).check(1.0, 10_001)
 
 
 @given(used=st.integers(0, 2000), lost=st.integers(0, 2000), percent=st.integers(1, 99))
@@ -115,7 +115,7 @@ def test_the_limit_against_whole_numbers(used, lost, percent):
     allowed = max(percent * max(used + lost, 100), 100)  # in hundredths of a sample
     assume(100 * lost != allowed)  # there, floats may round either way
     try:
-        tally(used, lost).check(percent / 100)
+        tally(used, lost).check(percent / 100, 10**6)
         assert 100 * lost < allowed
     except SkippedTooMany:
         assert 100 * lost > allowed
@@ -125,7 +125,7 @@ def test_the_error_counts_names_and_says_what_to_do():
     counted = tally(70, 30)
     counted.add([batch(["scenes:0"], [("web.tar", "damaged")])])
     with pytest.raises(SkippedTooMany) as error:
-        counted.check(0.1)
+        counted.check(0.1, 10**6)
     assert str(error.value) == (
         "31 of 102 samples could not be used (30 missing in web.tar, 1 damaged in web.tar); "
         "see log.jsonl, or raise max_skipped"

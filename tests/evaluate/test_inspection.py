@@ -224,6 +224,8 @@ def test_patches_are_those_that_the_reader_makes():
         (replace(IMAGES, min_patches=9), (16, 16), "enlarged"),
         (ImageConfig(size=16), (16, 16), "kept"),
         (ImageConfig(size=16), (15, 20), "kept"),
+        (ImageConfig(size=16), (16, 21), "reduced"),
+        (ImageConfig(size=16), (21, 16), "reduced"),
         (ImageConfig(size=16), (8, 30), "enlarged"),
         (ImageConfig(size=16), (8, 40), "reduced"),
     ],
@@ -307,6 +309,8 @@ def test_of_several_captions_the_one_of_the_first_epoch_is_measured():
     read = SampleReader(source, IMAGES, CAPTIONS, MODEL, 3, PACKING.max_tokens)
     lengths = [len(one.sample.token_ids) for one in read.read([inspection.Draw(0, i) for i in range(40)])]
     assert [one.text for one in found.seen] == lengths
+    texts = {"a small red circle": "a small red circle", "47": "47", plain_text(TALK): TALK}
+    assert [len(CAPTIONS.encode(texts[one.caption])[0]) for one in found.seen] == lengths
     assert set(found.caption_counts) == {"a small red circle", "47", plain_text(TALK)}
     assert found.count("several") == 40
 
@@ -324,6 +328,11 @@ def test_repeated_captions_are_those_whose_text_was_there_before():
     found = inspected(captioned("a", "b", " a ", "c", "a", "b", "A"))
     assert found.duplicates == pytest.approx(3 / 7)
     assert found.to_json()["captions"]["most_frequent"] == {"caption": "a", "times": 3}
+
+
+def test_rows_that_share_a_key_are_examples_of_their_own():
+    found = inspected([Example("same path", image(), caption) for caption in ("a", "b", "a")])
+    assert found.caption_counts == {"a": 2, "b": 1}
 
 
 def test_the_vocabulary_counts_different_tokens():
@@ -419,6 +428,14 @@ def test_an_example_that_a_mixture_repeats_is_no_duplicate():
     found = inspected(Mixture([a, b], [0.5, 0.5]))
     assert found.parts[0].looked_at > 10
     assert found.duplicates == 0
+
+
+def test_parts_may_share_a_name_and_one_may_be_empty():
+    parts = [InMemory(captioned("a"), "x"), InMemory(captioned("b", "c"), "x"), InMemory([], "nothing")]
+    lines = summary(inspected(Mixture(parts))).split("\n")
+    assert [line.split(",")[0] for line in lines if line.startswith("part ")] == [
+        "part x: 1 examples", "part x: 2 examples", "part nothing: 0 examples",
+    ]  # fmt: skip
 
 
 def test_mixtures_of_mixtures_are_read():

@@ -81,11 +81,12 @@ class SampleReader:
         texts = iter(self.captions.encode_all([one.caption for one in decoded if isinstance(one, _Decoded)]))
         return [one if isinstance(one, Skipped) else self._finish(one, *next(texts)) for one in decoded]
 
-    def first(self, number: int) -> tuple[list[Sample], list[Skipped]]:
-        """The first usable samples of the source, in its own order, and what was passed over."""
+    def some(self, number: int) -> tuple[list[Sample], list[Skipped]]:
+        """So many usable samples, taken evenly from the whole source, and what was passed over."""
         skipped: list[Skipped] = []
-        usable = self._usable((Draw(0, index) for index in range(len(self.source))), skipped)
-        return list(islice(usable, number)), skipped
+        step = max(1, len(self.source) // max(1, number))
+        spread = (Draw(0, index) for first in range(step) for index in range(first, len(self.source), step))
+        return list(islice(self._usable(spread, skipped), number)), skipped
 
     def _usable(self, draws: Iterator[Draw], skipped: list[Skipped]) -> Iterator[Sample]:
         while some := list(islice(draws, 16)):

@@ -27,7 +27,7 @@ from genlip.data.images import ImageConfig, decode
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
 from genlip.data.samples import Read, SampleReader, Skipped
-from genlip.data.sources import Mixture, Source
+from genlip.data.sources import Mixture, Source, locate
 from genlip.evaluate import report
 from genlip.evaluate.report import Headline, Section, Thumbnail
 from genlip.model.config import GenLIPConfig
@@ -57,7 +57,7 @@ class Seen(NamedTuple):
     """What is measured of an example that can be used.
 
     Attributes:
-        key, source: which one it is.
+        key, source, number: which one it is: its name, that of its source, and its number there.
         width, height: of the upright image, in pixels.
         format: of its file; "in memory" for an image that is none.
         file_bytes: size of its file; None for an image that is none.
@@ -73,6 +73,7 @@ class Seen(NamedTuple):
 
     key: str
     source: str
+    number: int
     width: int
     height: int
     format: str
@@ -190,7 +191,12 @@ class Inspection:
     @cached_property
     def caption_counts(self) -> Counter[str]:
         """How many different examples have each caption; one that a mixture repeats counts once."""
-        return Counter({(one.source, one.key): one.caption for one in self.seen}.values())
+        return Counter(caption for *_, caption in {(one.source, one.number, one.caption) for one in self.seen})
+
+    @property
+    def most_frequent_caption(self) -> tuple[str, int]:
+        """And how many examples have it; of several, the first in the alphabet."""
+        return min(self.caption_counts.items(), key=lambda item: (-item[1], item[0]))
 
     @property
     def duplicates(self) -> float:
@@ -236,7 +242,7 @@ class Inspection:
         return {**measured, **counts, "formats": self.formats}
 
     def _caption_figures(self) -> dict[str, Any]:
-        (caption, times), *_ = self.caption_counts.most_common(1)
+        caption, times = self.most_frequent_caption
         return {
             "tokens": self.quantiles("tokens"),
             "cut": self.count("cut"),
@@ -332,7 +338,8 @@ class _Look:
             self._skip(one)
             return
         self.usable.append(index)
-        self.seen.append(self._measured(one, pick(self.decoding.example.caption, self.reader.seed, 0, index)))
+        caption = pick(self.decoding.example.caption, self.reader.seed, 0, index)
+        self.seen.append(self._measured(one, locate(self.reader.source, 0, index).number, caption))
         if len(self.shown) < share * _SHOWN:
             self.shown.append(_reduced(self.seen[-1], self.decoding.image))
 
@@ -342,7 +349,7 @@ class _Look:
         if len(named) < _NAMED:
             named.append(Skipped(_text(one.key), one.reason, _text(one.message), _text(one.source)))
 
-    def _measured(self, one: Read, caption: str | Conversation) -> Seen:
+    def _measured(self, one: Read, number: int, caption: str | Conversation) -> Seen:
         example, (width, height), sample = self.decoding.example, self.decoding.image.size, one.sample
         ((whole, learned),), ((within, _),) = self.uncut.encode_all([caption]), self.reader.captions.encode_all([caption])
         self.vocabulary.update(whole.tolist())
@@ -351,6 +358,7 @@ class _Look:
         return Seen(
             key=example.key,
             source=one.source,
+            number=number,
             width=width,
             height=height,
             format=file_format,
@@ -461,10 +469,11 @@ def _text(text: str) -> str:
 
 
 def _nothing_usable(name: str, looked_at: int, look: _Look) -> str:
-    reason, named = next(iter(look.named.items()))
+    (reason, _), *_ = look.skipped.most_common(1)
     counts = ", ".join(f"{number} {reason}" for reason, number in look.skipped.most_common())
     hint = _REMEDIES.get(reason, "look at the files themselves")
-    return f"{name}: none of the {looked_at} examples looked at can be used ({counts}), such as {named[0].message}; {hint}"
+    first = look.named[reason][0].message
+    return f"{name}: none of the {looked_at} examples looked at can be used ({counts}), such as {first}; {hint}"
 
 
 def _parts(source: Source, indices: np.ndarray, usable: Sequence[int]) -> Iterator[Part]:
@@ -582,25 +591,21 @@ def _caption_warnings(found: Inspection) -> Iterator[str]:
 
 def summary(found: Inspection) -> str:
     """What was found, as lines for a terminal."""
-    lines = {
-        found.name: f"{found.examples:,} examples, {found.looked_at:,} looked at, {found.usable:,} usable",
-        **{f"part {part.name}": _part_words(part) for part in found.parts},
-        **{f"skipped: {reason}": _skipped_words(number, named) for reason, (number, named) in found.skipped.items()},
-        **_image_words(found),
-        **_caption_words(found),
-        **_pack_words(found),
-    }
-    told = [f"{name}: {words}" for name, words in lines.items()]
-    return "\n".join(" ".join(line.split()) for line in [*told, *(f"warning: {text}" for text in found.warnings)])
+    figures = {**_image_words(found), **_caption_words(found), **_pack_words(found)}
+    lines = [
+        f"{found.name}: {found.examples:,} examples, {found.looked_at:,} looked at, {found.usable:,} usable",
+        *(f"part {part.name}: {_part_words(part)}" for part in found.parts),
+        *(f"skipped: {reason}: {n:,}, such as {named[0].message}" for reason, (n, named) in found.skipped.items()),
+        *(f"{name}: {words}" for name, words in figures.items()),
+        *(f"warning: {text}" for text in found.warnings),
+    ]
+    return "\n".join(" ".join(line.split()) for line in lines)
 
 
 def _part_words(part: Part) -> str:
-    taken = f"{part.per_epoch:,} per epoch ({part.per_epoch / part.examples:.2f} times each)"
-    return f"{part.examples:,} examples, {taken}, {part.looked_at:,} looked at, {part.usable:,} usable"
-
-
-def _skipped_words(number: int, named: Sequence[Skipped]) -> str:
-    return f"{number:,}, such as {named[0].message}"
+    times = f" ({part.per_epoch / part.examples:.2f} times each)" if part.examples else ""
+    seen = f"{part.looked_at:,} looked at, {part.usable:,} usable"
+    return f"{part.examples:,} examples, {part.per_epoch:,} per epoch{times}, {seen}"
 
 
 def _image_words(found: Inspection) -> dict[str, str]:
@@ -622,7 +627,7 @@ def _image_words(found: Inspection) -> dict[str, str]:
 
 def _caption_words(found: Inspection) -> dict[str, str]:
     """Names and figures of the captions."""
-    (caption, times), *_ = found.caption_counts.most_common(1)
+    caption, times = found.most_frequent_caption
     kinds = {"with several captions": found.count("several"), "conversations": found.count("kind", "conversation")}
     cut = {f"at captions.max_tokens {found.captions.max_tokens:,}": "cut", "by the size of a pack": "cut_by_pack"}
     used, there = found.vocabulary
@@ -674,7 +679,7 @@ def _clipped(text: str, most: int = 80) -> str:
 
 # -- page
 
-# How measures are called, in what unit they are counted, and of what.
+# How measures are called, and in what unit they are counted.
 _MEASURES = {
     "width": ("Width", "pixels"),
     "height": ("Height", "pixels"),
@@ -724,16 +729,18 @@ def _headlines(found: Inspection) -> list[Headline]:
         Headline(f"{width:.0f}x{height:.0f}", "pixels", "median width and height"),
         Headline(f"{found.quantiles('tokens')['p50']:,.0f}", "caption tokens", "median length"),
         Headline(f"{packs.fill:.1%}", "of a pack filled", f"by {packs.samples:.1f} samples on average"),
-        Headline(_compact(epoch["tokens"]), "tokens an epoch", f"in about {_rounded(epoch['updates'])} updates"),
+        Headline(
+            _compact(float(f"{epoch['tokens']:.3g}")), "tokens an epoch", f"in about {_rounded(epoch['updates'])} updates"
+        ),
     ]
 
 
 def _compact(number: float) -> str:
     """A number that fits a tile."""
-    for power, letter in ((12, "T"), (9, "B"), (6, "M")):
-        if number >= 10 * 10**power or (number >= 10**power and power > 6):
-            return f"{number / 10**power:.3g} {letter}"
-    return f"{number:,.0f}"
+    if number < 10_000_000:
+        return f"{number:,.0f}"
+    power, letter = next(unit for unit in ((12, "T"), (9, "B"), (6, "M")) if number >= 10 ** unit[0])
+    return f"{number / 10**power:.3g} {letter}"
 
 
 def _part_table(parts: Sequence[Part]) -> str:

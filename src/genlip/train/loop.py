@@ -204,8 +204,8 @@ def _captions(run: Run, source: Source, newest: Path | None) -> Captions:
 
 
 def _held_out_samples(reader: SampleReader, wanted: int) -> list[Sample]:
-    """The first usable samples of the held-out source, in its order."""
-    samples, skipped = reader.first(wanted)
+    """Usable samples from all over the held-out source."""
+    samples, skipped = reader.some(wanted)
     for skip in skipped:
         log.warning("skipped held-out %s", skip.message)
     if len(samples) < 2:
@@ -260,7 +260,7 @@ def _count(state: State, batches: list[Batch], tracker: Tracker) -> None:
     for skip in (skip for batch in batches for skip in batch.skipped):
         tracker.event("skipped", **skip._asdict())
         log.warning("skipped %s", skip.message)
-    state.tally.check(state.run.max_skipped)
+    state.tally.check(state.run.max_skipped, len(state.loader.reader.source))
 
 
 def _report(state: State, recent: list[Update], tracker: Tracker) -> None:

@@ -166,6 +166,11 @@ class Run:
             raise ValueError(f"the run has no end: {ends}; set at least one of them above 0, and none below")
         if not 0 <= self.max_skipped <= 1 or self.seed < 0:
             raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} not negative")
+        if any(patches < self.images.min_patches for _, patches in self.packing.patch_schedule):
+            raise ValueError(
+                f"packing.patch_schedule {self.packing.patch_schedule} goes below images.min_patches "
+                f"{self.images.min_patches}"
+            )
         if self.images.resize == "fixed" and self.images.size % self.model.patch_size:
             raise ValueError(f"images.size {self.images.size} is no multiple of model.patch_size {self.model.patch_size}")
 

@@ -127,9 +127,17 @@ TURNS = (Turn("What?", False), Turn("A cat.", True))
     [
         ({"conversations": [TALK]}, {}, TURNS),
         ({"talk": [TALK], "caption": ["c"]}, {"talk": 1}, TURNS),
-        ({"captions": [["one", "two"]]}, {}, Choice(("one", "two"), (0.5, 0.5))),
-        ({"re": ["new"], "caption": ["old"]}, {"re": 3, "caption": 1}, Choice(("new", "old"), (0.75, 0.25))),
-        ({"re": pa.array([None], pa.string()), "caption": ["old"]}, {"re": 3, "caption": 1}, "old"),
+        ({"captions": [["one", "two"]]}, {}, Choice(("one", "two"), (0.5, 0.5), ("captions",) * 2)),
+        (
+            {"re": ["new"], "caption": ["old"]},
+            {"re": 3, "caption": 1},
+            Choice(("new", "old"), (0.75, 0.25), ("re", "caption")),
+        ),
+        (
+            {"re": pa.array([None], pa.string()), "caption": ["old"]},
+            {"re": 3, "caption": 1},
+            Choice(("old",), (1.0,), ("caption",)),
+        ),
         ({"caption": pa.array([None], pa.string())}, {}, ""),
         ({"caption": [7], "text": ["words"]}, {}, "words"),  # numbers are no captions
         ({"text": ["later"], "caption": ["first"]}, {}, "first"),

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from genlip.data.examples import Choice, Turn, Unusable
-from genlip.data.sources import open_source
+from genlip.data.examples import Choice, Turn, Unusable, plain_text
+from genlip.data.sources import Subset, open_source
 
 from ..helpers import held, refusal, written
 
@@ -172,28 +172,36 @@ def test_a_table_without_a_known_column_says_which_it_has_and_needs(suffix, tmp_
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "label"), [("a.png", "a")]))
     assert refusal(path) == (
         f"{path}: no captions among path, label; "
-        "need one of caption, text, txt, description, title, re_caption, conversations, captions"
+        "need one of caption, text, txt, description, title, re_caption, conversations, messages, captions"
     )
     assert refusal(path, "one,two") == f"{path}: no captions among path, label; need one of one, two"
 
 
-def test_a_row_without_a_path_or_a_caption_is_named_by_its_number(tmp_path):
-    path = written(tmp_path, "table.csv", "path,caption\na.png,a\nb.png\n")
-    needed = f"{path}, row 2: need a path in 'path' and a caption in 'caption', found "
-    assert refusal(path) == f"{needed}{{'path': 'b.png', 'caption': None}}"
-    bad = ('{"path": "b.png"}', '{"path": "b.png", "caption": 3}', '{"path": null, "caption": "b"}', '{"caption": "b"}')
-    for name, form in (("table.jsonl", "%s\n%s"), ("table.json", "[%s, %s]")):
-        for second in bad:
-            path = written(tmp_path, name, form % ('{"path": "a.png", "caption": "a"}', second))
-            expected = f"{path}, row 2: need a path in 'path' and a caption in 'caption', found {json.loads(second)}"
-            assert refusal(path) == expected
-
-
-def test_a_row_without_any_of_several_fields_is_named_with_all_of_them(tmp_path):
-    path = written(tmp_path, "table.jsonl", '{"path": "a.png", "one": "a"}\n{"path": "b.png", "two": null}')
-    assert refusal(path, "one,two") == (
-        f"{path}, row 2: need a path in 'path' and a caption in 'one' or 'two', found {{'path': 'b.png', 'two': None}}"
+def test_a_row_without_a_path_costs_itself_only_and_is_named_by_its_number(tmp_path):
+    rows = (
+        {"path": "a.png", "caption": "a"},
+        {"path": None, "caption": "b"},
+        {"caption": "c"},
+        {"path": "", "caption": "d"},
     )
+    for name, text in (
+        ("table.jsonl", "\n".join(map(json.dumps, rows))),
+        ("table.json", json.dumps(rows)),
+        ("table.csv", 'path,caption\na.png,a\n,b\n"",c\n,d\n'),
+    ):
+        path = written(tmp_path, name, text)
+        source = open_source(str(path))
+        assert held(Subset(source, [0])) == [(tmp_path / "a.png", "a")]
+        for number in (2, 3, 4):
+            with pytest.raises(Unusable) as error:
+                source[number - 1]
+            assert (error.value.reason, str(error.value)) == ("missing", f"{path}, row {number}: no path in 'path'")
+
+
+def test_a_row_without_any_of_its_fields_has_no_caption(tmp_path):
+    for second in ('{"path": "b.png"}', '{"path": "b.png", "two": null}', '{"path": "b.png", "one": 3}'):
+        path = written(tmp_path, "table.jsonl", f'{{"path": "a.png", "one": "a"}}\n{second}')
+        assert [plain_text(open_source(str(path), fields).caption(1)) for fields in ("one", "one,two")] == ["", ""]
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

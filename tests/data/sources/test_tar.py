@@ -121,12 +121,17 @@ TALK = {"conversations": [{"from": "human", "value": "<image>\nWhat?"}, {"from":
         ({}, None, TALK, (Turn("What?", False), Turn("A cat.", True))),
         ({"txt": 1}, "text", RECORD, "text"),
         ({"re": 1}, "text", RECORD, "new"),
-        ({"re": 3, "txt": 1}, "text", RECORD, Choice(("new", "text"), (0.75, 0.25))),
-        ({"re": 3, "txt": 1}, "text", None, "text"),
-        ({"captions": 1}, None, RECORD, Choice(("one", "two"), (0.5, 0.5))),
+        ({"re": 3, "txt": 1}, "text", RECORD, Choice(("new", "text"), (0.75, 0.25), ("re", "txt"))),
+        ({"re": 3, "txt": 1}, "text", None, Choice(("text",), (1.0,), ("txt",))),
+        ({"captions": 1}, None, RECORD, Choice(("one", "two"), (0.5, 0.5), ("captions",) * 2)),
         ({"org_caption": 1}, "text", RECORD, ""),
         ({"txt": 1}, None, {"txt": "entry"}, "entry"),
-        ({"txt": 1, "re": 1}, "text", {"txt": "entry"}, "text"),  # the member goes before the entry
+        (
+            {"txt": 1, "re": 1},
+            "text",
+            {"txt": "entry"},
+            Choice(("text",), (1.0,), ("txt",)),
+        ),  # the member goes before the entry
         ({}, "\ufeff marked \n", None, "marked"),
     ],
 )

@@ -16,7 +16,7 @@ from genlip.data.examples import Caption, Choice, Conversation, Turn, Unusable
 
 __all__ = ["KNOWN_FIELDS", "CaptionFields"]
 
-KNOWN_FIELDS = ("caption", "text", "txt", "description", "title", "re_caption", "conversations", "captions")
+KNOWN_FIELDS = ("caption", "text", "txt", "description", "title", "re_caption", "conversations", "messages", "captions")
 IMAGE_MARK = "<image>"
 _LEARNED = {"gpt": True, "assistant": True, "human": False, "user": False}
 

@@ -45,6 +45,8 @@ class Procedural:
     fields: CaptionFields = field(default_factory=lambda: CaptionFields({"caption": 1.0}))
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.seed < 0:
+            raise ValueError(f"{self.name}: need a kind out of {', '.join(KINDS)}, and a seed from 0")
         known = ["caption", "conversations"] if KINDS[self.kind].questions else ["caption"]
         if unknown := set(self.fields.chances) - set(known):
             raise ValueError(f"{self.name}: no field {', '.join(sorted(unknown))}; need {' or '.join(known)}")

@@ -86,9 +86,11 @@ def _read_rows(file: Path, fields: CaptionFields) -> Iterator[tuple[str, Caption
         raise ValueError(f"{file}: columns {', '.join(first)}; need one of {', '.join(PATH_COLUMNS)}")
     fields = fields.among(first, str(file))
     for number, row in enumerate(chain([first], rows), start=1):
-        if not isinstance(row.get(image), str) or not any(isinstance(row.get(f), (str, list)) for f in fields.chances):
-            raise ValueError(f"{file}, row {number}: need a path in {image!r} and a caption in {_or(fields)}, found {row}")
-        yield str(file.parent / row[image]), _caption(row, fields)
+        path = row.get(image)
+        if isinstance(path, str) and path:
+            yield str(file.parent / path), _caption(row, fields)
+        else:
+            yield f"{file}, row {number}", Unusable("missing", f"no path in {image!r}")
 
 
 def _caption(row: Row, fields: CaptionFields) -> Caption | Unusable:
@@ -96,10 +98,6 @@ def _caption(row: Row, fields: CaptionFields) -> Caption | Unusable:
         return fields.read(row)
     except Unusable as error:  # told, and counted, when it is its turn: one row must not cost the others
         return error.with_traceback(None)
-
-
-def _or(fields: CaptionFields) -> str:
-    return " or ".join(map(repr, fields.chances))
 
 
 def _read_text(path: Path) -> str:
