@@ -71,7 +71,8 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.images import ImageConfig
     from genlip.data.packing import PackingConfig
     from genlip.data.sources import open_source
-    from genlip.evaluate.inspection import inspect_source, inspection_page, summary
+    from genlip.evaluate.inspection import inspect_source
+    from genlip.evaluate.inspection_page import inspection_page, summary, warnings
     from genlip.model.config import GenLIPConfig
 
     for file in filter(None, (args.out, args.json)):
@@ -91,7 +92,8 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
         Path(args.out).write_text(inspection_page(found), encoding="utf8")
         print(f"page: {args.out}")
     if args.json:
-        Path(args.json).write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf8")
+        figures = {**found.to_json(), "warnings": warnings(found)}
+        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf8")
         print(f"figures: {args.json}")
 
 

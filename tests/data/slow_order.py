@@ -18,7 +18,7 @@ def lots(key: tuple[int, ...], number: int) -> list[int]:
 
 def epoch_shares(length: int, seed: int, streams: int, block: int, epoch: int) -> list[list[int]]:
     """The indices of an epoch, dealt into as many shares as there are streams."""
-    block = max(1, min(block, length // (streams * 64)))
+    block = block or max(1, min(64, length // (streams * 64)))
     blocks = [list(range(start, min(start + block, length))) for start in range(0, length, block)]
     line = [index for number in lots((seed, 0, epoch), len(blocks)) for index in blocks[number]]
     ends = [share * length // streams for share in range(streams + 1)]

@@ -1,5 +1,6 @@
 """`genlip.data.loader`: the updates of the slow model, whoever reads them, wherever they stop, however they are killed."""
 
+import dataclasses
 import json
 import os
 import random
@@ -16,7 +17,7 @@ import torch
 from genlip.data.examples import Example
 from genlip.data.loader import Loader, merge_states
 from genlip.data.packing import PackingConfig
-from genlip.data.sources import Files
+from genlip.data.sources import Files, Mixture
 
 from . import slow_order
 from .helpers import InMemory
@@ -131,8 +132,58 @@ def test_killed_runs_go_on_without_loss_or_repetition(endless, tmp_path):
 def test_another_collection_is_not_gone_on_with():
     _, state = loaded(number=3)
     smaller = InMemory([example(i) for i in range(LENGTH - 1)])
-    with pytest.raises(ValueError, match=f"changed since the run stopped: {LENGTH} examples then, {LENGTH - 1} now"):
+    with pytest.raises(ValueError, match=rf"changed since the run stopped \(examples {LENGTH} then, {LENGTH - 1} now\)"):
         Loader(reader(smaller), PACKING, state=state)
+
+
+@pytest.mark.parametrize("change", [{"window": 9}, {"block": 0}, {"max_tokens": 90}, {"look_ahead": 5}, {"packs": 2}])
+def test_another_packing_or_seed_is_not_gone_on_with(change):
+    _, state = loaded(number=3)
+    with pytest.raises(ValueError, match=f"since the run stopped \\({next(iter(change))} "):
+        Loader(reader(), dataclasses.replace(PACKING, **change), state=state)
+    with pytest.raises(ValueError, match=r"since the run stopped \(seed 3 then, 4 now\)"):
+        Loader(dataclasses.replace(reader(), seed=4), PACKING, state=state)
+
+
+def test_a_mixture_with_other_weights_is_not_gone_on_with():
+    _, state = loaded(of=mixture(), number=3)
+    parts = mixture().sources
+    with pytest.raises(ValueError, match=r"\(examples \[\[36, 20\], \[15, 31\]\] then, \[\[26, 20\], \[25, 31\]\] now\)"):
+        Loader(reader(Mixture(parts, [0.5, 0.5])), PACKING, state=state)
+
+
+def test_states_of_ranks_belong_together():
+    loaders = [Loader(reader(), PACKING, rank=rank, ranks=2) for rank in (0, 1)]
+    states = []
+    for updates, loader in zip((2, 1), loaders, strict=True):
+        list(islice(loader, updates))
+        states.append(loader.state())
+    with pytest.raises(ValueError, match="states of updates 1, 2: all ranks must have stopped at the same"):
+        merge_states(states)
+    with pytest.raises(ValueError, match="lacks streams 1, 3, 5, 7: merge the states of all ranks"):
+        Loader(reader(), PACKING, rank=1, ranks=2, state=states[0])
+
+
+def test_a_reader_with_another_limit_is_brought_into_line():
+    unlimited = dataclasses.replace(reader(), max_tokens=None)
+    (update,) = islice(Loader(unlimited, dataclasses.replace(PACKING, max_tokens=12)), 1)
+    assert all(batch.pack.num_rows <= 12 for batch in update)
+
+
+def test_very_many_packs_leave_file_descriptors():
+    packing = PackingConfig(max_tokens=70, packs=150, streams=150, look_ahead=1)
+    (update,) = islice(Loader(reader(), packing, workers=1), 1)
+    assert len(update) == 150
+    assert len(list(Path("/proc/self/fd").iterdir())) < 150
+
+
+def test_what_is_wrong_with_the_data_arrives_from_a_worker_as_it_was():
+    class Broken(InMemory):
+        def __getitem__(self, index):
+            raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match=r"^the disk is gone$"):
+        next(iter(Loader(reader(Broken([example(0)])), PACKING, workers=1)))
 
 
 @pytest.mark.parametrize(("rank", "ranks"), [(0, 5), (2, 2), (-1, 2)])

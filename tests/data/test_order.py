@@ -101,7 +101,7 @@ def test_a_billion_samples_cost_little_memory():
     assert float(done.stdout) < 1  # byte per sample
 
 
-@pytest.mark.parametrize("wrong", [{"length": 0}, {"streams": 0}, {"block": 0}, {"window": 0}, {"seed": -1}])
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"streams": 0}, {"block": -1}, {"window": 0}, {"seed": -1}])
 def test_impossible_orders_are_refused(wrong):
     with pytest.raises(ValueError, match="at least"):
         Order(**{"length": 5, **wrong})

@@ -77,10 +77,10 @@ def test_a_pack_holds_its_samples_in_order_of_shape():
         assert shapes == sorted(shapes)
 
 
-@pytest.mark.parametrize("stop", range(11))
+@pytest.mark.parametrize("stop", range(12))
 def test_a_stream_goes_on_from_the_state_of_any_batch(stop):
     whole = batches(Stream(reader(), PACKING, 1, epochs=6))
-    assert len(whole) == 12
+    assert len(whole) == 13
     state = whole[stop].state
     assert all(isinstance(number, int) for number in (state.next, *state.waiting))
     rest = batches(Stream(reader(), PACKING, 1, StreamState(state.next, state.waiting), epochs=6))
@@ -111,7 +111,7 @@ def test_a_schedule_of_patches_follows_the_samples_of_the_run():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_tokens": 0}, {"packs": 0}, {"look_ahead": 0}, {"streams": 0}, {"block": 0}, {"window": 0},
+        {"max_tokens": 0}, {"packs": 0}, {"look_ahead": 0}, {"streams": 0}, {"block": -1}, {"window": 0},
         {"patch_schedule": ((5, 9),)}, {"patch_schedule": ((0, 9), (0, 12))}, {"patch_schedule": ((0, 0),)},
     ],
 )  # fmt: skip

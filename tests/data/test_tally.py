@@ -121,6 +121,18 @@ def test_the_limit_against_whole_numbers(used, lost, percent):
         assert 100 * lost > allowed
 
 
+def test_samples_that_wait_to_be_packed_count_as_good():
+    tally(100, 15).check(0.1, 10**6, waiting=40)
+    with pytest.raises(SkippedTooMany, match="15 of 115 samples"):
+        tally(100, 15).check(0.1, 10**6)
+
+
+def test_a_source_of_which_nothing_can_be_used_stops_whatever_the_limit():
+    tally(0, 39).check(1.0, 40)
+    with pytest.raises(SkippedTooMany):
+        tally(0, 40).check(1.0, 40)
+
+
 def test_the_error_counts_names_and_says_what_to_do():
     counted = tally(70, 30)
     counted.add([batch(["scenes:0"], [("web.tar", "damaged")])])

@@ -46,6 +46,9 @@ def test_texts_that_look_like_yaml_stay_texts(tmp_path):
         (["--steps", "many"], "steps"),
         (["--steps", "0"], "the run has no end"),
         (["--steps", "-1", "--epochs", "1"], "'steps': -1"),
+        (["--packing.patch_schedule", "[[0, 100]]"], "set images.resize to native"),
+        (["--images.resize", "native", "--packing.patch_schedule", "[[0, 9]]"], "goes below images.min_patches 16"),
+        (["--seed", "2147483648"], "seed 2147483648 in [0, 2**31)"),
         (["--packing.packs", "0"], "packing.packs is 0"),
         (["--packing.patch_schedule", "[[5, 100]]"], "packing.patch_schedule is [[5, 100]]: need [samples, patches] pairs"),
         (["--images.size", "65"], "images.size 65 is no multiple of model.patch_size"),
@@ -63,7 +66,7 @@ def test_a_wrong_override_says_what_is_wrong(overrides, message):
 
 
 def test_a_schedule_of_patches_survives_yaml(tmp_path):
-    run = load_recipe("quickstart", ["--packing.patch_schedule", "[[0, 64], [1000, 256]]"])
+    run = load_recipe("quickstart", ["--packing.patch_schedule", "[[0, 64], [1000, 256]]", "--images.resize", "native"])
     assert run.packing.patch_schedule == ((0, 64), (1000, 256))
     (tmp_path / "run.yaml").write_text(to_yaml(run))
     assert load_recipe(tmp_path / "run.yaml") == run

@@ -60,6 +60,8 @@ class Captions:
         self.config = config or CaptionConfig()
         self.prompt_ids = self.ids(self.config.prompt)
         self.end_ids = self.ids(self.config.end)
+        # More characters than any text that is not cut: the rest of a book need not be tokenized. Normalising may join some.
+        self._most_characters = 4 * (self.config.max_tokens + 1) * max(map(len, tokenizer.get_vocab()), default=1)
         _check_end(tokenizer, self.config.end, self.end_ids)
         if vocab_size is not None:
             _check_vocabulary(tokenizer, vocab_size)
@@ -79,7 +81,8 @@ class Captions:
         each that is learned; the prompt stands in where its first question is empty or missing. Texts are stripped.
         """
         conversations = [_as_turns(caption) for caption in captions]
-        ids = iter(self._plain_ids([turn.text.strip() for turns in conversations for turn in turns]))
+        texts = [turn.text.strip()[: self._most_characters] for turns in conversations for turn in turns]
+        ids = iter(self._plain_ids(texts))
         return [self._laid_out([(next(ids), turn.learned) for turn in turns]) for turns in conversations]
 
     def _laid_out(self, messages: list[tuple[list[int], bool]]) -> tuple[np.ndarray, np.ndarray]:

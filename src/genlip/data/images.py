@@ -65,8 +65,9 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 _MAX_BYTES = 2**29
 
-# Remarks on metadata, which name no file and hold ever other numbers: over a crawl, no end of lines.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+# Remarks on metadata and size, which name no file and hold ever other numbers: over a crawl, no end of lines.
+for _remark in (UserWarning, Image.DecompressionBombWarning):
+    warnings.filterwarnings("ignore", category=_remark, module=r"PIL\.")
 
 
 class ImageError(Unusable):
@@ -257,14 +258,19 @@ def read_file(file: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file of bounded size: a list of images may name anything. Raises `ImageError`."""
     path = Path(file)
     try:
-        found = path.stat()
-    except FileNotFoundError:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError("not an image", f"{path}: not a file")
+        with path.open("rb") as opened:
+            data = opened.read(_MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
         raise ImageError("missing", f"{path}: no such file") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise ImageError("not an image", f"{path}: not a file")
-    if found.st_size > _MAX_BYTES:
-        raise ImageError("too large", f"{path}: {found.st_size} bytes; the limit is {_MAX_BYTES}")
-    return path.read_bytes()
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # no permission, a broken disk, a name that no system takes
+        raise ImageError("damaged", f"{path}: cannot be read: {error}") from error
+    if len(data) > _MAX_BYTES:
+        raise ImageError("too large", f"{path}: more than {_MAX_BYTES} bytes")
+    return data
 
 
 def _upright(pixels: np.ndarray, pil_image: Image.Image) -> np.ndarray:

@@ -11,10 +11,13 @@ prepared is prepared again after a stop: nothing is lost or repeated, on the sam
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -22,6 +25,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from genlip.data.packing import Batch, PackingConfig, Stream, StreamState
 from genlip.data.samples import SampleReader
+from genlip.data.sources.mixture import lengths
 
 __all__ = ["Loader", "leave_signals_to_the_parent", "merge_states"]
 
@@ -52,7 +56,8 @@ class Loader:
                 f"rank {rank} of {ranks} with {packing.packs} packs an update: every rank needs at least one; "
                 "raise packing.packs"
             )
-        self.reader, self.packing, self.epochs = reader, packing, epochs
+        self.reader = dataclasses.replace(reader, max_tokens=packing.max_tokens)
+        self.packing, self.epochs = packing, epochs
         self.ranks = ranks
         self.rows = range(rank, packing.packs, ranks)
         turns = packing.all_streams // packing.packs
@@ -62,17 +67,23 @@ class Loader:
             log.warning(
                 "%d workers for %d streams: the others would idle; raise packing.streams", workers, len(self.streams)
             )
-        self._settings = {"examples": len(reader.source), "packs": packing.packs, "streams": packing.all_streams}
+        decides = {"examples": lengths(reader.source), "seed": reader.seed, **asdict(packing)}
+        self._decides = json.loads(json.dumps(decides))  # as a checkpoint gives it back
         self._step, self._states = 0, {number: StreamState() for number in self.streams}
         if state is not None:
             self._load(state)
 
+    @property
+    def waiting(self) -> int:
+        """Samples of this rank's streams that were read and are not packed yet."""
+        return sum(len(state.waiting) for state in self._states.values())
+
     def state(self) -> dict[str, Any]:
         """All that going on needs, as JSON can hold it: the updates handed out, and each stream's place."""
         streams = {str(number): [state.next, *state.waiting] for number, state in self._states.items()}
-        return {"of": self._settings, "step": self._step, "streams": streams}
+        return {"of": self._decides, "step": self._step, "streams": streams}
 
-    def __iter__(self) -> Iterator[list[Batch]]:
+    def __iter__(self) -> Generator[list[Batch], None, None]:
         ended: set[int] = set()
         batches = self._batches()
         while self.ranks > 1 or len(ended) < len(self.streams):
@@ -84,12 +95,15 @@ class Loader:
                 yield update
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        for name, value in self._settings.items():
-            if state["of"][name] != value:
-                raise ValueError(
-                    f"the data has changed since the run stopped: {state['of'][name]} {name} then, {value} now; "
-                    "the order would be another one"
-                )
+        changed = [
+            f"{name} {state['of'][name]} then, {now} now" for name, now in self._decides.items() if state["of"][name] != now
+        ]
+        if changed:
+            raise ValueError(
+                f"the data has changed since the run stopped ({'; '.join(changed)}): its order would be another"
+            )
+        if missing := {str(number) for number in self.streams} - state["streams"].keys():
+            raise ValueError(f"the state lacks streams {', '.join(sorted(missing))}: merge the states of all ranks")
         self._step = state["step"]
         for number in self.streams:
             position, *waiting = state["streams"][str(number)]
@@ -108,10 +122,19 @@ class Loader:
             worker_init_fn=leave_signals_to_the_parent,
             pin_memory=torch.cuda.is_available(),
         )
-        return (batch for batch in loaded if batch is not None)
+        for item in loaded:
+            if isinstance(item, Exception):
+                raise item
+            if item is not None:
+                yield _own(item) if self.workers else item
 
 
-class _Streams(IterableDataset[Batch | None]):
+def _own(batch: Batch) -> Batch:
+    """A batch in this process's own memory: what workers share takes file descriptors, and an update may hold many packs."""
+    return batch if batch.pack is None else dataclasses.replace(batch, pack=batch.pack.clone())
+
+
+class _Streams(IterableDataset[Batch | Exception | None]):
     """The streams of a rank, one batch of each in turn, round after round.
 
     `DataLoader` asks its workers in turn. Worker w owns the streams at places w, w + workers, …; rounds are filled up with
@@ -130,7 +153,7 @@ class _Streams(IterableDataset[Batch | None]):
         self.reader, self.packing, self.numbers, self.states = reader, packing, numbers, states
         self.epochs, self.first = epochs, first
 
-    def __iter__(self) -> Iterator[Batch | None]:
+    def __iter__(self) -> Iterator[Batch | Exception | None]:
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         places = range(worker, -(-len(self.numbers) // workers) * workers, workers)
@@ -138,21 +161,34 @@ class _Streams(IterableDataset[Batch | None]):
         first = self.first
         while True:
             for place in places:
-                yield streams[place].next_batch() if place in streams and place >= first else None
+                yield _next_batch(streams[place]) if place in streams and place >= first else None
             first = 0
 
     def _stream(self, number: int) -> Stream:
         return Stream(self.reader, self.packing, number, self.states[number], self.epochs)
 
 
+def _next_batch(stream: Stream) -> Batch | Exception:
+    """The next batch, or what is wrong with the data: from a worker, an error would come wrapped in its traceback."""
+    try:
+        return stream.next_batch()
+    except (ValueError, OSError) as error:
+        return error
+
+
 def merge_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The state of a run from the states of all its ranks."""
     states = list(states)
+    if len(steps := {state["step"] for state in states}) > 1:
+        raise ValueError(f"states of updates {', '.join(map(str, sorted(steps)))}: all ranks must have stopped at the same")
     streams = {number: place for state in states for number, place in state["streams"].items()}
     return {**states[0], "streams": dict(sorted(streams.items(), key=lambda item: int(item[0])))}
 
 
 def leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; only the run itself should hear it, and finish its update."""
+    """A signal to all processes of a terminal or a job is for the run itself, which finishes its update and saves.
+
+    Workers outlive the first SIGTERM, and end with the run, or by a second one.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

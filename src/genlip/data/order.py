@@ -12,7 +12,7 @@ Nothing has to be stored to go on anywhere in it, and nothing depends on who rea
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 
 __all__ = ["Draw", "Order"]
 
-_BLOCKS_PER_SHARE = 64  # fewer, and a stream would see only a few places of the source in an epoch
+_BLOCK, _BLOCKS_PER_SHARE = 64, 64  # fewer blocks, and a stream would see only a few places of the source in an epoch
 
 
 class Draw(NamedTuple):
@@ -38,21 +38,22 @@ class Order:
         length: examples of the source.
         seed: of the run.
         streams: virtual streams that the samples are dealt to.
-        block: most neighbours that stay together; fewer where a share would otherwise hold less than 64 blocks.
+        block: neighbours that stay together; 0 takes 64, or fewer where a share would otherwise hold less than 64 blocks.
         window: samples among which a stream shuffles.
     """
 
     length: int
     seed: int = 0
     streams: int = 1
-    block: int = 64
+    block: int = 0
     window: int = 2048
+    _windows: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if min(self.length, self.streams, self.block, self.window) < 1 or self.seed < 0:
+        if min(self.length, self.streams, self.window) < 1 or min(self.seed, self.block) < 0:
             raise ValueError(
-                f"order of {self.length} samples in {self.streams} streams, blocks of {self.block} and windows of "
-                f"{self.window}: each must be at least 1, and seed {self.seed} at least 0"
+                f"order of {self.length} samples in {self.streams} streams and windows of {self.window}: each must be at "
+                f"least 1, blocks of {self.block} and seed {self.seed} at least 0"
             )
 
     def draws(self, stream: int, positions: Iterable[int]) -> list[Draw]:
@@ -79,11 +80,19 @@ class Order:
         """Where a place of a share lands inside its window."""
         window, offset = divmod(place, self.window)
         start = window * self.window
-        return start + int(_permutation((self.seed, 1, epoch, share, window), min(self.window, size - start))[offset])
+        return start + int(self._window((self.seed, 1, epoch, share, window), min(self.window, size - start))[offset])
+
+    def _window(self, key: tuple[int, ...], length: int) -> np.ndarray:
+        """The permutation of a window; two are kept, as samples that wait may belong to the one before."""
+        if key not in self._windows:
+            while len(self._windows) > 1:
+                del self._windows[next(iter(self._windows))]
+            self._windows[key] = _random_order(key, length)
+        return self._windows[key]
 
     def _index(self, epoch: int, place: int) -> int:
         """The example at a place of the epoch's permuted blocks, of which one may be short."""
-        block = max(1, min(self.block, self.length // (self.streams * _BLOCKS_PER_SHARE)))
+        block = self.block or max(1, min(_BLOCK, self.length // (self.streams * _BLOCKS_PER_SHARE)))
         count = -(-self.length // block)
         blocks, short = _blocks(self.seed, epoch, count)
         missing = count * block - self.length
@@ -99,11 +108,7 @@ def _blocks(seed: int, epoch: int, count: int) -> tuple[np.ndarray, int]:
     return blocks, int(np.flatnonzero(blocks == count - 1)[0])
 
 
-@lru_cache(maxsize=1024)
-def _permutation(key: tuple[int, ...], length: int) -> np.ndarray:
-    return _random_order(key, length)
-
-
 def _random_order(key: tuple[int, ...], length: int) -> np.ndarray:
     # A bit generator's stream is fixed across NumPy's versions, Generator.permutation is not; a run may outlive a version.
-    return np.argsort(np.random.PCG64(key).random_raw(length), kind="stable")
+    order = np.argsort(np.random.PCG64(key).random_raw(length), kind="stable")
+    return order.astype(np.uint32) if length < 2**32 else order

@@ -21,10 +21,10 @@ from genlip.data.samples import Read, SampleReader, Skipped
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["Batch", "PackingConfig", "Stream", "StreamState", "by_shape", "choose", "pack_images"]
+__all__ = ["MANY_SKIPPED", "Batch", "PackingConfig", "Stream", "StreamState", "by_shape", "choose", "pack_images"]
 
 _CHUNK = 8  # samples that are read, and tokenized, at a time
-_MOST_SKIPPED = 256  # after so many, a stream reports rather than seeks on: nothing may be usable at all
+MANY_SKIPPED = 256  # after so many, a stream reports rather than seeks on: nothing may be usable at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class PackingConfig:
         streams: virtual streams that the samples are dealt to, rounded up to a multiple of `packs`; also the most worker
             processes that can prepare packs. The order depends on it, not on ranks or workers.
         block: neighbours in the source that stay together; for shards that are fetched from afar, as many as a shard holds.
+            0 takes 64, or fewer where a stream would otherwise see less than 64 blocks in an epoch.
         window: samples among which a stream shuffles.
         patch_schedule: most patches of a native image from a number of samples on, as in [[0, 256], [1000000, 1024]];
             empty keeps images.max_patches.
@@ -47,14 +48,15 @@ class PackingConfig:
     packs: int = 1
     look_ahead: int = 16
     streams: int = 16
-    block: int = 64
+    block: int = 0
     window: int = 2048
     patch_schedule: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("max_tokens", "packs", "look_ahead", "streams", "block", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"packing.{name} is {getattr(self, name)}: it must be at least 1")
+            least = 0 if name == "block" else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"packing.{name} is {getattr(self, name)}: it must be at least {least}")
         starts = [start for start, _ in self.patch_schedule]
         if starts and (starts[0] != 0 or sorted(set(starts)) != starts or min(p for _, p in self.patch_schedule) < 1):
             raise ValueError(
@@ -191,11 +193,11 @@ class Stream:
         if self._resume:
             positions, self._resume = self._resume, ()
             self._read(positions, skipped)
-        while len(self._waiting) < self.packing.look_ahead and len(skipped) < _MOST_SKIPPED and not self._read_all:
+        while len(self._waiting) < self.packing.look_ahead and len(skipped) < MANY_SKIPPED and not self._read_all:
             stop = self.next + _CHUNK if self.end is None else min(self.end, self.next + _CHUNK)
             positions, self.next = tuple(range(self.next, stop)), stop
             self._read(positions, skipped)
-        return bool(self._waiting) and len(skipped) < _MOST_SKIPPED
+        return bool(self._waiting) and len(skipped) < MANY_SKIPPED
 
     def _read(self, positions: Sequence[int], skipped: list[Skipped]) -> None:
         budgets = [self.packing.max_patches(position * self.packing.all_streams) for position in positions]
@@ -203,6 +205,10 @@ class Stream:
         for position, one in zip(positions, read, strict=True):
             if isinstance(one, Skipped):
                 skipped.append(one)
+            elif one.size > self.packing.max_tokens:  # or no pack would ever take it
+                raise ValueError(
+                    f"{one.key} takes {one.size} rows of a pack of {self.packing.max_tokens}: give the reader max_tokens"
+                )
             else:
                 self._waiting.append(_Waiting(position, one))
 

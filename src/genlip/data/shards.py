@@ -12,11 +12,13 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -26,6 +28,7 @@ from genlip.data.loader import leave_signals_to_the_parent
 from genlip.data.sources.base import Source
 from genlip.data.sources.cache import write_whole
 from genlip.data.sources.fields import IMAGE_MARK
+from genlip.data.sources.mixture import Mixture, lengths
 
 __all__ = ["ShardConfig", "Written", "write_shards"]
 
@@ -106,10 +109,14 @@ def write_shards(
     """
     folder, config = Path(out), config or ShardConfig()
     folder.mkdir(parents=True, exist_ok=True)
-    _agree(folder, {"source": source.name, "examples": len(source), **asdict(config)})
-    for part in folder.glob("*.part"):  # of a packing that was killed
+    _agree(folder, {"source": source.name, "fields": _fields(source), "examples": lengths(source), **asdict(config)})
+    with _alone(folder):
+        return _write_missing(_Shards(source, folder, config), workers, advance)
+
+
+def _write_missing(shards: _Shards, workers: int, advance: Callable[[int], None]) -> Written:
+    for part in shards.folder.glob("*.part"):  # of a packing that was killed
         part.unlink()
-    shards = _Shards(source, folder, config)
     total = Written(0, 0, 0, Counter(), Counter())
     loaded = DataLoader(shards, batch_size=None, num_workers=workers, worker_init_fn=leave_signals_to_the_parent)
     for number, written in enumerate(loaded):
@@ -150,6 +157,23 @@ class _Shards(Dataset[Written]):
         with write_whole(shard) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
             samples = sum(_add(tar, self.source, number, self.config, skipped, fields) for number in examples)
         return {"successes": samples, "skipped": skipped, "fields": fields}
+
+
+def _fields(source: Source) -> Any:
+    """Where a source finds its captions, part by part."""
+    if isinstance(source, Mixture):
+        return [_fields(part) for part in source.sources]
+    return dict(source.fields.chances) if hasattr(source, "fields") else {}
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second packing out of the folder."""
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"{folder}: another packing is writing there; wait for it, or choose another folder") from None
 
 
 def _agree(folder: Path, plan: dict[str, Any]) -> None:

@@ -45,17 +45,19 @@ class Tally:
         """All samples, used or not."""
         return self.used.total() + self.skipped.total()
 
-    def check(self, limit: float, examples: int) -> None:
+    def check(self, limit: float, examples: int, waiting: int = 0) -> None:
         """Raise `SkippedTooMany` if more than this share could not be used, or not one of all `examples` of the source.
+
+        `waiting` samples were read, and are good, but are not packed yet.
 
         At the beginning the share is taken of 100 samples, so that one broken file among the first ten stops nothing. One
         always may be lost, unless the limit is 0.
         """
-        lost = self.skipped.total()
+        lost, read = self.skipped.total(), self.seen + waiting
         nothing = lost >= examples and not self.used
-        if nothing or lost > (max(limit * max(self.seen, 100), 1) if limit else 0):
+        if nothing or lost > (max(limit * max(read, 100), 1) if limit else 0):
             raise SkippedTooMany(
-                f"{lost} of {self.seen} samples could not be used ({self.words()}); see log.jsonl, or raise max_skipped"
+                f"{lost} of {read} samples could not be used ({self.words()}); see log.jsonl, or raise max_skipped"
             )
 
     def words(self) -> str:

@@ -163,6 +163,10 @@ class Pack:
         """The same pack in page-locked memory, from which copies to a GPU do not wait."""
         return self._with_tensors(Tensor.pin_memory)
 
+    def clone(self) -> Pack:
+        """The same pack in memory of its own."""
+        return self._with_tensors(Tensor.clone)
+
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Pack:
         return dataclasses.replace(
             self,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -24,10 +25,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
 from genlip.data.loader import Loader
-from genlip.data.packing import Batch
+from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.samples import SampleReader
 from genlip.data.sources import Source, corpus, hold_out, open_source
-from genlip.data.tally import Tally
+from genlip.data.tally import SkippedTooMany, Tally
 from genlip.evaluate.held_out import held_out
 from genlip.model.genlip import GenLIP
 from genlip.model.objective import supervised_tokens
@@ -108,14 +109,17 @@ def train(run: Run, resume: bool = False, on_step: Callable[[State], None] = lam
     Raises ValueError if the folder already holds a run and `resume` is false, or holds a run with other settings;
     `Interrupted` after a save on Ctrl-C or SIGTERM; `SkippedTooMany` if too many samples are unusable.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}: training runs as one process so far; start it without torchrun"
+        )
     out = Path(run.out)
     newest = _checkpoint_to_resume(run, resume)
     out.mkdir(parents=True, exist_ok=True)
     source, measured = _sources(run)
     state = _start(run, source, newest)
     samples = _held_out_samples(dataclasses.replace(state.loader.reader, source=measured), run.data.held_out_samples)
-    updates = iter(state.loader)
-    with Tracker(out, state.step) as tracker, _interruptible() as interrupted:
+    with closing(iter(state.loader)) as updates, Tracker(out, state.step) as tracker, _interruptible() as interrupted:
         if resume and newest is None:
             tracker.say(f"{run.out} holds no checkpoint to go on from: starting anew")
         _announce(state, tracker, source, samples)
@@ -258,9 +262,13 @@ def _count(state: State, batches: list[Batch], tracker: Tracker) -> None:
     """Count samples, name those that could not be used, and stop where they are too many."""
     state.tally.add(batches)
     for skip in (skip for batch in batches for skip in batch.skipped):
-        tracker.event("skipped", **skip._asdict())
+        tracker.event("skipped", update=state.step + 1, **skip._asdict())
         log.warning("skipped %s", skip.message)
-    state.tally.check(state.run.max_skipped, len(state.loader.reader.source))
+    state.tally.check(state.run.max_skipped, len(state.loader.reader.source), state.loader.waiting)
+    for skipped in (batch.skipped for batch in batches if batch.pack is None and len(batch.skipped) >= MANY_SKIPPED):
+        raise SkippedTooMany(
+            f"{len(skipped)} examples in a row could not be used, the last because of: {skipped[-1].message}"
+        )
 
 
 def _report(state: State, recent: list[Update], tracker: Tracker) -> None:

@@ -164,8 +164,10 @@ class Run:
         ends = {name: getattr(self, name) for name in ("steps", "epochs", "max_samples", "max_tokens")}
         if min(ends.values()) < 0 or not any(ends.values()):
             raise ValueError(f"the run has no end: {ends}; set at least one of them above 0, and none below")
-        if not 0 <= self.max_skipped <= 1 or self.seed < 0:
-            raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} not negative")
+        if not 0 <= self.max_skipped <= 1 or not 0 <= self.seed < 2**31:
+            raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} in [0, 2**31)")
+        if self.packing.patch_schedule and self.images.resize == "fixed":
+            raise ValueError("packing.patch_schedule says how many patches native images have: set images.resize to native")
         if any(patches < self.images.min_patches for _, patches in self.packing.patch_schedule):
             raise ValueError(
                 f"packing.patch_schedule {self.packing.patch_schedule} goes below images.min_patches "

@@ -77,5 +77,5 @@ def read_log(out: str | Path, kind: str) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if event["event"] == kind:
-            events[event.get("step", -number)] = event
+            events[event.get("step", number - 10**12)] = event
     return [events[key] for key in sorted(events)]

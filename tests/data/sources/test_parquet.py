@@ -150,13 +150,13 @@ def test_captions_are_read_by_their_fields(columns, fields, expected, tmp_path):
 
 
 def test_only_needed_columns_are_read(files, monkeypatch):
-    asked, plain = [], pq.ParquetFile.read_row_group
+    asked, plain = [], pq.ParquetFile.iter_batches
 
-    def seen(self, group, columns, **how):
-        asked.append((group, columns))
-        return plain(self, group, columns, **how)
+    def seen(self, rows, row_groups, columns, **how):
+        asked.append((*row_groups, columns))
+        return plain(self, rows, row_groups, columns, **how)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", seen)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", seen)
     source = opened(files[0])
     assert asked == []  # counts come from the footers
     source.caption(5)
@@ -166,6 +166,37 @@ def test_only_needed_columns_are_read(files, monkeypatch):
     for index in (4, 5, 6, 7):
         source[index]
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("as_struct", [False, True])
+def test_one_image_in_very_many_rows_is_refused_before_memory_is_gone(as_struct, tmp_path, monkeypatch):
+    image = np.random.default_rng(0).bytes(2**16)
+    rows = [{"bytes": image, "path": None} if as_struct else image] * 2000
+    path = written(tmp_path / "a.parquet", {"image": rows, "caption": ["a"] * 2000})
+    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", 2**22)
+    before = pa.total_allocated_bytes()
+    source = opened(path)
+    with pytest.raises(Unusable, match=r"a\.parquet:7: its row group takes more than 4194304 bytes") as error:
+        source[7]
+    assert error.value.reason == "too large"
+    assert pa.total_allocated_bytes() - before < 2**23
+
+
+def test_text_that_is_not_utf8_costs_its_own_row_only(tmp_path):
+    texts = pa.array([b"carr\xe9", b"good"], pa.binary()).view(pa.string())
+    source = opened(written(tmp_path / "a.parquet", {"image": [b"1", b"2"], "caption": texts}))
+    assert source[1].caption == "good"
+    with pytest.raises(Unusable, match=r"a\.parquet:0: not UTF-8 text") as error:
+        source[0]
+    assert error.value.reason == "damaged"
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "../a.png", "x/../../a.png"])
+def test_an_image_elsewhere_than_beside_its_table_is_not_read(path, tmp_path):
+    rows = pa.array([{"bytes": None, "path": path}], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    source = opened(written(tmp_path / "a.parquet", {"image": rows, "caption": ["a"]}))
+    with pytest.raises(Unusable, match="is not beside the table"):
+        source[0]
 
 
 def test_what_is_decoded_stays_within_the_limit(files, monkeypatch):

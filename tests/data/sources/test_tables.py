@@ -219,11 +219,22 @@ def test_a_caption_cut_in_two_by_the_delimiter_is_refused(suffix, delimiter, tmp
     )
 
 
-@pytest.mark.parametrize("name", ["table.csv", "table.tsv", "table.jsonl", "table.json", "a.txt"])
+@pytest.mark.parametrize("name", ["table.csv", "table.tsv", "table.jsonl", "table.json"])
 def test_text_that_is_not_utf8_is_named(name, tmp_path):
     written(tmp_path, "a.png", "")
     path = written(tmp_path, name, "path,caption\na.png,carré", encoding="latin-1")
-    assert refusal(tmp_path if name == "a.txt" else path).startswith(f"{path}: not UTF-8 text: ")
+    assert refusal(path).startswith(f"{path}: not UTF-8 text: ")
+
+
+def test_a_caption_file_that_is_not_utf8_costs_its_own_image_only(tmp_path):
+    for name in ("a", "b"):
+        written(tmp_path, f"{name}.png", "")
+        written(tmp_path, f"{name}.txt", "carré", encoding="latin-1" if name == "a" else "utf-8")
+    source = open_source(str(tmp_path))
+    assert source[1].caption == "carré"
+    with pytest.raises(Unusable, match=r"a\.txt: not UTF-8 text") as error:
+        source[0]
+    assert error.value.reason == "damaged"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class CaptionFields:
 def _captions(entry: Any) -> list[str | Conversation]:
     """All captions in one entry of a record; what is neither text nor a conversation holds none."""
     if isinstance(entry, str):
-        return [entry.strip()] if entry.strip() else []
+        return [_sound(entry).strip()] if entry.strip() else []
     if not isinstance(entry, (list, tuple)):
         return []
     if entry and isinstance(entry[0], Mapping):
@@ -103,7 +103,16 @@ def _turns(messages: Sequence[Any]) -> Conversation:
                 "not a conversation", f"message from {who!r} with {type(text).__name__}; need human or gpt, and text"
             )
         images += text.count(IMAGE_MARK)
-        turns.append(Turn(text.replace(IMAGE_MARK, "").strip(), _LEARNED[who]))
+        turns.append(Turn(_sound(text).replace(IMAGE_MARK, "").strip(), _LEARNED[who]))
     if images > 1:
         raise Unusable("several images", f"a conversation about {images} images; a sample holds one")
     return tuple(turns)
+
+
+def _sound(text: str) -> str:
+    """A text that can be written as UTF-8; JSON can hold halves of characters, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable("damaged", f"a caption that is no text: {error}") from None
+    return text

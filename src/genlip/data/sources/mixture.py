@@ -8,14 +8,14 @@ more starts over within the epoch. So each part, too, is read evenly, and where 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from genlip.data.examples import Caption, Example
 from genlip.data.sources.base import Source, Subset, Without
 
-__all__ = ["Mixture", "Place", "hold_out", "locate"]
+__all__ = ["Mixture", "Place", "hold_out", "lengths", "locate"]
 
 
 class Place(NamedTuple):
@@ -72,6 +72,13 @@ def locate(source: Source, epoch: int, index: int) -> Place:
     while isinstance(source, Mixture):
         source, epoch, index = source.place(epoch, index)
     return Place(source, epoch, index)
+
+
+def lengths(source: Source) -> Any:
+    """What an order depends on: a source's length; of a mixture what an epoch takes of each part, and their lengths."""
+    if isinstance(source, Mixture):
+        return [[take, lengths(part)] for take, part in zip(source.takes.tolist(), source.sources, strict=True)]
+    return len(source)
 
 
 def hold_out(source: Source, number: int, seed: int) -> tuple[Source, Source]:

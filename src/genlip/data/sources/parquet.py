@@ -33,6 +33,7 @@ IMAGE_COLUMNS = ("image", "images", "jpg", "jpeg", "png", "webp", "img", "pictur
 _MAX_IMAGE_BYTES = 2**29
 _OPEN_FILES = 64
 _DECODED_BYTES = 2**28
+_MAX_GROUP_BYTES = 2**31  # of a row group, decoded
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ class ParquetTables:
 
     def __getitem__(self, index: int) -> Example:
         place = self._place(index)
-        held = self._decoded_columns(place, [self._columns.image])[self._columns.image][place.row].as_py()
+        images = self._decoded_columns(place, [self._columns.image])[self._columns.image]
+        try:
+            held = images[place.row].as_py()
+        except UnicodeDecodeError as error:
+            raise Unusable("damaged", f"{self._key(place)}: the path of its image is not UTF-8: {error}") from None
         return Example(self._key(place), self._image(place, held), self._caption(place))
 
     def caption(self, index: int) -> Caption:
@@ -182,11 +187,24 @@ class ParquetTables:
         if (table := self._decoded.get(key)) is None:
             file = self._file(place.file)
             try:
-                table = file.read_row_group(place.group, columns=list(columns), use_threads=False)
+                table = self._decode(file, place, columns)
             except (pa.ArrowException, OSError) as error:
                 raise Unusable("damaged", f"{self._key(place)}: cannot be decoded: {error}") from error
             self._decoded.put(key, table)
         return table
+
+    def _decode(self, file: pq.ParquetFile, place: _Place, columns: Sequence[str]) -> pa.Table:
+        """Columns of a row group, some rows at a time: few bytes may stand for one image in each of a million rows."""
+        group = file.metadata.row_group(place.group)
+        stored = sum(group.column(i).total_uncompressed_size for i in range(group.num_columns))
+        rows = max(1, min(256, _MAX_GROUP_BYTES // max(1, stored)))
+        batches, size = [], 0
+        for batch in file.iter_batches(rows, row_groups=[place.group], columns=list(columns), use_threads=False):
+            batches.append(batch)
+            if (size := size + batch.nbytes) > _MAX_GROUP_BYTES:
+                found = f"{self._key(place)}: its row group takes more than {_MAX_GROUP_BYTES} bytes"
+                raise Unusable("too large", f"{found}; write smaller row groups")
+        return pa.Table.from_batches(batches)
 
     def _image(self, place: _Place, held: Any) -> ImageLike:
         """Encoded bytes; without them, the path of a file beside the table."""
@@ -199,12 +217,16 @@ class ParquetTables:
             raise Unusable("missing", f"{self._key(place)}: no image in {self._columns.image!r}")
         if is_remote(path) or is_remote(self._paths[place.file]):
             raise Unusable("missing", f"{self._key(place)}: its image is elsewhere, at {path!r}; need its bytes")
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise Unusable("missing", f"{self._key(place)}: its image, {path!r}, is not beside the table")
         return Path(self._paths[place.file]).parent / path
 
     def _caption(self, place: _Place) -> Caption:
-        row = self._decoded_columns(place, self._columns.captions).slice(place.row, 1).to_pylist()[0]
+        columns = self._decoded_columns(place, self._columns.captions)
         try:
-            return self.fields.read(row)
+            return self.fields.read(columns.slice(place.row, 1).to_pylist()[0])
+        except UnicodeDecodeError as error:
+            raise Unusable("damaged", f"{self._key(place)}: not UTF-8 text: {error}") from None
         except Unusable as error:  # which does not know whose caption it is
             raise Unusable(error.reason, f"{self._key(place)}: {error}") from None
 

@@ -61,7 +61,15 @@ def open_folder(folder: Path) -> Files:
             f"{folder}: {len(images)} images, none with a caption; put the caption of a.png into a.txt beside it, "
             "or name a .csv or .jsonl file"
         )
-    return Files([str(p) for p in paths], [_read_text(p.with_suffix(".txt")).strip() for p in paths], str(folder))
+    return Files([str(p) for p in paths], [_beside(p) for p in paths], str(folder))
+
+
+def _beside(image: Path) -> str | Unusable:
+    """The caption beside an image."""
+    try:
+        return _read_text(image.with_suffix(".txt")).strip()
+    except ValueError as error:
+        return Unusable("damaged", str(error))
 
 
 def open_tables(files: Sequence[str], fields: CaptionFields, name: str) -> Files:

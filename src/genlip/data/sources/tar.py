@@ -160,9 +160,10 @@ class TarShards:
         return record
 
     def _entries(self, place: _Place) -> dict[str, Any]:
+        text = self._text(place, place.json, place.json_bytes)
         try:
-            entries = json.loads(self._text(place, place.json, place.json_bytes))
-        except (json.JSONDecodeError, RecursionError) as error:
+            entries = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise Unusable("damaged", f"{self._key(place)}: not JSON: {error}") from None
         if not isinstance(entries, dict):
             raise Unusable("damaged", f"{self._key(place)}: its JSON is {type(entries).__name__}, need an object")
