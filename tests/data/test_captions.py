@@ -360,3 +360,15 @@ def test_a_hub_that_does_not_answer_is_named_with_its_reason(failure, reason, hu
     with pytest.raises(FileNotFoundError) as error:
         load_tokenizer("owner/name")
     assert str(error.value) == f"owner/name: the Hugging Face Hub did not give its tokenizer.json: {reason}"
+
+
+@pytest.mark.parametrize("text", ["numbers ", "1", "é", "abc " * 50 + "x"])
+def test_of_a_very_long_caption_only_what_can_be_learned_is_tokenized(text, monkeypatch):
+    captions = Captions(TOKENIZER, CaptionConfig(max_tokens=20))
+    expected = TOKENIZER.encode((text * 400).strip(), add_special_tokens=False).ids[:20]
+    seen = []
+    plain = captions._plain_ids
+    monkeypatch.setattr(captions, "_plain_ids", lambda texts: seen.extend(map(len, texts)) or plain(texts))
+    ids, learned = captions.encode(text * 100_000)
+    assert (ids.tolist(), learned.all()) == (expected, True)
+    assert max(seen) < 10_000

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from genlip.data.examples import Choice, Example, Turn
@@ -149,6 +150,26 @@ def test_another_packing_in_the_folder_is_not_mixed_in(tmp_path):
     with pytest.raises(ValueError, match=r"holds tar files, but no packing\.json .*: choose an empty folder"):
         write_shards(Procedural("scenes", 2, 5), tmp_path / "tars")
     assert [p.name for p in (tmp_path / "tars").iterdir()] == ["mine.tar"]
+
+
+def test_other_captions_of_the_same_source_are_another_packing(tmp_path):
+    write_shards(Procedural("charts", 1, 5), tmp_path / "out")
+    with pytest.raises(ValueError, match=r"holds another packing \(fields: "):
+        write_shards(Procedural("charts", 1, 5, CaptionFields(BOTH)), tmp_path / "out")
+
+
+def test_paths_that_no_system_takes_are_counted_and_not_the_end(tmp_path):
+    image(0).save(tmp_path / "a.png")
+    names = ["a.png", "x" * 5000, "a\0b.png", "a.png/b.png", "."]
+    source = Files([f"{tmp_path}/{name}" for name in names], ["c"] * 5)
+    written = write_shards(source, tmp_path / "out")
+    assert (written.samples, dict(written.skipped)) == (1, {"damaged": 2, "missing": 1, "not an image": 1})
+
+
+def test_two_packings_of_one_folder_do_not_get_in_each_others_way(tmp_path):
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out/.lock"), pytest.raises(ValueError, match="another packing is writing there"):
+        write_shards(Procedural("scenes", 1, 5), tmp_path / "out")
 
 
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"drawn_as": "bmp"}])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,27 @@ def test_a_run_killed_without_warning_resumes_from_its_last_save(whole, tmp_path
     assert done.returncode == -signal.SIGKILL
     assert latest(tmp_path).name == "step-00000003"
     assert equal(weights(train(small_run(tmp_path, model__drop_path_rate=0.3), resume=True)), weights(whole))
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_saves_it(kind, tmp_path):
+    """As Ctrl-C in a terminal and a batch scheduler send it; workers must not die before the run has saved."""
+    script = (
+        "import sys; from tests.train.helpers import small_run; from genlip.train.loop import train\n"
+        "say = lambda state: print(state.step, flush=True)\n"
+        "train(small_run(sys.argv[1], data__workers=2, steps=100000, save_every=100000, packing__streams=4), on_step=say)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, text=True,
+    )  # fmt: skip
+    while process.stdout.readline() != "5\n":
+        assert process.poll() is None
+    os.killpg(process.pid, kind)
+    _, told = process.communicate(timeout=60)
+    assert "Interrupted: stopped and saved" in told
+    assert "DataLoader worker" not in told
+    assert latest(tmp_path) is not None
 
 
 def test_resuming_keeps_the_state_of_muon(tmp_path):
@@ -204,6 +226,24 @@ def test_broken_images_are_counted_named_and_skipped(tmp_path):
     assert named
     lost = sum(event["event"] == "skipped" for event in skipped)
     assert read_log(tmp_path / "out", "end")[0]["skipped"] == {str(source): {"not an image": lost}}
+
+
+def test_a_source_that_vanishes_stops_the_run_whatever_was_used_before(tmp_path):
+    source = images(tmp_path / "in", good=300, bad=0)
+    run = small_run(tmp_path / "out", data__source=source, data__held_out=source, steps=500, max_skipped=0.9)
+
+    def remove(state):
+        if state.step == 60:
+            shutil.rmtree(source)
+
+    with pytest.raises(SkippedTooMany, match=r"2\d\d examples in a row could not be used, the last because of: .*no such file"):
+        train(run, on_step=remove)
+
+
+def test_several_processes_are_refused_so_far(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="training runs as one process so far"):
+        train(small_run(tmp_path))
 
 
 def test_too_many_broken_images_stop_the_run(tmp_path):

@@ -257,3 +257,10 @@ def test_a_conversation_is_one_choice_beside_texts():
 def test_an_unusable_example_survives_pickling():
     error = pickle.loads(pickle.dumps(Unusable("several images", "a.json: two")))
     assert (type(error), error.reason, str(error)) == (Unusable, "several images", "a.json: two")
+
+
+@pytest.mark.parametrize("entry", ["half a \ud800 character", ["whole", "\udfff"], [{"from": "gpt", "value": "a\ud800"}]])
+def test_halves_of_characters_are_damage_and_no_mistake_of_ours(entry):
+    with pytest.raises(Unusable, match="a caption that is no text") as error:
+        CaptionFields({"caption": 1.0}).read({"caption": entry})
+    assert error.value.reason == "damaged"

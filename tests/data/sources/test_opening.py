@@ -282,3 +282,10 @@ def test_a_missing_part_is_named_as_it_was_sought(here):
     assert refusal("data/mixture.yaml", kind=FileNotFoundError) == f"data/one: no such source; need {FORMS}"
     mixture(here / "data", {"source": "one.csv", "fields": {"a": None}})
     assert refusal("data/mixture.yaml") == "caption fields 'a=None': 'None' is no number; write field=0.8,other=0.2"
+
+
+def test_a_mixture_that_lists_itself_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("sources: [{source: b.yaml}]")
+    (tmp_path / "b.yaml").write_text("sources: [{source: scenes:0}, {source: a.yaml}]")
+    with pytest.raises(ValueError, match=r"[ab]\.yaml: lists itself, or a mixture that lists it"):
+        open_source(str(tmp_path / "a.yaml"))

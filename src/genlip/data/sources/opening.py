@@ -87,7 +87,11 @@ def _open_mixture(path: Path, fields: str) -> Mixture:
     weights = [entry["weight"] for entry in entries if "weight" in entry]
     if weights and len(weights) < len(entries):
         raise ValueError(f"{path}: {len(weights)} of {len(entries)} sources have a weight: give it to all or to none")
-    return Mixture([_open_part(path, entry, fields) for entry in entries], weights or None, str(path))
+    try:
+        parts = [_open_part(path, entry, fields) for entry in entries]
+    except RecursionError:
+        raise ValueError(f"{path}: lists itself, or a mixture that lists it") from None
+    return Mixture(parts, weights or None, str(path))
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
