@@ -35,19 +35,19 @@ def said(capsys) -> tuple[str, str]:
 def test_synth_then_pack_then_read(tmp_path, capsys):
     pages, packed = tmp_path / "pages", tmp_path / "packed"
     assert main(["data", "synth", "charts", str(pages), "--samples", "7", "--samples-per-shard", "4", "--workers", "0"]) == 0
-    assert re.fullmatch(
-        rf"{pages}: 7 samples in 2 shards of \d+\.\d MiB; caption fields: caption, conversations\n", said(capsys)[0]
-    )
+    assert re.fullmatch(rf"{pages}: 7 samples in 2 shards, \d+\.\d MiB; captions: caption, conversations\n", said(capsys)[0])
     assert main(["data", "pack", f"{pages}/*.tar", str(packed), "--fields", "caption", "--workers", "2"]) == 0
-    assert said(capsys)[0].startswith(f"{packed}: 7 samples in 1 shards of ")
+    told, _ = said(capsys)
+    assert told.startswith(f"{packed}: 7 samples in 1 shard, ")
+    assert told.endswith("captions: txt (--fields keeps others)\n")
     source = open_source("charts:0")
     assert [open_source(f"{packed}/*.tar").caption(i) for i in range(7)] == [source.caption(i) for i in range(7)]
 
 
 def test_pack_names_what_it_left_out(folder, tmp_path, capsys):
     assert main(["data", "pack", str(folder), str(tmp_path / "out"), "--workers", "0"]) == 0
-    assert "10 samples in 1 shards" in (told := said(capsys)[0])
-    assert told.endswith("; left out: 2 not an image\n")
+    assert "10 samples in 1 shard, " in (told := said(capsys)[0])
+    assert "; left out: 2 not an image; " in told
 
 
 def test_inspect_tells_and_writes(folder, tmp_path, capsys):
@@ -68,6 +68,7 @@ def test_inspect_tells_and_writes(folder, tmp_path, capsys):
         (["inspect", "scenes", "--stray"], "unknown argument --stray; see genlip data inspect --help"),
         (["inspect", "scenes", "--fields", "re_caption"], "scenes:0: no field re_caption; need caption"),
         (["pack", "gone/*.tar", "out"], "gone/*.tar"),
+        (["inspect", "s3://bucket/x.tar"], "reading s3:// needs another package: `pip install s3fs`"),
         (["synth", "poems", "out"], "a kind out of scenes, documents, charts"),
         (["synth", "scenes", "out", "--samples", "0"], "0 images of kind 'scenes'"),
     ],

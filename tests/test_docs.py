@@ -78,6 +78,11 @@ def test_the_code_runs(capsys):
     assert names["state"]["step"] == 1
 
 
+def test_no_page_was_left_half_written():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("examples/*/*.md")]:
+        assert "{{" not in page.read_text(encoding="utf8"), page
+
+
 def test_links_and_headings_exist():
     anchors = {
         re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.*)$", DATA, re.MULTILINE)

@@ -87,7 +87,9 @@ def _command(commands: Any, name: str, run: Any, summary: str, example: str, tak
 
 def _add_quickstart(commands: Any) -> None:
     summary = "train a small model on procedural scenes within minutes, and write a page about it"
-    parser = _command(commands, "quickstart", _quickstart, summary, "python: genlip.quickstart.quickstart(out)", True)
+    settings = "Settings of the recipe can be replaced, as in --steps 300; see genlip train --help"
+    example = f"{settings}\n\npython: genlip.quickstart.quickstart(out)"
+    parser = _command(commands, "quickstart", _quickstart, summary, example, True)
     parser.add_argument("--out", default="runs/quickstart", help="folder of the run (default: runs/quickstart)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted quickstart")
 

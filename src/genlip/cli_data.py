@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,18 +177,25 @@ def _add_shards(parser: argparse.ArgumentParser) -> None:
 def _write(source: Source, args: argparse.Namespace, config: ShardConfig) -> None:
     from genlip.data.shards import write_shards
 
-    with _progress("writing", len(source)) as advance:
-        written = write_shards(source, args.out, config, args.workers, advance)
+    print(f"writing {len(source):,} examples, {config.samples:,} a shard", file=sys.stderr)
+    try:
+        with _progress("writing", len(source)) as advance:
+            written = write_shards(source, args.out, config, args.workers, advance)
+    except KeyboardInterrupt:
+        print("genlip: stopped; the same command goes on with the shards that are missing", file=sys.stderr)
+        raise
     print(f"{args.out}: {_told(written)}")
 
 
 def _told(written: Written) -> str:
     left_out = ", ".join(f"{number} {reason}" for reason, number in written.skipped.most_common())
-    fields = [field for field in written.fields if field != "txt"]
+    shards = "1 shard" if written.shards == 1 else f"{written.shards:,} shards"
+    fields = ", ".join(written.fields)
     return (
-        f"{written.samples} samples in {written.shards} shards of {written.bytes / max(1, written.shards) / 2**20:.1f} MiB"
+        f"{written.samples:,} samples in {shards}, {written.bytes / 2**20:.1f} MiB"
         + (f"; left out: {left_out}" if left_out else "")
-        + (f"; caption fields: {', '.join(fields)}" if fields else "")
+        + (f"; captions: {fields}" if fields else "")
+        + (" (--fields keeps others)" if fields == "txt" else "")
     )
 
 

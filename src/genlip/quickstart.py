@@ -27,7 +27,7 @@ from genlip.evaluate import report
 from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
 from genlip.evaluate.report import Headline, Section
 from genlip.speaker import PatchWords, Speaker
-from genlip.train.loop import train
+from genlip.train.loop import Interrupted, train
 from genlip.train.recipe import Run, load_recipe, to_yaml
 from genlip.train.tracking import read_log
 
@@ -79,7 +79,11 @@ def quickstart(
             f"data.held_out is {run.data.held_out!r} and images {images}: the quickstart captions at least 1 image "
             "of a source that it does not learn from, such as scenes:1"
         )
-    model = train(run, resume)
+    try:
+        model = train(run, resume)
+    except Interrupted:
+        again = shlex.join(["genlip", "quickstart", "--resume", "--out", str(out), *overrides])
+        raise Interrupted(f"stopped and saved; go on with: {again}") from None
     speaker = Speaker.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
     with _progress(console, "captioning held-out images", images) as advance:
         measured = measure(run, speaker, images, advance)

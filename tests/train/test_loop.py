@@ -236,7 +236,9 @@ def test_a_source_that_vanishes_stops_the_run_whatever_was_used_before(tmp_path)
         if state.step == 60:
             shutil.rmtree(source)
 
-    with pytest.raises(SkippedTooMany, match=r"2\d\d examples in a row could not be used, the last because of: .*no such file"):
+    with pytest.raises(
+        SkippedTooMany, match=r"2\d\d examples in a row could not be used, the last because of: .*no such file"
+    ):
         train(run, on_step=remove)
 
 

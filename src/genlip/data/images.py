@@ -200,7 +200,9 @@ def file_suffix(data: bytes) -> str:
     """The usual suffix of an image's format, without a dot, from its first bytes. Raises `ImageError` for any other file."""
     try:
         found = _open(data).format or ""
-    except (UnidentifiedImageError, Image.DecompressionBombError, *_DAMAGE) as error:
+    except Image.DecompressionBombError as error:
+        raise ImageError("too large", f"{len(data)} bytes: {error}") from None
+    except (UnidentifiedImageError, *_DAMAGE) as error:
         raise ImageError("not an image", f"{len(data)} bytes: not an image in a known format") from error
     return {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(found, found.lower())
 

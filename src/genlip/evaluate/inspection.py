@@ -340,7 +340,7 @@ def _look(reader: SampleReader, uncut: Captions, index: int) -> Skipped | tuple[
         squeezed=one.squeezed,
         caption=plain_text(caption).strip(),
         conversation=not isinstance(caption, str),
-        several=isinstance(example.caption, Choice),
+        several=isinstance(example.caption, Choice) and len(example.caption.captions) > 1,
         tokens=int(learned.sum()) - answers * len(uncut.end_ids),
         text=len(sample.token_ids),
         cut=len(within) < len(whole),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
     partial_weights, partial_config = folder / f"{_WEIGHTS}.partial", folder / f"{_CONFIG}.partial"
     save_file(weights, partial_weights, metadata={"format": "pt"})
     partial_config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf8")
+    shutil.copymode(partial_config, partial_weights)  # safetensors gives its files to their owner alone
     partial_weights.replace(folder / _WEIGHTS)
     partial_config.replace(folder / _CONFIG)
     return folder

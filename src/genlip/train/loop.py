@@ -43,6 +43,7 @@ __all__ = ["Interrupted", "NonFinite", "train"]
 
 log = logging.getLogger(__name__)
 
+_NAMED = 20  # examples that cannot be used, on the terminal
 _TOKENIZER_CORPUS = 20_000  # captions from which a tokenizer is learned
 
 
@@ -69,6 +70,7 @@ class State:
     seconds: float = 0.0
     tokens: int = 0
     tally: Tally = field(default_factory=Tally)
+    named: int = 0
 
     @property
     def progress(self) -> float:
@@ -263,7 +265,9 @@ def _count(state: State, batches: list[Batch], tracker: Tracker) -> None:
     state.tally.add(batches)
     for skip in (skip for batch in batches for skip in batch.skipped):
         tracker.event("skipped", update=state.step + 1, **skip._asdict())
-        log.warning("skipped %s", skip.message)
+        state.named += 1
+        if state.named <= _NAMED:
+            log.warning("skipped %s%s", skip.message, "; from now on, log.jsonl alone names them" * (state.named == _NAMED))
     state.tally.check(state.run.max_skipped, len(state.loader.reader.source), state.loader.waiting)
     for skipped in (batch.skipped for batch in batches if batch.pack is None and len(batch.skipped) >= MANY_SKIPPED):
         raise SkippedTooMany(

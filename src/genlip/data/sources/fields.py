@@ -7,6 +7,7 @@ An entry may be a text, a list of texts (each as likely as the others), or a pub
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any
 from genlip.data.examples import Caption, Choice, Conversation, Turn, Unusable
 
 __all__ = ["KNOWN_FIELDS", "CaptionFields"]
+
+log = logging.getLogger(__name__)
 
 KNOWN_FIELDS = ("caption", "text", "txt", "description", "title", "re_caption", "conversations", "messages", "captions")
 IMAGE_MARK = "<image>"
@@ -58,6 +61,8 @@ class CaptionFields:
                 if name in names:
                     return CaptionFields({name: 1.0})
         elif set(self.chances) & set(names):
+            if absent := [field for field in self.chances if field not in names]:
+                log.warning("%s: no %s among its first fields, %s", where, " and no ".join(absent), ", ".join(names))
             return self
         wanted = ", ".join(self.chances or KNOWN_FIELDS)
         raise ValueError(f"{where}: no captions among {', '.join(names) or 'no fields'}; need one of {wanted}")

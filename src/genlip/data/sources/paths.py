@@ -30,6 +30,10 @@ _PACKAGES = {
 }  # fmt: skip
 
 
+class MissingPackage(ImportError, ValueError):
+    """A protocol of which the package is not installed; as what the user wrote asks for it, a ValueError too."""
+
+
 def expand(spec: str) -> list[str]:
     """The files that a specification means, each once.
 
@@ -55,7 +59,7 @@ def file_system(url: str) -> tuple[Any, str]:
         protocol = _protocol(url)
         package = _PACKAGES.get(protocol)
         hint = f"`pip install {package}`" if package else str(error)
-        raise ImportError(f"{url}: reading {protocol}:// needs another package: {hint}") from error
+        raise MissingPackage(f"{url}: reading {protocol}:// needs another package: {hint}") from error
     except ValueError as error:
         raise ValueError(f"{url}: {error}") from None
     return system, path
@@ -108,9 +112,11 @@ def _files(pattern: str, spec: str) -> list[str]:
         found = [pattern] if Path(pattern).exists() else found
     elif _is_glob(pattern):
         system, path = file_system(pattern)
-        found = sorted(
-            system.unstrip_protocol(name) for name, info in system.glob(path, detail=True).items() if _is_file(info)
-        )
+        try:
+            listed = system.glob(path, detail=True)
+        except Exception as error:  # each client library raises classes of its own
+            raise OSError(f"{pattern}: cannot be listed: {' '.join(repr(error).split())}") from error
+        found = sorted(system.unstrip_protocol(name) for name, info in listed.items() if _is_file(info))
     else:
         found = [pattern]
     if not found:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,8 @@ from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sources.fields import CaptionFields
 
 __all__ = ["PATH_COLUMNS", "READERS", "Files", "Row", "open_folder", "open_tables"]
+
+log = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
 Row = Mapping[str, Any]
@@ -56,10 +59,20 @@ def open_folder(folder: Path) -> Files:
     """Images of a folder and the folders in it, each beside a .txt of the same name with its caption."""
     images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     paths = [p for p in images if p.with_suffix(".txt").is_file()]
+    for kind in (".tar", ".parquet"):
+        if not paths and (files := list(folder.glob(f"*{kind}"))):
+            raise ValueError(f"{folder}: holds {len(files)} {kind} files; write '{folder}/*{kind}'")
     if not paths:
         raise ValueError(
             f"{folder}: {len(images)} images, none with a caption; put the caption of a.png into a.txt beside it, "
             "or name a .csv or .jsonl file"
+        )
+    if len(paths) < len(images):
+        log.warning(
+            "%s: %d of %d images have no caption beside them, and are left out",
+            folder,
+            len(images) - len(paths),
+            len(images),
         )
     return Files([str(p) for p in paths], [_beside(p) for p in paths], str(folder))
 
