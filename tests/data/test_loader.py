@@ -236,3 +236,15 @@ def test_an_image_that_vanishes_while_it_waits_is_skipped_and_counted(tmp_path):
     assert WAITING
     ((batch,),) = islice(Loader(reader(source(gone=True)), packing, state=state), 1)
     assert {int(skip.key) for skip in batch.skipped} == WAITING
+
+
+def test_the_data_loader_can_pin_batches(monkeypatch):
+    """As it does where there is a GPU; without one, copies stand for pinned memory."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor.shape) or tensor.clone())
+    (update,) = islice(Loader(reader(), dataclasses.replace(PACKING, packs=1)), 1)
+    (there,) = (torch.utils.data._utils.pin_memory.pin_memory(batch) for batch in update)
+    assert pinned == [getattr(update[0].pack, name).shape for name in ("patches", "token_ids", "supervised", "positions")]
+    assert (there.keys, there.state, there.pack.grids) == (update[0].keys, update[0].state, update[0].pack.grids)
+    assert torch.equal(there.pack.patches, update[0].pack.patches)
+    assert torch.utils.data._utils.pin_memory.pin_memory(None) is None  # what fills up rounds

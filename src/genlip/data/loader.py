@@ -114,19 +114,20 @@ class Loader:
         if self.workers:  # tokenizers warn of a fork in every worker unless this is settled
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         first = self._step % (len(self.streams) // len(self.rows)) * len(self.rows)
+        pinned = torch.cuda.is_available()
         loaded = DataLoader(
             _Streams(self.reader, self.packing, self.streams, dict(self._states), self.epochs, first),
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=2 if self.workers else None,
             worker_init_fn=leave_signals_to_the_parent,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
         )
         for item in loaded:
             if isinstance(item, Exception):
                 raise item
             if item is not None:
-                yield _own(item) if self.workers else item
+                yield item if pinned or not self.workers else _own(item)
 
 
 def _own(batch: Batch) -> Batch:
