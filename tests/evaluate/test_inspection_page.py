@@ -94,6 +94,15 @@ def test_parts_are_listed():
     assert "<h2>Parts</h2>" in inspection_page(found)
 
 
+def test_a_part_that_comes_again_and_again_is_warned_about():
+    few, many = InMemory(captioned("a", "b"), "few"), InMemory(captioned(*map(str, range(58))), "many")
+    for weights, warned in (([2, 3], True), ([1, 9], False), (None, False)):
+        told = [line for line in warnings(inspected(Mixture([few, many], weights))) if "of few" in line]
+        assert bool(told) == warned
+        if warned:
+            assert told[0].startswith("Each of the 2 examples of few comes 12 times in an epoch")
+
+
 def test_the_same_seed_makes_the_same_page():
     first, again = (inspection_page(inspected(small_run.mixture(), samples=20)).split("<svg")[0] for _ in range(2))
     assert first == again

@@ -23,7 +23,21 @@ _UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 def warnings(found: Inspection) -> list[str]:
     """What looks wrong, each with what to change."""
-    return [*_unusable_warnings(found), *_caption_warnings(found), *_size_warnings(found)]
+    return [
+        *_unusable_warnings(found),
+        *_part_warnings(found),
+        *_caption_warnings(found),
+        *_size_warnings(found),
+    ]
+
+
+def _part_warnings(found: Inspection) -> Iterator[str]:
+    for part in found.parts:
+        if part.per_epoch > 10 * part.examples:
+            yield (
+                f"Each of the {part.examples:,} examples of {part.name} comes {part.per_epoch / part.examples:,.0f} times in "
+                "an epoch: a model then learns them by heart; lower the weight of this source."
+            )
 
 
 def _unusable_warnings(found: Inspection) -> Iterator[str]:
