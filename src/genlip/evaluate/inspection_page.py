@@ -33,19 +33,12 @@ def warnings(found: Inspection) -> list[str]:
 
 def _part_warnings(found: Inspection) -> Iterator[str]:
     for part in found.parts:
-        if part.per_epoch > 10 * part.examples:
+        if part.per_epoch > 10 * part.examples > 0:
+            times = part.per_epoch / part.examples
             yield (
-                f"Each of the {part.examples:,} examples of {part.name} comes {part.per_epoch / part.examples:,.0f} times in "
-                "an epoch: a model then learns them by heart; lower the weight of this source."
+                f"Each of the {part.examples:,} examples of {part.name} comes {times:,.0f} times in an epoch: a model then "
+                "learns them by heart; lower the weight of this source."
             )
-
-
-def _unusable_warnings(found: Inspection) -> Iterator[str]:
-    share = 1 - found.usable / found.looked_at
-    if share > 0.01:
-        reason, some = next(iter(found.skipped.items()))
-        most = f"{len(some)} of them for one reason, “{reason}”"
-        yield f"{share:.1%} of the examples cannot be used, {most}: {remedy(reason)}."
 
 
 def _caption_warnings(found: Inspection) -> Iterator[str]:
