@@ -41,6 +41,14 @@ def _part_warnings(found: Inspection) -> Iterator[str]:
             )
 
 
+def _unusable_warnings(found: Inspection) -> Iterator[str]:
+    share = 1 - found.usable / found.looked_at
+    if share > 0.01:
+        reason, some = next(iter(found.skipped.items()))
+        most = f"{len(some)} of them for one reason, “{reason}”"
+        yield f"{share:.1%} of the examples cannot be used, {most}: {remedy(reason)}."
+
+
 def _caption_warnings(found: Inspection) -> Iterator[str]:
     tokens, cut, cut_by_pack = found.quantiles("tokens"), found.share("cut"), found.share("cut_by_pack")
     if found.duplicates > 0.2:
