@@ -242,5 +242,6 @@ def _plain(caption: str | Conversation) -> str | list[dict[str, str]]:
     if isinstance(caption, str):
         return caption
     messages = [{"from": "gpt" if turn.learned else "human", "value": turn.text} for turn in caption]
-    messages[0]["value"] = f"{IMAGE_MARK}\n{messages[0]['value']}" if not caption[0].learned else messages[0]["value"]
+    if not caption[0].learned:
+        messages[0]["value"] = f"{IMAGE_MARK}\n{messages[0]['value']}"
     return messages
