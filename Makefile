@@ -9,7 +9,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: $(READY)  ## train a small model on scenes within minutes and write its report
-	$(BIN)/genlip quickstart --resume
+	$(BIN)/genlip quickstart
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest

@@ -124,8 +124,11 @@ def test_train_runs_prints_and_resumes(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
     assert main(command) == 0
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
-    assert "go on with --resume" in error_line(capsys, *command)
-    assert main([*command, "--resume"]) == 0
+    assert main(command) == 0  # the same again finds the run finished
+    assert "go on with --resume auto" in error_line(capsys, *command, "--resume", "never")
+    assert "other settings (seed: 0 -> 5)" in error_line(capsys, *command, "--seed", "5")
+    elsewhere = [*command, "--out", str(tmp_path / "other")]
+    assert "holds no checkpoint to go on from" in error_line(capsys, *elsewhere, "--resume")
 
 
 def test_errors_are_one_clear_line(model, images, tmp_path, capsys):

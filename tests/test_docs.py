@@ -32,14 +32,14 @@ def test_the_recipes_load(name, tmp_path):
     (tmp_path / name).write_text(block(name))
     run = genlip.load_recipe(tmp_path / name)
     assert (run.model.hidden_size, run.packing.max_tokens, run.steps) == (1024, 16_384, 0)
-    assert run.epochs or run.max_samples
+    assert run.epochs or run.samples
 
 
 def test_the_rehearsal_is_a_valid_run(tmp_path):
     (tmp_path / "stage1.yaml").write_text(block("stage1.yaml"))
     (command,) = re.findall(r"genlip train stage1\.yaml (--data\.source scenes.*?) +# the same", DATA.replace("\\\n", ""))
     run = genlip.load_recipe(tmp_path / "stage1.yaml", shlex.split(command))
-    assert (run.data.source, run.max_samples, run.packing.packs) == ("scenes:0", 500, 1)
+    assert (run.data.source, run.samples, run.packing.packs) == ("scenes:0", 500, 1)
 
 
 def test_the_mixture_opens(tmp_path, monkeypatch):

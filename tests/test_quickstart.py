@@ -111,7 +111,7 @@ def test_the_samples_of_all_sources_count_and_skipped_ones_do_not(measured: Meas
 
 def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = shutil.copytree(out, tmp_path / "copy")
-    assert quickstart(copy, TINY, resume=True, images=3) == copy / "report.html"
+    assert quickstart(copy, TINY, images=3) == copy / "report.html"
     assert read_log(copy, "train") == read_log(out, "train")
     assert json.loads((copy / "results.json").read_text(encoding="utf8"))["captions"] == 3
     said = capsys.readouterr()
@@ -121,7 +121,7 @@ def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, 
 
 def test_a_folder_with_a_run_is_not_overwritten(out: Path) -> None:
     with pytest.raises(ValueError, match="holds a run"):
-        quickstart(out, TINY)
+        quickstart(out, TINY, resume="never")
 
 
 @pytest.mark.parametrize(("override", "images"), [("--data.held_out=", 5), ("--steps=2", 0)])

@@ -1,4 +1,4 @@
-"""The command line: `genlip quickstart | train | caption | encode | readout | data`.
+"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | report`.
 
 In: arguments. Out: text, files, and an exit status. Every command is a thin layer over one documented Python call.
 Heavy imports wait until a command runs, so that `--help` answers at once.
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import genlip
 from genlip.cli_data import add_data
+from genlip.cli_plan import add_plan
+from genlip.cli_report import add_report
 
 if TYPE_CHECKING:
     from genlip.speaker import Speaker
@@ -70,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_encode(commands)
     _add_readout(commands)
     add_data(commands, _command)
+    add_plan(commands, _command)
+    add_report(commands, _command)
     return parser
 
 
@@ -91,7 +95,14 @@ def _add_quickstart(commands: Any) -> None:
     example = f"{settings}\n\npython: genlip.quickstart.quickstart(out)"
     parser = _command(commands, "quickstart", _quickstart, summary, example, True)
     parser.add_argument("--out", default="runs/quickstart", help="folder of the run (default: runs/quickstart)")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted quickstart")
+    _add_resume(parser)
+
+
+def _add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resume", nargs="?", choices=("auto", "must", "never"), const="must", default="auto",
+        help="go on with the run in the output folder: auto if there is one (default), must or never",
+    )  # fmt: skip
 
 
 def _quickstart(args: argparse.Namespace, rest: list[str]) -> None:
@@ -121,7 +132,7 @@ def _add_train(commands: Any) -> None:
     parser = _command(commands, "train", _train, summary, "", takes_overrides=True)
     parser.format_help = lambda: _train_help(parser)
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder, where it stopped")
+    _add_resume(parser)
     parser.add_argument("--print-config", action="store_true", help="print the resolved recipe as YAML and stop")
 
 

@@ -65,7 +65,7 @@ def _add_inspect(commands: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--prompt", default="", help="text before every caption (default: none)")
     parser.add_argument("--max-caption", type=int, default=512, help="tokens at which captions are cut (default: 512)")
     parser.add_argument("--max-tokens", type=int, default=16_384, help="rows of a pack (default: 16384)")
-    parser.add_argument("--packs", type=int, default=1, help="packs of an update (default: 1)")
+    parser.add_argument("--batch", default="1 pack", help="of an update, such as '8M tokens' (default: 1 pack)")
 
 
 def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
@@ -85,7 +85,7 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     )  # fmt: skip
     captions = _captions(args, source)
     model = GenLIPConfig(patch_size=args.patch_size, vocab_size=captions.tokenizer.get_vocab_size())
-    packing = PackingConfig(max_tokens=args.max_tokens, packs=args.packs)
+    packing = PackingConfig(max_tokens=args.max_tokens, batch=args.batch)
     with _progress("looking at images", min(args.samples, len(source))) as advance:
         found = inspect_source(source, images, captions, model, packing, args.samples, args.seed, advance)
     print(summary(found))

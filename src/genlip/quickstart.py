@@ -7,12 +7,10 @@ Measuring and rendering are apart: `measure` asks the model, `render` only write
 from __future__ import annotations
 
 import json
-import platform
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +18,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import genlip
 from genlip.data.images import decode
 from genlip.data.sources import open_source
 from genlip.evaluate import report
 from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
 from genlip.evaluate.report import Headline, Section
+from genlip.evaluate.run_log import read_log
+from genlip.machine import machine, versions
 from genlip.speaker import PatchWords, Speaker
-from genlip.train.loop import Interrupted, train
+from genlip.train.loop import Interrupted, Resume, train
 from genlip.train.recipe import Run, load_recipe, to_yaml
-from genlip.train.tracking import read_log
 
 __all__ = ["Measured", "measure", "quickstart", "render", "results"]
 
@@ -62,12 +60,12 @@ class Measured:
 
 
 def quickstart(
-    out: str | Path = "runs/quickstart", overrides: Sequence[str] = (), resume: bool = False, images: int = 500
+    out: str | Path = "runs/quickstart", overrides: Sequence[str] = (), resume: Resume = "auto", images: int = 500
 ) -> Path:
     """Train, measure, and return the path of `report.html`.
 
     overrides  of the recipe "quickstart", such as ["--steps", "300"]
-    resume     go on with the run in `out`; if it is finished, only measure it again
+    resume     whether to go on with the run in `out`, see `genlip.train.train`; a finished one is only measured again
     images   how many held-out images are captioned
 
     Raises `RecipeError` for settings that cannot be, and what `genlip.train` raises.
@@ -82,7 +80,7 @@ def quickstart(
     try:
         model = train(run, resume)
     except Interrupted:
-        again = shlex.join(["genlip", "quickstart", "--resume", "--out", str(out), *overrides])
+        again = shlex.join(["genlip", "quickstart", "--out", str(out), *overrides])
         raise Interrupted(f"stopped and saved; go on with: {again}") from None
     speaker = Speaker.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
     with _progress(console, "captioning held-out images", images) as advance:
@@ -109,8 +107,8 @@ def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[in
         end=logs["end"][-1],
         spoken=spoken,
         said=speaker.readout([spoken[0].image])[0],
-        machine=_machine(speaker.model.device),
-        versions=_versions(),
+        machine=machine(speaker.model.device),
+        versions=versions(),
     )
 
 
@@ -173,7 +171,7 @@ def _headlines(measured: Measured) -> list[Headline]:
     return [
         Headline(f"{found['exact_match']:.1%}", "exact captions", _score(measured)),
         Headline(
-            _duration(found["training_seconds"]),
+            report.duration(found["training_seconds"]),
             "of training",
             f"{found['steps']:,} steps of about {found['samples'] / found['steps']:.0f} images",
         ),
@@ -268,23 +266,3 @@ def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int
 
 def _score(measured: Measured) -> str:
     return f"{sum(one.exact for one in measured.spoken)} of {len(measured.spoken)}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
-
-
-def _machine(device: torch.device) -> str:
-    """Processor or accelerator, threads, and the system."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {platform.system()} {platform.machine()}"
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf8").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.get_num_threads()} threads, {platform.system()} {platform.machine()}"
-
-
-def _versions() -> dict[str, str]:
-    libraries = {name: version(name) for name in ("torch", "numpy", "pillow", "tokenizers")}
-    return {"genlip": genlip.__version__, "python": platform.python_version(), **libraries}

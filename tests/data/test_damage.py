@@ -151,7 +151,8 @@ def test_simplejpeg_changes_the_outcome_of_no_jpeg(monkeypatch):
 def test_the_loader_reads_all_and_skips_by_name(workers):
     files = list(damaged_files(NUMBER, 0))
     source = InMemory([Example(f"{index} {kind}", data, "a cat") for index, (kind, data) in enumerate(files)])
-    captions, packing = Captions(small_tokenizer(), CaptionConfig()), PackingConfig(max_tokens=512, packs=2, streams=4)
+    captions = Captions(small_tokenizer(), CaptionConfig())
+    packing = PackingConfig(max_tokens=512, batch="2 packs", streams=4)
     reader = SampleReader(source, CONFIGS["native"], captions, small_config(), max_tokens=packing.max_tokens)
     batches = [batch for update in Loader(reader, packing, workers=workers, epochs=1) for batch in update]
     found = {key: "patches" for batch in batches for key in batch.keys}

@@ -136,10 +136,17 @@ def test_another_collection_is_not_gone_on_with():
         Loader(reader(smaller), PACKING, state=state)
 
 
-@pytest.mark.parametrize("change", [{"window": 9}, {"block": 0}, {"max_tokens": 90}, {"look_ahead": 5}, {"packs": 2}])
-def test_another_packing_or_seed_is_not_gone_on_with(change):
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"window": 9}, "window 5 then, 9 now"), ({"block": 0}, "block 3 then, 0 now"),
+        ({"max_tokens": 90}, "max_tokens 70 then, 90 now"), ({"look_ahead": 5}, "look_ahead 4 then, 5 now"),
+        ({"batch": "2 packs"}, "packs 4 then, 2 now"),
+    ],
+)  # fmt: skip
+def test_another_packing_or_seed_is_not_gone_on_with(change, told):
     _, state = loaded(number=3)
-    with pytest.raises(ValueError, match=f"since the run stopped \\({next(iter(change))} "):
+    with pytest.raises(ValueError, match=rf"since the run stopped \({told}\)"):
         Loader(reader(), dataclasses.replace(PACKING, **change), state=state)
     with pytest.raises(ValueError, match=r"since the run stopped \(seed 3 then, 4 now\)"):
         Loader(dataclasses.replace(reader(), seed=4), PACKING, state=state)
@@ -171,7 +178,7 @@ def test_a_reader_with_another_limit_is_brought_into_line():
 
 
 def test_very_many_packs_leave_file_descriptors():
-    packing = PackingConfig(max_tokens=70, packs=150, streams=150, look_ahead=1)
+    packing = PackingConfig(max_tokens=70, batch="150 packs", streams=150, look_ahead=1)
     (update,) = islice(Loader(reader(), packing, workers=1), 1)
     assert len(update) == 150
     assert len(list(Path("/proc/self/fd").iterdir())) < 150
@@ -188,7 +195,7 @@ def test_what_is_wrong_with_the_data_arrives_from_a_worker_as_it_was():
 
 @pytest.mark.parametrize(("rank", "ranks"), [(0, 5), (2, 2), (-1, 2)])
 def test_more_ranks_than_packs_are_refused(rank, ranks):
-    with pytest.raises(ValueError, match=r"4 packs an update: every rank needs at least one; raise packing\.packs"):
+    with pytest.raises(ValueError, match=r"4 packs an update: every rank needs at least one; raise packing\.batch"):
         Loader(reader(), PACKING, rank=rank, ranks=ranks)
 
 
@@ -242,7 +249,7 @@ def test_the_data_loader_can_pin_batches(monkeypatch):
     """As it does where there is a GPU; without one, copies stand for pinned memory."""
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor.shape) or tensor.clone())
-    (update,) = islice(Loader(reader(), dataclasses.replace(PACKING, packs=1)), 1)
+    (update,) = islice(Loader(reader(), dataclasses.replace(PACKING, batch="1 pack")), 1)
     (there,) = (torch.utils.data._utils.pin_memory.pin_memory(batch) for batch in update)
     assert pinned == [getattr(update[0].pack, name).shape for name in ("patches", "token_ids", "supervised", "positions")]
     assert (there.keys, there.state, there.pack.grids) == (update[0].keys, update[0].state, update[0].pack.grids)

@@ -111,7 +111,7 @@ def test_a_schedule_of_patches_follows_the_samples_of_the_run():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_tokens": 0}, {"packs": 0}, {"look_ahead": 0}, {"streams": 0}, {"block": -1}, {"window": 0},
+        {"max_tokens": 0}, {"batch": "0 packs"}, {"look_ahead": 0}, {"streams": 0}, {"block": -1}, {"window": 0},
         {"patch_schedule": ((5, 9),)}, {"patch_schedule": ((0, 9), (0, 12))}, {"patch_schedule": ((0, 0),)},
     ],
 )  # fmt: skip
@@ -121,7 +121,7 @@ def test_impossible_settings_are_refused(wrong):
 
 
 def test_streams_are_rounded_up_to_a_multiple_of_the_packs():
-    assert [PackingConfig(packs=packs, streams=16).all_streams for packs in (1, 3, 16, 20)] == [16, 18, 16, 20]
+    assert [PackingConfig(batch=f"{packs} packs", streams=16).all_streams for packs in (1, 3, 16, 20)] == [16, 18, 16, 20]
 
 
 # -- images for generation

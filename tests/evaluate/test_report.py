@@ -293,7 +293,7 @@ def test_a_histogram_names_its_median_and_what_it_counts() -> None:
     ],
 )
 def test_numbers_on_axes_are_short(value: float, text: str) -> None:
-    assert report._short(value) == text
+    assert report.short_number(value) == text
 
 
 def test_a_table_stacks_the_texts_of_a_cell() -> None:

@@ -55,7 +55,7 @@ def test_the_mask_follows_the_rule(shapes):
 
 
 @pytest.mark.parametrize("predicting", [False, True])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["sdpa", "reference"])
 def test_a_query_reads_the_softmax_over_what_it_may_see(backend, predicting):
     shapes = [(2, 2, 3), (2, 2, 3), (1, 3, 0), (3, 1, 2), (1, 1, 1)]
     pack = random_pack(small_config(), shapes)

@@ -98,6 +98,24 @@ def test_without_text_is_the_pack_of_the_images_alone(shapes):
     assert list(map(tuple, images.positions.T.tolist())) == positions_by_loop(shapes)[: images.num_patches]
 
 
+@pytest.mark.parametrize("missing", [1, 2, 9])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_a_padded_pack_has_one_more_sample_of_one_patch_and_unsupervised_text(missing, dtype):
+    samples = [dataclasses.replace(s, patches=s.patches.astype(dtype)) for s in random_samples(small_config(), SHAPES)]
+    tail = Sample(np.zeros_like(samples[0].patches[:1]), (1, 1), [0] * (missing - 1), [False] * (missing - 1))
+    pack = Pack.of(samples)
+    padded = pack.padded(pack.num_rows + missing)
+    assert padded.num_rows == pack.num_rows + missing
+    assert_same_pack(padded, Pack.of([*samples, tail]))
+
+
+def test_a_full_pack_needs_no_padding_and_a_longer_one_is_refused():
+    pack = random_pack(small_config(), SHAPES)
+    assert pack.padded(pack.num_rows) is pack
+    with pytest.raises(ValueError, match=r"a pack of 34 rows cannot be padded to 33: pad to packing\.max_tokens or more"):
+        pack.padded(pack.num_rows - 1)
+
+
 def test_a_moved_pack_takes_every_tensor_along():
     pack = random_pack(small_config(), SHAPES)
     pack.predictors  # noqa: B018  cached here, and not to be found on the other device

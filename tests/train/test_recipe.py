@@ -49,7 +49,7 @@ def test_texts_that_look_like_yaml_stay_texts(tmp_path):
         (["--packing.patch_schedule", "[[0, 100]]"], "set images.resize to native"),
         (["--images.resize", "native", "--packing.patch_schedule", "[[0, 9]]"], "goes below images.min_patches 16"),
         (["--seed", "2147483648"], "seed 2147483648 in [0, 2**31)"),
-        (["--packing.packs", "0"], "packing.packs is 0"),
+        (["--packing.batch", "0 packs"], "packing.batch is '0 packs'"),
         (["--packing.patch_schedule", "[[5, 100]]"], "packing.patch_schedule is [[5, 100]]: need [samples, patches] pairs"),
         (["--images.size", "65"], "images.size 65 is no multiple of model.patch_size"),
         (["--precision", "float8"], "precision"),

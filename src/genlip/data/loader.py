@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any
 
@@ -33,10 +34,14 @@ log = logging.getLogger(__name__)
 
 
 class Loader:
-    """Yields the batches of one update after another, one for each row that this rank owns.
+    """Gives the batches of one update after another, one for each row that this rank owns.
 
-    Where the run ends after some epochs, streams end one by one: their rows come without a pack. A single process
-    stops when all have ended; one of several ranks goes on with empty rows, since only all together know the end.
+    Where the run ends after some epochs, streams end one by one: their rows come without a pack. Iterating over updates, a
+    single process stops when all have ended; one of several ranks goes on with empty rows, since only all know the end.
+
+    Attributes:
+        rows: of every update, those that this rank owns.
+        ended: nothing follows in any of its streams.
     """
 
     def __init__(
@@ -54,7 +59,7 @@ class Loader:
         if not 0 <= rank < ranks <= packing.packs:
             raise ValueError(
                 f"rank {rank} of {ranks} with {packing.packs} packs an update: every rank needs at least one; "
-                "raise packing.packs"
+                "raise packing.batch"
             )
         self.reader = dataclasses.replace(reader, max_tokens=packing.max_tokens)
         self.packing, self.epochs = packing, epochs
@@ -67,9 +72,12 @@ class Loader:
             log.warning(
                 "%d workers for %d streams: the others would idle; raise packing.streams", workers, len(self.streams)
             )
-        decides = {"examples": lengths(reader.source), "seed": reader.seed, **asdict(packing)}
+        order = {"packs": packing.packs, **asdict(packing)}
+        del order["batch"]  # one size, however it was written
+        decides = {"examples": lengths(reader.source), "seed": reader.seed, **order}
         self._decides = json.loads(json.dumps(decides))  # as a checkpoint gives it back
         self._step, self._states = 0, {number: StreamState() for number in self.streams}
+        self._ended: set[int] = set()
         if state is not None:
             self._load(state)
 
@@ -78,21 +86,38 @@ class Loader:
         """Samples of this rank's streams that were read and are not packed yet."""
         return sum(len(state.waiting) for state in self._states.values())
 
+    @property
+    def ended(self) -> bool:
+        """Nothing follows in any of this rank's streams."""
+        return len(self._ended) == len(self.streams)
+
     def state(self) -> dict[str, Any]:
-        """All that going on needs, as JSON can hold it: the updates handed out, and each stream's place."""
+        """All that going on needs, as JSON can hold it: the updates handed out, and each stream's place.
+
+        It holds between updates, when the batches of all `rows` were taken.
+        """
         streams = {str(number): [state.next, *state.waiting] for number, state in self._states.items()}
         return {"of": self._decides, "step": self._step, "streams": streams}
 
     def __iter__(self) -> Generator[list[Batch], None, None]:
-        ended: set[int] = set()
-        batches = self._batches()
-        while self.ranks > 1 or len(ended) < len(self.streams):
-            update = [next(batches) for _ in self.rows]
-            ended.update(batch.stream for batch in update if batch.ended)
-            self._states.update((batch.stream, batch.state) for batch in update)
-            self._step += 1
-            if self.ranks > 1 or any(batch.pack is not None or batch.skipped for batch in update):
-                yield update
+        with closing(self.batches()) as batches:
+            while self.ranks > 1 or not self.ended:
+                update = [next(batches) for _ in self.rows]
+                if self.ranks > 1 or any(batch.pack is not None or batch.skipped for batch in update):
+                    yield update
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """The batches one by one, without end, so that an update need not be held at once: each update has one for each of
+        this rank's `rows`."""
+        with closing(self._batches()) as prepared:
+            while True:
+                for place, _ in enumerate(self.rows, start=1):
+                    batch = next(prepared)
+                    self._states[batch.stream] = batch.state
+                    if batch.ended:
+                        self._ended.add(batch.stream)
+                    self._step += place == len(self.rows)
+                    yield batch
 
     def _load(self, state: Mapping[str, Any]) -> None:
         changed = [
@@ -109,7 +134,7 @@ class Loader:
             position, *waiting = state["streams"][str(number)]
             self._states[number] = StreamState(position, tuple(waiting))
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         """The batches of this rank's rows, from the next update on."""
         if self.workers:  # tokenizers warn of a fork in every worker unless this is settled
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from genlip.data.images import ImageConfig, ImageLike, image_patches
 from genlip.data.order import Order
 from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.sizes import batch_size
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack, Sample
 
@@ -33,10 +34,11 @@ class PackingConfig:
 
     Attributes:
         max_tokens: most rows of a pack: patches and text tokens.
-        packs: packs of an update, over all ranks; each is a micro-batch.
+        batch: what an update learns from, over all ranks: "4 packs", "8M tokens", or "32k samples of 270 tokens"; each pack
+            is a micro-batch.
         look_ahead: samples that wait to be placed; more fill packs better and cost memory.
-        streams: virtual streams that the samples are dealt to, rounded up to a multiple of `packs`; also the most worker
-            processes that can prepare packs. The order depends on it, not on ranks or workers.
+        streams: virtual streams that the samples are dealt to, rounded up to a multiple of an update's packs; also the most
+            worker processes that can prepare packs. The order depends on it, not on ranks or workers.
         block: neighbours in the source that stay together; for shards that are fetched from afar, as many as a shard holds.
             0 takes 64, or fewer where a stream would otherwise see less than 64 blocks in an epoch.
         window: samples among which a stream shuffles.
@@ -45,7 +47,7 @@ class PackingConfig:
     """
 
     max_tokens: int = 16_384
-    packs: int = 1
+    batch: str = "1 pack"
     look_ahead: int = 16
     streams: int = 16
     block: int = 0
@@ -53,16 +55,27 @@ class PackingConfig:
     patch_schedule: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "packs", "look_ahead", "streams", "block", "window"):
+        for name in ("max_tokens", "look_ahead", "streams", "block", "window"):
             least = 0 if name == "block" else 1
             if getattr(self, name) < least:
                 raise ValueError(f"packing.{name} is {getattr(self, name)}: it must be at least {least}")
+        batch_size(self.batch, self.max_tokens)
         starts = [start for start, _ in self.patch_schedule]
         if starts and (starts[0] != 0 or sorted(set(starts)) != starts or min(p for _, p in self.patch_schedule) < 1):
             raise ValueError(
                 f"packing.patch_schedule is {list(map(list, self.patch_schedule))}: need [samples, patches] pairs that "
                 "start at 0 samples and rise, with at least 1 patch"
             )
+
+    @property
+    def packs(self) -> int:
+        """Packs of an update, over all ranks."""
+        return batch_size(self.batch, self.max_tokens).packs
+
+    @property
+    def tokens_per_sample(self) -> float:
+        """Rows of a sample on average, as `batch` says; 0 where it does not."""
+        return batch_size(self.batch, self.max_tokens).tokens_per_sample
 
     @property
     def all_streams(self) -> int:

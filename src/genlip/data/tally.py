@@ -40,6 +40,10 @@ class Tally:
             self.skipped.update((skip.source, skip.reason) for skip in batch.skipped)
             self.squeezed += batch.squeezed
 
+    def __add__(self, other: Tally) -> Tally:
+        """The counts of both, as of several ranks."""
+        return Tally(self.used + other.used, self.skipped + other.skipped, self.squeezed + other.squeezed)
+
     @property
     def seen(self) -> int:
         """All samples, used or not."""

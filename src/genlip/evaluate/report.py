@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -30,9 +30,9 @@ from genlip.evaluate.captioning import Spoken
 from genlip.speaker import PatchWords
 
 __all__ = [
-    "Headline", "Line", "Section", "Thumbnail", "advice", "chart", "commands", "common_token", "contact_sheet", "facts",
-    "folded", "gain_chart", "gallery", "headlines", "histogram", "loss_chart", "page", "paragraphs", "readout",
-    "side_by_side", "table", "word_marks",
+    "Headline", "Line", "Section", "Speech", "Thumbnail", "advice", "chart", "commands", "common_token", "contact_sheet",
+    "curve", "duration", "facts", "folded", "gain_chart", "gallery", "headlines", "histogram", "loss_chart", "page",
+    "paragraphs", "readout", "short_number", "side_by_side", "speeches", "table", "thin", "word_marks",
 ]  # fmt: skip
 
 
@@ -52,7 +52,10 @@ class Headline(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A curve over the steps of a run. `colour` is "blue" or "orange"; `marked` puts a dot on each value."""
+    """A curve over the steps of a run. `colour` is "blue" or "orange"; `marked` puts a dot on each value.
+
+    Of a long curve, `chart` draws what `thin` keeps.
+    """
 
     name: str
     steps: Sequence[float]
@@ -69,15 +72,24 @@ class Thumbnail(NamedTuple):
     note: str = ""
 
 
+class Speech(NamedTuple):
+    """What was said about one image at several times: (when, what) in order. `image` is None where it is lost."""
+
+    image: ImageLike | None
+    caption: str
+    said: Sequence[tuple[str, str]]
+
+
 def page(title: str, sections: Iterable[Section]) -> str:
-    """The whole page."""
+    """The whole page. What HTML cannot hold, captions and names of files may: U+FFFD takes its place."""
     parts = "\n".join(f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" for title, body in sections)
-    return (
+    html = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{parts}\n</main>\n</body>\n</html>\n"
     )
+    return _UNSAFE.sub("\ufffd", html)
 
 
 def paragraphs(*texts: str) -> str:
@@ -131,36 +143,54 @@ def side_by_side(*fragments: str) -> str:
 
 def loss_chart(train: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]]) -> str:
     """The loss of both kinds of log events over the steps."""
-    lines = [
-        Line("training", [e["step"] for e in train], [e["loss"] for e in train], "blue"),
-        Line("held out", [e["step"] for e in held_out], [e["loss"] for e in held_out], "orange", marked=True),
-    ]
+    lines = [curve("training", train, "loss"), curve("held out", held_out, "loss", "orange", marked=True)]
     return chart("Loss, in nats per token", lines, logarithmic=True)
 
 
 def gain_chart(held_out: Sequence[Mapping[str, Any]]) -> str:
     """The picture gain of held-out log events over the steps."""
-    gains = [event["picture_gain"] for event in held_out]
-    line = Line("picture gain", [event["step"] for event in held_out], gains, "orange", marked=True)
-    return chart("Picture gain, in nats per token", [line])
+    return chart("Picture gain, in nats per token", [curve("picture gain", held_out, "picture_gain", "orange", marked=True)])
+
+
+def curve(
+    name: str, events: Iterable[Mapping[str, Any]], key: str, colour: str = "blue", marked: bool = False, scale: float = 1
+) -> Line:
+    """A figure of log events over their steps, times `scale`; events that do not have it are passed over."""
+    found = [(event["step"], scale * event[key]) for event in events if event.get(key) is not None]
+    return Line(name, [step for step, _ in found], [value for _, value in found], colour, marked)
+
+
+def thin(values: Sequence[float], points: int = 1000) -> list[int]:
+    """Which values a curve of about so many points is drawn by: the least and the largest of each stretch, and both ends."""
+    if len(values) <= points:
+        return list(range(len(values)))
+    found = np.asarray(values, dtype=np.float64)
+    edges = np.linspace(0, len(found), points // 2 + 1).astype(int)
+    kept = {0, len(found) - 1}
+    for start, end in pairwise(edges):
+        kept |= {start + int(found[start:end].argmin()), start + int(found[start:end].argmax())}
+    return sorted(kept)
 
 
 def chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
-    """Curves over the steps, as SVG. A linear axis includes 0; a logarithmic one shows positive values only."""
+    """Curves over the steps, as SVG.
+
+    A linear axis includes 0. A logarithmic one shows positive values only, and is linear where they are close together.
+    """
     figure = Figure(figsize=(5.2, 3.1), layout="constrained")
     axes = figure.add_subplot()
+    lines = [line for line in lines if line.values]
     for line in lines:
-        dot = "o" if line.marked else None
-        axes.plot(
-            line.steps, line.values, color=_PAINT[line.colour], marker=dot, markersize=4, linewidth=1.8, label=line.name
-        )
+        _draw(axes, line)
     if logarithmic:
         _make_logarithmic(axes, lines)
     else:
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        least = min((value for line in lines for value in line.values), default=0.0)
+        axes.set_ylim(bottom=0.0 if least >= 0 else axes.get_ylim()[0])
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     _dress(axes)
     if len(lines) > 1:
-        axes.legend(frameon=False, labelcolor=_PAINT["ink"], loc="upper right")
+        axes.legend(frameon=False, labelcolor=_PAINT["ink"], loc="best")
     return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{_svg(figure, title)}</figure>'
 
 
@@ -181,10 +211,10 @@ def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, what:
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     _quieten(axes, unit)
-    note = f"<small>median {_short(float(np.median(found)))} of {len(found):,} {escape(what)}</small>"
+    note = f"<small>median {short_number(float(np.median(found)))} of {len(found):,} {escape(what)}</small>"
     return f'<figure class="chart"><figcaption>{escape(title)}{note}</figcaption>{_svg(figure, title)}</figure>'
 
 
@@ -196,6 +226,11 @@ def contact_sheet(thumbnails: Iterable[Thumbnail]) -> str:
 def gallery(spoken: Iterable[Spoken]) -> str:
     """Images with the true caption and the spoken one; words that differ are marked."""
     return f'<div class="gallery">{"".join(map(_card, spoken))}</div>'
+
+
+def speeches(told: Iterable[Speech]) -> str:
+    """Images with the true caption and what was said over time; words that are not in the true one are marked."""
+    return f'<div class="speeches">{"".join(map(_speech, told))}</div>'
 
 
 def word_marks(true: str, spoken: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
@@ -229,13 +264,49 @@ def common_token(said: PatchWords) -> tuple[str | None, int]:
     return (token, times) if 2 * times > len(said.words) else (None, 0)
 
 
+def short_number(value: float) -> str:
+    """A number in three digits: 0.25, 1.5, 640, 12k, 1.5M."""
+    size = abs(value)
+    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
+        if size >= (10_000 if power == 3 else 10**power):
+            return f"{value / 10**power:.3g}{letter}"
+    return f"{value:.0f}" if size >= 100 else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words: 42 s, 3.5 min, 7.2 h, 12.5 days."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    for size, unit, least in ((86400, "days", 2 * 86400), (3600, "h", 2 * 3600)):
+        if seconds >= least:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.1f} min"
+
+
 # Stand-ins that matplotlib draws with; the page's own colours take their place in the SVG.
 _PAINT = {"ink": "#000001", "quiet": "#000002", "blue": "#000003", "orange": "#000004"}
+
+
+def _draw(axes: Axes, line: Line) -> None:
+    """One curve, long ones thinned; a single value is a dot."""
+    kept = thin(line.values)
+    dot = "o" if line.marked or len(kept) == 1 else None
+    axes.plot(
+        [line.steps[i] for i in kept],
+        [line.values[i] for i in kept],
+        color=_PAINT[line.colour],
+        marker=dot,
+        markersize=4 if len(kept) < 100 else 2,
+        linewidth=1.8 if len(kept) < 500 else 1.0,
+        label=line.name,
+    )
 
 
 def _make_logarithmic(axes: Axes, lines: Sequence[Line]) -> None:
     """A vertical axis in plain numbers, with more of them if the values span less."""
     values = [value for line in lines for value in line.values if value > 0]
+    if values and max(values) < 4 * min(values):  # too few round powers between them to label
+        return
     narrow = not values or max(values) < 100 * min(values)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1, 3)))
@@ -247,6 +318,7 @@ def _dress(axes: Axes) -> None:
     """Quiet axes, with steps from 0."""
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     _quieten(axes, "step")
 
 
@@ -276,15 +348,6 @@ def _edges(found: np.ndarray, logarithmic: bool) -> np.ndarray:
         width = math.ceil((most - least + 1) / _BINS)
         return np.arange(least - 0.5, most + width, width)
     return np.linspace(least, most, _BINS + 1)
-
-
-def _short(value: float) -> str:
-    """A number in three digits: 0.25, 1.5, 640, 12k, 1.5M."""
-    size = abs(value)
-    for power, letter in ((9, "G"), (6, "M"), (3, "k")):
-        if size >= (10_000 if power == 3 else 10**power):
-            return f"{value / 10**power:.3g}{letter}"
-    return f"{value:.0f}" if size >= 100 else f"{value:.3g}"
 
 
 def _svg(figure: Figure, label: str) -> str:
@@ -322,6 +385,23 @@ def _card(one: Spoken) -> str:
         f"<p><i>true</i> {_marked(true, 'del')}</p><p><i>said {verdict}</i> {_marked(heard, 'mark') or '(nothing)'}</p>"
         "</figcaption></figure>"
     )
+
+
+def _speech(one: Speech) -> str:
+    image = _image(one.image, 128) if one.image is not None else ""
+    return (
+        f'<figure class="speech">{image}<figcaption><table><tr><th>true</th><td>{escape(one.caption)}</td></tr>'
+        f"{''.join(_said(when, one.caption, text) for when, text in one.said)}</table></figcaption></figure>"
+    )
+
+
+def _said(when: str, true: str, text: str) -> str:
+    exact = true.strip() == text.strip()
+    verdict = '<span class="right">✓</span>' if exact else '<span class="wrong">✗</span>'
+    words = _marked(word_marks(true, text)[1], "mark") or "(nothing)"
+    if not exact and true.split() == text.split():
+        words += " <small>(only white space differs)</small>"
+    return f"<tr><th>{escape(when)} {verdict}</th><td>{words}</td></tr>"
 
 
 def _marked(words: Sequence[tuple[str, bool]], tag: str) -> str:
@@ -374,6 +454,8 @@ def _image(image: ImageLike, side: int) -> str:
     sharp = ' class="pixels"' if max(image.size) < side else ""
     return f'<img{sharp} alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'
 
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _STYLE = """
 :root {
@@ -445,6 +527,21 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
 .card i { font-style: normal; font-weight: 600; color: var(--ink); }
 .card del { color: var(--ink); text-decoration: underline dotted; text-underline-offset: 3px; }
 .card mark { color: var(--bad); background: var(--bad-wash); border-radius: 3px; padding: 0 2px; font-weight: 600; }
+
+.speeches { display: grid; gap: 12px; }
+.speech { display: flex; flex-wrap: wrap; gap: 16px; padding: 12px; background: var(--card); border: 1px solid var(--edge);
+  border-radius: 10px; }
+.speech img { flex: none; width: 128px; height: 128px; object-fit: contain; border-radius: 5px; }
+.speech figcaption { flex: 1 1 300px; min-width: 0; font-size: 14px; line-height: 1.4; overflow-wrap: anywhere; }
+.speech table { border-spacing: 0; }
+.speech th, .speech td { text-align: left; vertical-align: top; padding: 0 14px 4px 0; }
+.speech th { font-weight: 500; color: var(--quiet); white-space: nowrap; font-variant-numeric: tabular-nums; }
+.speech tr:first-child > * { color: var(--ink); font-weight: 600; }
+@media (max-width: 560px) {
+  .speech :is(tbody, tr, th, td) { display: block; padding: 0; }
+  .speech td { padding-bottom: 6px; }
+}
+.speech mark { color: var(--bad); background: var(--bad-wash); border-radius: 3px; padding: 0 2px; }
 .right { color: var(--good); }
 .wrong { color: var(--bad); }
 

@@ -10,12 +10,15 @@ Axes: n rows of the pack (p patches, then t text tokens), h heads, d head dimens
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genlip.model.attention_flex import FlexAttention
+from genlip.model.attention_varlen import VarlenAttention
 from genlip.model.pack import Pack
 
 __all__ = ["BACKENDS", "PackAttention", "prefix_mask", "reference", "sdpa"]
@@ -31,11 +34,11 @@ class PackAttention:
         if backend not in BACKENDS:
             raise ValueError(f"unknown attention backend {backend!r}: the backends are {', '.join(BACKENDS)}")
         self.pack = pack
-        self.attention = BACKENDS[backend]
+        self.attention = BACKENDS[backend](pack)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
         """See `sdpa`; every layer attends alike."""
-        return self.attention(q, k, v, self.pack, predicting)
+        return self.attention(q, k, v, predicting=predicting)
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, pack: Pack, predicting: bool = False) -> Tensor:
@@ -124,4 +127,10 @@ def prefix_mask(pack: Pack) -> Tensor:
     return (sample[:, None] == sample) & (rank <= last_visible[:, None])
 
 
-BACKENDS: dict[str, Callable[..., Tensor]] = {"sdpa": sdpa, "reference": reference}
+# What attends over one pack, by name. `genlip.model.attention_choice` knows which of them can train where.
+BACKENDS: dict[str, Callable[[Pack], Callable[..., Tensor]]] = {
+    "sdpa": lambda pack: partial(sdpa, pack=pack),
+    "varlen": VarlenAttention,
+    "flex": FlexAttention,
+    "reference": lambda pack: partial(reference, pack=pack),
+}

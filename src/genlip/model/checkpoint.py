@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
 
-__all__ = ["CheckpointError", "checkpoint_folder", "load", "save"]
+__all__ = ["CheckpointError", "checkpoint_folder", "load", "read_config", "save", "save_weights"]
 
 _CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
@@ -29,12 +30,17 @@ class CheckpointError(ValueError):
 
 def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
     """Write `config.json` and `model.safetensors` (published names and keys); each file appears whole or not at all."""
+    return save_weights(model.state_dict(), model.config, folder)
+
+
+def save_weights(weights: Mapping[str, torch.Tensor], config: GenLIPConfig, folder: str | os.PathLike[str]) -> Path:
+    """The same of a model's weights and config, as a run keeps them."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     partial_weights, partial_config = folder / f"{_WEIGHTS}.partial", folder / f"{_CONFIG}.partial"
-    save_file(weights, partial_weights, metadata={"format": "pt"})
-    partial_config.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf8")
+    save_file(tensors, partial_weights, metadata={"format": "pt"})
+    partial_config.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf8")
     shutil.copymode(partial_config, partial_weights)  # safetensors gives its files to their owner alone
     partial_weights.replace(folder / _WEIGHTS)
     partial_config.replace(folder / _CONFIG)
@@ -87,6 +93,11 @@ def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | No
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{name}: no such folder, and the Hugging Face Hub did not give it: {reason}") from error
+
+
+def read_config(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> GenLIPConfig:
+    """The config of a checkpoint alone. Raises `CheckpointError`."""
+    return _read_config(checkpoint_folder(path_or_hub_id, revision))
 
 
 def _read_config(folder: Path) -> GenLIPConfig:

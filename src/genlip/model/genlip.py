@@ -14,6 +14,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from genlip.model.attention import PackAttention
 from genlip.model.config import GenLIPConfig
@@ -31,12 +32,14 @@ class GenLIP(nn.Module):
     Attributes:
         config: the sizes.
         attention: name of the attention backend, see `genlip.model.attention.BACKENDS`.
+        recompute: in training, keep only the input of each block and compute the rest again in the backward pass.
     """
 
     def __init__(self, config: GenLIPConfig, attention: str = "sdpa") -> None:
         super().__init__()
         self.config = config
         self.attention = attention
+        self.recompute = False
         width, text_width = config.hidden_size, config.text_embed_dim or config.hidden_size
         patch = nn.Conv2d(config.num_channels, width, config.patch_size, stride=config.patch_size)
         self.vision_embeddings = nn.ModuleDict({"patch_embedding": patch})
@@ -118,7 +121,8 @@ class GenLIP(nn.Module):
         rotary = rotary_tables(pack.positions, self.config, tables)
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            x = block(x, rotary, partial(attend, layer), pack, predicting and layer == last)
+            run = partial(checkpoint, block, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else block
+            x = run(x, rotary, partial(attend, layer), pack, predicting and layer == last)
         return x
 
     def embed(self, pack: Pack) -> Tensor:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genlip.model.positions import patch_positions, text_positions
@@ -184,6 +185,31 @@ class Pack:
             supervised=self.supervised[:0],
             positions=self.positions[:, : self.num_patches],
             text_lengths=(0,) * len(self.grids),
+        )
+
+    def padded(self, rows: int) -> Pack:
+        """The pack with a tail sample that fills it up to `rows` rows: an empty patch, and text on which no loss is applied.
+
+        Compiled kernels then meet one number n of rows. How n splits into p patches and t tokens still varies from pack to
+        pack and need not be fixed: between the attentions all work is on n rows, `varlen` takes any lengths, `flex` fills up
+        its own. Only the last block of a training step works on t rows; it must be compiled for shapes that vary.
+        Loss and gradients stay what they were; the numbers of samples and rows do not, so count before padding.
+        """
+        missing, p = rows - self.num_rows, self.num_patches
+        if missing < 0:
+            raise ValueError(f"a pack of {self.num_rows} rows cannot be padded to {rows}: pad to packing.max_tokens or more")
+        if missing == 0:
+            return self
+        tail = torch.from_numpy(np.concatenate([patch_positions(1, 1), text_positions((1, 1), missing - 1)], axis=1))
+        tail = tail.to(self.positions.device)
+        return dataclasses.replace(
+            self,
+            patches=F.pad(self.patches, (0, 0, 0, 1)),
+            token_ids=F.pad(self.token_ids, (0, missing - 1)),
+            supervised=F.pad(self.supervised, (0, missing - 1)),
+            positions=torch.cat([self.positions[:, :p], tail[:, :1], self.positions[:, p:], tail[:, 1:]], dim=1),
+            grids=(*self.grids, (1, 1)),
+            text_lengths=(*self.text_lengths, missing - 1),
         )
 
 

@@ -1,53 +1,162 @@
-"""Training checkpoints: one folder per save, written under another name and renamed, so that it is whole or absent.
+"""Training checkpoints: one folder per save, whole or absent, written while training goes on.
 
-In: the training state. Out: `checkpoints/step-00001000/`, which holds the model's folder (loadable by `genlip.load`) and
-what resuming needs besides: `optimizer.safetensors`, `state.json` and `run.yaml`.
+In: the training state. Out: `checkpoints/step-00001000/`, the model's own folder (loadable by `genlip.load`) with what going
+on needs besides:
+
+    training/*.safetensors   weights, optimizer and averaged weights; each rank writes its shards
+    state.json               counts, places in the data, versions
+    run.yaml                 the resolved run
+
+Everything is copied to host memory, written by a thread into a folder named .partial, synchronised to the disk, and renamed.
+`torch.distributed.checkpoint` shards and reshards. Its usual format pickles an index; this one is safetensors throughout, so
+nothing is ever unpickled. Random numbers need no place: they are a function of the seed, the update and the pack.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
-from genlip.data.captions import Captions
-from genlip.data.preprocessing import Preprocessing, save_preprocessing
-from genlip.model import checkpoint
 from genlip.model.genlip import GenLIP
+from genlip.train.average import Average
+from genlip.train.parallel import World
 from genlip.train.recipe import Run, load_recipe, to_yaml
 
-__all__ = ["export_model", "latest", "read_run", "restore", "save"]
+__all__ = ["Checkpoints", "latest", "read_progress", "read_run", "restore", "training_tensors"]
+
+_FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
 
-def save(
-    run: Run, model: GenLIP, captions: Captions, optimizers: Sequence[Optimizer], step: int, progress: dict[str, Any]
-) -> Path:
-    """Write the checkpoint after `step` updates and remove all but the newest `run.keep`."""
-    target = Path(run.out) / "checkpoints" / f"step-{step:08d}"
-    if target.is_dir():  # a signal just after a save asks for the same again
+class Checkpoints:
+    """Writes checkpoints in the background, one at a time, and keeps the newest `run.keep` and the milestones."""
+
+    def __init__(self, run: Run, world: World) -> None:
+        self.run, self.world = run, world
+        self.folder = Path(run.out) / "checkpoints"
+        self.group = dist.new_group(backend="gloo") if world.ranks > 1 else None  # beside the training's own collectives
+        self._threads = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+        if world.leads:
+            for left in self.folder.glob("*.partial"):  # by a kill
+                shutil.rmtree(left)
+
+    def save(self, step: int, tensors: dict[str, Tensor], progress: dict[str, Any], export: Callable[[Path], None]) -> Path:
+        """Copy `tensors` now and write them; all ranks must call. `export` writes the model's folder, on rank 0.
+
+        Raises OSError if the save before could not be written.
+        """
+        self.finish()
+        target = self.folder / f"step-{step:08d}"
+        if self.world.agree(target.is_dir()):  # a signal just after a save asks for the same again
+            return target
+        partial = target.with_suffix(".partial")
+        try:
+            if self.world.leads:
+                (partial / "training").mkdir(parents=True)
+            self.world.wait()
+            writer = HuggingFaceStorageWriter(str(partial / "training"), save_distributed=True)
+            alone = self.world.ranks == 1
+            shards = async_save(tensors, storage_writer=writer, process_group=self.group, no_dist=alone)
+        except (OSError, CheckpointException) as error:
+            raise self._failed(target, error) from error
+        self._writing = self._threads.submit(self._commit, shards, target, {"step": step, **progress}, export)
         return target
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    export_model(partial, model, captions, run)
-    save_file(_optimizer_tensors(model, optimizers), partial / "optimizer.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step, **progress}, indent=2) + "\n", encoding="utf8")
-    (partial / "run.yaml").write_text(to_yaml(run), encoding="utf8")
-    partial.replace(target)
-    for old in [*_folders(run.out)[: -run.keep], *target.parent.glob("*.partial")]:
-        shutil.rmtree(old)
-    return target
+
+    def check(self) -> None:
+        """Raise OSError if the save that was being written has failed."""
+        if self._writing is not None and self._writing.done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until what is being written is there. Raises OSError if that failed."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _commit(self, shards: Any, target: Path, progress: dict[str, Any], export: Callable[[Path], None]) -> None:
+        """Wait for the shards of all ranks, write the rest, and give the folder its name."""
+        partial = target.with_suffix(".partial")
+        try:
+            shards.result()
+            if not self.world.leads:
+                return
+            export(partial)
+            (partial / "state.json").write_text(json.dumps(progress, indent=2) + "\n", encoding="utf8")
+            (partial / "run.yaml").write_text(to_yaml(self.run), encoding="utf8")
+            _synchronise(partial)
+            partial.replace(target)
+            _synchronise(self.folder)
+            self._prune()
+        except (OSError, SafetensorError, CheckpointException) as error:
+            raise self._failed(target, error) from error
+
+    def _prune(self) -> None:
+        for old in _folders(self.run.out)[: -self.run.keep]:
+            step = int(old.name.removeprefix("step-"))
+            if not self.run.keep_every or step % self.run.keep_every:
+                shutil.rmtree(old)
+
+    def _failed(self, target: Path, error: BaseException) -> OSError:
+        kept = latest(self.run.out)
+        reason = " ".join(str(error).split())[:300]
+        return OSError(
+            f"{target} could not be written: {reason}; {kept or 'no checkpoint'} is the last whole one: make room, and "
+            "start the same command again"
+        )
 
 
-def export_model(folder: Path, model: GenLIP, captions: Captions, run: Run) -> None:
-    """The folder that users load: weights, config, tokenizer and preprocessing."""
-    checkpoint.save(model, folder)
-    save_preprocessing(folder, Preprocessing(images=run.images, captions=run.captions), captions.tokenizer)
+def training_tensors(model: GenLIP, optimizers: Sequence[Optimizer], average: Average | None) -> dict[str, Tensor]:
+    """Every tensor of the training state by name; they are the state itself, not copies."""
+    named = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
+    states: dict[str, Any] = get_optimizer_state_dict(model, list(optimizers), options=_FLAT)
+    named |= {f"optimizer.{name}": value for name, value in states.items() if isinstance(value, Tensor)}
+    return named | {f"average.{name}": value for name, value in (average.weights if average else {}).items()}
+
+
+def restore(
+    folder: Path, model: GenLIP, optimizers: Sequence[Optimizer], average: Average | None, world: World
+) -> dict[str, Any]:
+    """Put the training state back, whatever number of ranks wrote it; returns the progress that was saved."""
+    tensors = training_tensors(model, optimizers, average)
+    try:
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder / "training")), no_dist=world.ranks == 1)
+    except (OSError, RuntimeError, SafetensorError, CheckpointException) as error:
+        raise _damaged(folder, error) from error
+    states: dict[str, Any] = get_optimizer_state_dict(model, list(optimizers), options=_FLAT)
+    states |= {name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")}
+    set_optimizer_state_dict(model, list(optimizers), optim_state_dict=states, options=_FLAT)
+    return read_progress(folder)
+
+
+def read_progress(folder: Path) -> dict[str, Any]:
+    """What `state.json` holds: counts, places in the data, versions."""
+    try:
+        progress: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from error
+    return progress
+
+
+def _damaged(folder: Path, error: BaseException) -> ValueError:
+    reason = " ".join(str(error).split())[:300]
+    return ValueError(f"{folder} is damaged ({reason}): remove it to go on from the checkpoint before it")
 
 
 def latest(out: str | Path) -> Path | None:
@@ -61,26 +170,15 @@ def read_run(folder: Path) -> Run:
     return load_recipe(folder / "run.yaml")
 
 
-def restore(folder: Path, model: GenLIP, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
-    """Put weights and optimizers back; returns the progress that was saved, `step` included."""
-    model.load_state_dict(checkpoint.load(folder).state_dict())
-    tensors = load_file(folder / "optimizer.safetensors")
-    parameters = dict(model.named_parameters())
-    owner = {id(p): optimizer for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]}
-    for key, value in tensors.items():
-        kind, _, name = key.partition("/")
-        parameter = parameters[name]
-        owner[id(parameter)].state[parameter][kind] = value.to(parameter.device, copy=True)
-    progress: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf8"))
-    return progress
-
-
-def _optimizer_tensors(model: GenLIP, optimizers: Sequence[Optimizer]) -> dict[str, Tensor]:
-    """Every tensor of the optimizers' state as `kind/parameter`."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    states = ((names[id(p)], state) for optimizer in optimizers for p, state in optimizer.state.items())
-    return {f"{kind}/{name}": value.cpu() for name, state in states for kind, value in state.items()}
-
-
 def _folders(out: str | Path) -> list[Path]:
     return sorted(p for p in (Path(out) / "checkpoints").glob("step-*") if p.is_dir() and not p.suffix)
+
+
+def _synchronise(folder: Path) -> None:
+    """Have everything in a folder on the disk itself, names too, before anything points to it."""
+    for path in [*folder.rglob("*"), folder]:
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)

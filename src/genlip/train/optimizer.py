@@ -1,42 +1,51 @@
 """The optimizer: AdamW with linear warm-up and cosine decay, as the paper trains; or Muon for the trunk's matrices.
 
-In: a model and an `OptimizerConfig`. Out: optimizers that share the parameters, and the learning rate of every step as a
-pure function.
+In: a model and an `OptimizerConfig`. Out: optimizers that share the trained parameters, and the learning rate of every step
+as a pure function.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from torch.optim import AdamW, Muon, Optimizer
 
 from genlip.model.genlip import GenLIP
-from genlip.train.recipe import OptimizerConfig
+from genlip.train.run import OptimizerConfig
 
-__all__ = ["learning_rate", "make_optimizers", "set_learning_rate"]
+__all__ = ["freeze", "learning_rate", "make_optimizers", "set_learning_rate"]
+
+
+def freeze(model: GenLIP, patterns: Sequence[str]) -> None:
+    """Train no parameter whose name fits a pattern. Raises ValueError if one fits none, or nothing is left to train."""
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"freeze {pattern!r} fits no parameter; their names are like {names[0]} and {names[-1]}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(fnmatchcase(name, pattern) for pattern in patterns))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(f"freeze {list(patterns)} leaves nothing to train")
 
 
 def make_optimizers(model: GenLIP, config: OptimizerConfig) -> list[Optimizer]:
-    """Optimizers that own every parameter once; as in the published code, the weight decay spares none.
+    """Optimizers that own every trained parameter once; as in the published code, the weight decay spares none.
 
     "muon" orthogonalises the updates of the trunk's matrices (steps scaled to AdamW's size, so that one learning rate
     serves both) and leaves all else to AdamW.
     """
-    matrices = [p for block in model.blocks for p in block.parameters() if p.dim() == 2] if config.kind == "muon" else []
-    owned = {id(p) for p in matrices}
-    adamw = AdamW(
-        [p for p in model.parameters() if id(p) not in owned],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    if not matrices:
-        return [adamw]
-    decay, rate = config.weight_decay, config.learning_rate
-    return [adamw, Muon(matrices, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn="match_rms_adamw")]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    trunk = {id(p) for p in model.blocks.parameters() if p.dim() == 2} if config.kind == "muon" else set()
+    matrices, others = ([p for p in trained if (id(p) in trunk) == inside] for inside in (True, False))
+    rate, decay, betas = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
+    found: list[Optimizer] = []
+    if others:
+        found.append(AdamW(others, lr=rate, betas=betas, eps=config.eps, weight_decay=decay, fused=True))
+    if matrices:
+        found.append(Muon(matrices, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn="match_rms_adamw"))
+    return found
 
 
 def learning_rate(config: OptimizerConfig, progress: float) -> float:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-__all__ = ["autocast", "resolve_precision"]
+__all__ = ["Precision", "autocast", "matrix_rate", "resolve_precision"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -25,6 +25,22 @@ def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: to
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Where products are done in this precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def matrix_rate(device: torch.device, precision: Precision, size: int = 0) -> float:
+    """FLOP/s of this device in products of square matrices, the best of a few: what training is measured against."""
+    size = size or (8192 if device.type == "cuda" else 1024)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    x, out = torch.randn(size, size, device=device, dtype=dtype), torch.empty(size, size, device=device, dtype=dtype)
+
+    def once() -> float:
+        start = time.perf_counter()
+        torch.mm(x, x, out=out)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    return 2 * size**3 / min(once() for _ in range(6))
 
 
 def _product_time(dtype: torch.dtype, size: int = 512, repeats: int = 5) -> float:

@@ -1,81 +1,222 @@
-"""Tracking: what a run tells its user while it trains, and what stays in `log.jsonl`.
+"""Tracking: what a run tells its user while it trains, and what stays of it on disk.
 
-In: events of the loop. Out: a progress line in a terminal (plain lines elsewhere), and one JSON object per event on disk.
+In: what happens in the loop. Out: a panel in a terminal (plain lines elsewhere), one JSON object per event in `log.jsonl`,
+small images in `spoken/`, and the same figures for whichever trackers the recipe names. The log is the record: it is
+written at once, and a run stops if it cannot be; a tracker that fails is left behind.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import os
 import time
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
+from PIL import ImageOps
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from genlip.data.examples import Unusable
+from genlip.data.images import decode
+from genlip.evaluate.captioning import Spoken
+from genlip.evaluate.run_log import LOG, read_log
+from genlip.train.panel import Panel, clock, harmless
+from genlip.train.trackers import Recorder, open_recorder
 
 __all__ = ["Tracker", "read_log"]
 
+_THUMBNAIL = 256  # pixels, the longer side
+
 
 class Tracker:
-    """Shows and stores events. Use as a context; `step` counts updates already done."""
+    """Shows and stores what happens. Use as a context.
 
-    def __init__(self, out: Path, step: int, console: Console | None = None) -> None:
+    out       folder of the run, which exists
+    step      updates already done: 0 begins a new log, and an older one moves aside
+    trackers  "tensorboard", "wandb", "trackio"
+    run       the resolved recipe as plain values, stored with the start
+    console   where the user looks (default: standard error)
+    active    false on all ranks but one: they show nothing, and store only samples that could not be used
+    file      the log's name; an inactive tracker needs one of its own, such as log.rank-1.jsonl
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        step: int,
+        trackers: Sequence[str] = (),
+        run: Mapping[str, Any] | None = None,
+        console: Console | None = None,
+        active: bool = True,
+        file: str = LOG,
+    ) -> None:
+        self.out, self.step, self.run, self.active = out, step, run, active
+        self.names = trackers if active else ()
         self.console = console or Console(stderr=True)
-        self.file = (out / "log.jsonl").open("a" if step else "w", encoding="utf8")
-        self.bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("starting", total=1.0)
+        self.path = out / file
+        self.recorders: dict[str, Recorder] = {}
+        self.panel: Panel | None = None
+        self._log: TextIO | None = None
+        self._stack = ExitStack()
+        self._pictured: set[str] = set()
 
     def __enter__(self) -> Tracker:
-        self.bar.start()
+        with ExitStack() as stack:
+            for name in self.names:
+                self.recorders[name] = open_recorder(name, self.out, self.step, self.run or {})
+                stack.callback(self._close, name)
+            if self.active:
+                self._log = stack.enter_context(_open_log(self.path, anew=self.step == 0))
+            if self.active and self.console.is_interactive:
+                self.panel = stack.enter_context(Panel(str(self.out), self.console))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.bar.stop()
-        self.file.close()
+        self._stack.close()
 
     def event(self, kind: str, **values: Any) -> None:
-        """Store an event: one line of `log.jsonl`."""
-        self.file.write(json.dumps({"event": kind, "time": round(time.time(), 3), **values}) + "\n")
-        self.file.flush()
+        """Store an event: one line of the log. Numbers that are not finite become null, which JSON can hold."""
+        if self._log is None:
+            if kind != "skipped" or self.path.name == LOG:
+                return
+            self._log = self._stack.enter_context(_open_log(self.path))
+        self._log.write(json.dumps(_finite({"event": kind, "time": round(time.time(), 3), **values})) + "\n")
+        self._log.flush()
 
-    def train(self, step: int, progress: float, **values: float) -> None:
+    def start(self, **facts: Any) -> None:
+        """Store what this run is, and on what it runs."""
+        self.event("start", **facts, run=self.run)
+
+    def train(self, step: int, progress: float, **metrics: float | None) -> None:
         """Store and show the figures of recent updates; `progress` is the share of the run that is done."""
-        self.event("train", step=step, progress=round(progress, 6), **values)
-        text = (
-            f"step {step}  loss {values['loss']:.3f}  {values['samples_per_s']:.0f} samples/s"
-            f"  {values['tokens_per_s']:.0f} tokens/s  lr {values['learning_rate']:.1e}"
+        self.event("train", step=step, progress=round(progress, 6), **metrics)
+        self._record(lambda recorder: recorder.scalars(step, _numbers("train", metrics)))
+        if self.panel is not None:
+            self.panel.show(step=step, progress=progress, **metrics)
+        else:
+            self.say(_train_line(step, progress, metrics))
+
+    def held_out(self, step: int, **metrics: float | None) -> None:
+        """Store and show what was measured on held-out samples: `loss` and `picture_gain`, in nats per token."""
+        self.event("held_out", step=step, **metrics)
+        self._record(lambda recorder: recorder.scalars(step, _numbers("held_out", metrics)))
+        if self.panel is not None:
+            self.panel.show(held_out=metrics["loss"], picture_gain=metrics["picture_gain"])
+        self.say(
+            f"step {step}: held-out loss {metrics['loss']:.3f}, picture gain {metrics['picture_gain']:.3f} nats per token"
         )
-        self.bar.update(self.task, completed=progress, description=text)
-        if not self.console.is_terminal:
-            left = values["seconds"] * (1 - progress) / max(progress, 1e-9)
-            self.say(f"{progress:4.0%}  {text}  {timedelta(seconds=round(left))} left")
+
+    def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
+        """Store and show what the model says about held-out images; each image is stored once, small, in `spoken/`."""
+        if not self.active or not samples:
+            return
+        said = [
+            {"key": one.key, "true": one.caption, "spoken": one.spoken, "exact": one.exact, "image": self._picture(one)}
+            for one in samples
+        ]
+        self.event("spoken", step=step, samples=said)
+        self._record(lambda recorder: recorder.spoken(step, samples))
+        if self.panel is not None:
+            self.panel.show(true=samples[0].caption, spoken=samples[0].spoken)
+        exact = sum(one.exact for one in samples)
+        self.say(f"step {step}: {exact} of {len(samples)} captions exact, the first: {_short(samples[0].spoken)!r}")
 
     def say(self, text: str) -> None:
         """A line for the user."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if self.active:
+            self.console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
 
+    def _picture(self, one: Spoken) -> str | None:
+        """Where an image is stored, seen from the folder of the run; None if it cannot be read."""
+        name = f"spoken/{hashlib.sha256(one.key.encode('utf8', 'replace')).hexdigest()[:12]}.png"
+        if name not in self._pictured:
+            try:
+                image = decode(one.image)
+            except Unusable:
+                return None
+            if max(image.size) > _THUMBNAIL:
+                image = ImageOps.contain(image, (_THUMBNAIL, _THUMBNAIL))
+            (self.out / "spoken").mkdir(exist_ok=True)
+            image.save(self.out / name)
+            self._pictured.add(name)
+        return name
 
-def read_log(out: str | Path, kind: str) -> list[dict[str, Any]]:
-    """The events of one kind in a run's log. After a resume, steps that were done twice count once, the last time.
+    def _record(self, tell: Callable[[Recorder], None]) -> None:
+        """Tell the trackers; one that fails hears no more."""
+        for name, recorder in list(self.recorders.items()):
+            try:
+                tell(recorder)
+            except Exception as error:  # another program's fault must not end a run of weeks
+                self._drop(name, error)
 
-    A line that a kill cut short is passed over.
-    """
-    events: dict[Any, dict[str, Any]] = {}
-    for number, line in enumerate((Path(out) / "log.jsonl").read_text(encoding="utf8").splitlines()):
+    def _close(self, name: str) -> None:
+        recorder = self.recorders.pop(name, None)
         try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if event["event"] == kind:
-            events[event.get("step", number - 10**12)] = event
-    return [events[key] for key in sorted(events)]
+            if recorder is not None:
+                recorder.close()
+        except Exception as error:
+            self._drop(name, error)
+
+    def _drop(self, name: str, error: Exception) -> None:
+        self.recorders.pop(name, None)
+        self.say(f"{name} failed and records no more of this run, {LOG} does: {type(error).__name__}: {error}")
+
+
+def _open_log(path: Path, anew: bool = False) -> TextIO:
+    """A log to append to; a line that a kill cut short is ended first."""
+    if anew and path.exists():
+        path.rename(_free_name(path))
+    whole = not path.exists() or not path.stat().st_size or _last_byte(path) == b"\n"
+    file = path.open("a", encoding="utf8")
+    file.write("" if whole else "\n")
+    return file
+
+
+def _free_name(path: Path) -> Path:
+    """log-1.jsonl beside log.jsonl, or the next number that is free."""
+    number = 1
+    while (name := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
+        number += 1
+    return name
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read()
+
+
+def _finite(value: Any) -> Any:
+    """The same value with None for what is not finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _numbers(group: str, metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """What a tracker draws: finite figures as group/name."""
+    return {f"{group}/{name}": value for name, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def _train_line(step: int, progress: float, metrics: Mapping[str, Any]) -> str:
+    """The figures of recent updates as one line."""
+    left = metrics.get("left")
+    if left is None:
+        left = metrics["seconds"] * (1 - progress) / max(progress, 1e-9)
+    return (
+        f"{progress:4.0%}  step {step}  loss {metrics['loss']:.3f}  {metrics['samples_per_s']:.0f} samples/s"
+        f"  {metrics['tokens_per_s']:.0f} tokens/s  lr {metrics['learning_rate']:.1e}  {clock(left)} left"
+    )
+
+
+def _short(text: str, length: int = 100) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= length else f"{words[:length]}…"

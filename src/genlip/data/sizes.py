@@ -1,0 +1,59 @@
+"""Sizes as people write them: "8B", "32k samples of 270 tokens", "4 packs".
+
+In: text of a recipe or a command line. Out: numbers. Suffixes are decimal: k is 1,000, M a million, B a billion, T a
+trillion.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["BatchSize", "batch_size", "count"]
+
+_SUFFIX = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+_COUNT = r"(\d[\d_,]*(?:\.\d+)?)\s?([kKMBT]?)"
+_BATCH = re.compile(rf"{_COUNT}\s+(pack|token|sample)s?(?:\s+of\s+(\d+(?:\.\d+)?)\s+tokens?)?")
+
+
+class BatchSize(NamedTuple):
+    """How much an update learns from.
+
+    Attributes:
+        packs: packs of an update, over all ranks.
+        tokens_per_sample: rows that a sample takes on average, patches and text; 0 where it was not said.
+    """
+
+    packs: int
+    tokens_per_sample: float
+
+
+def count(text: str) -> int:
+    """A whole number: "8B" is 8,000,000,000, "1.5k" 1,500. Raises ValueError for anything else."""
+    found = re.fullmatch(_COUNT, text.strip())
+    number = _number(found[1], found[2]) if found else 0.5
+    if number != int(number):
+        raise ValueError(f"{text!r} is no whole number: need digits and maybe one of k, M, B, T, as in 32k or 8B")
+    return int(number)
+
+
+def batch_size(text: str, max_tokens: int) -> BatchSize:
+    """The packs of `max_tokens` rows that a batch needs: "4 packs", "8M tokens", or "32k samples of 270 tokens"."""
+    found = _BATCH.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"packing.batch is {text!r}: write it as 4 packs, 8M tokens, or 32k samples of 270 tokens")
+    number, unit, per_sample = _number(found[1], found[2]), found[3], float(found[4] or 0)
+    if unit == "sample" and not per_sample:
+        raise ValueError(
+            f"packing.batch is {text!r}: say how long a sample is on average, patches and text, as in {text} of 270 tokens; "
+            "genlip data inspect measures it"
+        )
+    tokens = {"pack": number * max_tokens, "token": number, "sample": number * per_sample}[unit]
+    packs = round(tokens / max_tokens)
+    if packs < 1 or (unit == "pack" and packs != number):
+        raise ValueError(f"packing.batch is {text!r}: it must be at least one pack, of {max_tokens} tokens, and whole packs")
+    return BatchSize(packs, per_sample)
+
+
+def _number(digits: str, suffix: str) -> float:
+    return float(digits.replace(",", "").replace("_", "")) * _SUFFIX[suffix.replace("K", "k")]

@@ -1,0 +1,66 @@
+"""Run log: what happened in a run, read back from its folder, during the run or after it.
+
+In: `log.jsonl`, one JSON object per event, and `log.rank-N.jsonl` of the other ranks. Out: the events that count, in order.
+A run that resumes goes back to a checkpoint: what it had done after that one no longer counts, for it is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["LOG", "Event", "read_events", "read_log"]
+
+LOG = "log.jsonl"
+_OF_A_RANK = re.compile(r"log\.rank-\d+\.jsonl")
+_MANY = ("start", "skipped")  # may happen several times at one step; all else counts once per step, the last time
+
+Event = dict[str, Any]
+
+
+def read_log(out: str | Path, kind: str) -> list[Event]:
+    """The events of one kind that count."""
+    return [event for event in read_events(out) if event["event"] == kind]
+
+
+def read_events(out: str | Path) -> list[Event]:
+    """All events that count, in order. Raises ValueError if the folder holds no log."""
+    events: dict[Any, Event] = {}
+    for number, event in enumerate(_in_order(Path(out))):
+        kind, step = event["event"], _step(event)
+        if kind == "start":
+            events = {key: old for key, old in events.items() if old["event"] == "start" or _step(old) <= step}
+        events[number if kind in _MANY else (kind, step)] = event
+    return list(events.values())
+
+
+def _in_order(out: Path) -> list[Event]:
+    """The events of all ranks by time; those of another rank from before the first start belong to an older run."""
+    if not (out / LOG).is_file():
+        raise ValueError(f"{out} holds no {LOG}: name the folder of a run, which is its recipe's `out`")
+    events = list(_parsed(out / LOG))
+    began = events[0]["time"] if events else 0.0
+    ranks = (file for file in sorted(out.glob("log.rank-*.jsonl")) if _OF_A_RANK.fullmatch(file.name))
+    others = [event for file in ranks for event in _parsed(file) if event["time"] >= began]
+    return sorted(events + others, key=lambda event: event["time"]) if others else events
+
+
+def _parsed(file: Path) -> Iterator[Event]:
+    """The events of a file, without lines that a kill cut short."""
+    with file.open(encoding="utf8", errors="replace") as lines:
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and {"event", "time"} <= event.keys():
+                yield event
+
+
+def _step(event: Event) -> int:
+    """The update during or after which it happened."""
+    step: int = event["step"] if "step" in event else event.get("update", 0)
+    return step

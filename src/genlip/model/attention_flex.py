@@ -1,0 +1,97 @@
+"""Prefix-LM attention by FlexAttention: one call over the whole pack, which skips every block that the mask leaves empty.
+
+In: queries, keys and values of a pack. Out: what each query read.
+The kernel is compiled for one shape, so rows are filled up to a power of two: nine shapes cover packs up to 32,768 rows, and
+a pack of 16,384 is not copied at all. When predicting, the t queries are filled up to as many rows as there are keys, or
+every pack would bring a shape of its own. Filled blocks are skipped like empty ones.
+
+Head dimensions that are no powers of two (72, 96) need no care: the kernel rounds them up itself.
+
+Axes: n rows of the pack (p patches, then t text tokens), f filled rows, h heads, d head dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genlip.model.pack import Pack
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
+__all__ = ["FlexAttention", "filled_rows", "mask_rule"]
+
+_BLOCK = 128  # rows of a block of the mask; fewer queries than this would select a kernel meant for decoding
+_SHAPES = 32  # compiled variants before PyTorch gives up: shapes, each with and without gradients
+
+
+class FlexAttention:
+    """Attention over one pack: `attend(q, k, v, predicting)`. Masks are built once for all layers.
+
+    Compiled on a GPU. On CPU it runs uncompiled, in any precision and without gradients: enough to test the mask.
+    """
+
+    def __init__(self, pack: Pack) -> None:
+        self.pack = pack
+        self.rows = filled_rows(pack.num_rows)
+        self._masks: dict[bool, BlockMask] = {}
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
+        """See `genlip.model.attention.sdpa`."""
+        attention, _ = _kernels(q.device.type)
+        heads_first = (_fill(x, self.rows).transpose(0, 1).unsqueeze(0) for x in (q, k, v))
+        read = attention(*heads_first, block_mask=self._mask(predicting, q.device))
+        return read.squeeze(0).transpose(0, 1)[: len(q)]
+
+    def _mask(self, predicting: bool, device: torch.device) -> BlockMask:
+        if predicting not in self._masks:
+            _, build = _kernels(device.type)
+            rule = mask_rule(self.pack, self.rows, predicting)
+            self._masks[predicting] = build(rule, None, None, self.rows, self.rows, device=device, BLOCK_SIZE=_BLOCK)
+        return self._masks[predicting]
+
+
+def filled_rows(rows: int) -> int:
+    """The power of two, at least one block, to which rows are filled up."""
+    return max(_BLOCK, 1 << (rows - 1).bit_length())
+
+
+def mask_rule(pack: Pack, rows: int, predicting: bool) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """`prefix_mask` as a function of (batch, head, query, key), for `rows` rows of which those after the pack's are filled.
+
+    A filled key is seen by nobody. A filled query sees the first key alone: a softmax over nothing is not a number.
+    """
+    sample, rank = pack.sample_of_row, pack.rank_in_sample
+    counts = torch.tensor(pack.patch_counts, device=rank.device)
+    last_visible = torch.maximum(rank, counts[sample] - 1)
+    asking = pack.predictors if predicting else slice(None)
+    query_sample, query_last = _fill(sample[asking], rows), _fill(last_visible[asking], rows)
+    key_sample, key_rank = _fill(sample, rows, -1), _fill(rank, rows)
+
+    def may_attend(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (query_sample[query] == key_sample[key]) & (key_rank[key] <= query_last[query])
+
+    return may_attend
+
+
+def _fill(x: Tensor, rows: int, value: int = 0) -> Tensor:
+    """[m ..] -> [rows ..]"""
+    return x if len(x) == rows else F.pad(x, (0, 0) * (x.ndim - 1) + (0, rows - len(x)), value=value)
+
+
+@cache
+def _kernels(device_type: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Attention, and the builder of its masks."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention  # imports the compiler, see varlen
+
+    if device_type == "cpu":
+        return flex_attention, create_block_mask
+    # fullgraph: running uncompiled would hold rows x rows scores, and PyTorch would do so without a word
+    options: dict[str, Any] = {"dynamic": False, "fullgraph": True, "recompile_limit": _SHAPES}
+    return torch.compile(flex_attention, **options), torch.compile(create_block_mask, **options)

@@ -1,0 +1,158 @@
+"""Several processes, one training: who am I, what do all know together, and how is the model shared.
+
+In: the environment that `torchrun` sets. Out: a `World`, and a model wrapped in DDP or sharded by FSDP2.
+Every rank does equally many forward passes in an update, since sharded models gather their weights together; a rank without
+a pack runs an idle one, whose loss and gradients are exactly 0. Both wrappers give the mean of the ranks' gradients: the
+update, which wants the sum over all tokens, multiplies by `ranks` (genlip.train.update).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+
+from genlip.model.genlip import GenLIP
+from genlip.model.pack import Pack, Sample
+
+__all__ = ["World", "full", "gradient_sync", "idle_pack", "join_world", "shard", "share_model", "strategy"]
+
+_PATIENCE = timedelta(minutes=30)  # for the slowest rank: compiling, or writing to a busy disk
+
+Strategy = Literal["single", "ddp", "fsdp", "hybrid"]
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of this training.
+
+    Attributes:
+        rank: number of this process, from 0; rank 0 speaks, measures and exports.
+        ranks: number of processes.
+        local_ranks: processes on this node.
+        device: where this process computes.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+    local_ranks: int = 1
+    device: torch.device = torch.device("cpu")  # noqa: RUF009  devices do not change
+
+    @property
+    def leads(self) -> bool:
+        """Is this rank 0?"""
+        return self.rank == 0
+
+    def sums(self, values: Sequence[float | Tensor]) -> list[float]:
+        """Each value summed over all ranks, in float64: one small collective, and one wait for the device."""
+        total = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=self.device) for value in values])
+        if self.ranks > 1:
+            dist.all_reduce(total)
+        return total.tolist()
+
+    def gather(self, thing: Any) -> list[Any]:
+        """What every rank holds, in order of rank. Small things only, and not in every update."""
+        if self.ranks == 1:
+            return [thing]
+        things: list[Any] = [None] * self.ranks
+        dist.all_gather_object(things, thing)
+        return things
+
+    def agree(self, thing: Any) -> Any:
+        """What rank 0 holds, everywhere."""
+        if self.ranks == 1:
+            return thing
+        held = [thing]
+        dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+        return held[0]
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.ranks > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join_world() -> Iterator[World]:
+    """The world that `torchrun` (or a scheduler that sets RANK, WORLD_SIZE and LOCAL_RANK) describes; else one process."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
+        yield World(device=torch.device(device.type))
+        return
+    ours = not dist.is_initialized()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if ours:  # gloo beside nccl: checkpoints are written from copies in host memory
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=_PATIENCE)
+    ranks = dist.get_world_size()
+    yield World(dist.get_rank(), ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)), device)
+    if ours:  # not after an error: the other ranks would be waited for
+        dist.destroy_process_group()
+
+
+def strategy(wanted: str, world: World) -> Strategy:
+    """How a run's model is shared. Raises ValueError where the processes do not fit it."""
+    if world.ranks == 1:
+        return "single"
+    if wanted == "hybrid" and (world.ranks % world.local_ranks or world.ranks == world.local_ranks):
+        raise ValueError(
+            f"parallel is hybrid, which shards within nodes and copies between them: {world.ranks} processes with "
+            f"{world.local_ranks} on this node are not several equal nodes; use fsdp"
+        )
+    return "ddp" if wanted == "auto" else wanted  # type: ignore[return-value]
+
+
+def share_model(model: GenLIP, how: Strategy, world: World) -> nn.Module:
+    """The model as this rank calls it. Sharding changes the model itself: its parameters become `DTensor`s."""
+    if how == "single":
+        return model
+    if how == "ddp":
+        return DistributedDataParallel(model, gradient_as_bucket_view=True)
+    kind = world.device.type
+    if how == "hybrid":
+        shape = (world.ranks // world.local_ranks, world.local_ranks)
+        mesh = init_device_mesh(kind, shape, mesh_dim_names=("copies", "shards"))
+    else:
+        mesh = init_device_mesh(kind, (world.ranks,))
+    for block in model.blocks:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def gradient_sync(model: nn.Module, last: bool) -> AbstractContextManager[object]:
+    """For one pack of an update: ranks add their gradients up after the last one; those that hold shards do each time."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()
+    if isinstance(model, FSDPModule):
+        model.set_requires_all_reduce(last)
+    return nullcontext()
+
+
+def full(value: Tensor) -> Tensor:
+    """The whole of a tensor that may be sharded; all ranks must ask."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def shard(value: Tensor) -> Tensor:
+    """This rank's part of a tensor that may be sharded, in place."""
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def idle_pack(patch_dim: int) -> Pack:
+    """A pack that teaches nothing: one patch, and one token that is not supervised."""
+    return Pack.of([Sample(np.zeros((1, patch_dim), np.uint8), (1, 1), [0], [False])])

@@ -1,0 +1,101 @@
+"""Advice on a plan: what is wrong with it and what to change, and what could be better.
+
+In: a `Plan`. Out: sentences. Each names the setting that helps, and figures of what it would do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from genlip.train.footprint import Sharing
+from genlip.train.simulation import LOSS
+
+if TYPE_CHECKING:
+    from genlip.train.plan import Plan
+
+__all__ = ["notes", "warnings"]
+
+
+def warnings(plan: Plan) -> Iterator[str]:
+    """What is wrong, each with what to change."""
+    run, gpus, packs = plan.run, plan.sharing.ranks, plan.packs
+    if plan.memory.total > plan.usable:
+        yield _does_not_fit(plan)
+    if gpus > packs:
+        yield f'{gpus} GPUs, but {packs} packs an update: training refuses; --packing.batch "{gpus} packs", or {packs} GPUs'
+    elif packs % gpus:
+        idle = 1 - packs / (plan.rows * gpus)
+        better = " or ".join(f'"{n} packs"' for n in (packs // gpus * gpus, plan.rows * gpus))
+        others = "".join(f", or {n} GPUs" for n in _divisors_around(packs, gpus))
+        yield (
+            f"{packs} packs over {gpus} GPUs: some compute {plan.rows}, others {plan.rows - 1}, so {idle:.1%} of the time "
+            f"is idle; better --packing.batch {better}{others}"
+        )
+    if run.parallel == "hybrid" and plan.sharing.strategy != "hybrid":
+        yield f"hybrid needs several equal nodes of {plan.assumed.node}, not {gpus} GPUs: training refuses; planned as fsdp"
+    if not plan.updates:
+        yield "the run ends after epochs of a source of unknown length: say --examples"
+    yield from _bottlenecks(plan)
+
+
+def _does_not_fit(plan: Plan) -> str:
+    """And what would."""
+    packing, recompute, here = plan.run.packing, plan.run.recompute, plan.sharing
+    shards = Sharing("fsdp", here.ranks, here.node) if here.ranks > 1 else here
+    others = [
+        ("--recompute true", plan.memory_with(packing.max_tokens, here, True)),
+        ("--parallel fsdp", plan.memory_with(packing.max_tokens, shards, recompute)),
+        ("--recompute true --parallel fsdp", plan.memory_with(packing.max_tokens, shards, True)),
+    ]
+    shorter = packing.max_tokens // 2
+    while shorter > plan.assumed.patches + plan.assumed.text:
+        others.append((f"--packing.max_tokens {shorter}", plan.memory_with(shorter, here, recompute)))
+        shorter //= 2
+    fitting: list[str] = []
+    for words, found in others:
+        if found.total <= plan.usable and not any(words.startswith(way.split()[0]) for way in fitting):
+            fitting.append(f"{words} needs {found.total / 2**30:.1f}")
+    what = "; ".join(fitting) or "take a GPU with more memory, or a smaller model"
+    return f"does not fit: {plan.memory.total / 2**30:.1f} GiB of {plan.usable / 2**30:.1f} usable; {what}"
+
+
+def _divisors_around(packs: int, gpus: int) -> list[int]:
+    """The nearest numbers of GPUs that divide the packs, from half as many to twice as many."""
+    divisors = [n for n in range(-(-gpus // 2), 2 * gpus + 1) if packs % n == 0]
+    return [*[n for n in divisors if n < gpus][-1:], *[n for n in divisors if n > gpus][:1]]
+
+
+def _bottlenecks(plan: Plan) -> Iterator[str]:
+    here = next((at for at in plan.scaling if at.gpus == plan.sharing.ranks), None)
+    if here is None:
+        return
+    assumed, lost = plan.assumed, here.outcome.lost
+    if lost["loader"] >= LOSS:
+        per_pack = plan.samples_per_update / plan.packs * assumed.decode / 1e3
+        enough = math.ceil(1.2 * per_pack * plan.rows / plan.seconds)
+        streams = plan.run.packing.all_streams // plan.sharing.ranks
+        more = f", and --packing.streams {enough * plan.sharing.ranks}" if enough > streams else ""
+        yield (
+            f"waiting for data takes {lost['loader']:.0%} of an update: {enough} workers a GPU would keep up "
+            f"(--data.workers {enough}{more})"
+        )
+    if lost["collectives"] >= LOSS:
+        yield (
+            f"collectives take {lost['collectives']:.0%} of an update: {plan.rows} packs a GPU cannot hide them; "
+            "enlarge packing.batch, take fewer GPUs or a faster network"
+        )
+
+
+def notes(plan: Plan) -> Iterator[str]:
+    """What could be better, and what was not counted."""
+    run = plan.run
+    if run.recompute and plan.kept.total <= plan.usable:
+        saved = 1 - plan.flops.total(False) / plan.flops.total(True)
+        yield f"fits without recomputation: --recompute false saves {saved:.0%} of the time"
+    copies = Sharing("ddp", plan.sharing.ranks, plan.sharing.node)
+    if plan.sharing.shards > 1 and plan.memory_with(run.packing.max_tokens, copies, run.recompute).total <= plan.usable:
+        yield "fits without sharding: --parallel ddp talks less"
+    if run.freeze:
+        yield "freeze is not counted: these are the work and memory of training every parameter"

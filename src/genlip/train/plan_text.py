@@ -1,0 +1,203 @@
+"""A plan in words and three small tables, for a terminal or a pipe.
+
+In: a `Plan`. Out: something that rich prints, or text.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from genlip.train.plan import Plan
+from genlip.train.simulation import LOSS
+
+__all__ = ["plan_text", "render"]
+
+_PARTS = {
+    "patch_embedding": "patch embedding",
+    "projections": "attention projections",
+    "scores": "attention scores",
+    "feed_forward": "feed-forward",
+    "head": "head",
+}
+_GIB = 2**30
+
+
+def plan_text(plan: Plan, title: str = "run", width: int = 100) -> str:
+    """The plan as plain text."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(render(plan, title))
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]
+
+
+def render(plan: Plan, title: str = "run") -> RenderableType:
+    """The plan for a rich console."""
+    parts: list[RenderableType] = [Text(_headline(plan, title), style="bold"), Text(), _facts(plan), Text()]
+    parts += [Columns([_flops(plan), _memory(plan)], padding=(0, 5)), Text(), _scaling(plan), Text()]
+    parts += [_marked("!", "bold red", warning) for warning in plan.warnings]
+    parts += [_marked("·", "bold green", note) for note in plan.notes]
+    parts.append(_marked("·", "dim", "assumed: " + _assumptions(plan), "dim"))
+    return Group(*parts)
+
+
+def _headline(plan: Plan, title: str) -> str:
+    on = f"{title} on {plan.sharing.ranks} × {plan.hardware.name}"
+    if not plan.updates:
+        return f"{on}: {_duration(plan.seconds)} an update"
+    hours = "" if plan.hardware.name == "cpu" else f", {plan.days * 24 * plan.sharing.ranks:,.0f} GPU-hours"
+    return f"{on}: {_duration(plan.days * 86_400)}{hours}"
+
+
+def _facts(plan: Plan) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, fact in _each_fact(plan):
+        table.add_row(Text(name, style="bold"), Text(fact))
+    return table
+
+
+def _each_fact(plan: Plan) -> Iterator[tuple[str, str]]:
+    run, found, sharing = plan.run, plan.parameters, plan.sharing
+    text = found.total - found.trunk
+    yield "model", f"{_short(found.trunk)} trunk + {_short(text)} text tables and maps = {_short(found.total)} parameters"
+    yield (
+        "sample",
+        f"{plan.assumed.patches:,.0f} patches + {plan.assumed.text:,.0f} text tokens, "
+        f"{_short(plan.flops.total(run.recompute))}FLOP to train on",
+    )
+    each = f"{plan.rows} a GPU" if sharing.ranks > 1 else "one after another"
+    yield (
+        "update",
+        f"{plan.samples_per_update:,.0f} samples in {_number(plan.packs, 'pack')} of {run.packing.max_tokens:,} rows, "
+        f"{each}: {_duration(plan.seconds)}",
+    )
+    if plan.updates:
+        samples = _short(plan.updates * plan.samples_per_update).replace("G", "B")  # billions, as recipes say
+        yield "run", f"{samples} samples, {_number(plan.updates, 'update')}"
+    precision = "bfloat16" if plan.product_bytes == 2 else "float32"
+    place = {"single": "one process", "ddp": "ddp, a copy on each GPU"}.get(sharing.strategy, sharing.strategy)
+    if sharing.shards > 1:
+        place = f"{sharing.strategy}, shards over {sharing.shards}"
+    yield "as", f"{place}; {precision} products; activations {'recomputed' if run.recompute else 'kept'}"
+    fits = "fits" if plan.memory.total <= plan.usable else "DOES NOT FIT"
+    yield "memory", f"{plan.memory.total / _GIB:.1f} GiB a GPU of {plan.usable / _GIB:.1f} usable: {fits}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1), pad_edge=False)
+    table.add_column(columns[0])
+    for name in columns[1:]:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _flops(plan: Plan) -> Table:
+    flops, again = plan.flops, plan.run.recompute
+    passes = [flops.forward, flops.backward, *([flops.recomputed] if again else [])]
+    unit, letter = _unit(flops.total(again))
+    table = _table(f"{letter}FLOP a sample", "forward", "backward", *(["again"] if again else []), "share")
+    for part, name in _PARTS.items():
+        work = [getattr(one, part) for one in passes]
+        table.add_row(name, *(f"{value / unit:.1f}" for value in work), f"{sum(work) / flops.total(again):.0%}")
+    table.add_row("total", *(f"{one.total / unit:.1f}" for one in passes), "100%", style="bold")
+    return table
+
+
+def _memory(plan: Plan) -> Table:
+    table = _table("GiB a GPU", "kept", "recomputed")
+    for part in plan.kept._fields:
+        sizes = [getattr(way, part) / _GIB for way in (plan.kept, plan.recomputed)]
+        if any(sizes):
+            table.add_row(part, *(f"{size:.2f}" for size in sizes))
+    table.add_row("total", *(f"{way.total / _GIB:.2f}" for way in (plan.kept, plan.recomputed)), style="bold")
+    return table
+
+
+def _scaling(plan: Plan) -> RenderableType:
+    if not plan.scaling:
+        return Text()
+    days, per = _unit_of_time(max(at.days for at in plan.scaling) * 86_400)
+    first, *others = plan.scaling[0].outcome.lost
+    lost = (f"lost to {first}", *(f"to {what}" for what in others))
+    table = _table("GPUs", "packs each", "samples/s", days, "useful", *lost)
+    table.columns[0].justify = "right"
+    for at in plan.scaling:
+        table.add_row(
+            str(at.gpus),
+            str(at.rows),
+            f"{at.samples_per_second:,.0f}",
+            f"{at.days * 86_400 / per:,.1f}" if at.days else "–",
+            f"{at.outcome.efficiency:.0%}",
+            *(f"{share:.0%}" for share in at.outcome.lost.values()),
+            style="bold" if at.gpus == plan.sharing.ranks else "",
+        )
+    limits = [_limit(plan, what) for what in ("loader", "collectives")]
+    return Group(table, Text(), Text(f"Bottlenecks, simulated: {'; '.join(limits)}."))
+
+
+def _limit(plan: Plan, what: str) -> str:
+    """From where on it is a bottleneck."""
+    first = next((at.gpus for at in plan.scaling if at.outcome.lost[what] >= LOSS), None)
+    if first is None:
+        return f"the {what} at none of these"
+    return f"the {what} from {first} GPU{'s' if first > 1 else ''} on"
+
+
+def _marked(mark: str, style: str, text: str, text_style: str = "") -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(Text(mark, style=style), Text(text, style=text_style))
+    return Padding(grid, (0, 0))
+
+
+def _assumptions(plan: Plan) -> str:
+    assumed, unit = plan.assumed, plan.hardware
+    rate = unit.bfloat16 if plan.product_bytes == 2 else unit.float32
+    said = [
+        f"computing at {assumed.utilisation:.0%} of {_short(rate)}FLOP/s (--utilisation)",
+        f"{assumed.reserved:.0%} of {unit.memory / _GIB:.0f} GiB left free",
+        *(f"{guess}, a guess" for guess in plan.guesses),
+    ]
+    if len(plan.scaling) > 1:
+        said.append(
+            f"nodes of {assumed.node} (--node) with {_short(unit.link)}B/s inside and {assumed.network:g} GB/s a GPU "
+            f"between (--network), of which rings reach {assumed.reached:.0%}"
+        )
+    if plan.scaling:
+        said.append(
+            f"{assumed.workers} workers a GPU (--workers) with {assumed.decode:g} ms a sample (--decode); text, decoding "
+            f"and native sizes spread by {assumed.spread:.0%}, computing by {assumed.jitter:.0%}, seed {plan.run.seed}"
+        )
+    return "; ".join(said) + "."
+
+
+def _unit(value: float) -> tuple[float, str]:
+    return next(((size, name) for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if value >= 10 * size), (1e6, "M"))
+
+
+def _short(value: float) -> str:
+    """Three digits and a letter: 1.23 G."""
+    for size, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {name}"
+    return f"{value:.3g} "
+
+
+def _unit_of_time(seconds: float) -> tuple[str, float]:
+    return next(
+        ((name, size) for name, size in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)) if seconds >= size),
+        ("seconds", 1.0),
+    )
+
+
+def _duration(seconds: float) -> str:
+    name, size = _unit_of_time(seconds)
+    return f"{seconds / size:.3g} {name}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,185 @@
+"""A run: everything that decides what training does, as frozen dataclasses that refuse impossible values.
+
+In: settings. Out: a `Run`, which is stored with every checkpoint. How recipes are written is `genlip.train.recipe`'s matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from genlip.data.captions import CaptionConfig
+from genlip.data.images import ImageConfig
+from genlip.data.packing import PackingConfig
+from genlip.model.config import GenLIPConfig
+
+__all__ = ["DataConfig", "OptimizerConfig", "Run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is learned from.
+
+    Attributes:
+        source: "scenes", "documents", "charts", a folder of images with .txt captions, a .csv or .jsonl table, .tar shards,
+            .parquet files, or a .yaml mixture of these; files may be globs, brace ranges and URLs.
+        fields: where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2"; empty takes
+            the first of the usual names.
+        held_out: a source that is only measured on; empty takes `held_out_samples` out of `source`.
+        held_out_samples: how many held-out samples are measured.
+        workers: processes that prepare packs ahead; 0 prepares them between the steps.
+    """
+
+    source: str = "scenes"
+    fields: str = ""
+    held_out: str = ""
+    held_out_samples: int = 512
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.held_out_samples < 2 or self.workers < 0:
+            raise ValueError(
+                f"data.held_out_samples {self.held_out_samples} must be at least 2, data.workers {self.workers} at least 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """The optimizer, with linear warm-up and cosine decay; the defaults are the paper's (stage 1).
+
+    Attributes:
+        kind: "adamw" as in the paper, or "muon" for the trunk's matrices beside AdamW for all else.
+        learning_rate: peak, reached after the warm-up.
+        final_learning_rate: at the last step.
+        warmup: share of the steps that warm up.
+        beta1: memory of the mean gradient.
+        beta2: memory of the mean squared gradient; also Muon's momentum.
+        eps: added to the denominator.
+        weight_decay: of every parameter, as in the published code.
+        clip: largest norm of the gradient of all parameters.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warmup: float = 0.007
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.learning_rate > 0 or not 0 <= self.final_learning_rate <= self.learning_rate or not 0 <= self.warmup < 1:
+            raise ValueError(
+                f"optimizer: learning_rate {self.learning_rate} must be positive, final_learning_rate "
+                f"{self.final_learning_rate} between 0 and it, warmup {self.warmup} a share below 1"
+            )
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1) or self.weight_decay < 0 or not min(self.clip, self.eps) > 0:
+            raise ValueError(
+                f"optimizer: beta1 {self.beta1} and beta2 {self.beta2} must lie in [0, 1), weight_decay "
+                f"{self.weight_decay} must not be negative, clip {self.clip} and eps {self.eps} must be positive"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A whole training run.
+
+    Attributes:
+        out: folder of the run: log, checkpoints, and the exported model.
+        start_from: a model whose weights and tokenizer the run begins with: a folder, or a repository on the Hub; empty
+            begins with random weights. Stage 2 starts from stage 1's model.
+        tokenizer: "bpe" learns one of model.vocab_size tokens from the captions (or takes that of `start_from`); else a
+            tokenizer.json, a folder with one, or a repository on the Hub such as Qwen/Qwen3-0.6B, the published models' own.
+        data: what is learned from.
+        packing: how samples are ordered and packed; also says how large an update is.
+        images: how an image becomes patches.
+        captions: what stands around a caption.
+        model: sizes and variants.
+        optimizer: which one, and its schedule.
+        steps: end after so many updates. The run ends at the first of its ends; 0 is none.
+        epochs: end once every example was read so often.
+        samples: end after the update in which so many samples were used.
+        tokens: end after the update in which so many tokens, patches and text, were used.
+        precision: of the matrix products; "auto" takes bfloat16 where this machine multiplies it faster.
+        attention: backend of the attention; "auto" takes the fastest that this machine can run.
+        parallel: how several processes share the work: "ddp" copies the model to each, "fsdp" shards it over all, "hybrid"
+            shards it within a node and copies it between nodes. "auto" is ddp, and nothing for a single process.
+        recompute: keep only the input of each block and compute the rest again in the backward pass (activation
+            checkpointing): less memory, more time; `genlip plan` says how much.
+        compile: compile each block with torch.compile.
+        freeze: parameters that are not trained, as patterns of their names, as in ["vision_embeddings.*"].
+        ema: also keep an average of the weights with this decay per update, as in 0.9999, and measure and export that.
+        seed: of the order, the initial weights and DropPath.
+        log_every: steps between log lines.
+        evaluate_every: steps between held-out measurements.
+        spoken: held-out images that are captioned at each measurement.
+        save_every: steps between checkpoints.
+        keep: newest checkpoints kept.
+        keep_every: checkpoints of steps that are multiples of this are kept for good; 0 keeps none.
+        max_skipped: stop once more than this share of the samples could not be used.
+        max_nonfinite: stop after so many updates in a row whose loss or gradient is no number; each is left out.
+        log_samples: write the key of every sample of every update to samples.jsonl.
+        trackers: where figures go besides log.jsonl, as in "tensorboard,wandb,trackio".
+    """
+
+    out: str = "runs/run"
+    start_from: str = ""
+    tokenizer: str = "bpe"
+    data: DataConfig = field(default_factory=DataConfig)
+    packing: PackingConfig = field(default_factory=PackingConfig)
+    images: ImageConfig = field(default_factory=ImageConfig)
+    captions: CaptionConfig = field(default_factory=CaptionConfig)
+    model: GenLIPConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    steps: int = 1000
+    epochs: int = 0
+    samples: int = 0
+    tokens: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    attention: Literal["auto", "sdpa", "varlen", "flex", "reference"] = "auto"
+    parallel: Literal["auto", "ddp", "fsdp", "hybrid"] = "auto"
+    recompute: bool = False
+    compile: bool = False
+    freeze: tuple[str, ...] = ()
+    ema: float = 0.0
+    seed: int = 0
+    log_every: int = 10
+    evaluate_every: int = 500
+    spoken: int = 4
+    save_every: int = 500
+    keep: int = 2
+    keep_every: int = 0
+    max_skipped: float = 0.1
+    max_nonfinite: int = 5
+    log_samples: bool = False
+    trackers: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "evaluate_every", "save_every", "keep", "max_nonfinite"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if min(self.spoken, self.keep_every) < 0 or not 0 <= self.ema < 1:
+            raise ValueError(
+                f"spoken {self.spoken} and keep_every {self.keep_every} must not be negative, "
+                f"ema {self.ema} must lie in [0, 1)"
+            )
+        ends = {name: getattr(self, name) for name in ("steps", "epochs", "samples", "tokens")}
+        if min(ends.values()) < 0 or not any(ends.values()):
+            raise ValueError(f"the run has no end: {ends}; set at least one of them above 0, and none below")
+        if not 0 <= self.max_skipped <= 1 or not 0 <= self.seed < 2**31:
+            raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} in [0, 2**31)")
+        _check_images(self)
+
+
+def _check_images(run: Run) -> None:
+    """What images, packing and model must agree on."""
+    if run.packing.patch_schedule and run.images.resize == "fixed":
+        raise ValueError("packing.patch_schedule says how many patches native images have: set images.resize to native")
+    if any(patches < run.images.min_patches for _, patches in run.packing.patch_schedule):
+        raise ValueError(
+            f"packing.patch_schedule {run.packing.patch_schedule} goes below images.min_patches {run.images.min_patches}"
+        )
+    if run.images.resize == "fixed" and run.images.size % run.model.patch_size:
+        raise ValueError(f"images.size {run.images.size} is no multiple of model.patch_size {run.model.patch_size}")

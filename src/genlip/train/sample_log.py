@@ -1,0 +1,59 @@
+"""The sample log: which samples every update learned from, written when `log_samples` is set.
+
+In: batches. Out: `samples-<rank>.jsonl` in the run's folder, a line for each pack, and all of them read back. With it one
+can check after the fact that a run lost and repeated nothing, whatever stopped it, and find what stood in a bad update.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+
+from genlip.data.packing import Batch
+
+__all__ = ["SampleLog", "read_samples"]
+
+
+class SampleLog:
+    """Writes the keys of samples; use as a context."""
+
+    def __init__(self, out: Path, rank: int, wanted: bool) -> None:
+        self.file = (out / f"samples-{rank}.jsonl").open("a", encoding="utf8") if wanted else None
+        if self.file and self.file.tell():
+            self.file.write("\n")  # a kill may have cut the last line short
+
+    def __enter__(self) -> SampleLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.file:
+            self.file.close()
+
+    def add(self, update: int, row: int, batch: Batch) -> None:
+        """Note the samples of row `row` of an update."""
+        if self.file:
+            self.file.write(json.dumps({"update": update, "row": row, "keys": batch.keys}, ensure_ascii=False) + "\n")
+
+    def flush(self) -> None:
+        """Let everything noted be on its way to the disk."""
+        if self.file:
+            self.file.flush()
+
+
+def read_samples(out: str | Path) -> dict[tuple[int, int], tuple[str, ...]]:
+    """(update, row) -> keys, from the logs of all ranks. Updates that were done again after a kill count once.
+
+    Raises ValueError if an update done again had other samples than before: the data must have changed.
+    """
+    rows: dict[tuple[int, int], tuple[str, ...]] = {}
+    for file in sorted(Path(out).glob("samples-*.jsonl")):
+        for text in file.read_text(encoding="utf8").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:  # empty, or cut short
+                continue
+            place, found = (line["update"], line["row"]), tuple(line["keys"])
+            if rows.setdefault(place, found) != found:
+                raise ValueError(f"{file}: row {place[1]} of update {place[0]} was done twice with different samples")
+    return dict(sorted(rows.items()))

@@ -1,0 +1,71 @@
+"""`genlip plan`: what the command prints, and what it refuses."""
+
+import json
+
+import pytest
+
+from genlip.cli import main
+from genlip.train.plan import Assumptions, make_plan
+from genlip.train.plan_text import plan_text
+from genlip.train.recipe import load_recipe
+
+SIZE = ["--packing.batch", "64 packs", "--data.workers", "2"]
+
+
+def test_it_prints_what_python_plans(capsys):
+    assert main(["plan", "quickstart", "--gpus", "4", "--gpu", "a100", "--text", "18", "--node", "2", *SIZE]) == 0
+    expected = make_plan(load_recipe("quickstart", SIZE), 4, "a100", Assumptions(text=18, node=2))
+    assert capsys.readouterr().out == plan_text(expected, "quickstart")
+
+
+def test_json_holds_every_figure(capsys):
+    assert (
+        main(
+            [
+                "plan",
+                "quickstart",
+                "--json",
+                "--utilisation",
+                "0.5",
+                "--steps",
+                "0",
+                "--epochs",
+                "2",
+                "--examples",
+                "1M",
+                *SIZE,
+            ]
+        )
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["assumed"]["utilisation"] == 0.5
+    assert found["updates"] * found["samples_per_update"] == pytest.approx(2e6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml: no such recipe"),
+        (["quickstart", "--gpu", "h800"], "unknown gpu 'h800': the table holds a100, h100"),
+        (["quickstart", "--gpus", "0"], "gpus is 0: it must be at least 1"),
+        (["quickstart", "--utilisation", "2"], "utilisation is 2.0: it must be a share"),
+        (["quickstart", "--packing.max_token", "1"], "did you mean packing.max_tokens?"),
+        (["quickstart", "--examples", "many"], "'many' is no whole number"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message, capsys):
+    assert main(["plan", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("genlip: ")
+    assert message in err
+
+
+def test_help_has_an_example_and_the_python_call(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "--help"])
+    told = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "  genlip plan " in told
+    assert "python: genlip.train.plan.make_plan(" in told

@@ -1,0 +1,50 @@
+"""`genlip report`: where the page goes, and what is refused."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from genlip.cli import main
+from genlip.train.tracking import Tracker
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    with Tracker(folder, 0, console=Console(file=io.StringIO())) as tracker:
+        tracker.held_out(5, loss=1.0, picture_gain=0.5)
+    return folder
+
+
+def test_the_page_stands_in_the_run_or_where_it_is_asked_for(run, tmp_path, capsys):
+    assert main(["report", str(run)]) == 0
+    assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out == f"page: {run}/run.html\npage: {tmp_path}/page.html\n"
+    assert all("Run my run" in page.read_text(encoding="utf8") for page in (run / "run.html", tmp_path / "page.html"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["."], "holds no log.jsonl: name the folder of a run"),
+        (["nowhere"], "nowhere holds no log.jsonl"),
+        (["{run}", "--out", "no/such/page.html"], "--out no/such/page.html: no such folder"),
+        (["{run}", "--stray"], "unknown argument --stray; see genlip report --help"),
+    ],
+)
+def test_what_cannot_be_is_one_line(arguments, message, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *(argument.format(run=run) for argument in arguments)]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+
+
+def test_help_has_an_example_and_its_python_call(capsys):
+    with pytest.raises(SystemExit):
+        main(["report", "--help"])
+    told = capsys.readouterr().out
+    assert "  genlip report runs/quickstart" in told
+    assert "python: genlip.evaluate.run_report.write_report(RUN)" in told
