@@ -26,12 +26,14 @@ def test_what_is_no_count_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "packs", "per_sample"),
     [
-        ("4 packs", 4, 0), ("1 pack", 1, 0), ("8M tokens", 488, 0), ("16384 tokens", 1, 0),
-        ("32k samples of 270 tokens", 527, 270), ("3.6k samples of 1200 tokens", 264, 1200), ("1k packs", 1000, 0),
+        ("4 packs", 4, 0), ("1 pack", 1, 0), ("8M tokens", 480, 0), ("16384 tokens", 1, 0),
+        ("32k samples of 270 tokens", 512, 270), ("3.6k samples of 1200 tokens", 256, 1200), ("300k tokens", 18, 0), ("1k packs", 1000, 0),
     ],
 )  # fmt: skip
 def test_batches_become_packs(text, packs, per_sample):
-    """By hand: 32,000 x 270 / 16,384 = 527.3, 3,600 x 1,200 / 16,384 = 263.7, 8,000,000 / 16,384 = 488.3."""
+    """By hand: 32,000 x 270 / 16,384 = 527.3, within 17 of it is 512; 3,600 x 1,200 / 16,384 = 263.7, within 8 of it is 256;
+    8,000,000 / 16,384 = 488.3, within 16 of it is 480 = 15 x 32; 300,000 / 16,384 = 18.3.
+    """
     assert batch_size(text, 16_384) == (packs, per_sample)
     assert (PackingConfig(batch=text).packs, PackingConfig(batch=text).tokens_per_sample) == (packs, per_sample)
 

@@ -62,7 +62,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     for part in (
         "Run stage1", "came to its end at step 100", "0.060 held-out loss", "least 0.060 at step 100", "0.750 picture gain",
         "0.050 training loss", "50 s training time", "100 samples/s 2000 tokens per second", "50% matrix rate",
-        "1 checkpoints were written, the last after step 50", "1 of 2 captions were exactly", "parameters 1,234,567",
+        "Checkpoints written: 1, the last after step 50", "1 of 2 captions were exactly", "parameters 1,234,567",
         "matrix rate 1.50 TFLOP/s", "versions torch 2.13",
     ):  # fmt: skip
         assert part in text, part

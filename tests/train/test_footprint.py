@@ -4,14 +4,16 @@ Two measures that know nothing of the formula: autograd's own hooks say which st
 MemTracker the peak of all that lives during an update.
 """
 
+import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from genlip.model import attention
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
-from genlip.model.pack import Pack
+from genlip.model.pack import Pack, Sample
 from genlip.train.arithmetic import Load, parameters
 from genlip.train.footprint import Sharing, activations, matrix_parameters, memory
 from genlip.train.optimizer import make_optimizers
@@ -20,7 +22,7 @@ from genlip.train.run import OptimizerConfig
 from ..model.helpers import random_samples
 
 SHAPES = [(5, 5, 17)] * 4 + [(4, 7, 30)] * 4 + [(6, 3, 9), (2, 2, 40)]
-SIZES = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 6, "num_attention_heads": 4, "vocab_size": 300}
+SIZES = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 300}
 VARIANTS = {
     "default": {},
     "plain_mlp": {"use_swiglu_ffn": False, "hidden_act": "gelu"},
@@ -84,35 +86,46 @@ def peak(model: GenLIP, pack: Pack, precision: str, recompute: bool) -> int:
     return tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
 
 
+def planned(model: GenLIP, pack: Pack, precision: str, recompute: bool) -> float:
+    """What the formula says of the same update."""
+    size = PRECISIONS[precision]
+    load = Load.of_pack(pack)
+    return memory(model.config, load, Sharing(), product_bytes=size, recompute=recompute, muon=False, average=False).total
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_activations_are_what_autograd_keeps(variant, precision):
-    """Within 3 %: masks, the factors of DropPath and the indices of the last block's rows are not counted."""
+    """Within 1.5 %: masks, the factors of DropPath and the indices of the last block's rows are not counted."""
     model, pack = make(**VARIANTS[variant])
     size = PRECISIONS[precision]
     expected = activations(model.config, Load.of_pack(pack), size, recompute=False)
     expected += 4 * parameters(model.config).head  # the head's gradient, which the loss computes ahead
     if size == 2:
         expected += 2 * matrix_parameters(model.config)
-    assert expected == pytest.approx(bytes_kept(model, pack, precision), rel=0.03)
+    assert expected == pytest.approx(bytes_kept(model, pack, precision), rel=0.015)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("variant", ["default", "plain_mlp", "ungated"])
+@pytest.mark.parametrize("variant", ["default", "plain_mlp"])
 def test_the_total_is_the_peak_of_an_update(variant, precision, recompute):
-    """The sum may be above the measured peak by what does not peak together, a sixth at most, and below it by little."""
+    """Within 7 %: the sum takes parts together that do not all peak at once, and leaves passing gradients out."""
     model, pack = make(**VARIANTS[variant])
-    found = memory(
-        model.config,
-        Load.of_pack(pack),
-        Sharing(),
-        product_bytes=PRECISIONS[precision],
-        recompute=recompute,
-        muon=False,
-        average=False,
-    )
-    assert 0.97 < found.total / peak(model, pack, precision, recompute) < 1.17
+    assert planned(model, pack, precision, recompute) == pytest.approx(peak(model, pack, precision, recompute), rel=0.07)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_total_at_real_size(recompute):
+    """Width and vocabulary of L/16 and a full pack, on tensors that have shapes and no numbers."""
+    config = GenLIPConfig.preset("l16", num_hidden_layers=2)
+    text, pixels = np.zeros(74, np.int64), np.zeros((196, config.patch_dim), np.uint8)
+    pack = Pack.of([Sample(pixels, (14, 14)).with_text(text)] * 60)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = GenLIP(config).train()
+        measured = peak(model, pack, "bfloat16", recompute)
+    assert measured > 7e9
+    assert planned(model, pack, "bfloat16", recompute) == pytest.approx(measured, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])

@@ -130,6 +130,7 @@ def test_the_text_says_what_decides():
     for words in ("646 M parameters", "196 patches + 74 text tokens", "fits", "feed-forward", "optimizer", "--utilisation"):
         assert words in text
     assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, plan_text(plan, "stage1", width=80).splitlines())) <= 80
     assert len(text.splitlines()) < 45
 
 

@@ -130,7 +130,7 @@ def _headlines(log: _Logged) -> Iterator[Headline]:
         yield Headline(f"{share:.0%}", "matrix rate", "of what the hardware can multiply, median")
 
 
-_WAITING, _EMPTY, _UNUSED, _RISE = 0.1, 0.95, 0.01, 1.05  # from there on, the page speaks up
+_WAITING, _EMPTY, _RISE = 0.1, 0.95, 1.05  # from there on, the page speaks up
 
 
 def _advice(log: _Logged) -> str:
@@ -212,7 +212,7 @@ def _happened(log: _Logged) -> list[Section]:
     saves = log.all("save")
     notes = []
     if saves:
-        notes.append(f"{len(saves):,} checkpoints were written, the last after step {saves[-1].get('step', 0):,}.")
+        notes.append(f"Checkpoints written: {len(saves):,}, the last after step {saves[-1].get('step', 0):,}.")
     if len(groups) > _EVENTS_SHOWN:
         notes.append(f"The last of {len(events):,} events:")
     rows = [_row(group, log) for group in groups[-_EVENTS_SHOWN:]]

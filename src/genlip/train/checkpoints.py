@@ -115,9 +115,8 @@ class Checkpoints:
 
     def _failed(self, target: Path, error: BaseException) -> OSError:
         kept = latest(self.run.out)
-        reason = " ".join(str(error).split())[:300]
         return OSError(
-            f"{target} could not be written: {reason}; {kept or 'no checkpoint'} is the last whole one: make room, and "
+            f"{target} could not be written: {_reason(error)}; {kept or 'no checkpoint'} is the last whole one: make room, and "
             "start the same command again"
         )
 
@@ -155,8 +154,14 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path, error: BaseException) -> ValueError:
-    reason = " ".join(str(error).split())[:300]
-    return ValueError(f"{folder} is damaged ({reason}): remove it to go on from the checkpoint before it")
+    return ValueError(f"{folder} is damaged ({_reason(error)}): remove it to go on from the checkpoint before it")
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, on whichever rank, in a line."""
+    if isinstance(error, CheckpointException):
+        error = next(cause for cause, _ in error.failures.values())
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def latest(out: str | Path) -> Path | None:

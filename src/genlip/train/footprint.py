@@ -31,37 +31,41 @@ class Kept(NamedTuple):
         width: number of channels: "D" or "I".
         asked: only at rows with a query, which are t in the last block; else at all n.
         residual: float32 in any case; else in the products' precision.
-        needs: the variant that has it: "" all, "gate", "scale", "swiglu"; or "middle", all blocks but the last.
+        needs: variants that have it: "gate", "scale", "swiglu"; "middle", all blocks but the last; "cast", where autocast
+            makes a copy for each product.
     """
 
     what: str
     width: str = "D"
     asked: bool = True
     residual: bool = False
-    needs: str = ""
+    needs: tuple[str, ...] = ()
 
 
 # The table to adjust when the blocks change. Attention is fused: it keeps no weights.
 KEPT = (
     Kept("input of norm 1", asked=False, residual=True),
     Kept("input of q, k, v", asked=False),
+    Kept("its copy for k", asked=False, needs=("cast",)),
+    Kept("its copy for q", needs=("cast",)),
     Kept("turned q"),
-    Kept("turned k", asked=False, needs="middle"),
-    Kept("v", asked=False, needs="middle"),
+    Kept("turned k", asked=False, needs=("middle",)),
+    Kept("v", asked=False, needs=("middle",)),
     Kept("keys of text and its patches", asked=False),
     Kept("values of text and its patches", asked=False),
     Kept("what patches and text read"),
     Kept("both joined"),
-    Kept("sigmoid of the gate", needs="gate"),
-    Kept("gated", needs="gate"),
-    Kept("output of attention", needs="scale"),
+    Kept("sigmoid of the gate", needs=("gate",)),
+    Kept("gated", needs=("gate",)),
+    Kept("output of attention", needs=("scale",)),
     Kept("input of norm 2", residual=True),
     Kept("input of the feed-forward"),
+    Kept("its copy for the gate", needs=("cast", "swiglu")),
     Kept("before the activation", width="I"),
     Kept("after the activation", width="I"),
-    Kept("what it multiplies", width="I", needs="swiglu"),
-    Kept("their product", width="I", needs="swiglu"),
-    Kept("output of the feed-forward", needs="scale"),
+    Kept("what it multiplies", width="I", needs=("swiglu",)),
+    Kept("their product", width="I", needs=("swiglu",)),
+    Kept("output of the feed-forward", needs=("scale",)),
 )
 
 
@@ -93,7 +97,7 @@ class Memory(NamedTuple):
         gradients: the same.
         optimizer: two states a weight for AdamW, one for Muon's matrices.
         average: of the weights (EMA).
-        gathered: whole weights and gradients of a sharded model while in use: all that lies outside blocks, and two blocks.
+        gathered: whole weights of a sharded model: all that lies outside blocks, the block in use, and the next.
         casts: bfloat16 copies of all matrices, which autocast keeps for the backward pass.
         activations: what blocks keep, with or without recomputation.
         logits: of one chunk, with the gradient of the head that is computed beside them.
@@ -127,7 +131,7 @@ def memory(
         gradients=4 * found.total / shards,
         optimizer=(8 * found.total - muon * 4 * _trunk_weights(config)) / shards,
         average=average * 4 * found.total / shards,
-        gathered=(shards > 1) * 2 * 4 * (outside + 2 * block),
+        gathered=(shards > 1) * 4 * (outside + 2 * block),
         casts=2 * matrices if product_bytes == 2 else 0,
         activations=activations(config, load, product_bytes, recompute),
         logits=_logits(config, load, product_bytes),
@@ -148,23 +152,25 @@ def _trunk_weights(config: GenLIPConfig) -> int:
 
 
 def activations(config: GenLIPConfig, load: Load, product_bytes: int, recompute: bool) -> float:
-    """Bytes between the forward and the backward pass; recomputation keeps the blocks' inputs, and one block at a time."""
-    middle = _block(config, load, product_bytes)
-    last = _block(config, load, product_bytes, last=True)
+    """Bytes between the forward and the backward pass; recomputation keeps the blocks' inputs, and one block at a time.
+
+    Of that block counts what exceeds the logits, which are gone by then.
+    """
+    middle, ends = _block(config, load, product_bytes), _ends(config, load, product_bytes)
     if recompute:
         inputs = config.num_hidden_layers * 4 * load.rows * config.hidden_size
-        return inputs + max(middle, last) + _ends(config, load, product_bytes)
-    return (config.num_hidden_layers - 1) * middle + last + _ends(config, load, product_bytes)
+        return inputs + max(0.0, middle - _logits(config, load, product_bytes)) + ends
+    return (config.num_hidden_layers - 1) * middle + _block(config, load, product_bytes, last=True) + ends
 
 
 def _block(config: GenLIPConfig, load: Load, product_bytes: int, last: bool = False) -> float:
     """Bytes that one block keeps, by the table; the last one asks at text rows only."""
     has = {
-        "": True,
         "gate": config.gated_attention,
         "scale": config.ls_init_value > 0,
         "swiglu": config.use_swiglu_ffn,
         "middle": not last,
+        "cast": product_bytes == 2,
     }
     asked = load.text if last else load.rows
     small = 4 * (2 * load.rows + 2 * asked + config.num_attention_heads * asked)  # of norms, and the softmax's sums
@@ -173,7 +179,7 @@ def _block(config: GenLIPConfig, load: Load, product_bytes: int, last: bool = Fa
         * (config.intermediate_size if kept.width == "I" else config.hidden_size)
         * (4 if kept.residual else product_bytes)
         for kept in KEPT
-        if has[kept.needs]
+        if all(has[need] for need in kept.needs)
     )
 
 

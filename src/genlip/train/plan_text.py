@@ -8,9 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -27,23 +25,32 @@ _PARTS = {
     "head": "head",
 }
 _GIB = 2**30
+_WIDE = 96  # characters that two tables side by side need
 
 
 def plan_text(plan: Plan, title: str = "run", width: int = 100) -> str:
     """The plan as plain text."""
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(render(plan, title))
+    console.print(render(plan, title, width))
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]
 
 
-def render(plan: Plan, title: str = "run") -> RenderableType:
-    """The plan for a rich console."""
+def render(plan: Plan, title: str, width: int) -> RenderableType:
+    """The plan for a rich console of this width."""
     parts: list[RenderableType] = [Text(_headline(plan, title), style="bold"), Text(), _facts(plan), Text()]
-    parts += [Columns([_flops(plan), _memory(plan)], padding=(0, 5)), Text(), _scaling(plan), Text()]
+    parts += [_beside(_flops(plan), _memory(plan), width >= _WIDE), Text(), _scaling(plan), Text()]
     parts += [_marked("!", "bold red", warning) for warning in plan.warnings]
     parts += [_marked("·", "bold green", note) for note in plan.notes]
     parts.append(_marked("·", "dim", "assumed: " + _assumptions(plan), "dim"))
     return Group(*parts)
+
+
+def _beside(left: Table, right: Table, fits: bool) -> RenderableType:
+    if not fits:
+        return Group(left, Text(), right)
+    grid = Table.grid(padding=(0, 5))
+    grid.add_row(left, right)
+    return grid
 
 
 def _headline(plan: Plan, title: str) -> str:
@@ -64,7 +71,7 @@ def _facts(plan: Plan) -> Table:
 def _each_fact(plan: Plan) -> Iterator[tuple[str, str]]:
     run, found, sharing = plan.run, plan.parameters, plan.sharing
     text = found.total - found.trunk
-    yield "model", f"{_short(found.trunk)} trunk + {_short(text)} text tables and maps = {_short(found.total)} parameters"
+    yield "model", f"{_count(found.trunk)} trunk + {_count(text)} text tables and maps = {_count(found.total)} parameters"
     yield (
         "sample",
         f"{plan.assumed.patches:,.0f} patches + {plan.assumed.text:,.0f} text tokens, "
@@ -77,8 +84,7 @@ def _each_fact(plan: Plan) -> Iterator[tuple[str, str]]:
         f"{each}: {_duration(plan.seconds)}",
     )
     if plan.updates:
-        samples = _short(plan.updates * plan.samples_per_update).replace("G", "B")  # billions, as recipes say
-        yield "run", f"{samples} samples, {_number(plan.updates, 'update')}"
+        yield "run", f"{_count(plan.updates * plan.samples_per_update)} samples, {_number(plan.updates, 'update')}"
     precision = "bfloat16" if plan.product_bytes == 2 else "float32"
     place = {"single": "one process", "ddp": "ddp, a copy on each GPU"}.get(sharing.strategy, sharing.strategy)
     if sharing.shards > 1:
@@ -103,8 +109,8 @@ def _flops(plan: Plan) -> Table:
     table = _table(f"{letter}FLOP a sample", "forward", "backward", *(["again"] if again else []), "share")
     for part, name in _PARTS.items():
         work = [getattr(one, part) for one in passes]
-        table.add_row(name, *(f"{value / unit:.1f}" for value in work), f"{sum(work) / flops.total(again):.0%}")
-    table.add_row("total", *(f"{one.total / unit:.1f}" for one in passes), "100%", style="bold")
+        table.add_row(name, *(f"{value / unit:,.1f}" for value in work), f"{sum(work) / flops.total(again):.0%}")
+    table.add_row("total", *(f"{one.total / unit:,.1f}" for one in passes), "100%", style="bold")
     return table
 
 
@@ -121,10 +127,8 @@ def _memory(plan: Plan) -> Table:
 def _scaling(plan: Plan) -> RenderableType:
     if not plan.scaling:
         return Text()
-    days, per = _unit_of_time(max(at.days for at in plan.scaling) * 86_400)
-    first, *others = plan.scaling[0].outcome.lost
-    lost = (f"lost to {first}", *(f"to {what}" for what in others))
-    table = _table("GPUs", "packs each", "samples/s", days, "useful", *lost)
+    days, per = _unit_of_time(plan.days * 86_400)
+    table = _table("GPUs", "packs each", "samples/s", days, "useful", "lost: loader", "links", "uneven packs")
     table.columns[0].justify = "right"
     for at in plan.scaling:
         table.add_row(
@@ -151,7 +155,7 @@ def _limit(plan: Plan, what: str) -> str:
 def _marked(mark: str, style: str, text: str, text_style: str = "") -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(mark, style=style), Text(text, style=text_style))
-    return Padding(grid, (0, 0))
+    return grid
 
 
 def _assumptions(plan: Plan) -> str:
@@ -169,14 +173,15 @@ def _assumptions(plan: Plan) -> str:
         )
     if plan.scaling:
         said.append(
-            f"{assumed.workers} workers a GPU (--workers) with {assumed.decode:g} ms a sample (--decode); text, decoding "
-            f"and native sizes spread by {assumed.spread:.0%}, computing by {assumed.jitter:.0%}, seed {plan.run.seed}"
+            f"{_number(assumed.workers, 'worker')} a GPU (--workers) with {assumed.decode:g} ms a sample (--decode); text, "
+            f"decoding and native sizes spread by {assumed.spread:.0%}, computing by {assumed.jitter:.0%}, "
+            f"seed {plan.run.seed}"
         )
     return "; ".join(said) + "."
 
 
 def _unit(value: float) -> tuple[float, str]:
-    return next(((size, name) for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if value >= 10 * size), (1e6, "M"))
+    return next(((size, name) for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if value >= 100 * size), (1e6, "M"))
 
 
 def _short(value: float) -> str:
@@ -185,6 +190,11 @@ def _short(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {name}"
     return f"{value:.3g} "
+
+
+def _count(number: float) -> str:
+    """The same of things, with B for billions, as recipes say."""
+    return _short(number).replace("G", "B").strip()
 
 
 def _unit_of_time(seconds: float) -> tuple[str, float]:

@@ -124,8 +124,9 @@ class Tracker:
         self._record(lambda recorder: recorder.spoken(step, samples))
         if self.panel is not None:
             self.panel.show(true=samples[0].caption, spoken=samples[0].spoken)
-        exact = sum(one.exact for one in samples)
-        self.say(f"step {step}: {exact} of {len(samples)} captions exact, the first: {_short(samples[0].spoken)!r}")
+        else:
+            exact = sum(one.exact for one in samples)
+            self.say(f"step {step}: {exact} of {len(samples)} captions exact, the first: {_short(samples[0].spoken)!r}")
 
     def say(self, text: str) -> None:
         """A line for the user."""

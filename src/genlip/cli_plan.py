@@ -1,0 +1,69 @@
+"""The command line of plans: `genlip plan`.
+
+In: a recipe and accelerators. Out: what a run needs and how long it takes, as tables or JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["add_plan"]
+
+_EXAMPLE = """\
+Settings of the recipe can be replaced, as in --packing.max_tokens 8192; see genlip train --help
+
+  genlip plan stage1_l16 --gpus 64 --gpu h100
+  genlip plan stage2_g16 --gpus 32 --gpu a100 --parallel fsdp --examples 37M --json > plan.json
+
+python: genlip.train.plan.make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100")"""
+
+
+def add_plan(commands: Any, command: Callable[..., Any]) -> None:
+    """Add `genlip plan`; `command` adds one to a parser."""
+    summary = "say what a run needs and how long it takes, before a GPU is asked for"
+    parser = command(commands, "plan", _plan, summary, _EXAMPLE, takes_overrides=True)
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
+    parser.add_argument("--gpus", type=int, default=8, help="how many (default: 8)")
+    parser.add_argument("--gpu", default="h100", help="h100, h200, a100, b200, l40s, rtx4090, or cpu, which is measured")
+    parser.add_argument(
+        "--utilisation", type=float, default=0.4, help="share of the matrix rate that computing reaches (default: 0.4)"
+    )
+    parser.add_argument("--patches", type=float, default=0, help="mean patches of an image (default: the recipe's)")
+    parser.add_argument("--text", type=float, default=0, help="mean text tokens of a sample (default: the recipe's)")
+    parser.add_argument("--examples", default="0", help="in the source, as in 37M, for a recipe that ends after epochs")
+    parser.add_argument("--node", type=int, default=8, help="GPUs of a node (default: 8)")
+    parser.add_argument("--network", type=float, default=50.0, help="GB/s of a GPU to other nodes (default: 50)")
+    parser.add_argument("--workers", type=int, default=0, help="of each GPU, prepare packs (default: the recipe's)")
+    parser.add_argument("--decode", type=float, default=2.5, help="milliseconds of a worker for a sample (default: 2.5)")
+    parser.add_argument("--json", action="store_true", help="print every figure as JSON")
+
+
+def _plan(args: argparse.Namespace, rest: list[str]) -> None:
+    from rich.console import Console
+
+    from genlip.data.sizes import count
+    from genlip.train.plan import Assumptions, make_plan
+    from genlip.train.plan_text import plan_text, render
+    from genlip.train.recipe import load_recipe
+
+    assume = Assumptions(
+        utilisation=args.utilisation,
+        patches=args.patches,
+        text=args.text,
+        examples=count(args.examples),
+        node=args.node,
+        network=args.network,
+        workers=args.workers,
+        decode=args.decode,
+    )
+    plan = make_plan(load_recipe(args.recipe, rest), args.gpus, args.gpu, assume)
+    console = Console()
+    if args.json:
+        print(json.dumps(plan.to_json(), indent=2))
+    elif console.is_terminal:
+        console.print(render(plan, args.recipe, console.width))
+    else:
+        print(plan_text(plan, args.recipe), end="")

@@ -1,0 +1,71 @@
+"""A run in several processes, as `torchrun` starts them: python -m tests.train.distributed OUT KILL_AT --key value …
+
+In float64, so that one process and many can be compared to the last digits.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from genlip.train.loop import train
+from genlip.train.state import State
+
+from .helpers import small_run
+
+ROOT = Path(__file__).parents[2]
+STEPS = 20
+SETTINGS = {
+    "steps": STEPS, "packing.batch": "7 packs", "packing.max_tokens": 120, "packing.streams": 7, "log_samples": "true",
+    "model.drop_path_rate": 0.2, "ema": 0.9, "save_every": 10, "evaluate_every": 10, "spoken": 1,
+}  # fmt: skip
+
+
+def train_here(out: Path, kill_at: int = 0, **changes: object) -> None:
+    """The same run in this process; rank 0 is killed after update `kill_at`."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        run = small_run(out, **{key.replace(".", "__"): value for key, value in (SETTINGS | changes).items()})
+        train(run, on_step=lambda state: _kill(state, kill_at))
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _kill(state: State, at: int) -> None:
+    if state.step == at and state.world.leads:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def launch(out: Path, ranks: int, nodes: int = 1, check: bool = True, kill_at: int = 0, **changes: object) -> str:
+    """Run with `ranks` processes on each of so many nodes; returns what they said."""
+    words = [str(word) for key, value in (SETTINGS | changes).items() for word in (f"--{key}", value)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = [
+        subprocess.Popen(
+            [
+                sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--nnodes", str(nodes),
+                "--node-rank", str(node), "--master-addr", "127.0.0.1", "--master-port", str(port),
+                "-m", "tests.train.distributed", str(out), str(kill_at), *words,
+            ],
+            cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for node in range(nodes)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=300)[0] for process in started]
+    if check:
+        assert [process.returncode for process in started] == [0] * nodes, told[0]
+    return "\n".join(told)
+
+
+if __name__ == "__main__":
+    out, kill_at, *words = sys.argv[1:]
+    train_here(Path(out), int(kill_at), **{key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)})
