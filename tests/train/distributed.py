@@ -68,4 +68,8 @@ def launch(out: Path, ranks: int, nodes: int = 1, check: bool = True, kill_at: i
 
 if __name__ == "__main__":
     out, kill_at, *words = sys.argv[1:]
-    train_here(Path(out), int(kill_at), **{key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)})
+    train_here(
+        Path(out),
+        int(kill_at),
+        **{key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)},
+    )

@@ -84,7 +84,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(tmp_path
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "checkpoints").write_text("in the way")
-    with pytest.raises(OSError, match="step-00000003 could not be written: .*no checkpoint is the last whole one"):
+    with pytest.raises(OSError, match=r"step-00000003 could not be written: .*no checkpoint is the last whole one"):
         train(small_run(tmp_path))
 
 

@@ -171,7 +171,9 @@ def test_a_run_ends_at_the_first_of_its_ends(ends, unit, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_lost(tmp_path):
-    run = small_run(tmp_path, optimizer__learning_rate=1e30, optimizer__warmup=0.0, optimizer__clip=1e30, save_every=1, max_nonfinite=3)
+    run = small_run(
+        tmp_path, optimizer__learning_rate=1e30, optimizer__warmup=0.0, optimizer__clip=1e30, save_every=1, max_nonfinite=3
+    )
     with pytest.raises(NonFinite, match=r"step \d: the loss is .*, in 3 updates in a row; .*lower optimizer\.learning_rate"):
         train(run)
     assert all(torch.isfinite(value).all() for value in weights(latest(tmp_path)).values())

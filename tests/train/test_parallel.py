@@ -43,7 +43,9 @@ def test_several_processes_train_what_one_does(alone, ranks, how, tmp_path):
     assert len(read_samples(tmp_path)) == 7 * STEPS
     for kind, figures in (("train", ("loss", "gradient_norm", "fill")), ("held_out", ("loss", "picture_gain"))):
         here, there = read_log(tmp_path, kind), read_log(alone, kind)
-        assert [[event[name] for name in figures] for event in here] == [[event[name] for name in figures] for event in there]
+        assert [[event[name] for name in figures] for event in here] == [
+            [event[name] for name in figures] for event in there
+        ]
     ends = [read_log(out, "end")[0] for out in (tmp_path, alone)]
     assert ends[0]["used"] == ends[1]["used"]
 
