@@ -33,7 +33,9 @@ def read_events(out: str | Path) -> list[Event]:
         kind, step = event["event"], _step(event)
         if kind == "start":
             events = {key: old for key, old in events.items() if old["event"] == "start" or _step(old) <= step}
-        events[number if kind in _MANY else (kind, step)] = event
+        place = number if kind in _MANY else (kind, step)
+        events.pop(place, None)  # done again, it stands where it was done last
+        events[place] = event
     return list(events.values())
 
 

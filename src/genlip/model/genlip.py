@@ -40,6 +40,7 @@ class GenLIP(nn.Module):
         self.config = config
         self.attention = attention
         self.recompute = False
+        self.compiled = False
         width, text_width = config.hidden_size, config.text_embed_dim or config.hidden_size
         patch = nn.Conv2d(config.num_channels, width, config.patch_size, stride=config.patch_size)
         self.vision_embeddings = nn.ModuleDict({"patch_embedding": patch})
@@ -86,6 +87,12 @@ class GenLIP(nn.Module):
                         if not isinstance(branch, GatedAttention):
                             nn.init.normal_(linear.bias, std=1e-6)
 
+    def compile_blocks(self) -> None:
+        """Compile each block with torch.compile, for any number of rows; attention stays as it is, its shapes vary too much."""
+        self.compiled = True
+        for block in self.blocks:
+            block.compile(dynamic=True)
+
     def forward(self, pack: Pack) -> Tensor:
         """Float[], the summed loss of the supervised tokens; divide by their number in the whole global batch."""
         return caption_loss(self.predictions(pack), self.lm_head.weight, pack.token_ids, pack.supervised)
@@ -116,6 +123,8 @@ class GenLIP(nn.Module):
         When predicting, the last block computes queries and feed-forward only at the rows that the loss reads.
         """
         attend = attend or PackAttention(pack, self.attention)
+        if self.compiled:
+            attend = torch.compiler.disable(attend)
         x = self.embed(pack)
         tables = torch.float64 if x.dtype == torch.float64 else torch.float32
         rotary = rotary_tables(pack.positions, self.config, tables)

@@ -75,7 +75,7 @@ class _Loop:
         self.state, self.held_out, self.on_step = state, held_out, on_step
         self.recent: list[Update] = []
         self.spikes, self.named = Spikes(), 0
-        self.saved, self.path = -1, Path()
+        self.path, self.saved = checkpoints.latest(run.out) or Path(), state.step or -1  # of the checkpoint written last
         self.checkpoints = Checkpoints(run, world)
         self._open = ExitStack()
         out, trackers = Path(run.out), [name.strip() for name in run.trackers.split(",") if name.strip()]

@@ -126,8 +126,7 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     model = _model(run, world, precision, fresh=newest is None)
     freeze(model, run.freeze)
     if run.compile:
-        for block in model.blocks:
-            block.compile()
+        model.compile_blocks()
     shared = share_model(model, how, world)
     optimizers = make_optimizers(model, run.optimizer)
     average = Average(model, run.ema) if run.ema else None
