@@ -106,3 +106,11 @@ def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
 def test_freezing_nothing_or_everything_is_refused(patterns, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         train(small_run(tmp_path, freeze=patterns))
+
+
+@pytest.mark.slow
+def test_compiled_blocks_train_what_plain_ones_do(tmp_path):
+    """For packs of many shapes, without compiling anew for each; DropPath aside, which draws other numbers."""
+    plain = load_file(train(small_run(tmp_path / "plain")) / "model.safetensors")
+    compiled = load_file(train(small_run(tmp_path / "compiled", compile="true")) / "model.safetensors")
+    assert max(float((plain[name] - compiled[name]).abs().max()) for name in plain) < 1e-4

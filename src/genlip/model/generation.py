@@ -1,26 +1,22 @@
 """Generation: captions token by token, with a key-value cache, for many images at once.
 
 In: a pack of images, each with its own grid and prompt. Out: token ids.
-The pack is read once without padding; its keys and values then stand in one buffer per layer, right-padded to a common
-capacity, where each step appends one token per sample. A step costs one row per sample, not the whole sequence.
+The pack is read once without padding; then each step costs one row per sample, not the whole sequence (`Decoder`).
 
-Axes: s samples, c capacity of the cache, h heads, d head dimension, D trunk width, V vocabulary.
+Axes: s samples, D trunk width, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from genlip.model.attention import PackAttention
+from genlip.model.decoder import Decoder
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
-from genlip.model.positions import rotary_tables
 
 __all__ = ["Decoding", "generate", "generate_steps", "patch_readout", "sample_token"]
 
@@ -58,56 +54,6 @@ class Decoding:
             raise ValueError(f"repetition_stop is {self.repetition_stop}: use 0 for never, or at least 2")
 
 
-class Cache:
-    """Keys and values of every layer, for every sample: Float[layers 2 s c h d], with `lengths` Int64[s] in use.
-
-    It is an attention: called with a pack's queries it reads the pack and remembers it; called with one row per sample
-    it appends that row and attends to all that the sample holds.
-    """
-
-    def __init__(self, model: GenLIP, pack: Pack, room: int) -> None:
-        config = model.config
-        lengths = [patches + text for patches, text in zip(pack.patch_counts, pack.text_lengths, strict=True)]
-        self.lengths = torch.tensor(lengths, device=model.device)
-        self.longest = max(lengths)
-        self.even = min(lengths) == self.longest
-        heads, capacity = config.num_attention_heads, self.longest + room
-        shape = (config.num_hidden_layers, 2, len(lengths), capacity, heads, config.head_dim)
-        self.store = torch.zeros(shape, dtype=_product_dtype(model), device=model.device)
-        self.samples = torch.arange(len(lengths), device=model.device)
-        self.attend_pack = PackAttention(pack, model.attention)
-
-    def read(self, layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-        """Attend over the pack and keep its keys and values."""
-        pack = self.attend_pack.pack
-        keys, values = self.store[layer]
-        keys[pack.sample_of_row, pack.rank_in_sample] = k
-        values[pack.sample_of_row, pack.rank_in_sample] = v
-        return self.attend_pack(layer, q, k, v, predicting)
-
-    def step(self, layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-        """Append one row per sample, Float[s h d] each, and attend to all rows of the sample."""
-        keys, values = self.store[layer]
-        keys[self.samples, self.lengths] = k
-        values[self.samples, self.lengths] = v
-        filled = slice(0, self.longest + 1)
-        visible = None if self.even else (torch.arange(self.longest + 1, device=q.device) <= self.lengths[:, None])
-        heads_first = (keys[:, filled].transpose(1, 2), values[:, filled].transpose(1, 2))
-        mask = None if visible is None else visible[:, None, None]
-        return F.scaled_dot_product_attention(q.unsqueeze(2), *heads_first, attn_mask=mask).squeeze(2)
-
-    def advance(self) -> None:
-        """Count the rows that `step` appended in every layer."""
-        self.lengths = self.lengths + 1
-        self.longest += 1
-
-
-def _product_dtype(model: GenLIP) -> torch.dtype:
-    """What linear maps give: the weights' precision, or that of autocast."""
-    kind = model.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.ln_post.weight.dtype
-
-
 def generate(model: GenLIP, pack: Pack, decoding: Decoding | None = None) -> list[list[int]]:
     """Token ids of a caption for every image of the pack, end tokens left off.
 
@@ -125,9 +71,8 @@ def generate(model: GenLIP, pack: Pack, decoding: Decoding | None = None) -> lis
 @torch.inference_mode()
 def generate_steps(model: GenLIP, pack: Pack, decoding: Decoding) -> Iterator[list[int | None]]:
     """Step by step, the next token of every sample; None once a sample has ended. The tokens of a stream."""
-    cache, pick = Cache(model, pack, decoding.max_tokens), _picker(decoding, model.device)
-    place = torch.tensor([max(g) + n for g, n in zip(pack.grids, pack.text_lengths, strict=True)], device=model.device)
-    hidden = model.trunk(pack, attend=cache.read)[pack.last_rows]
+    decoder, pick = Decoder(model, pack, decoding.max_tokens), _picker(decoding, model.device)
+    hidden = decoder.first
     captions: list[list[int]] = [[] for _ in pack.grids]
     going = [True] * len(captions)
     for remaining in range(decoding.max_tokens, 0, -1):
@@ -143,19 +88,7 @@ def generate_steps(model: GenLIP, pack: Pack, decoding: Decoding) -> Iterator[li
             yield step
         if not any(going) or remaining == 1:
             return
-        hidden = _next_hidden(model, cache, token, place)
-        place = place + 1
-
-
-def _next_hidden(model: GenLIP, cache: Cache, token: Tensor, place: Tensor) -> Tensor:
-    """Float[s D] after the last block, for one more token of every sample at its text position."""
-    x = model.embed_tokens(token)
-    tables = torch.float64 if x.dtype == torch.float64 else torch.float32
-    rotary = rotary_tables(place.expand(3, -1), model.config, tables)
-    for layer, block in enumerate(model.blocks):
-        x = block(x, rotary, partial(cache.step, layer))
-    cache.advance()
-    return x
+        hidden = decoder.step(token)
 
 
 def _picker(decoding: Decoding, device: torch.device) -> Callable[[Tensor], Tensor]:

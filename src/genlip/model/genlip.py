@@ -88,7 +88,7 @@ class GenLIP(nn.Module):
                             nn.init.normal_(linear.bias, std=1e-6)
 
     def compile_blocks(self) -> None:
-        """Compile each block with torch.compile, for any number of rows; attention stays as it is, its shapes vary too much."""
+        """Compile each block with torch.compile, for any number of rows; attention, whose shapes vary too much, stays."""
         self.compiled = True
         for block in self.blocks:
             block.compile(dynamic=True)
@@ -124,7 +124,7 @@ class GenLIP(nn.Module):
         """
         attend = attend or PackAttention(pack, self.attention)
         if self.compiled:
-            attend = torch.compiler.disable(attend)
+            attend, _ = torch.compiler.disable(attend), (pack.predictors, pack.sample_of_row)  # not inside what is compiled
         x = self.embed(pack)
         tables = torch.float64 if x.dtype == torch.float64 else torch.float32
         rotary = rotary_tables(pack.positions, self.config, tables)

@@ -71,11 +71,13 @@ class _CaptionLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         for rows in _chunks(len(token_ids), head):
             logits, target, counts = _logits(hidden[rows], weight), token_ids[rows, None], supervised[rows, None]
-            norm = logits.logsumexp(dim=1, keepdim=True)
-            total += ((norm - logits.gather(1, target)) * counts).sum()
+            logits.sub_(logits.amax(dim=1, keepdim=True))
+            wanted_logit = logits.gather(1, target)
+            total_weight = logits.exp_().sum(dim=1, keepdim=True)  # in place: nothing else of this size is made
+            total += ((total_weight.log() - wanted_logit) * counts).sum()
             if any(wanted):
-                error = logits.sub_(norm).exp_()
-                error.scatter_add_(1, target, -torch.ones_like(norm)).mul_(counts)
+                error = logits.div_(total_weight)
+                error.scatter_add_(1, target, -torch.ones_like(total_weight)).mul_(counts)
                 error = error.to(hidden.dtype)
             if grad_hidden is not None:
                 torch.mm(error, weight, out=grad_hidden[rows])

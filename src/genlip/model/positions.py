@@ -63,6 +63,10 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
 
     Computed in the tables' precision: bfloat16 would merge positions above 256.
     """
+    if torch.compiler.is_compiling():  # a compiler fuses what is written by hand below
+        first, second = x.to(rotary.cos.dtype).chunk(2, dim=-1)
+        turned = (first * rotary.cos - second * rotary.sin, second * rotary.cos + first * rotary.sin)
+        return torch.cat(turned, dim=-1).to(x.dtype)
     return _Rotate.apply(x, rotary.cos, rotary.sin)
 
 

@@ -108,7 +108,7 @@ class Run:
             shards it within a node and copies it between nodes. "auto" is ddp, and nothing for a single process.
         recompute: keep only the input of each block and compute the rest again in the backward pass (activation
             checkpointing): less memory, more time; `genlip plan` says how much.
-        compile: compile each block with torch.compile.
+        compile: compile each block with torch.compile, which draws other random numbers for DropPath.
         freeze: parameters that are not trained, as patterns of their names, as in ["vision_embeddings.*"].
         ema: also keep an average of the weights with this decay per update, as in 0.9999, and measure and export that.
         seed: of the order, the initial weights and DropPath.
