@@ -27,7 +27,8 @@ def test_what_is_no_count_is_refused(text):
     ("text", "packs", "per_sample"),
     [
         ("4 packs", 4, 0), ("1 pack", 1, 0), ("8M tokens", 480, 0), ("16384 tokens", 1, 0),
-        ("32k samples of 270 tokens", 512, 270), ("3.6k samples of 1200 tokens", 256, 1200), ("300k tokens", 18, 0), ("1k packs", 1000, 0),
+        ("32k samples of 270 tokens", 512, 270), ("3.6k samples of 1200 tokens", 256, 1200),
+        ("300k tokens", 18, 0), ("1k packs", 1000, 0),
     ],
 )  # fmt: skip
 def test_batches_become_packs(text, packs, per_sample):

@@ -116,8 +116,8 @@ class Checkpoints:
     def _failed(self, target: Path, error: BaseException) -> OSError:
         kept = latest(self.run.out)
         return OSError(
-            f"{target} could not be written: {_reason(error)}; {kept or 'no checkpoint'} is the last whole one: make room, and "
-            "start the same command again"
+            f"{target} could not be written: {_reason(error)}; {kept or 'no checkpoint'} is the last whole one: "
+            "make room, and start the same command again"
         )
 
 
