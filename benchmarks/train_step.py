@@ -14,62 +14,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from shapes import CONFIG, example_image, machine, matrix_rate, seconds, trunk_matrices
 
-from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
-from genlip.model.pack import Pack, Sample
+from genlip.model.pack import Pack
 from genlip.train.memory import keep_freed_memory
 
-SAMPLES, GRID, CAPTION = 16, (14, 14), (40, 110)
-CONFIG = GenLIPConfig(
-    hidden_size=384,
-    intermediate_size=1024,
-    num_hidden_layers=12,
-    num_attention_heads=6,
-    vocab_size=8192,
-)
+SAMPLES, CAPTION = 16, (40, 110)
 
 
 def example_pack(rng: np.random.Generator) -> Pack:
     """Random pixels and tokens of the benchmark's shapes."""
-
-    def sample() -> Sample:
-        ids = rng.integers(CONFIG.vocab_size, size=rng.integers(CAPTION[0], CAPTION[1] + 1))
-        pixels = rng.integers(256, size=(GRID[0] * GRID[1], CONFIG.patch_dim), dtype=np.uint8)
-        return Sample(pixels, GRID).with_text(ids)
-
-    return Pack.of([sample() for _ in range(SAMPLES)])
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def matrix_rate(rows: int) -> Callable[[], float]:
-    """A measurement of the best FLOP/s over the trunk's own matrix shapes, multiplied alone."""
-    width, hidden = CONFIG.hidden_size, CONFIG.intermediate_size
-    shapes = [(width, width), (width, 2 * width), (width, hidden), (hidden, width)]
-    operands: list[tuple[Tensor, Tensor]] = [(torch.randn(rows, k), torch.randn(n, k)) for k, n in shapes]
-
-    def best() -> float:
-        rates = []
-        for x, weight in operands:
-            took = min(seconds(lambda x=x, w=weight: torch.nn.functional.linear(x, w)) for _ in range(5))
-            rates.append(2 * x.numel() * weight.shape[0] / took)
-        return max(rates)
-
-    return best
+    return Pack.of([example_image(rng, int(rng.integers(CAPTION[0], CAPTION[1] + 1))) for _ in range(SAMPLES)])
 
 
 def main() -> None:
@@ -98,7 +58,7 @@ def main() -> None:
         steps.append(seconds(update))
         rates.append(rate())
     step, products = statistics.median(steps), statistics.median(rates)
-    matrices = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() == 2)
+    matrices = sum(weight.numel() for weight in trunk_matrices(model))
     work = 6 * matrices * pack.num_rows
     print(f"step {step:.3f} s (from {min(steps):.3f} to {max(steps):.3f}), products {products / 1e9:.1f} GFLOP/s")
     result = {
@@ -108,9 +68,7 @@ def main() -> None:
         "step_s": round(step, 4),
         "rows": pack.num_rows,
         "trunk_matrix_parameters": matrices,
-        "threads": args.threads,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
+        **machine(),
     }
     print(json.dumps(result))
 

@@ -1,0 +1,235 @@
+"""What stage 2 adds: stage 1 alone, stage 1 then stage 2, and native resolution from the start, on the same samples.
+
+Small documents (a name and a number on each line) and bar charts (a number above each bar), half of each, are written as tar
+shards. Sizes are multiples of 16 pixels, so that native patches hold the very pixels that were drawn. Every arm reads every
+example once. Stage 1 squeezes images to a fixed square; stage 2 starts from stage 1's model and reads them as they are.
+
+    python benchmarks/two_stages.py [--first 60k] [--second 40k] [--held-out 500] [--out FOLDER]
+
+All arms are measured at native resolution on documents and charts of another seed, stage 1 also at its own resolution.
+Prints a table; the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import genlip
+from genlip.data.captions import train_tokenizer
+from genlip.data.examples import Example
+from genlip.data.samples import SampleReader
+from genlip.data.shards import ShardConfig, write_shards
+from genlip.data.sizes import count
+from genlip.data.sources import Mixture, corpus, open_source
+from genlip.data.synthetic.charts import COLOURS, GROUPS, TIMES
+from genlip.data.synthetic.lots import Lots
+from genlip.data.synthetic.page import Box, Mark, Page, Style, Text, paint
+from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
+from genlip.evaluate.held_out import held_out
+from genlip.evaluate.run_log import read_log
+from genlip.machine import machine, versions
+from genlip.train import load_recipe, train
+
+PATCH = 16
+BAR = 2 * PATCH  # from one bar to the next
+BODY = Style("DejaVuSans", 13, (20, 20, 30))
+PAPERS = ((255, 255, 255), (250, 244, 230), (242, 247, 252))
+JITTER = 2  # pixels that text moves, either way
+FIXED = ("--images.resize", "fixed", "--images.size", "64")
+NATIVE = ("--images.resize", "native", "--images.min_patches", "1", "--images.max_patches", "100")
+QUIET = ("--evaluate_every", "1000000", "--save_every", "1000000", "--log_every", "50", "--data.held_out_samples", "64")
+AS_DRAWN = {"resize": "native", "min_patches": 1, "max_patches": 100}
+STAGE_2_RATE = "1e-3"
+VOCABULARY = 384  # as the quickstart's
+MAX_TOKENS = 64  # of a spoken caption; the longest true one has about half as many
+
+
+# -- documents and charts, small enough to learn to read within minutes
+
+
+def document(lots: Lots) -> tuple[Page, str]:
+    """Two to four lines of a name and a number, on 96 x 48 to 160 x 80 pixels; and its transcription."""
+    lines = lots.whole(2, 4)
+    names, numbers = lots.some(GROUPS["Food"], lines), [str(lots.whole(100, 999)) for _ in range(lines)]
+    width, height = 2 * PATCH * (1 + lines), PATCH * (1 + lines)
+    left, right = 6 + lots.whole(-JITTER, JITTER), width - 6 + lots.whole(-JITTER, JITTER)
+    y = 20 + lots.whole(-JITTER, JITTER)  # of the first line's baseline
+    marks: list[Mark] = []
+    for line, (name, number) in enumerate(zip(names, numbers, strict=True)):
+        marks.append(Text(name, (left, y + PATCH * line), BODY))
+        marks.append(Text(number, (right - BODY.width(number), y + PATCH * line), BODY))
+    text = "\n".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
+    return Page((width, height), lots.one(PAPERS), tuple(marks)), text
+
+
+def chart(lots: Lots) -> tuple[Page, str]:
+    """Three to five bars with their values on top, on 96 x 64 to 160 x 96 pixels; and its caption."""
+    bars, values = lots.whole(3, 5), [lots.whole(10, 99) for _ in range(5)]
+    first, fill = lots.whole(0, 12 - bars), COLOURS[lots.one(tuple(COLOURS))]
+    months = TIMES["Month"][first : first + bars]
+    width, height = BAR * bars, PATCH * (1 + bars)
+    floor, room = height - 18, height - 34  # where bars stand, and how high the highest may rise
+    marks: list[Mark] = []
+    for bar, (month, value) in enumerate(zip(months, values, strict=False)):
+        left, top = BAR * bar, floor - round(room * value / 100)
+        marks.append(Box((left + 7, top, left + BAR - 7, floor), fill))
+        for text, y in ((str(value), top - 2), (month, height - 5)):
+            x = left + (BAR - BODY.width(text)) // 2 + lots.whole(-JITTER, JITTER)
+            marks.append(Text(text, (x, y), BODY))
+    caption = ", ".join(f"{month} {value}" for month, value in zip(months, values, strict=False))
+    return Page((width, height), lots.one(PAPERS), tuple(marks)), caption
+
+
+KINDS: dict[str, Callable[[Lots], tuple[Page, str]]] = {"documents": document, "charts": chart}
+
+
+@dataclass(frozen=True)
+class Pages:
+    """`length` examples of a kind; example i is a function of (kind, seed, i)."""
+
+    kind: str
+    seed: int
+    length: int
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"small {self.kind}:{self.seed}"
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.length:
+            raise IndexError(f"{self.name}: image {index} of {self.length}")
+        page, caption = KINDS[self.kind](Lots(self.seed, index))
+        return Example(f"{self.name}:{index}", paint(page), caption)
+
+    def caption(self, index: int) -> str:
+        """The caption alone."""
+        return KINDS[self.kind](Lots(self.seed, index))[1]
+
+
+def write_data(folder: Path, sizes: dict[str, int]) -> None:
+    """Shards, mixtures (`first.yaml` and `second.yaml` of so many examples, and `both.yaml`, all of these), a tokenizer."""
+    for seed, (part, size) in enumerate(sizes.items()):
+        for kind in KINDS:
+            write_shards(Pages(kind, seed, size // 2), folder / part / kind, ShardConfig(samples=2000), workers=2)
+    for name, parts in {**{part: [part] for part in sizes}, "both": ["first", "second"]}.items():
+        sources = [{"source": f"{part}/{kind}/*.tar"} for part in parts for kind in KINDS]
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({"sources": sources}))
+    captions = corpus(open_source(str(folder / "both.yaml")), 2000)
+    train_tokenizer(captions, VOCABULARY).save(str(folder / "tokenizer.json"))
+
+
+# -- training
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What was trained: the model's folder, and its cost in samples, rows (patches and text tokens) and seconds."""
+
+    model: Path
+    samples: int
+    rows: int
+    seconds: float
+
+    def after(self, stage: Arm) -> Arm:
+        """The cost of an earlier stage on top."""
+        return Arm(self.model, self.samples + stage.samples, self.rows + stage.rows, self.seconds + stage.seconds)
+
+
+def trained(folder: Path, name: str, part: str, images: Sequence[str], *more: str) -> Arm:
+    """Train on every example of a part of the data once."""
+    data = ("--data.source", str(folder / f"{part}.yaml"), "--data.held_out", str(folder / "held_out.yaml"))
+    once = ("--steps", "0", "--epochs", "1", "--tokenizer", str(folder / "tokenizer.json"))
+    run = load_recipe("quickstart", ["--out", str(folder / name), *data, *once, *QUIET, *images, *more])
+    model, end = train(run, resume="never"), read_log(run.out, "end")[-1]
+    return Arm(model, sum(end["used"].values()), end["tokens"], end["seconds"])
+
+
+def arms(folder: Path) -> dict[str, Arm]:
+    """Stage 1 alone, both stages, and stage 2's resolution from the start, each on all examples once."""
+    first = trained(folder, "first", "first", FIXED)
+    start = ("--start_from", str(first.model), "--optimizer.learning_rate", STAGE_2_RATE)
+    return {
+        "stage 1 alone": trained(folder, "stage_1", "both", FIXED),
+        "stage 1, then stage 2": trained(folder, "second", "second", NATIVE, *start).after(first),
+        "native from the start": trained(folder, "native", "both", NATIVE),
+    }
+
+
+# -- measuring
+
+
+NUMBER = re.compile(r"\d+")
+
+
+def reading(spoken: Sequence[Spoken]) -> dict[str, float]:
+    """Shares in [0, 1]: of numbers, the i-th of a true caption being right if the i-th that was spoken is the same; of
+    captions with the same numbers in the same order; of captions that are the same text."""
+    numbers = [(NUMBER.findall(one.caption), NUMBER.findall(one.spoken)) for one in spoken]
+    right = sum(true == said for trues, saids in numbers for true, said in zip(trues, saids, strict=False))
+    return {
+        "numbers": right / sum(len(trues) for trues, _ in numbers),
+        "all_numbers": sum(trues == saids for trues, saids in numbers) / len(numbers),
+        "exact": exact_match(spoken),
+    }
+
+
+def measured(model: Path, folder: Path, examples: int, **images: Any) -> dict[str, Any]:
+    """Loss, picture gain and reading on held-out examples, of both kinds together and of each; `images` replaces how the
+    model was taught to see them."""
+    speaker = genlip.Speaker.load(model, **images)
+    parts = [open_source(str(folder / "held_out" / kind / "*.tar")) for kind in KINDS]
+    reader = SampleReader(Mixture(parts), speaker.images, speaker.captions, speaker.model.config)
+    found = held_out(speaker.model, reader.some(examples)[0])
+    spoken = [spoken_captions(speaker, part, range(examples // 2), max_tokens=MAX_TOKENS) for part in parts]
+    kinds = {kind: reading(some) for kind, some in zip(KINDS, spoken, strict=True)}
+    return {"loss": found.loss, "picture_gain": found.picture_gain, **reading([*chain(*spoken)]), "kinds": kinds}
+
+
+def row(name: str, arm: Arm, found: dict[str, Any]) -> str:
+    """A line of the table."""
+    shares = [f"{found[key]:.1%}" for key in ("numbers", "all_numbers", "exact")]
+    cost = f"{arm.samples:,} | {arm.rows / 1e6:.2f} M | {arm.seconds:.0f} s"
+    return f"| {name} | {found['loss']:.3f} | {found['picture_gain']:.2f} | {' | '.join(shares)} | {cost} |"
+
+
+def main() -> None:
+    """Draw, train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", type=count, default=60_000, help="examples of stage 1, before stage 2")
+    parser.add_argument("--second", type=count, default=40_000, help="examples of stage 2")
+    parser.add_argument("--held-out", type=count, default=500, help="examples that are measured on")
+    parser.add_argument("--out", type=Path, help="an empty folder for data and models; else a temporary one")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.out or Path(temporary)
+        write_data(folder, {"first": args.first, "second": args.second, "held_out": args.held_out})
+        found = arms(folder)
+        native = {name: measured(arm.model, folder, args.held_out, **AS_DRAWN) for name, arm in found.items()}
+        name = "stage 1 alone"
+        own = measured(found[name].model, folder, args.held_out)
+    print("| | loss | picture gain | numbers | all numbers | exact | samples | rows | training |")
+    for name, arm in found.items():
+        print(row(name, arm, native[name]))
+    print(row("stage 1 alone, at 64 x 64", found["stage 1 alone"], own))
+    costs = {name: {"samples": a.samples, "rows": a.rows, "seconds": a.seconds} for name, a in found.items()}
+    about = {"machine": machine(torch.device("cpu")), "versions": versions()}
+    print(json.dumps({"native": native, "own": own, "costs": costs, **about}))
+
+
+if __name__ == "__main__":
+    main()
