@@ -36,11 +36,12 @@ def commands(text: str) -> list[list[str]]:
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """A folder with the recipes of both guides, and no way to the Hub."""
+    """A folder with the recipes of both guides, no way to the Hub, and small tokenizers."""
     for block in blocks("yaml") + blocks("yaml", TRAINING):
         (name,) = re.findall(r"^# (\w+\.yaml):", block)
         (tmp_path / name).write_text(block, encoding="utf8")
     monkeypatch.setattr("genlip.train.recipe.read_config", lambda name: genlip.GenLIPConfig.preset("base"))
+    monkeypatch.setattr("genlip.train.state._TOKENIZER_CORPUS", 300)
     monkeypatch.setenv("GENLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

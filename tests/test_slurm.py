@@ -34,6 +34,7 @@ def job(tmp_path):
         "SLURM_JOB_NODELIST": "node[01-02]",
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_CPUS_PER_TASK": "16",
     }
 
     def run(*words, said="", status=0, **environment):
