@@ -63,18 +63,7 @@ def test_the_recipes_load(name, packs, resize, start_from, desk):
 
 
 def test_the_rehearsal_runs(desk):
-    small = [
-        "--data.source",
-        "scenes:0",
-        "--data.fields",
-        "",
-        "--data.held_out_samples",
-        "4",
-        "--steps",
-        "2",
-        "--spoken",
-        "1",
-    ]
+    small = ["--data.source=scenes:0", "--data.fields=", "--data.held_out_samples=4", "--steps=2", "--spoken=1"]
     assert load_recipe("rehearsal.yaml").steps == 100
     assert main(["train", "rehearsal.yaml", *small]) == 0
     assert (desk / "runs/rehearsal/model/model.safetensors").is_file()

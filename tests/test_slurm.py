@@ -94,4 +94,4 @@ def test_the_readme_names_recipes_that_exist():
     for line in block.splitlines():
         words = shlex.split(line)
         recipe = next((word.removeprefix("RECIPE=") for word in words if word.startswith("RECIPE=")), "stage1_l16")
-        load_recipe(recipe, words[words.index("examples/slurm/train.sbatch") + 1 :])
+        assert load_recipe(recipe, words[words.index("examples/slurm/train.sbatch") + 1 :]).out

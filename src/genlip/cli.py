@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(f"unknown argument {rest[0]}; see genlip {args.help_of} --help")
         return int(args.run(args, rest) or 0)
     except Interrupted as stop:
-        print(f"genlip: {stop}", file=sys.stderr)
+        if _leads():
+            print(f"genlip: {stop}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
         return 130
@@ -56,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, NonFinite) as error:  # bad input; programming errors keep their traceback
         print(f"genlip: {error}", file=sys.stderr)
         return 1
+
+
+def _leads() -> bool:
+    """Is this the process that speaks, of those that torchrun started?"""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +159,9 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
     if args.print_config:
         print(to_yaml(run), end="")
         return
-    print(f"model: {train(run, args.resume)}")
+    model = train(run, args.resume)
+    if _leads():
+        print(f"model: {model}")
 
 
 def _add_caption(commands: Any) -> None:

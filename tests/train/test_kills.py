@@ -101,8 +101,9 @@ def test_a_second_signal_stops_at_once(tmp_path):
     script = (
         "import sys, time, os, signal; from tests.train.helpers import small_run; from genlip.train.loop import train\n"
         "def hang(state):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    for pause in (0, 0, 1.5):\n"  # two at once are one
+        "        time.sleep(pause)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(60)\n"
         "train(small_run(sys.argv[1]), on_step=hang)"
     )

@@ -87,6 +87,7 @@ def test_the_other_twins_run(size, first, tmp_path):
     tokenizer = first / "tokenizer.json"
     one = train(short(f"stage1_{size}_cpu", tmp_path / "one", steps=2, tokenizer=tokenizer))
     train(short(f"stage2_{size}_cpu", tmp_path / "two", steps=2, start_from=one))
+    assert [event["step"] for event in read_log(tmp_path / "two", "train")] == [1, 2]
 
 
 @pytest.mark.slow

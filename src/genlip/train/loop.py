@@ -153,7 +153,8 @@ class _Loop:
             saved = self.save(wait=True)
             raise NonFinite(
                 f"step {state.step}: {found}, in {state.nonfinite} updates in a row; {saved} holds the weights before them, "
-                "and log.jsonl the names of the samples; lower optimizer.learning_rate or set precision to float32"
+                "and log.jsonl the names of the samples; start another run from it, with --start_from, a new --out, and a "
+                "lower optimizer.learning_rate or precision float32"
             )
 
     def report(self) -> None:
@@ -203,6 +204,7 @@ class _Loop:
             self.tracker.event("save", step=self.saved, seconds=round(time.perf_counter() - began, 3), path=str(self.path))
         if wait:
             self.checkpoints.finish()
+            self.state.world.wait()  # a rank that leaves early has rank 0 stopped while it still writes
         return self.path
 
     def save_and_stop(self) -> None:
@@ -210,7 +212,8 @@ class _Loop:
         if self.recent:
             self.report()
         saved = self.save(wait=True)
-        raise Interrupted(f"stopped and saved {saved}; go on with: genlip train {saved / 'run.yaml'}")
+        several = ", under torchrun as before" if self.state.world.ranks > 1 else ""
+        raise Interrupted(f"stopped and saved {saved}; go on with: genlip train {saved / 'run.yaml'}{several}")
 
     def finish(self) -> Path:
         """Report, measure and save the end, whatever brought it, and export the model."""

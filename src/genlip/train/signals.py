@@ -5,23 +5,35 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 __all__ = ["interruptible"]
 
+_SAME = 1.0  # second
+
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """A list that fills when the user presses Ctrl-C or the system sends SIGTERM; a second one stops at once."""
+    """A list that fills when the user presses Ctrl-C or the system sends SIGTERM; one more, later, stops at once.
+
+    What comes within a second of the first is the same request: schedulers and launchers may both pass it on.
+    """
     heard: list[int] = []
+    first = 0.0
 
     def hear(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
-        print("\nstopping after this update; again to stop at once", file=sys.stderr)
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        nonlocal first
+        if not heard:
+            first = time.monotonic()
+            heard.append(number)
+            print("\nstopping after this update; again to stop at once", file=sys.stderr)
+        elif time.monotonic() - first > _SAME:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+            signal.raise_signal(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield heard
