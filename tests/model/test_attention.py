@@ -4,10 +4,10 @@ from unittest import mock
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from torch import Tensor
 
+from genlip.model import attention
 from genlip.model.attention import BACKENDS, PackAttention, prefix_mask
 from genlip.model.pack import Pack
 
@@ -102,16 +102,26 @@ def test_sdpa_does_not_depend_on_how_samples_fall_into_runs(predicting):
     ("shapes", "calls"),
     [
         ([(2, 3, 4), (2, 3, 4), (3, 2, 4)], 1 + 1),  # equally many patches are equal, whatever the grid
-        ([(2, 3, 4), (2, 3, 1), (2, 3, 0)], 1 + 2),
+        ([(2, 3, 4), (2, 3, 3), (2, 3, 2)], 1 + 1),  # texts are padded to the longest
+        ([(2, 3, 4), (2, 3, 1), (2, 3, 1)], 2 + 2),  # unless too much would be padding: 12 rows for 6 tokens
         ([(2, 3, 4), (1, 1, 4), (2, 3, 4)], 3 + 3),  # only neighbours share
+        ([(2, 3, 0), (2, 3, 0)], 1),
     ],
 )
-def test_neighbours_of_one_shape_share_a_call_for_patches_and_one_for_text(shapes, calls):
+def test_neighbours_of_one_kind_share_a_call_for_patches_and_one_for_text(shapes, calls):
     pack = random_pack(small_config(), shapes)
-    fused = F.scaled_dot_product_attention
-    with mock.patch.object(F, "scaled_dot_product_attention", side_effect=fused) as counted:
+    with mock.patch.object(attention, "_attend", side_effect=attention._attend) as counted:
         PackAttention(pack, "sdpa")(0, *random_qkv(pack, predicting=False))
     assert counted.call_count == calls
+
+
+@pytest.mark.parametrize("predicting", [False, True])
+def test_long_texts_take_the_fused_kernel_and_read_the_same(predicting, monkeypatch):
+    pack = random_pack(small_config(), [(2, 2, 3), (2, 2, 4), (1, 3, 2)])
+    qkv = random_qkv(pack, predicting)
+    expected = PackAttention(pack, "sdpa")(0, *qkv, predicting)
+    monkeypatch.setattr(attention, "_SHORT", 0)
+    torch.testing.assert_close(PackAttention(pack, "sdpa")(0, *qkv, predicting), expected, **EXACT)
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones():

@@ -2,7 +2,7 @@
 
 In: queries, keys and values of a whole pack. Out: what each query read.
 The two parts are two plain attentions (full over patches; causal over text, aligned to the end), so no mask grows with the
-square of the pack. `sdpa` makes one call per run of equally shaped samples; `reference` builds the dense mask, for tests.
+square of the pack. `GroupedAttention` makes a call per group of like samples; `reference` builds the dense mask, for tests.
 
 Axes: n rows of the pack (p patches, then t text tokens), h heads, d head dimension.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +21,11 @@ from genlip.model.attention_flex import FlexAttention
 from genlip.model.attention_varlen import VarlenAttention
 from genlip.model.pack import Pack
 
-__all__ = ["BACKENDS", "PackAttention", "prefix_mask", "reference", "sdpa"]
+__all__ = ["BACKENDS", "GroupedAttention", "PackAttention", "prefix_mask", "reference"]
 
 
 _SHORT = 640  # keys up to which the stored weights of explicit products stay small
+_PADDING = 1.5  # padded texts of a group may have this many rows for each token
 
 
 class PackAttention:
@@ -37,12 +38,12 @@ class PackAttention:
         self.attention = BACKENDS[backend](pack)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-        """See `sdpa`; every layer attends alike."""
+        """See `GroupedAttention`; every layer attends alike."""
         return self.attention(q, k, v, predicting=predicting)
 
 
-def sdpa(q: Tensor, k: Tensor, v: Tensor, pack: Pack, predicting: bool = False) -> Tensor:
-    """PyTorch's fused attention, one call per run of samples of one shape.
+class GroupedAttention:
+    """Attention in groups: one call for neighbouring images of equally many patches, one for the texts after them.
 
     q          Float[n h d], or Float[t h d] at `pack.predictors` if `predicting`
     k, v       Float[n h d]
@@ -50,56 +51,110 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, pack: Pack, predicting: bool = False) 
 
     Everything is cut with `split`, whose gradient is one concatenation; a slice's would be a full-size tensor of zeros.
     """
-    p, t = pack.num_patches, len(pack.token_ids)
-    k_patches, k_text = k.split([p, t])
-    v_patches, v_text = v.split([p, t])
-    read: list[Tensor] = []
-    if predicting:
-        q_text = q
-    else:
-        q_patches, q_text = q.split([p, t])
-        read += _attend_patches(q_patches, k_patches, v_patches, pack.patch_counts)
-    patch_sizes = [run.samples * run.patches for run in pack.runs]
-    text_sizes = [run.samples * run.text for run in pack.runs]
-    parts = [x.split(patch_sizes) for x in (k_patches, v_patches)] + [x.split(text_sizes) for x in (q_text, k_text, v_text)]
-    for run, kp, vp, qt, kt, vt in zip(pack.runs, *parts, strict=True):
-        if run.text:
-            keys = torch.cat([_batch(kp, run.samples), _batch(kt, run.samples)], dim=1)
-            values = torch.cat([_batch(vp, run.samples), _batch(vt, run.samples)], dim=1)
-            visible = torch.ones(run.text, keys.shape[1], dtype=torch.bool, device=q.device)
-            visible = visible.tril(run.patches - int(predicting))
-            read.append(_attend(_batch(qt, run.samples), keys, values, visible))
-    return torch.cat(read) if read else q
+
+    def __init__(self, pack: Pack) -> None:
+        self.groups = _groups(pack.patch_counts, pack.text_lengths)
+        self.slots = [group.slots().to(pack.positions.device) for group in self.groups]
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
+        """See the class."""
+        patches = [len(group.texts) * group.patches for group in self.groups]
+        texts = [sum(group.texts) for group in self.groups]
+        k_patches, k_text = _cut(k, patches, texts)
+        v_patches, v_text = _cut(v, patches, texts)
+        q_patches, q_text = ([], list(q.split(texts))) if predicting else _cut(q, patches, texts)
+        read_patches, read_text = [], []
+        for i, (group, slots) in enumerate(zip(self.groups, self.slots, strict=True)):
+            samples = len(group.texts)
+            keys, values = _heads_first(k_patches[i], samples), _heads_first(v_patches[i], samples)
+            if not predicting:
+                read_patches.append(_rows(_attend(_heads_first(q_patches[i], samples), keys, values)))
+            if texts[i]:
+                padded = (_padded(x[i], group, slots) for x in (q_text, k_text, v_text))
+                queries, new_keys, new_values = (_heads_first(x, samples) for x in padded)
+                keys, values = torch.cat([keys, new_keys], dim=2), torch.cat([values, new_values], dim=2)
+                read = _rows(_attend(queries, keys, values, future=0 if predicting else 1))
+                read_text.append(read if group.even else read.index_select(0, slots))
+        return torch.cat(read_patches + read_text) if read_patches or read_text else q
 
 
-def _attend_patches(q: Tensor, k: Tensor, v: Tensor, counts: Sequence[int]) -> list[Tensor]:
-    """Full attention within each image, one call per run of images with equally many patches."""
-    runs = [len(list(same)) for _, same in groupby(counts)]
-    firsts = [sum(runs[:i]) for i in range(len(runs))]
-    sizes = [number * counts[first] for number, first in zip(runs, firsts, strict=True)]
-    parts = zip(runs, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
-    return [_attend(_batch(qs, n), _batch(ks, n), _batch(vs, n), None) for n, qs, ks, vs in parts]
+def _cut(x: Tensor, patches: list[int], texts: list[int]) -> tuple[list[Tensor], list[Tensor]]:
+    """Rows of a pack as each group's patches, and each group's text."""
+    parts = x.split(patches + texts)
+    return list(parts[: len(patches)]), list(parts[len(patches) :])
 
 
-def _batch(x: Tensor, count: int) -> Tensor:
-    """[count*m h d] -> [count m h d]"""
-    return x.unflatten(0, (count, -1))
+class _Group(NamedTuple):
+    """Neighbouring samples with equally many patches; their texts are padded to the longest, where that is cheap."""
+
+    patches: int
+    texts: tuple[int, ...]
+
+    @property
+    def even(self) -> bool:
+        """Whether all texts are as long, so that nothing is padded."""
+        return min(self.texts) == max(self.texts)
+
+    def slots(self) -> Tensor:
+        """Int64[sum of texts], the row of each token among the padded texts."""
+        longest = max(self.texts)
+        return torch.cat([torch.arange(length) + i * longest for i, length in enumerate(self.texts)])
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
-    """[b m h d] queries over [b l h d] keys -> [b*m h d]"""
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    short_on_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[2] <= _SHORT
-    read = _by_products(q, k, v, visible) if short_on_cpu else F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-    return read.transpose(1, 2).flatten(0, 1)
+def _groups(patches: Sequence[int], texts: Sequence[int]) -> list[_Group]:
+    groups: list[_Group] = []
+    for count, text in zip(patches, texts, strict=True):
+        joined = (*groups[-1].texts, text) if groups else (text,)
+        if groups and groups[-1].patches == count and max(joined) * len(joined) <= _PADDING * sum(joined):
+            groups[-1] = _Group(count, joined)
+        else:
+            groups.append(_Group(count, (text,)))
+    return groups
 
 
-def _by_products(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
-    """Attention as two batched products. In bfloat16 on CPU it trains up to six times faster than the fused kernel, whose
-    backward pass does not use the processor's bfloat16 instructions (benchmarks/attention_cpu.py)."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if visible is not None:
-        scores = scores.masked_fill(~visible, -torch.inf)
+def _padded(x: Tensor, group: _Group, slots: Tensor) -> Tensor:
+    """[sum of texts, h, d] -> [samples * longest, h, d]; what pads a text comes after it, out of its queries' sight."""
+    if group.even:
+        return x
+    return x.new_zeros(len(group.texts) * max(group.texts), *x.shape[1:]).index_copy(0, slots, x)
+
+
+def _heads_first(x: Tensor, samples: int) -> Tensor:
+    """[samples*m h d] -> [samples h m d]"""
+    return x.unflatten(0, (samples, -1)).transpose(1, 2)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[samples h m d] -> [samples*m h d]"""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, future: int | None = None) -> Tensor:
+    """[b h m d] queries over [b h l d] keys -> [b h m d]
+
+    future  None: every query sees every key. Else the last m keys are the text of the queries, and query i sees none of
+            them from i + future on.
+    """
+    by_products = q.dtype == torch.bfloat16 or future is not None
+    if by_products and q.device.type == "cpu" and k.shape[2] <= _SHORT:
+        return _by_products(q, k, v, future)
+    visible = None
+    if future is not None:
+        m, keys = q.shape[2], k.shape[2]
+        visible = torch.ones(m, keys, dtype=torch.bool, device=q.device).tril(keys - m + future - 1)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+
+
+def _by_products(q: Tensor, k: Tensor, v: Tensor, future: int | None = None) -> Tensor:
+    """Attention as two batched products. On CPU they train faster than the fused kernel under a mask, and up to six times
+    faster in bfloat16, for which its backward pass lacks the processor's instructions (benchmarks/attention_cpu.py)."""
+    m = q.shape[2]
+    q, k, v = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), v.contiguous()
+    scores = q @ k.transpose(-1, -2)
+    if future is not None:
+        hidden = torch.ones(m, m, dtype=torch.bool, device=q.device).triu(future)
+        # Out of autograd's sight: where the weight is zero, so is the gradient of its score.
+        scores.detach()[..., -m:].masked_fill_(hidden, -torch.inf)
     return scores.softmax(dim=-1) @ v
 
 
@@ -129,7 +184,7 @@ def prefix_mask(pack: Pack) -> Tensor:
 
 # What attends over one pack, by name. `genlip.model.attention_choice` knows which of them can train where.
 BACKENDS: dict[str, Callable[[Pack], Callable[..., Tensor]]] = {
-    "sdpa": lambda pack: partial(sdpa, pack=pack),
+    "sdpa": GroupedAttention,
     "varlen": VarlenAttention,
     "flex": FlexAttention,
     "reference": lambda pack: partial(reference, pack=pack),

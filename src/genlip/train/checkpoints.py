@@ -123,6 +123,7 @@ class Checkpoints:
 
 def training_tensors(model: GenLIP, optimizers: Sequence[Optimizer], average: Average | None) -> dict[str, Tensor]:
     """Every tensor of the training state by name; they are the state itself, not copies."""
+    model.zero_grad()  # PyTorch makes the states of a new optimizer only where there are no gradients
     named = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     states: dict[str, Any] = get_optimizer_state_dict(model, list(optimizers), options=_FLAT)
     named |= {f"optimizer.{name}": value for name, value in states.items() if isinstance(value, Tensor)}

@@ -117,7 +117,8 @@ class _Loop:
 
     def note(self, number: int, row: int, batch: Batch) -> None:
         """Keep account of a batch before it is learned from."""
-        self.samples.add(number, row, batch)
+        if batch.pack is not None:  # an update of nothing but ended streams does not count
+            self.samples.add(number, row, batch)
         self.state.tally.add([batch])
         for skip in batch.skipped:
             self.tracker.event("skipped", update=number, **skip._asdict())
