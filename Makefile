@@ -1,21 +1,24 @@
 # Each target sets up what it needs: a virtual environment in .venv and the package in it.
 PYTHON ?= python3
 BIN := .venv/bin
+CORE := .venv/.core
 READY := .venv/.ready
+LOWEST := .venv/lowest
 
 .PHONY: quickstart test test-all check format clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(READY)  ## train a small model on scenes within minutes and write its report
+quickstart: $(CORE)  ## train a small model on scenes within minutes and write its report
 	$(BIN)/genlip quickstart
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
 
-test-all: $(READY)  ## run the tests, the slow ones too
+test-all: $(READY) $(LOWEST)/.ready  ## run the tests, the slow ones too, and those of exports with the oldest libraries
 	$(BIN)/python -m pytest -m ""
+	PYTHONPATH=$(LOWEST) $(BIN)/python -m pytest -m "" tests/export
 
 check: $(READY)  ## format, lint and type checks
 	$(BIN)/ruff format --check .
@@ -29,8 +32,19 @@ format: $(READY)  ## rewrite the code in the project's format
 clean:  ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# constraints.txt names the torch that the tests were last run with.
-$(READY): pyproject.toml constraints.txt
+# constraints.txt names the torch that the tests were last run with. The quickstart needs no optional library.
+$(CORE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(READY): $(CORE)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+# Laid before the newest by PYTHONPATH. Not timm's dependencies: they are there already, and torch is large.
+$(LOWEST)/.ready: $(READY) lowest.txt
+	rm -rf $(LOWEST)
+	$(BIN)/python -m pip install --quiet --target $(LOWEST) $$(grep ^transformers lowest.txt)
+	$(BIN)/python -m pip install --quiet --target $(LOWEST) --no-deps $$(grep ^timm lowest.txt)
 	@touch $@

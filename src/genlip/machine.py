@@ -44,9 +44,9 @@ def memory(device: torch.device) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Versions by name."""
-    libraries = {name: version(name) for name in ("torch", "numpy", "pillow", "tokenizers")}
-    return {"genlip": genlip.__version__, "python": platform.python_version(), **libraries}
+    """Versions by name; PyTorch's says which build it is."""
+    libraries = {name: version(name) for name in ("numpy", "pillow", "tokenizers")}
+    return {"genlip": genlip.__version__, "python": platform.python_version(), "torch": torch.__version__, **libraries}
 
 
 def _processor() -> str:

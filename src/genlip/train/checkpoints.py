@@ -73,7 +73,7 @@ class Checkpoints:
             self.world.wait()
             writer = HuggingFaceStorageWriter(str(partial / "training"), save_distributed=True)
             alone = self.world.ranks == 1
-            shards = async_save(tensors, storage_writer=writer, process_group=self.group, no_dist=alone)
+            shards = async_save(tensors, storage_writer=writer, process_group=self.group, no_dist=alone)  # type: ignore[arg-type]
         except (OSError, CheckpointException) as error:
             raise self._failed(target, error) from error
         self._writing = self._threads.submit(self._commit, shards, target, {"step": step, **progress}, export)

@@ -1,0 +1,47 @@
+"""GenLIP in Transformers: importing this registers it with the Auto classes.
+
+>>> import genlip.export.transformers  # doctest: +SKIP
+>>> AutoModel.from_pretrained("runs/quickstart/model")  # doctest: +SKIP
+
+`AutoModel` is the encoder, which is what LLaVA and other configurations with a `vision_config` ask for;
+`AutoModelForImageTextToText` is the whole model. Transformers offers packages no entry point of its own, so the import is
+needed once; a folder written by `genlip export … --to transformers --remote-code` needs neither the import nor genlip.
+"""
+
+from __future__ import annotations
+
+from genlip.export.extras import require
+
+require("transformers", "transformers")
+
+from transformers import (  # noqa: E402
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+)
+
+from genlip.export.transformers.configuration_genlip import GenLIPConfig  # noqa: E402
+from genlip.export.transformers.convert import export_transformers, hub_config  # noqa: E402
+from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor  # noqa: E402
+from genlip.export.transformers.modeling_genlip import GenLIPForConditionalGeneration, GenLIPVisionModel  # noqa: E402
+from genlip.export.transformers.processing_genlip import GenLIPProcessor  # noqa: E402
+
+__all__ = [
+    "GenLIPConfig",
+    "GenLIPForConditionalGeneration",
+    "GenLIPImageProcessor",
+    "GenLIPProcessor",
+    "GenLIPVisionModel",
+    "export_transformers",
+    "hub_config",
+]
+
+AutoConfig.register("genlip", GenLIPConfig, exist_ok=True)
+AutoModel.register(GenLIPConfig, GenLIPVisionModel, exist_ok=True)
+AutoModelForImageTextToText.register(GenLIPConfig, GenLIPForConditionalGeneration, exist_ok=True)
+# One class for both names under which Transformers looks: it needs neither torchvision nor Pillow to resize.
+_PROCESSORS: dict[str, type] = {"torchvision": GenLIPImageProcessor, "pil": GenLIPImageProcessor}
+AutoImageProcessor.register(GenLIPConfig, image_processor_classes=_PROCESSORS, exist_ok=True)
+AutoProcessor.register(GenLIPConfig, GenLIPProcessor, exist_ok=True)

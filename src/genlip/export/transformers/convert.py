@@ -1,0 +1,131 @@
+"""A folder for Transformers from a genlip folder: the same weight file, and the settings that Transformers looks for.
+
+In: a model's folder. Out: another, which `from_pretrained` of the Auto classes and `genlip.load` both read. With
+`remote_code` it also carries the code of this package's Transformers models, for machines without genlip.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, PreTrainedTokenizerFast
+
+from genlip.data.captions import Captions, load_tokenizer
+from genlip.data.images import ImageConfig
+from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
+from genlip.export.transformers.configuration_genlip import GenLIPConfig
+from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor
+from genlip.export.transformers.processing_genlip import GenLIPProcessor
+from genlip.model import config as plain
+from genlip.model.checkpoint import checkpoint_folder, load, save
+from genlip.model.genlip import GenLIP
+
+__all__ = ["export_transformers", "hub_config", "image_processor"]
+
+IMAGE_TOKEN = "<|image_pad|>"
+_MODELS = {
+    "AutoConfig": "configuration_genlip.GenLIPConfig",
+    "AutoModel": "modeling_genlip.GenLIPVisionModel",
+    "AutoModelForImageTextToText": "modeling_genlip.GenLIPForConditionalGeneration",
+}
+_IMAGES = {"AutoImageProcessor": "image_processing_genlip.GenLIPImageProcessor"}
+_PROCESSOR = _IMAGES | {"AutoProcessor": "processing_genlip.GenLIPProcessor"}
+
+
+def export_transformers(
+    model: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype | None = None,
+    remote_code: bool = False,
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write a folder that Transformers and genlip read.
+
+    model        a folder, or an id on the Hub
+    dtype        of the weights; None keeps them
+    remote_code  add the code, for `trust_remote_code=True` where genlip is not installed
+    tokenizer    a tokenizer.json, folder or Hub id, if the model's folder has none; without any, only images are processed
+    """
+    folder, out = checkpoint_folder(model), Path(out)
+    loaded = load(folder, dtype=dtype)
+    settings, found = load_preprocessing(folder)
+    found = load_tokenizer(tokenizer) if tokenizer is not None else found
+    save(loaded, out)
+    if found is None:
+        hub_config(loaded.config, dtype=_dtype(loaded)).save_pretrained(out)
+        image_processor(settings.images, loaded.config).save_pretrained(out)
+    else:
+        _save_speaking(loaded, settings, found, out)
+    if remote_code:
+        _add_code(out)
+    return out
+
+
+def hub_config(config: plain.GenLIPConfig, **more: Any) -> GenLIPConfig:
+    """The config of Transformers for one of ours; keywords are its own fields, such as `eos_token_id`."""
+    return GenLIPConfig(architectures=["GenLIPForConditionalGeneration"], **{**config.to_dict(), **more})
+
+
+def image_processor(images: ImageConfig, model: plain.GenLIPConfig) -> GenLIPImageProcessor:
+    """The image processor that prepares images as a model was trained on."""
+    return GenLIPImageProcessor(
+        resize=images.resize,
+        size=images.size,
+        patch_size=model.patch_size,
+        min_patches=images.min_patches,
+        max_patches=images.max_patches,
+        num_channels=model.num_channels,
+    )
+
+
+def _save_speaking(model: GenLIP, settings: Preprocessing, tokenizer: Tokenizer, out: Path) -> None:
+    """All that a model with a tokenizer needs, ours and Transformers'."""
+    captions = Captions(tokenizer, settings.captions, model.config.vocab_size)
+    end = tokenizer.id_to_token(captions.end_ids[0]) or ""
+    image_token = _image_token(tokenizer, model.config.vocab_size, end)
+    save_preprocessing(out, settings, tokenizer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=end, pad_token=end, padding_side="left")
+    prompt, closing = settings.captions.prompt, settings.captions.end
+    images = image_processor(settings.images, model.config)
+    GenLIPProcessor(images, wrapped, prompt=prompt, end=closing, image_token=image_token).save_pretrained(out)
+    ids = {"eos_token_id": captions.end_ids[0], "pad_token_id": captions.end_ids[0]}
+    placeholder = tokenizer.token_to_id(image_token)
+    hub_config(model.config, image_token_id=placeholder, dtype=_dtype(model), **ids).save_pretrained(out)
+    GenerationConfig(max_new_tokens=256, **ids).save_pretrained(out)
+
+
+def _image_token(tokenizer: Tokenizer, vocab_size: int, end: str) -> str:
+    """The placeholder of a patch: the tokenizer's own, a new one if the vocabulary has room, else the end token.
+
+    Its embedding is never read, and nothing looks for it but a check: that the end token serves changes no result.
+    """
+    if tokenizer.token_to_id(IMAGE_TOKEN) is not None:
+        return IMAGE_TOKEN
+    if max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1 < vocab_size:
+        tokenizer.add_special_tokens([IMAGE_TOKEN])
+        return IMAGE_TOKEN
+    return end
+
+
+def _dtype(model: GenLIP) -> str:
+    return str(model.ln_post.weight.dtype).removeprefix("torch.")
+
+
+def _add_code(out: Path) -> None:
+    """Copy the code, and say in each settings file which class of it reads what."""
+    here = Path(__file__).parent
+    for name in ("configuration", "modeling", "image_processing", "processing"):
+        shutil.copyfile(here / f"{name}_genlip.py", out / f"{name}_genlip.py")
+    for name, classes in (("config", _MODELS), ("preprocessor_config", _IMAGES), ("processor_config", _PROCESSOR)):
+        if (file := out / f"{name}.json").is_file():
+            keys = json.loads(file.read_text(encoding="utf8")) | {"auto_map": classes}
+            if "image_processor" in keys:
+                keys["image_processor"]["auto_map"] = _IMAGES
+            file.write_text(json.dumps(keys, indent=2) + "\n", encoding="utf8")

@@ -1,0 +1,99 @@
+"""Images and texts as GenLIP reads them: a placeholder for every patch, the prompt, and in training the caption and its end.
+
+In: images, and optionally texts. Out: `input_ids` and what goes with them. Sequences are padded on the left, so that all of
+a batch end where generation begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.feature_extraction_utils import BatchFeature
+from transformers.processing_utils import ProcessorMixin
+
+__all__ = ["GenLIPProcessor"]
+
+
+class GenLIPProcessor(ProcessorMixin):
+    """An image processor and a tokenizer.
+
+    Attributes:
+        prompt: the text before a caption where none is given; as the model was trained.
+        end: what closes a caption; its first token ends generation.
+        image_token: placeholder of a patch.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        chat_template: str | None = None,
+        prompt: str = "",
+        end: str = "<|im_end|>\n",
+        image_token: str = "<|image_pad|>",
+    ) -> None:
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        self.prompt, self.end, self.image_token = prompt, end, image_token
+        self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+        if self.image_token_id is None:
+            raise ValueError(f"the tokenizer has no token {image_token!r}: name one of its special tokens as image_token")
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What `__call__` gives, but for labels."""
+        return ["input_ids", "attention_mask", *self.image_processor.model_input_names]
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        suffix: str | Sequence[str] | None = None,
+        return_tensors: str | None = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Inputs of `GenLIPForConditionalGeneration`, one sequence for each image.
+
+        text     what stands between the image and what is to be said; `prompt` if missing
+        suffix   captions to learn: with them come `labels`, which leave out placeholders, prompt and padding
+        kwargs   for the image processor, such as resize="native"
+
+        Returns input_ids, attention_mask, pixel_values, spatial_shapes; pixel_attention_mask for native images.
+        """
+        if images is None:
+            raise ValueError("a GenLIPProcessor needs images; for text alone call its tokenizer")
+        pixels = dict(self.image_processor(images, **kwargs))
+        grids = pixels.setdefault("spatial_shapes", self._grids(pixels["pixel_values"]))
+        prompts = self._each(text, len(grids), "text", self.prompt)
+        captions = self._each(suffix, len(grids), "suffix", None)
+        rows, labels = [], []
+        for patches, prompt, caption in zip(grids.prod(dim=1).tolist(), prompts, captions, strict=True):
+            given = [self.image_token_id] * patches + self._ids(prompt.removeprefix(self.image_token))
+            said = [] if caption is None else self._ids(caption.strip(), split_special_tokens=True) + self._ids(self.end)
+            rows.append(given + said)
+            labels.append([-100] * len(given) + said)
+        data = {"input_ids": _left_padded(rows, self.tokenizer.pad_token_id or 0)}
+        data["attention_mask"] = _left_padded([[1] * len(row) for row in rows], 0)
+        if suffix is not None:
+            data["labels"] = _left_padded(labels, -100)
+        return BatchFeature(data | pixels, tensor_type=return_tensors)
+
+    def _grids(self, pixel_values: Tensor) -> Tensor:
+        size = self.image_processor.patch_size
+        return torch.tensor([[x.shape[-2] // size, x.shape[-1] // size] for x in pixel_values])
+
+    def _ids(self, text: str, **kwargs: Any) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, **kwargs)["input_ids"]
+
+    def _each(self, given: str | Sequence[str] | None, number: int, name: str, default: str | None) -> list[Any]:
+        texts = [default] * number if given is None else [given] if isinstance(given, str) else list(given)
+        if len(texts) != number:
+            raise ValueError(f"{len(texts)} of {name} for {number} images: need one for each image")
+        return texts
+
+
+def _left_padded(rows: list[list[int]], filler: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[filler] * (longest - len(row)) + row for row in rows])
