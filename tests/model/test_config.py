@@ -206,6 +206,29 @@ def test_an_unknown_key_of_rope_scaling_is_logged(caplog):
     assert "factor" in caplog.text
 
 
+@pytest.mark.parametrize("theta_inside", [True, False])
+def test_rotary_settings_are_read_under_the_name_of_transformers_5(theta_inside, caplog):
+    published = small_config(rope_theta=500.0, mrope_section=(1, 3, 2)).to_dict()
+    rope = published.pop("rope_scaling") | {"partial_rotary_factor": 1.0}
+    if theta_inside:
+        rope["rope_theta"] = published.pop("rope_theta")
+    config = GenLIPConfig.from_dict({**published, "rope_parameters": rope})
+    assert (config.rope_theta, config.mrope_section) == (500.0, (1, 3, 2))
+    assert not caplog.records
+
+
+def test_what_transformers_5_adds_to_a_config_says_nothing_about_the_network(caplog):
+    # PreTrainedConfig().to_dict() of transformers 5.24, and what its GenLIP adds.
+    added = {
+        "_name_or_path": "", "architectures": None, "bos_token_id": None, "chunk_size_feed_forward": 0, "dtype": None,
+        "eos_token_id": 3, "id2label": {"0": "LABEL_0"}, "image_size": 224, "image_token_id": 7, "initializer_range": 0.02,
+        "is_encoder_decoder": False, "label2id": {"LABEL_0": 0}, "output_attentions": False, "output_hidden_states": False,
+        "pad_token_id": 3, "problem_type": None, "return_dict": True, "transformers_version": "5.24.0", "use_cache": True,
+    }  # fmt: skip
+    assert GenLIPConfig.from_dict({**added, **small_config().to_dict()}) == small_config()
+    assert not caplog.records
+
+
 def test_missing_keys_are_named_next_to_the_ones_that_are_there():
     published = {"hidden_size": 24, "num_attention_heads": 2, "vocab_size": 17, "model_type": "other"}
     with pytest.raises(ValueError, match="intermediate_size, num_hidden_layers missing; it has hidden_size, model_type"):

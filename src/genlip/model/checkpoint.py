@@ -1,31 +1,43 @@
 """Checkpoints: a folder with `config.json` and `model.safetensors`, under the published names.
 
 In: a folder, or the id of a repository on the Hugging Face Hub. Out: a `GenLIP`.
-Nothing is unpickled, and nothing is loaded in part: every parameter must be there, be wanted, and have the right shape.
+Nothing is loaded in part: every parameter must be there and have the right shape. What is there besides is named in a
+warning, unless a GenLIP of another config would read it: `config.json` then describes another network than the trained one.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from genlip.model.config import GenLIPConfig
+from genlip.model.download import fetch
 from genlip.model.genlip import GenLIP
+from genlip.model.weights import WEIGHTS, CheckpointError, read_weights, some, stored_shapes, weight_files
 
-__all__ = ["CheckpointError", "checkpoint_folder", "load", "read_config", "save", "save_weights"]
+__all__ = ["CheckpointError", "check", "checkpoint_folder", "load", "read_config", "save", "save_weights"]
 
-_CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+log = logging.getLogger(__name__)
 
+_CONFIG = "config.json"
+_ENCODER = ("vision_embeddings.", "visual.", "ln_post.")
+_LANGUAGE = ("embeddings.weight", "lm_head.weight")
+# Parameters that a GenLIP has or has not, by its config: layers, gated feed-forward, LayerScale, maps between the widths.
+_OF_SOME_GENLIP = re.compile(
+    r"(visual\.layers\.\d+\.(layer_norm[12]|self_attn\.(q|k|v|out)_proj|mlp\.(fc1|fc2|gate_fc)|layer_scale[12])|in_proj|proj)"
+    r"\.(weight|bias|lambda1)"
+)
 
-class CheckpointError(ValueError):
-    """A folder that is not a GenLIP checkpoint, or not a whole one. The message says what was found and needed."""
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
@@ -33,16 +45,16 @@ def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
     return save_weights(model.state_dict(), model.config, folder)
 
 
-def save_weights(weights: Mapping[str, torch.Tensor], config: GenLIPConfig, folder: str | os.PathLike[str]) -> Path:
+def save_weights(weights: Mapping[str, Tensor], config: GenLIPConfig, folder: str | os.PathLike[str]) -> Path:
     """The same of a model's weights and config, as a run keeps them."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    partial_weights, partial_config = folder / f"{_WEIGHTS}.partial", folder / f"{_CONFIG}.partial"
+    partial_weights, partial_config = folder / f"{WEIGHTS}.partial", folder / f"{_CONFIG}.partial"
     save_file(tensors, partial_weights, metadata={"format": "pt"})
     partial_config.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf8")
     shutil.copymode(partial_config, partial_weights)  # safetensors gives its files to their owner alone
-    partial_weights.replace(folder / _WEIGHTS)
+    partial_weights.replace(folder / WEIGHTS)
     partial_config.replace(folder / _CONFIG)
     return folder
 
@@ -56,48 +68,46 @@ def load(
 ) -> GenLIP:
     """Read a GenLIP, ours or a published one, ready for inference (`eval` mode).
 
-    path_or_hub_id  a folder with config.json and safetensors weights (one file or an indexed set), or "owner/name"
+    path_or_hub_id  a folder with config.json and weights (safetensors, else pytorch_model.bin; one file or an indexed
+                    set), or "owner/name"
     dtype           converts the floating-point parameters; None keeps what the file holds
     revision        branch, tag or commit on the Hub
 
-    Raises `CheckpointError` where the folder is not a whole checkpoint, naming every parameter that is missing, not
-    known, or of another shape.
+    Raises `CheckpointError` where the folder is not a whole checkpoint, naming every parameter that is missing or of
+    another shape.
     """
     folder = checkpoint_folder(path_or_hub_id, revision)
-    config = _read_config(folder)
-    files = _weight_files(folder)
-    found = _stored_shapes(files)
-    if config.num_hidden_layers > len(found):  # before so many are built
-        raise CheckpointError(f"{folder}: {config.num_hidden_layers} layers in {_CONFIG}, but only {len(found)} parameters")
-    with torch.device("meta"):
-        model = GenLIP(config)
-    _check_parameters({n: tuple(p.shape) for n, p in model.state_dict().items()}, found, folder)
-    weights = {name: value for file in files for name, value in _read(file, device).items()}
+    model, files = _empty_model(folder)
+    weights = read_weights(files, model.state_dict(), device)
+    if strange := [f"{name} is {value.dtype}" for name, value in weights.items() if not value.is_floating_point()]:
+        raise CheckpointError(f"{folder}: parameters must be floating-point numbers, and {some(strange)}")
     model.load_state_dict({n: w.to(dtype) if dtype else w for n, w in weights.items()}, assign=True)
     return model.requires_grad_(True).eval()
 
 
+def check(folder: str | os.PathLike[str]) -> GenLIPConfig:
+    """The config of a folder that `load` could read, found out without reading the weights. Raises `CheckpointError`."""
+    return _empty_model(Path(folder))[0].config
+
+
 def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> Path:
     """The local folder of a checkpoint, fetched from the Hub if the name is "owner/name" and no such folder exists."""
-    folder = Path(path_or_hub_id)
-    if folder.is_dir():
-        return folder
-    name = os.fspath(path_or_hub_id)
-    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise CheckpointError(f"{name}: no such folder; need a folder with {_CONFIG} and {_WEIGHTS}, or a Hub id owner/name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{name}: no such folder, and the Hugging Face Hub did not give it: {reason}") from error
+    return _local(path_or_hub_id) or fetch(os.fspath(path_or_hub_id), revision)
 
 
 def read_config(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> GenLIPConfig:
-    """The config of a checkpoint alone. Raises `CheckpointError`."""
-    return _read_config(checkpoint_folder(path_or_hub_id, revision))
+    """The config of a checkpoint alone; from the Hub, the weights are not fetched. Raises `CheckpointError`."""
+    return _read_config(_local(path_or_hub_id) or fetch(os.fspath(path_or_hub_id), revision, weights=False))
+
+
+def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
+    """The folder of this name; None if there is none, but a repository on the Hub could have the name."""
+    folder, name = Path(path_or_hub_id), os.fspath(path_or_hub_id)
+    if folder.is_dir():
+        return folder
+    if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise CheckpointError(f"{name}: no such folder; need a folder with {_CONFIG} and {WEIGHTS}, or a Hub id owner/name")
+    return None
 
 
 def _read_config(folder: Path) -> GenLIPConfig:
@@ -110,33 +120,32 @@ def _read_config(folder: Path) -> GenLIPConfig:
         raise CheckpointError(f"{folder / _CONFIG}: {error}") from error
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / _WEIGHTS).is_file():
-        return [folder / _WEIGHTS]
-    if (folder / _INDEX).is_file():
-        try:
-            index = json.loads((folder / _INDEX).read_text(encoding="utf8"))
-            return [folder / name for name in sorted({Path(name).name for name in index["weight_map"].values()})]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{folder / _INDEX}: not an index of weights: {error!r}") from error
-    raise CheckpointError(f"{folder}: not a checkpoint: it has neither {_WEIGHTS} nor {_INDEX}")
+def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
+    """A folder's model without memory for its weights, and the files that hold every one of them."""
+    config, files = _read_config(folder), weight_files(folder)
+    found = stored_shapes(files)
+    if config.num_hidden_layers > len(found):  # before so many are built
+        raise CheckpointError(f"{folder}: {config.num_hidden_layers} layers in {_CONFIG}, but only {len(found)} parameters")
+    with torch.device("meta"):
+        model = GenLIP(config)
+    needed = {name: tuple(parameter.shape) for name, parameter in model.state_dict().items()}
+    _check_parameters(needed, found, folder)
+    if unread := [name for name in found if name not in needed]:
+        log.warning("%s: not parameters of a GenLIP, left out: %s", folder, some(unread))
+    return model, files
 
 
-def _stored_shapes(files: list[Path]) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in files:
-        try:
-            with safe_open(file, "pt") as stored:
-                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from error
-    return shapes
-
-
-def _check_parameters(needed: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], folder: Path) -> None:
+def _check_parameters(needed: Shapes, found: Shapes, folder: Path) -> None:
+    if _is_encoder_alone(needed, found):
+        raise CheckpointError(
+            f"{folder}: holds the encoder alone, neither {' nor '.join(_LANGUAGE)}: genlip.load needs the whole model; "
+            "GenLIPVisionModel.from_pretrained, in genlip's export.transformers, reads an encoder"
+        )
     faults = [f"{name}: missing, needs {list(shape)}" for name, shape in needed.items() if name not in found]
     faults += [
-        f"{name}: not a parameter of this model, has {list(shape)}" for name, shape in found.items() if name not in needed
+        f"{name}: no parameter of the model in {_CONFIG}, has {list(shape)}"
+        for name, shape in found.items()
+        if name not in needed and _OF_SOME_GENLIP.fullmatch(name)
     ]
     faults += [
         f"{name}: has {list(found[name])}, needs {list(shape)}"
@@ -148,6 +157,7 @@ def _check_parameters(needed: dict[str, tuple[int, ...]], found: dict[str, tuple
         raise CheckpointError(f"{folder}: the weights do not fit {_CONFIG}:\n  {shown}")
 
 
-def _read(file: Path, device: torch.device | str) -> dict[str, torch.Tensor]:
-    with safe_open(file, "pt", device=str(device)) as stored:
-        return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+def _is_encoder_alone(needed: Shapes, found: Shapes) -> bool:
+    """Is all there that features need, and nothing that words do?"""
+    encoder = [name for name in needed if name.startswith(_ENCODER)]
+    return all(found.get(name) == needed[name] for name in encoder) and not any(name in found for name in _LANGUAGE)

@@ -25,8 +25,9 @@ _BOILERPLATE = {
     "architectures", "auto_map", "dtype", "initializer_range", "model_type", "torch_dtype", "transformers_version",
     "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "_name_or_path", "use_cache",
     "bos_token_id", "eos_token_id", "pad_token_id", "return_dict", "output_hidden_states", "output_attentions",
+    "chunk_size_feed_forward", "id2label", "image_size", "image_token_id", "is_encoder_decoder", "label2id", "problem_type",
 }  # fmt: skip
-_PLAIN_ROPE = (("type", "default"), ("rope_type", "default"))
+_PLAIN_ROPE = (("type", "default"), ("rope_type", "default"), ("partial_rotary_factor", 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +107,16 @@ class GenLIPConfig:
     def from_dict(cls, published: Mapping[str, Any]) -> GenLIPConfig:
         """Read the content of a published `config.json`.
 
+        Rotary settings may stand in `rope_scaling`, as published, or in `rope_parameters`, as Transformers 5 writes them.
         Keys that no GenLIP knows are named in the log, since they might change what the network should compute.
         Raises ValueError where a needed key is missing or a value is impossible.
         """
         keys = dict(published)
-        rope = dict(keys.pop("rope_scaling", None) or {})
+        rope = dict(keys.pop("rope_scaling", None) or {}) | dict(keys.pop("rope_parameters", None) or {})
         if "mrope_section" in rope:
             keys["mrope_section"] = tuple(rope.pop("mrope_section"))
+        if "rope_theta" in rope:
+            keys["rope_theta"] = rope.pop("rope_theta")
         keys |= {f"rope_scaling.{key}": value for key, value in rope.items() if (key, value) not in _PLAIN_ROPE}
         if keys.pop("tie_word_embeddings", False):
             raise ValueError("tie_word_embeddings is true: GenLIP has separate embeddings and lm_head; set it to false")

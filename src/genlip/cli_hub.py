@@ -1,0 +1,59 @@
+"""The command line of publishing: `genlip push FOLDER owner/name`.
+
+In: the folder of a model or of a run. Out: a repository on the Hugging Face Hub, or with `--dry-run` what it would hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["add_push"]
+
+_EXAMPLE = """\
+  genlip push runs/quickstart me/my-genlip --dry-run
+  genlip push runs/quickstart me/my-genlip --private --data "procedural scenes, made by genlip"
+
+It needs a token that may write: log in with `hf auth login`, or set HF_TOKEN. Only the model's own files are sent, with a
+card (README.md), which is written if the folder has none.
+
+python: genlip.export.hub.push(FOLDER, "owner/name")"""
+
+
+def add_push(commands: Any, command: Callable[..., Any]) -> None:
+    """Add `genlip push`; `command` adds one to a parser."""
+    parser = command(commands, "push", _push, "publish a model on the Hugging Face Hub, with a model card", _EXAMPLE)
+    parser.add_argument("folder", metavar="FOLDER", help="folder of a model, or of a run that has come to its end")
+    parser.add_argument("name", metavar="owner/name", help="repository; it is made if there is none")
+    parser.add_argument("--private", action="store_true", help="make a repository that only its owner sees")
+    parser.add_argument("--revision", help="branch to write to (default: main)")
+    parser.add_argument("--create-pr", action="store_true", help="offer the files as a pull request to main")
+    parser.add_argument("--message", help="of the commit")
+    parser.add_argument("--licence", default="apache-2.0", help="the Hub's name of it, for the card (default: apache-2.0)")
+    parser.add_argument("--data", default="", metavar="TEXT", help="what the model learned from, for the card")
+    parser.add_argument("--overwrite-card", action="store_true", help="write the card anew though there is a README.md")
+    parser.add_argument("--dry-run", action="store_true", help="show the card and the files, and send nothing")
+
+
+def _push(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.export.hub import push
+
+    card = {name: getattr(args, name) for name in ("licence", "data", "overwrite_card")}
+    if args.dry_run:
+        _show(args, card)
+        return
+    way = {name: getattr(args, name) for name in ("private", "revision", "message", "create_pr")}
+    print(f"published: {push(args.folder, args.name, **way, **card)}")
+
+
+def _show(args: argparse.Namespace, card: dict[str, Any]) -> None:
+    """The card and the files as they would be sent."""
+    from genlip.export.hub import parcel
+
+    sent = parcel(args.folder, args.name, **card)
+    print(sent.card)
+    print(f"to {args.name}, from {sent.folder}:")
+    for file, size in sent.sizes.items():
+        print(f"{size:>16,} bytes  {file}{' (new)' if file == 'README.md' and sent.writes_card else ''}")
+    print(f"{sum(sent.sizes.values()):>16,} bytes in {len(sent.sizes)} files; a dry run, so nothing was sent")

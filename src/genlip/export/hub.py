@@ -1,0 +1,191 @@
+"""Publishing on the Hugging Face Hub: a model's folder becomes a repository with a model card.
+
+In: the folder of a model, or of the run that trained it. Out: the address of the repository.
+All that can be found out on this machine is found out before anything is sent. What is sent are known files by name, not
+all that lies in the folder: training states, half-written files and pictures stay at home.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import genlip
+from genlip.evaluate.run_log import LOG
+from genlip.export.card import model_card
+from genlip.model.checkpoint import check
+from genlip.model.download import failures, reason
+from genlip.model.weights import index_of, weight_files
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+__all__ = ["LICENCE", "Parcel", "PushError", "parcel", "push"]
+
+log = logging.getLogger(__name__)
+
+LICENCE = "apache-2.0"
+CARD = "README.md"
+_SETTINGS = (
+    "config.json", "generation_config.json", "preprocessing.json", "preprocessor_config.json", "processor_config.json",
+    "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
+    "LICENSE*", "NOTICE*",
+)  # fmt: skip
+_CODE = "*_genlip.py"  # of a folder that carries the code of its models, which its config.json then names
+
+
+class PushError(ValueError):
+    """A model that cannot be published, or that the Hub did not take. The message says why."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is sent.
+
+    Attributes:
+        folder: of the model.
+        sizes: bytes of every file, by name, the card's among them.
+        card: its text.
+        writes_card: whether the card is new, and is put into the folder when it is sent.
+    """
+
+    folder: Path
+    sizes: dict[str, int]
+    card: str
+    writes_card: bool
+
+
+def push(
+    folder: str | os.PathLike[str],
+    name: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    message: str | None = None,
+    licence: str = LICENCE,
+    data: str = "",
+    create_pr: bool = False,
+    overwrite_card: bool = False,
+) -> str:
+    """Publish a model as "owner/name" and return the address: of the repository, its branch, or the pull request.
+
+    folder          of a model, or of a run that has come to its end
+    private         make a repository that only its owner sees
+    revision        branch to write to, made from main if there is none of this name
+    message         of the commit
+    licence         the Hub's name of it, for the card
+    data            what the model learned from, in words, for the card
+    create_pr       offer the files as a pull request to main
+    overwrite_card  write the card anew though the folder has a README.md
+
+    Raises `CheckpointError` if there is no whole checkpoint, `PushError` for all else.
+    """
+    if create_pr and revision is not None:
+        raise PushError(f"create_pr offers a change of main: leave out revision (now {revision!r}), or create_pr")
+    sent = parcel(folder, name, licence=licence, data=data, overwrite_card=overwrite_card)
+    from huggingface_hub import HfApi, get_token
+
+    if get_token() is None:
+        raise PushError(
+            f"{name}: the Hugging Face Hub takes nothing without a token: log in with `hf auth login` or set HF_TOKEN"
+        )
+    api = HfApi(library_name="genlip", library_version=genlip.__version__)
+    with _one_line_each(name, revision):
+        url = _repository(api, name, private, revision)
+        with _card_in_place(sent):
+            done = api.upload_folder(
+                repo_id=name, folder_path=sent.folder, allow_patterns=list(sent.sizes), revision=revision,
+                commit_message=message or f"Upload with genlip {genlip.__version__}", create_pr=create_pr,
+            )  # fmt: skip
+    return done.pr_url or url if create_pr else f"{url}/tree/{revision}" if revision else url
+
+
+def parcel(
+    folder: str | os.PathLike[str], name: str, *, licence: str = LICENCE, data: str = "", overwrite_card: bool = False
+) -> Parcel:
+    """What `push` sends of a folder, found out without a connection. Raises `CheckpointError` and `PushError`."""
+    _check_name(name)
+    model, run = _model_and_run(Path(folder))
+    check(model)
+    names = _files(model)
+    there = (model / CARD).is_file() and not overwrite_card
+    if there and (data or licence != LICENCE):
+        log.warning("%s is there and is sent as it stands, without data and licence given now: overwrite it", model / CARD)
+    card = (model / CARD).read_text(encoding="utf8") if there else model_card(model, name, run, licence, data)
+    sizes = {file: (model / file).stat().st_size for file in names} | {CARD: len(card.encode())}
+    return Parcel(model, dict(sorted(sizes.items())), card, writes_card=not there)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", name):
+        raise PushError(f"{name!r}: need the name of a repository as owner/name, of letters, digits, dots and dashes")
+
+
+def _model_and_run(folder: Path) -> tuple[Path, Path | None]:
+    """The folder of the model, and of its run if that is at hand."""
+    if not folder.is_dir():
+        raise PushError(f"{folder}: no such folder; need that of a model, or of a run with a model/ in it")
+    if not (folder / "config.json").is_file() and (folder / "model").is_dir():
+        folder = folder / "model"
+    run = folder.absolute().parent
+    return folder, run if folder.absolute().name == "model" and (run / LOG).is_file() else None
+
+
+def _files(folder: Path) -> list[str]:
+    """The files that belong to a published model, by name."""
+    weights = weight_files(folder)
+    if weights[0].suffix != ".safetensors":
+        raise PushError(
+            f"{folder}: its weights are pickles, which should not be passed on: write safetensors with "
+            f"`genlip export {folder} OUT --to published` and push that"
+        )
+    index = index_of(weights)
+    keys = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    patterns = [*_SETTINGS, _CODE] if "auto_map" in keys else _SETTINGS
+    settings = [file.name for file in folder.iterdir() if file.is_file() and any(fnmatch(file.name, p) for p in patterns)]
+    return [*settings, *(file.relative_to(folder).as_posix() for file in [*weights, *([index] if index else [])])]
+
+
+@contextmanager
+def _one_line_each(name: str, revision: str | None) -> Iterator[None]:
+    """Whatever the Hub says against it, as a `PushError`."""
+    try:
+        yield
+    except PushError:
+        raise
+    except failures() as error:
+        raise PushError(f"{name}: the Hugging Face Hub did not take it: {reason(error, name, revision)}") from error
+    except ValueError as error:  # the library's, about the card's header
+        raise PushError(f"{name}: the Hugging Face Hub did not take it: {' '.join(str(error).split())}") from error
+
+
+def _repository(api: HfApi, name: str, private: bool, revision: str | None) -> str:
+    """The address of the repository, made if it is not there, as its branch is."""
+    url = str(api.create_repo(name, private=private, exist_ok=True))
+    if private and not api.model_info(name).private:
+        raise PushError(f"{name} is there and open to all: make it private in its settings, or push it without private")
+    if revision is not None and not revision.startswith("refs/"):
+        api.create_branch(name, branch=revision, exist_ok=True)
+    return url
+
+
+@contextmanager
+def _card_in_place(sent: Parcel) -> Iterator[None]:
+    """The card in the folder; a new one stays only if it was sent, so that another try may write another."""
+    file = sent.folder / CARD
+    before = file.read_bytes() if file.is_file() else None
+    if sent.writes_card:
+        file.write_text(sent.card, encoding="utf8", newline="\n")
+    try:
+        yield
+    except BaseException:
+        file.unlink() if before is None else file.write_bytes(before)
+        raise

@@ -1,0 +1,124 @@
+"""Weight files: which files of a folder hold a model's parameters, their shapes, and then their values.
+
+In: the folder of a checkpoint. Out: tensors by published name.
+Safetensors are preferred. `pytorch_model.bin` is a pickle, which may hold a program: it is read only where there are no
+safetensors, and only by PyTorch's restricted unpickler, which builds tensors and calls nothing that a file names.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Container, Sequence
+from pathlib import Path, PureWindowsPath
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+__all__ = ["INDEX", "WEIGHTS", "CheckpointError", "index_of", "read_weights", "some", "stored_shapes", "weight_files"]
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLE, _PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+# What PyTorch answers damaged files with.
+_DAMAGE = (RuntimeError, OSError, ValueError, LookupError, EOFError, TypeError, AttributeError)
+
+
+class CheckpointError(ValueError):
+    """A folder that is not a GenLIP checkpoint, or not a whole one. The message says what was found and needed."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a folder's weights: one, or those that an index names. Raises `CheckpointError`."""
+    kinds = [(WEIGHTS, INDEX), (_PICKLE, _PICKLE_INDEX)]
+    for single, index in kinds[:1] if any(folder.glob("*.safetensors")) else kinds:
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return _indexed(folder / index)
+    raise CheckpointError(
+        f"{folder}: not a checkpoint: it has neither {WEIGHTS} nor {INDEX} "
+        f"({_PICKLE} would do in a folder without any safetensors)"
+    )
+
+
+def index_of(files: Sequence[Path]) -> Path | None:
+    """The index that names these weight files, if they have one."""
+    index = files[0].parent / (INDEX if files[0].suffix == ".safetensors" else _PICKLE_INDEX)
+    return index if files[0].name not in (WEIGHTS, _PICKLE) else None
+
+
+def _indexed(index: Path) -> list[Path]:
+    """The files that an index names: of its kind, inside its folder, and there."""
+    kind = ".bin" if index.name == _PICKLE_INDEX else ".safetensors"
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf8"))["weight_map"].values()))
+        strange = [name for name in names if not name.endswith(kind) or not _is_inside(name)]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{index}: not an index of weights: {error!r}") from error
+    if strange or not names:
+        found = some(strange) if strange else "nothing"
+        raise CheckpointError(f"{index}: names {found}, and must name {kind} files inside its own folder")
+    if missing := [name for name in names if not (index.parent / name).is_file()]:
+        raise CheckpointError(f"{index}: names files that are not there: {some(missing)}; fetch or copy the folder again")
+    return [index.parent / name for name in names]
+
+
+def _is_inside(name: str) -> bool:
+    """Does a relative name stay in the folder it starts from? Links may lead out: the cache of the Hub consists of them."""
+    path = PureWindowsPath(name)  # knows both kinds of separators, and drives
+    return not path.anchor and ".." not in path.parts
+
+
+def some(names: Sequence[str], most: int = 20) -> str:
+    """Names for a message: the first ones, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in the files, by name; no values are read. Raises `CheckpointError`."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        if file.suffix != ".safetensors":
+            shapes |= {name: tuple(value.shape) for name, value in _unpickled(file, "meta").items()}
+            continue
+        try:
+            with safe_open(file, "pt") as stored:
+                shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from error
+    return shapes
+
+
+def read_weights(files: Sequence[Path], wanted: Container[str], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The wanted tensors of the files, by name, on a device. Raises `CheckpointError`."""
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt", device=str(device)) as stored:
+                weights |= {name: stored.get_tensor(name) for name in stored.keys() if name in wanted}  # noqa: SIM118
+            continue
+        found = _unpickled(file, device)
+        for name in [name for name in found if name in wanted]:
+            # A copy: in a pickle, tensors may share memory, and they change if their mapped file does.
+            weights[name] = found.pop(name).clone(memory_format=torch.contiguous_format)
+    return weights
+
+
+def _unpickled(file: Path, device: torch.device | str) -> dict[str, Tensor]:
+    """The tensors of a file that `torch.save` wrote. Raises `CheckpointError` where it holds anything else."""
+    try:
+        found = torch.load(file, map_location=device, weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:  # whose message recommends to trust the file
+        wish = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks to run {wish[1]}" if wish else "it holds more than tensors, or is damaged"
+        raise CheckpointError(
+            f"{file}: refused: {reason}; weights need no program: get them as safetensors, from someone you trust"
+        ) from error
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{file}: cannot be read as PyTorch weights: {reason}") from error
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CheckpointError(f"{file}: holds {type(found).__name__}, need a dictionary of tensors and nothing else")
+    return dict(found)
