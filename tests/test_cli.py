@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 import genlip
 from genlip.cli import main
@@ -101,6 +102,15 @@ def test_encode_writes_one_row_per_patch_and_the_grids(model, images, tmp_path, 
     torch.testing.assert_close(features, torch.cat([e.patches for e in expected]))
 
 
+def test_encode_in_8_bits_stays_near(model, images, tmp_path):
+    exact, near = tmp_path / "exact.safetensors", tmp_path / "near.safetensors"
+    for out, dtype in ((exact, "float32"), (near, "int8")):
+        assert main(["encode", model, *map(str, images), "--out", str(out), "--dtype", dtype]) == 0
+    found, expected = (load_file(out)["features"] for out in (near, exact))
+    assert (found - expected).abs().max() > 0
+    assert torch.cosine_similarity(found, expected).min() > 0.98
+
+
 def test_readout_lays_words_out_as_the_patches_lie(model, images, capsys):
     assert main(["readout", model, str(images[0])]) == 0
     (read,) = genlip.Speaker.load(model).readout(images[:1])
@@ -153,7 +163,7 @@ def test_errors_are_one_clear_line(model, images, tmp_path, capsys):
     assert "images.size 63" in error_line(capsys, "encode", model, images[0], "--size", "63")
 
 
-@pytest.mark.parametrize("command", ["quickstart", "train", "caption", "encode", "readout"])
+@pytest.mark.parametrize("command", ["quickstart", "train", "caption", "encode", "readout", "export", "push"])
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -17,8 +17,8 @@ from genlip.train.recipe import keys, load_recipe, recipe_names
 from genlip.train.tracking import read_log
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ["docs/data.md", "docs/training.md", "examples/slurm/README.md"]
-DATA, TRAINING, _ = ((ROOT / page).read_text(encoding="utf8") for page in GUIDES)
+GUIDES = ["docs/data.md", "docs/training.md", "docs/use.md", "examples/slurm/README.md"]
+DATA, TRAINING, *_ = ((ROOT / page).read_text(encoding="utf8") for page in GUIDES)
 
 
 def blocks(language: str, text: str = DATA) -> list[str]:

@@ -46,7 +46,7 @@ def test_loading_and_speaking_import_no_training_library():
     assert imported_by("import genlip; genlip.Speaker, genlip.load", {"jsonargparse", "rich", "matplotlib"}) == "[]"
 
 
-FLOORS = ["model", "data", "evaluate", "train"]
+FLOORS = ["model", "data", "evaluate", "export", "train"]
 
 
 @pytest.mark.parametrize("floor", FLOORS)
@@ -94,3 +94,11 @@ def test_links_in_the_docs_lead_somewhere():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("examples/*/*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_oldest_libraries_that_are_tested_are_those_that_are_promised():
+    promised = set(re.findall(r'"((?:transformers|timm)>=[\d.]+)"', (ROOT / "pyproject.toml").read_text()))
+    tested = {line for line in (ROOT / "lowest.txt").read_text().splitlines() if not line.startswith("#")}
+    assert {line.replace(">=", "==") for line in promised} == tested
+    page = (ROOT / "docs/use.md").read_text(encoding="utf8").lower()
+    assert all(line.replace("==", " ≥ ").removesuffix(".0") in page for line in tested)

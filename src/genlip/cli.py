@@ -1,4 +1,4 @@
-"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | report`.
+"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | report | export | push`.
 
 In: arguments. Out: text, files, and an exit status. Every command is a thin layer over one documented Python call.
 Heavy imports wait until a command runs, so that `--help` answers at once.
@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import genlip
 from genlip.cli_data import add_data
+from genlip.cli_export import add_export
+from genlip.cli_hub import add_push
 from genlip.cli_plan import add_plan
 from genlip.cli_report import add_report
 
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; what goes wrong is one line on standard error."""
     args, rest = _parser().parse_known_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    from genlip.export.extras import MissingExtra
     from genlip.train.loop import Interrupted, NonFinite
 
     try:
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, NonFinite) as error:  # bad input; programming errors keep their traceback
+    except (ValueError, OSError, MissingExtra, NonFinite) as error:  # bad input; programming errors keep their traceback
         print(f"genlip: {error}", file=sys.stderr)
         return 1
 
@@ -80,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     add_data(commands, _command)
     add_plan(commands, _command)
     add_report(commands, _command)
+    add_export(commands, _command)
+    add_push(commands, _command)
     return parser
 
 
@@ -208,7 +213,9 @@ def _add_encode(commands: Any) -> None:
     summary = "write the features of every patch of images"
     example = "  genlip encode MODEL photos/ --out features.safetensors\n\npython: genlip.Speaker.load(MODEL).encode(paths)"
     parser = _command(commands, "encode", _encode, summary, example)
-    _add_model_and_images(parser, "safetensors file: features [patches, D], grids [images, 2], paths in the metadata")
+    _add_model_and_images(
+        parser, "safetensors file: features [patches, D], grids [images, 2], paths in the metadata", ("int8",)
+    )
     parser.set_defaults(out="features.safetensors")
 
 
@@ -260,15 +267,14 @@ def _say_readout(record: dict[str, Any], alone: bool) -> str:
     return "\n".join(([] if alone else [f"{record['path']}:"]) + list(rows))
 
 
-def _add_model_and_images(parser: argparse.ArgumentParser, out: str) -> None:
+def _add_model_and_images(parser: argparse.ArgumentParser, out: str, more_dtypes: tuple[str, ...] = ()) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders of them, or globs")
     parser.add_argument("--out", help=out)
     parser.add_argument("--batch", type=int, default=16, help="images at a time (default: 16)")
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
-    parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model (default: float32)"
-    )
+    dtypes = ("float32", "bfloat16", *more_dtypes)
+    parser.add_argument("--dtype", choices=dtypes, default="float32", help="of the model (default: float32)")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
     parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
     parser.add_argument(
@@ -281,19 +287,24 @@ def _add_model_and_images(parser: argparse.ArgumentParser, out: str) -> None:
 def _speaker(args: argparse.Namespace) -> Speaker:
     import torch
 
+    from genlip.model.quantize import quantize_encoder
     from genlip.speaker import Speaker
 
     _check_place(args)
     images = {name: getattr(args, name) for name in ("resize", "size", "max_patches") if getattr(args, name) is not None}
-    return Speaker.load(
+    in_8_bits = args.dtype == "int8"
+    speaker = Speaker.load(
         args.model,
-        device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
-        dtype=getattr(torch, args.dtype),
+        device=args.device or ("cuda" if torch.cuda.is_available() and not in_8_bits else "cpu"),
+        dtype=torch.float32 if in_8_bits else getattr(torch, args.dtype),
         revision=args.revision,
         tokenizer=args.tokenizer,
         prompt=getattr(args, "prompt", None),
         **images,
     )
+    if in_8_bits:
+        quantize_encoder(speaker.model)
+    return speaker
 
 
 def _check_place(args: argparse.Namespace) -> None:

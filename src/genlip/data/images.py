@@ -23,9 +23,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
-import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torch.nn import functional
 
 from genlip.data.examples import ImageLike, Unusable
 from genlip.model.config import GenLIPConfig
@@ -166,6 +164,9 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """UInt8 pixels [H, W] or [H, W, C] of another size: bicubic with antialiasing, as Pillow does it."""
     if pixels.shape[:2] == (height, width):
         return pixels
+    import torch  # here: ONNX Runtime is fed from this file where there is no PyTorch
+    from torch.nn import functional
+
     if pixels.shape[1] == 1:  # PyTorch without AVX2 garbles a single column; two equal ones are the same image
         pixels = pixels.repeat(2, axis=1)
     # PyTorch takes no steps backwards; NumPy calls them contiguous over a side of one pixel.

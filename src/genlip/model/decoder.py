@@ -130,6 +130,8 @@ class _Layer:
 
 
 def _parts(layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    if not isinstance(layer.weight, Tensor):
+        raise ValueError("captions need the weights of the blocks as they were; this model is quantised for encoding alone")
     return layer.weight, layer.bias
 
 

@@ -19,11 +19,12 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from genlip.data.captions import Captions, load_tokenizer
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
+from genlip.export.folders import source_and_target
 from genlip.export.transformers.configuration_genlip import GenLIPConfig
 from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor
 from genlip.export.transformers.processing_genlip import GenLIPProcessor
 from genlip.model import config as plain
-from genlip.model.checkpoint import checkpoint_folder, load, save
+from genlip.model.checkpoint import load, save
 from genlip.model.genlip import GenLIP
 
 __all__ = ["export_transformers", "hub_config", "image_processor"]
@@ -53,19 +54,19 @@ def export_transformers(
     remote_code  add the code, for `trust_remote_code=True` where genlip is not installed
     tokenizer    a tokenizer.json, folder or Hub id, if the model's folder has none; without any, only images are processed
     """
-    folder, out = checkpoint_folder(model), Path(out)
-    loaded = load(folder, dtype=dtype)
-    settings, found = load_preprocessing(folder)
+    source, target = source_and_target(model, out)
+    loaded = load(source, dtype=dtype)
+    settings, found = load_preprocessing(source)
     found = load_tokenizer(tokenizer) if tokenizer is not None else found
-    save(loaded, out)
+    save(loaded, target)
     if found is None:
-        hub_config(loaded.config, dtype=_dtype(loaded)).save_pretrained(out)
-        image_processor(settings.images, loaded.config).save_pretrained(out)
+        hub_config(loaded.config, dtype=_dtype(loaded)).save_pretrained(target)
+        image_processor(settings.images, loaded.config).save_pretrained(target)
     else:
-        _save_speaking(loaded, settings, found, out)
+        _save_speaking(loaded, settings, found, target)
     if remote_code:
-        _add_code(out)
-    return out
+        _add_code(target)
+    return target
 
 
 def hub_config(config: plain.GenLIPConfig, **more: Any) -> GenLIPConfig:

@@ -1,0 +1,149 @@
+"""What do smaller numbers gain on a CPU, and what do they cost?
+
+Encodes the same images with PyTorch in float32, bfloat16 and int8 (dynamic), and with ONNX Runtime in float32 and int8:
+images a second, the size of the encoder's weights, and how the features lie beside those in float32, as the cosine of
+each patch's vector. Speed depends on the machine's instructions, so it is given relative to PyTorch in float32, measured
+in the same run. Without --model: 12 layers of width 384 with random weights, on 16 images of 196 patches. What precision
+costs is better read off a trained model: --model takes a folder, and its own kind of images.
+
+    python benchmarks/deploy.py [--model runs/quickstart/model] [--repeats 15]
+
+Needs the extra onnx. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from shapes import CONFIG, machine, seconds
+from torch import Tensor
+
+import genlip
+from genlip.data.images import ImageConfig
+from genlip.data.preprocessing import load_preprocessing
+from genlip.data.sources import open_source
+from genlip.export.onnx import OnnxEncoder, export_onnx, quantize_folder
+from genlip.model.genlip import GenLIP
+from genlip.model.pack import Pack
+from genlip.model.quantize import quantize_encoder
+from genlip.train.memory import keep_freed_memory
+
+IMAGES = 16
+
+
+class Way(NamedTuple):
+    """One way to encode: Float[b*N D] features of the images, and megabytes of weights."""
+
+    encode: Callable[[], Tensor]
+    megabytes: float
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="", help="folder of a model (default: random weights)")
+    parser.add_argument("--repeats", type=int, default=15, help="timed calls of each way; the median counts (default 15)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of PyTorch")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    keep_freed_memory()
+    model, images = _model(args.model)
+    pack = _pack(model, images)
+    with TemporaryDirectory() as folder:
+        ways = _ways(model, pack, Path(folder))
+        exact = ways["PyTorch float32"].encode()
+        times: dict[str, list[float]] = {name: [] for name in ways}
+        for way in ways.values():  # warm-up
+            way.encode()
+        for _ in range(args.repeats):  # interleaved, so that a noisy machine disturbs all alike
+            for name, way in ways.items():
+                times[name].append(seconds(way.encode))
+        rows = [_row(name, way, times, exact) for name, way in ways.items()]
+    for row in rows:
+        print(
+            "| {way} | {images_per_s:.1f} | {speed:.2f} | {megabytes:.1f} | {cosine_mean:.5f} | {cosine_min:.5f} |".format(
+                **row
+            )
+        )
+    print(json.dumps({"rows": rows, "patches": pack.num_patches, "model": args.model or "random", **machine()}))
+
+
+def _model(folder: str) -> tuple[GenLIP, ImageConfig]:
+    if folder:
+        return genlip.load(folder, dtype=torch.float32), load_preprocessing(folder)[0].images
+    return GenLIP(CONFIG).eval(), ImageConfig()
+
+
+def _pack(model: GenLIP, images: ImageConfig) -> Pack:
+    """Procedural scenes, squeezed to the model's size: a trained model then sees what it knows."""
+    from genlip.data.packing import pack_images
+
+    source = open_source("scenes:1")
+    fixed = ImageConfig(size=images.size if images.resize == "fixed" else 224)
+    return pack_images([source[i].image for i in range(IMAGES)], fixed, model.config, [])
+
+
+def _ways(model: GenLIP, pack: Pack, folder: Path) -> dict[str, Way]:
+    half, small = copy.deepcopy(model).bfloat16(), quantize_encoder(copy.deepcopy(model))
+    full = OnnxEncoder(export_onnx(model, folder / "float32", captions=False))
+    eighth = OnnxEncoder(quantize_folder(folder / "float32", folder / "int8"))
+    pixels = _pixels(model, pack)
+    weights = sum(p.numel() for name, p in model.named_parameters() if name.startswith(("vision", "visual", "ln_post")))
+    return {
+        "PyTorch float32": Way(lambda: model.encode(pack), 4 * weights / 1e6),
+        "PyTorch bfloat16": Way(lambda: half.encode(pack), 2 * weights / 1e6),
+        "PyTorch int8": Way(lambda: small.encode(pack), _state_size(small) / 1e6),
+        "ONNX Runtime float32": Way(lambda: _flat(full.encode_pixels(pixels)), _size(folder / "float32")),
+        "ONNX Runtime int8": Way(lambda: _flat(eighth.encode_pixels(pixels)), _size(folder / "int8")),
+    }
+
+
+def _pixels(model: GenLIP, pack: Pack) -> np.ndarray:
+    """Float32[b C H W] of the pack's bytes."""
+    (rows, columns), size = pack.grids[0], model.config.patch_size
+    patches = pack.patches.float().div(127.5).sub(1).view(len(pack.grids), rows, columns, -1, size, size)
+    return patches.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3).contiguous().numpy()
+
+
+def _flat(features: np.ndarray) -> Tensor:
+    return torch.from_numpy(features).flatten(0, 1)
+
+
+def _state_size(model: GenLIP) -> int:
+    """Bytes of the quantised blocks and of what is around them."""
+    packed = [x for value in model.visual.state_dict().values() for x in (value if isinstance(value, tuple) else (value,))]
+    outer = [p for name, p in model.named_parameters() if name.startswith(("vision", "ln_post"))]
+    return sum(x.numel() * x.element_size() for x in [*packed, *outer] if isinstance(x, Tensor))
+
+
+def _size(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".onnx", ".bin")) / 1e6
+
+
+def _row(name: str, way: Way, times: dict[str, list[float]], exact: Tensor) -> dict[str, object]:
+    took, base = statistics.median(times[name]), statistics.median(times["PyTorch float32"])
+    cosine = torch.cosine_similarity(way.encode().float(), exact, dim=-1)
+    return {
+        "way": name,
+        "images_per_s": round(IMAGES / took, 2),
+        "speed": round(base / took, 3),
+        "megabytes": round(way.megabytes, 2),
+        "cosine_mean": round(float(cosine.mean()), 6),
+        "cosine_min": round(float(cosine.min()), 6),
+        "seconds": [round(min(times[name]), 4), round(took, 4), round(max(times[name]), 4)],
+    }
+
+
+if __name__ == "__main__":
+    main()

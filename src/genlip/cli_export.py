@@ -1,0 +1,57 @@
+"""The command line of exports: `genlip export MODEL OUT --to FORMAT`.
+
+In: a model's folder, or its id on the Hub. Out: a folder for another library.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from genlip.export import FORMATS, export
+
+__all__ = ["add_export"]
+
+_EXAMPLE = """\
+published     config.json and model.safetensors under the names of the released checkpoints; genlip's own layout, too
+transformers  for AutoModel, AutoModelForImageTextToText and AutoProcessor; genlip reads it as well
+timm          for timm.create_model("local-dir:OUT"): the encoder, without genlip
+onnx          encoder.onnx, prefill.onnx and step.onnx, for genlip.export.onnx's runner, which needs no PyTorch
+
+  genlip export runs/quickstart/model hf --to transformers --remote-code
+  genlip export YanFang/GenLIP-L16-224 onnx --to onnx --tokenizer Qwen/Qwen3-0.6B
+  genlip export MODEL small --to published --dtype bfloat16
+
+python: genlip.export.export(MODEL, OUT, to="onnx")"""
+
+
+def add_export(commands: Any, command: Callable[..., Any]) -> None:
+    """Add `genlip export`; `command` adds one to a parser."""
+    parser = command(
+        commands, "export", _export, "write a model for Transformers, timm, ONNX Runtime or other readers", _EXAMPLE
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
+    parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument("--to", choices=FORMATS, required=True, help="for which library")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: as they are)")
+    parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
+    parser.add_argument("--remote-code", action="store_true", help="transformers: add the code, to be used without genlip")
+    parser.add_argument("--encoder-only", action="store_true", help="onnx: leave out the captioner")
+    parser.add_argument("--int8", action="store_true", help="onnx: weights of matrix products in 8 bits")
+
+
+def _export(args: argparse.Namespace, rest: list[str]) -> None:
+    import torch
+
+    written = export(
+        args.model,
+        args.out,
+        args.to,
+        dtype=getattr(torch, args.dtype) if args.dtype else None,
+        tokenizer=args.tokenizer,
+        remote_code=args.remote_code,
+        captions=not args.encoder_only,
+        int8=args.int8,
+    )
+    print(f"{args.to}: {written}")

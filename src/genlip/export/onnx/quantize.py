@@ -1,0 +1,70 @@
+"""Quantisation: an exported folder with 8-bit weights.
+
+In: a folder that `export_onnx_folder` wrote. Out: a folder of the same file names, which the same runner reads. Weights of
+linear maps become int8, with a scale for each output channel; what flows through them is quantised while it runs, so no
+images are needed to calibrate, but images of one call share its range: another batch may change a caption. The patch and
+token embeddings, norms and attention itself stay in float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from genlip.export.extras import require
+from genlip.export.onnx.weights import GRAPHS, save_sharing_weights
+
+__all__ = ["quantize_folder"]
+
+_SETTINGS = ("config.json", "preprocessing.json", "tokenizer.json")
+
+
+def quantize_folder(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """Write the graphs of an exported folder with int8 weights, and its settings; returns the folder `out`.
+
+    Raises ValueError where `folder` is not an exported one or is `out`, `MissingExtra` without onnx and onnxruntime.
+    """
+    folder, out = Path(folder), Path(out)
+    if out.resolve() == folder.resolve():
+        raise ValueError(f"{out}: cannot quantise a folder into itself; name another one")
+    if not (folder / "encoder.onnx").is_file():
+        raise ValueError(f"{folder}: no encoder.onnx; need a folder that export_onnx_folder wrote")
+    for library in ("onnx", "onnxruntime"):
+        require(library, extra="onnx")
+    ir, quantization = require("onnx_ir", extra="onnx"), require("onnxruntime.quantization", extra="onnx")
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out) as workplace, _quiet_root_logger():
+        graphs = {}
+        for name in (name for name in GRAPHS if (folder / f"{name}.onnx").is_file()):
+            partial = Path(workplace) / f"{name}.onnx"
+            quantization.quantize_dynamic(
+                folder / partial.name, partial, op_types_to_quantize=["MatMul"], per_channel=True,
+                weight_type=quantization.QuantType.QInt8, use_external_data_format=True,
+            )  # fmt: skip
+            graphs[name] = ir.load(partial)
+        save_sharing_weights(graphs, out)
+    for name in filter(lambda name: (folder / name).is_file(), _SETTINGS):
+        shutil.copyfile(folder / name, out / name)
+    return out
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """ONNX Runtime's quantiser tells the root logger about every node, and without a handler it would install one."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    root.addFilter(_nothing)  # holds back what is logged on the root itself; other loggers' records pass
+    try:
+        yield
+    finally:
+        root.removeFilter(_nothing)
+        root.removeHandler(handler)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False

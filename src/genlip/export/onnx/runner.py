@@ -1,0 +1,197 @@
+"""Runner: exported GenLIPs in ONNX Runtime, from images to features and captions, without PyTorch.
+
+In: a folder that `export_onnx_folder` or `quantize_folder` wrote, and paths, bytes or Pillow images. Out: NumPy arrays and
+texts. Images of equal size share a call, others follow one another: nothing is padded, and no graph needs a mask of images.
+
+>>> OnnxCaptioner("onnx").caption(["photo.jpg"])  # doctest: +SKIP
+
+Axes: b images, C channels, H, W pixels, N patches of an image, D trunk width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers.decoders import DecodeStream
+
+from genlip.data.captions import Captions
+from genlip.data.images import ImageConfig, ImageLike
+from genlip.data.preprocessing import load_preprocessing
+from genlip.export.extras import require
+from genlip.export.onnx.decoding import OnnxDecoding, choose_tokens
+from genlip.export.onnx.pixels import checked_pixels, equal_sizes
+from genlip.model.config import GenLIPConfig
+
+__all__ = ["OnnxCaptioner", "OnnxEncoder", "OnnxFeatures"]
+
+
+class OnnxFeatures(NamedTuple):
+    """Encoder features of one image: Float32[rows * columns, D], row-major, and its grid."""
+
+    patches: np.ndarray
+    grid: tuple[int, int]
+
+
+class OnnxEncoder:
+    """The encoder of an exported folder.
+
+    Attributes:
+        config: sizes of the model.
+        images: how images are resized.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], providers: Sequence[Any] | None = None, **images: Any) -> None:
+        """Open `encoder.onnx`.
+
+        providers  of ONNX Runtime, such as ["CUDAExecutionProvider"]; None is the CPU
+        images     fields of `ImageConfig` to replace, such as resize="native" or size=448
+
+        Raises ValueError where the folder is not an exported one, and `MissingExtra` without onnxruntime.
+        """
+        self.config = _read_config(Path(folder))
+        self._session = _open(Path(folder), "encoder", providers)
+        settings, _ = load_preprocessing(folder)
+        self.images: ImageConfig = dataclasses.replace(settings.images, **images)
+
+    def encode(self, images: Sequence[ImageLike], batch: int = 16) -> list[OnnxFeatures]:
+        """Features of every patch of every image, `batch` images at a time. Raises `ImageError`."""
+        found: dict[int, OnnxFeatures] = {}
+        for places, pixels in equal_sizes(images, self.images, self.config, batch):
+            grid = _grid(pixels, self.config)
+            features = self.encode_pixels(pixels)
+            found |= {place: OnnxFeatures(patches, grid) for place, patches in zip(places, features, strict=True)}
+        return [found[place] for place in range(len(images))]
+
+    def encode_pixels(self, pixel_values: Any) -> np.ndarray:
+        """Float[b C H W] in [-1, 1] -> Float32[b N D]"""
+        return self._session.run(["features"], {"pixel_values": checked_pixels(pixel_values, self.config)})[0]
+
+
+class OnnxCaptioner:
+    """The captioner of an exported folder.
+
+    Attributes:
+        config: sizes of the model.
+        images: how images are resized.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], providers: Sequence[Any] | None = None, **images: Any) -> None:
+        """Open `prefill.onnx` and `step.onnx`; arguments and errors as for `OnnxEncoder`."""
+        self.config = _read_config(Path(folder))
+        self._prefill = _open(Path(folder), "prefill", providers)
+        self._step = _open(Path(folder), "step", providers)
+        settings, tokenizer = load_preprocessing(folder)
+        self.images: ImageConfig = dataclasses.replace(settings.images, **images)
+        self._captions = Captions(tokenizer, settings.captions, self.config.vocab_size) if tokenizer else None
+
+    @property
+    def captions(self) -> Captions:
+        """Tokenizer and wording. Raises ValueError where the folder has no tokenizer."""
+        if self._captions is None:
+            raise ValueError("this folder has no tokenizer.json: export the model with one (export_onnx_folder)")
+        return self._captions
+
+    def caption(self, images: Sequence[ImageLike], batch: int = 16, prompt: str | None = None, **decoding: Any) -> list[str]:
+        """A caption for each image, `batch` images at a time. Raises `ImageError`.
+
+        prompt    is read before the caption, instead of the model's own; "" for none
+        decoding  fields of `OnnxDecoding`, such as max_tokens or temperature
+        """
+        settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
+        found: dict[int, str] = {}
+        for places, pixels in equal_sizes(images, self.images, self.config, batch):
+            spoken = _by_caption(self._steps(pixels, prompt_ids, settings), len(pixels))
+            found |= {place: self.captions.decode(tokens) for place, tokens in zip(places, spoken, strict=True)}
+        return [found[place] for place in range(len(images))]
+
+    def stream(self, image: ImageLike, prompt: str | None = None, **decoding: Any) -> Iterator[str]:
+        """The caption of one image, piece by piece as it is spoken; arguments as for `caption`."""
+        settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
+        tokenizer, text = self.captions.tokenizer, DecodeStream(skip_special_tokens=True)
+        ((_, pixels),) = equal_sizes([image], self.images, self.config, 1)
+        tokens: list[int] = []
+        said = ""
+        for (token,) in self._steps(pixels, prompt_ids, settings):
+            tokens += [] if token is None else [token]
+            if piece := text.step(tokenizer, tokens[-1]):
+                said += piece
+                yield piece
+        if rest := tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
+            yield rest  # bytes that wait for a character which never came
+
+    def caption_pixels(self, pixel_values: Any, prompt_ids: Sequence[int] = (), **decoding: Any) -> list[list[int]]:
+        """Token ids of a caption for each of Float[b C H W] in [-1, 1], after the same prompt. Needs no tokenizer.
+
+        decoding  fields of `OnnxDecoding`; without `end_ids` a caption has `max_tokens` tokens
+        """
+        pixels = checked_pixels(pixel_values, self.config)
+        return _by_caption(self._steps(pixels, prompt_ids, OnnxDecoding(**decoding)), len(pixels))
+
+    def _decoding(self, changes: dict[str, Any]) -> OnnxDecoding:
+        """Greedy decoding that ends where this model's captions end, with fields replaced."""
+        return dataclasses.replace(OnnxDecoding(end_ids=(self.captions.end_ids[0],)), **changes)
+
+    def _prompt_ids(self, prompt: str | None) -> list[int]:
+        return self.captions.prompt_ids if prompt is None else self.captions.ids(prompt)
+
+    def _steps(self, pixels: np.ndarray, prompt_ids: Sequence[int], decoding: OnnxDecoding) -> Iterator[list[int | None]]:
+        """Step by step, the next token of every image; None once its caption has ended."""
+        logits, cache = self._prefill.run(["logits", "cache"], {"pixel_values": pixels})
+        position = np.full(len(pixels), max(_grid(pixels, self.config)), np.int64)
+        if len(prompt_ids):
+            logits, cache = self._read(np.tile(np.asarray(prompt_ids, np.int64), (len(pixels), 1)), position, cache)
+            position += len(prompt_ids)
+        random, going = np.random.default_rng(decoding.seed), np.full(len(pixels), True)
+        for remaining in range(decoding.max_tokens, 0, -1):
+            token = choose_tokens(logits, decoding, random)
+            going &= ~np.isin(token, decoding.end_ids)
+            if not going.any():
+                return
+            yield [int(chosen) if goes else None for chosen, goes in zip(token, going, strict=True)]
+            if remaining > 1:
+                logits, cache = self._read(token[:, None], position, cache)
+                position += 1
+
+    def _read(self, token_ids: np.ndarray, position: np.ndarray, cache: np.ndarray) -> list[np.ndarray]:
+        """Int64[b T] tokens from Int64[b] positions on -> logits Float32[b V] after the last, and the cache with them."""
+        feeds = {"token_ids": token_ids, "position": position, "cache": cache}
+        return self._step.run(["logits", "grown_cache"], feeds)
+
+
+def _by_caption(steps: Iterator[list[int | None]], captions: int) -> list[list[int]]:
+    """Tokens step by step -> tokens caption by caption."""
+    spoken: list[list[int]] = [[] for _ in range(captions)]
+    for step in steps:
+        for caption, token in zip(spoken, step, strict=True):
+            caption += [] if token is None else [token]
+    return spoken
+
+
+def _grid(pixels: np.ndarray, config: GenLIPConfig) -> tuple[int, int]:
+    """(rows, columns) of patches of Float[b C H W]"""
+    return pixels.shape[2] // config.patch_size, pixels.shape[3] // config.patch_size
+
+
+def _read_config(folder: Path) -> GenLIPConfig:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{folder}: no config.json; need a folder that export_onnx_folder or quantize_folder wrote")
+    try:
+        return GenLIPConfig.from_dict(json.loads(file.read_text(encoding="utf8")))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def _open(folder: Path, name: str, providers: Sequence[Any] | None) -> Any:
+    """A session of ONNX Runtime."""
+    file = folder / f"{name}.onnx"
+    if not file.is_file():
+        raise ValueError(f"{folder}: no {name}.onnx; export the model again, for captions with captions=True")
+    runtime = require("onnxruntime", extra="onnx")
+    return runtime.InferenceSession(file, providers=list(providers or ["CPUExecutionProvider"]))

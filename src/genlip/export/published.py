@@ -1,0 +1,30 @@
+"""The published layout: `config.json` and `model.safetensors` under the names of the released checkpoints.
+
+In: a model's folder, or an id on the Hub. Out: a folder. It is also genlip's own layout, so a round trip changes nothing;
+whatever the source kept its weights in (several files, `pytorch_model.bin`), one safetensors file comes out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from genlip.export.folders import source_and_target
+from genlip.model.checkpoint import load, save
+
+__all__ = ["export_published"]
+
+
+def export_published(
+    model: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: torch.dtype | None = None
+) -> Path:
+    """Write a folder of published layout; tokenizer and preprocessing settings come along if the source has them."""
+    source, target = source_and_target(model, out)
+    save(load(source, dtype=dtype), target)
+    for name in ("tokenizer.json", "preprocessing.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    return target
