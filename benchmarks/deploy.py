@@ -4,7 +4,8 @@ Encodes the same images with PyTorch in float32, bfloat16 and int8 (dynamic), an
 images a second, the size of the encoder's weights, and how the features lie beside those in float32, as the cosine of
 each patch's vector. Speed depends on the machine's instructions, so it is given relative to PyTorch in float32, measured
 in the same run. Without --model: 12 layers of width 384 with random weights, on 16 images of 196 patches. What precision
-costs is better read off a trained model: --model takes a folder, and its own kind of images.
+costs is better read off a trained model: --model takes the quickstart's folder, and then 500 new scenes are captioned,
+too, and the captions that are right word for word are counted.
 
     python benchmarks/deploy.py [--model runs/quickstart/model] [--repeats 15]
 
@@ -20,7 +21,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,16 +29,20 @@ from shapes import CONFIG, machine, seconds
 from torch import Tensor
 
 import genlip
+from genlip.data.examples import plain_text
 from genlip.data.images import ImageConfig
+from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_preprocessing
 from genlip.data.sources import open_source
-from genlip.export.onnx import OnnxEncoder, export_onnx, quantize_folder
+from genlip.export import export
+from genlip.export.onnx import OnnxCaptioner, OnnxEncoder, export_onnx, quantize_folder
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
 from genlip.model.quantize import quantize_encoder
 from genlip.train.memory import keep_freed_memory
 
 IMAGES = 16
+SCENES = 500
 
 
 class Way(NamedTuple):
@@ -70,13 +75,20 @@ def main() -> None:
             for name, way in ways.items():
                 times[name].append(seconds(way.encode))
         rows = [_row(name, way, times, exact) for name, way in ways.items()]
+        captions = _exact_captions(args.model, Path(folder)) if args.model else {}
     for row in rows:
         print(
             "| {way} | {images_per_s:.1f} | {speed:.2f} | {megabytes:.1f} | {cosine_mean:.5f} | {cosine_min:.5f} |".format(
                 **row
             )
         )
-    print(json.dumps({"rows": rows, "patches": pack.num_patches, "model": args.model or "random", **machine()}))
+    for name, right in captions.items():
+        print(f"| {name} | {right} of {SCENES} captions exact |")
+    print(
+        json.dumps(
+            {"rows": rows, "captions": captions, "patches": pack.num_patches, "model": args.model or "random", **machine()}
+        )
+    )
 
 
 def _model(folder: str) -> tuple[GenLIP, ImageConfig]:
@@ -87,8 +99,6 @@ def _model(folder: str) -> tuple[GenLIP, ImageConfig]:
 
 def _pack(model: GenLIP, images: ImageConfig) -> Pack:
     """Procedural scenes, squeezed to the model's size: a trained model then sees what it knows."""
-    from genlip.data.packing import pack_images
-
     source = open_source("scenes:1")
     fixed = ImageConfig(size=images.size if images.resize == "fixed" else 224)
     return pack_images([source[i].image for i in range(IMAGES)], fixed, model.config, [])
@@ -129,6 +139,22 @@ def _state_size(model: GenLIP) -> int:
 
 def _size(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".onnx", ".bin")) / 1e6
+
+
+def _exact_captions(model: str, folder: Path) -> dict[str, int]:
+    """How many captions of scenes that no recipe trains on are right word for word, by way."""
+    source = open_source("scenes:7")
+    images, captions = zip(*((source[i].image, plain_text(source[i].caption)) for i in range(SCENES)), strict=True)
+    export(model, folder / "captions", "onnx")
+    quantize_folder(folder / "captions", folder / "captions-int8")
+    ways: dict[str, Any] = {
+        "PyTorch float32": genlip.Speaker.load(model, dtype=torch.float32),
+        "PyTorch bfloat16": genlip.Speaker.load(model, dtype=torch.bfloat16),
+        "ONNX Runtime float32": OnnxCaptioner(folder / "captions"),
+        "ONNX Runtime int8": OnnxCaptioner(folder / "captions-int8"),
+    }
+    spoken = {name: way.caption(images, batch=50, max_tokens=64) for name, way in ways.items()}
+    return {name: sum(map(str.__eq__, texts, captions)) for name, texts in spoken.items()}
 
 
 def _row(name: str, way: Way, times: dict[str, list[float]], exact: Tensor) -> dict[str, object]:
