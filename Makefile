@@ -18,7 +18,7 @@ test: $(READY)  ## run the tests
 
 test-all: $(READY) $(LOWEST)/.ready  ## run the tests, the slow ones too, and those of exports with the oldest libraries
 	$(BIN)/python -m pytest -m ""
-	PYTHONPATH=$(LOWEST) $(BIN)/python -m pytest -m "" tests/export
+	GENLIP_LOWEST=1 PYTHONPATH=$(LOWEST) $(BIN)/python -m pytest -m "" tests/export
 
 check: $(READY)  ## format, lint and type checks
 	$(BIN)/ruff format --check .

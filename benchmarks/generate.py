@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from shapes import CONFIG, example_image, machine, seconds, trunk_matrices
 
-from genlip.model.generation import Decoding, generate
+from genlip.model.decoding import Decoding
+from genlip.model.generation import generate
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
 

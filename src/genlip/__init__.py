@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from genlip.data.sources import open_source
     from genlip.model.checkpoint import CheckpointError, load, save
     from genlip.model.config import GenLIPConfig
-    from genlip.model.generation import Decoding, generate, generate_steps, patch_readout
+    from genlip.model.decoding import Decoding
+    from genlip.model.generation import generate, generate_steps, patch_readout
     from genlip.model.genlip import GenLIP
     from genlip.model.pack import Pack, Sample
     from genlip.speaker import Features, PatchWords, Speaker
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "CheckpointError": "genlip.model.checkpoint",
-    "Decoding": "genlip.model.generation",
+    "Decoding": "genlip.model.decoding",
     "Features": "genlip.speaker",
     "GenLIP": "genlip.model.genlip",
     "GenLIPConfig": "genlip.model.config",

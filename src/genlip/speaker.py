@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from tokenizers.decoders import DecodeStream
 from torch import Tensor
 
 from genlip.data.captions import Captions, load_tokenizer
@@ -20,7 +19,8 @@ from genlip.data.images import ImageConfig, ImageLike
 from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_preprocessing
 from genlip.model.checkpoint import checkpoint_folder, load
-from genlip.model.generation import Decoding, generate, generate_steps, patch_readout
+from genlip.model.decoding import Decoding
+from genlip.model.generation import generate, generate_steps, patch_readout
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
 
@@ -111,16 +111,8 @@ class Speaker:
         The pieces join to the caption, up to white space around it; what `repetition_stop` cuts has already been said.
         """
         (pack,) = self._packs([image], 1, with_prompt=True)
-        tokenizer, text = self.captions.tokenizer, DecodeStream(skip_special_tokens=True)
-        tokens: list[int] = []
-        said = ""
-        for step in generate_steps(self.model, pack, self.decoding(**decoding)):
-            tokens += [token for token in step if token is not None]
-            if piece := text.step(tokenizer, tokens[-1]):
-                said += piece
-                yield piece
-        if rest := tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
-            yield rest  # bytes that wait for a character which never came
+        steps = generate_steps(self.model, pack, self.decoding(**decoding))
+        return self.captions.pieces(token for step in steps for token in step if token is not None)
 
     def readout(self, images: Sequence[ImageLike], k: int = 5, batch: int = 16) -> list[PatchWords]:
         """The k tokens that each patch would most likely say next. Raises `ImageError`."""

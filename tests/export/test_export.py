@@ -1,7 +1,9 @@
 """`genlip export`: every format through the command line, and one line where a library or an option is missing."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +27,15 @@ def model(tmp_path_factory):
 def fresh(script):
     """What a fresh interpreter prints, and its errors."""
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(
+    "GENLIP_LOWEST" not in os.environ, reason="make test-all runs these tests with the oldest libraries, too"
+)
+def test_the_oldest_libraries_are_those_that_run():
+    lines = (Path(__file__).parents[2] / "lowest.txt").read_text(encoding="utf8").splitlines()
+    for library, _, version in (line.partition("==") for line in lines if not line.startswith("#")):
+        assert require(library, library).__version__ == version
 
 
 def test_importing_genlip_and_its_exports_imports_no_extra():

@@ -150,6 +150,13 @@ def test_end_tokens_end_a_caption_and_are_not_part_of_it(exported):
     assert min(map(len, expected)) < 10
 
 
+def test_phrases_that_repeat_end_a_caption_as_they_do_in_genlip(exported):
+    model, folder = exported
+    pixels, samples = random_images(model, (3, 4), 3)
+    way = {"max_tokens": 60, "repetition_stop": 2}
+    assert OnnxCaptioner(folder).caption_pixels(pixels, **way) == generate(model, Pack.of(samples), Decoding(**way))
+
+
 def test_the_graphs_are_sound_and_name_what_they_take_and_give(exported):
     _, folder = exported
     named = {}

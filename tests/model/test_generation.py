@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from genlip.model.generation import Decoding, generate, generate_steps, patch_readout, sample_token
+from genlip.model.decoding import Decoding
+from genlip.model.generation import generate, generate_steps, patch_readout, sample_token
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 

@@ -8,12 +8,13 @@ user says is read, what the assistant says is learned.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers.decoders import DecodeStream
 
 from genlip.data.examples import Conversation, Turn
 
@@ -110,6 +111,17 @@ class Captions:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids, special tokens left out."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    def pieces(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text of token ids piece by piece, as they come: a piece ends where a character does."""
+        text, said, tokens = DecodeStream(skip_special_tokens=True), "", []
+        for token in ids:
+            tokens.append(token)
+            if piece := text.step(self.tokenizer, token):
+                said += piece
+                yield piece
+        if rest := self.tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
+            yield rest  # bytes that wait for a character which never came
 
     def piece(self, token_id: int) -> str:
         """One token as text, with its leading space; bytes that are no character of their own show as U+FFFD."""

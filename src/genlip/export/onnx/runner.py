@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers.decoders import DecodeStream
 
 from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike
 from genlip.data.preprocessing import load_preprocessing
 from genlip.export.extras import require
-from genlip.export.onnx.decoding import OnnxDecoding, choose_tokens
 from genlip.export.onnx.pixels import checked_pixels, equal_sizes
+from genlip.export.onnx.sampling import choose_tokens
 from genlip.model.config import GenLIPConfig
+from genlip.model.decoding import Decoding, Spoken
 
 __all__ = ["OnnxCaptioner", "OnnxEncoder", "OnnxFeatures"]
 
@@ -101,76 +101,65 @@ class OnnxCaptioner:
         """A caption for each image, `batch` images at a time. Raises `ImageError`.
 
         prompt    is read before the caption, instead of the model's own; "" for none
-        decoding  fields of `OnnxDecoding`, such as max_tokens or temperature
+        decoding  fields of `genlip.Decoding`, such as max_tokens or temperature
         """
         settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
         found: dict[int, str] = {}
         for places, pixels in equal_sizes(images, self.images, self.config, batch):
-            spoken = _by_caption(self._steps(pixels, prompt_ids, settings), len(pixels))
+            spoken = self._speak(pixels, prompt_ids, settings)
             found |= {place: self.captions.decode(tokens) for place, tokens in zip(places, spoken, strict=True)}
         return [found[place] for place in range(len(images))]
 
     def stream(self, image: ImageLike, prompt: str | None = None, **decoding: Any) -> Iterator[str]:
         """The caption of one image, piece by piece as it is spoken; arguments as for `caption`."""
         settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
-        tokenizer, text = self.captions.tokenizer, DecodeStream(skip_special_tokens=True)
         ((_, pixels),) = equal_sizes([image], self.images, self.config, 1)
-        tokens: list[int] = []
-        said = ""
-        for (token,) in self._steps(pixels, prompt_ids, settings):
-            tokens += [] if token is None else [token]
-            if piece := text.step(tokenizer, tokens[-1]):
-                said += piece
-                yield piece
-        if rest := tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
-            yield rest  # bytes that wait for a character which never came
+        steps = self._steps(pixels, prompt_ids, settings, Spoken(1, settings))
+        return self.captions.pieces(token for step in steps for token in step if token is not None)
 
     def caption_pixels(self, pixel_values: Any, prompt_ids: Sequence[int] = (), **decoding: Any) -> list[list[int]]:
         """Token ids of a caption for each of Float[b C H W] in [-1, 1], after the same prompt. Needs no tokenizer.
 
-        decoding  fields of `OnnxDecoding`; without `end_ids` a caption has `max_tokens` tokens
+        decoding  fields of `Decoding`; without `end_ids` a caption has `max_tokens` tokens
         """
-        pixels = checked_pixels(pixel_values, self.config)
-        return _by_caption(self._steps(pixels, prompt_ids, OnnxDecoding(**decoding)), len(pixels))
+        return self._speak(checked_pixels(pixel_values, self.config), prompt_ids, Decoding(**decoding))
 
-    def _decoding(self, changes: dict[str, Any]) -> OnnxDecoding:
+    def _decoding(self, changes: dict[str, Any]) -> Decoding:
         """Greedy decoding that ends where this model's captions end, with fields replaced."""
-        return dataclasses.replace(OnnxDecoding(end_ids=(self.captions.end_ids[0],)), **changes)
+        return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
     def _prompt_ids(self, prompt: str | None) -> list[int]:
         return self.captions.prompt_ids if prompt is None else self.captions.ids(prompt)
 
-    def _steps(self, pixels: np.ndarray, prompt_ids: Sequence[int], decoding: OnnxDecoding) -> Iterator[list[int | None]]:
+    def _speak(self, pixels: np.ndarray, prompt_ids: Sequence[int], decoding: Decoding) -> list[list[int]]:
+        """Token ids of the caption of every image."""
+        spoken = Spoken(len(pixels), decoding)
+        for _ in self._steps(pixels, prompt_ids, decoding, spoken):
+            pass
+        return spoken.captions()
+
+    def _steps(
+        self, pixels: np.ndarray, prompt_ids: Sequence[int], decoding: Decoding, spoken: Spoken
+    ) -> Iterator[list[int | None]]:
         """Step by step, the next token of every image; None once its caption has ended."""
         logits, cache = self._prefill.run(["logits", "cache"], {"pixel_values": pixels})
         position = np.full(len(pixels), max(_grid(pixels, self.config)), np.int64)
         if len(prompt_ids):
             logits, cache = self._read(np.tile(np.asarray(prompt_ids, np.int64), (len(pixels), 1)), position, cache)
             position += len(prompt_ids)
-        random, going = np.random.default_rng(decoding.seed), np.full(len(pixels), True)
+        random = np.random.default_rng(decoding.seed)
         for remaining in range(decoding.max_tokens, 0, -1):
             token = choose_tokens(logits, decoding, random)
-            going &= ~np.isin(token, decoding.end_ids)
-            if not going.any():
+            yield spoken.take(token.tolist())
+            if spoken.over or remaining == 1:
                 return
-            yield [int(chosen) if goes else None for chosen, goes in zip(token, going, strict=True)]
-            if remaining > 1:
-                logits, cache = self._read(token[:, None], position, cache)
-                position += 1
+            logits, cache = self._read(token[:, None], position, cache)
+            position += 1
 
     def _read(self, token_ids: np.ndarray, position: np.ndarray, cache: np.ndarray) -> list[np.ndarray]:
         """Int64[b T] tokens from Int64[b] positions on -> logits Float32[b V] after the last, and the cache with them."""
         feeds = {"token_ids": token_ids, "position": position, "cache": cache}
         return self._step.run(["logits", "grown_cache"], feeds)
-
-
-def _by_caption(steps: Iterator[list[int | None]], captions: int) -> list[list[int]]:
-    """Tokens step by step -> tokens caption by caption."""
-    spoken: list[list[int]] = [[] for _ in range(captions)]
-    for step in steps:
-        for caption, token in zip(spoken, step, strict=True):
-            caption += [] if token is None else [token]
-    return spoken
 
 
 def _grid(pixels: np.ndarray, config: GenLIPConfig) -> tuple[int, int]:
