@@ -36,6 +36,10 @@ from transformers import (  # noqa: E402
     LlavaProcessor,
 )
 
+from genlip.export.transformers.modeling_genlip import _mean, rotary_tables, rotate  # noqa: E402
+from genlip.model.positions import rotary_tables as plain_tables  # noqa: E402
+from genlip.model.positions import rotate as plain_rotate  # noqa: E402
+
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
 
@@ -65,6 +69,13 @@ def said(generated, inputs):
     """The new tokens of each sequence, up to the end token."""
     new = generated[:, inputs["input_ids"].shape[1] :].tolist()
     return [row[: row.index(0)] if 0 in row else row for row in new]
+
+
+def cache_of(out):
+    """Of an output: Transformers 5.24 has another name for it."""
+    return (
+        out["cache"] if "cache" in type(out).__dataclass_fields__ and out.cache is not None else out.get("past_key_values")
+    )
 
 
 def tokens_of_genlip(folder, images, **decoding):
@@ -131,31 +142,59 @@ def test_left_and_right_padding_change_no_logits(speaking):
         assert stray(model(**(single | right)).logits[0, :-3], logits) < TOLERANCE
 
 
+def images_of_every_mode():
+    """Name and image: every mode that Pillow opens, every orientation, and a broken EXIF."""
+    random = np.random.default_rng(1)
+
+    def noise(height, width, *channels):
+        return random.integers(256, size=(height, width, *channels), dtype=np.uint8)
+
+    deep = Image.fromarray(random.integers(2**16, size=(40, 30), dtype=np.uint16))
+    images = {
+        "RGB": Image.fromarray(noise(50, 90, 3)),
+        "RGBA": Image.fromarray(noise(200, 31, 4)),
+        "L": Image.fromarray(noise(33, 64)),
+    }
+    images |= {mode: images["RGBA"].convert(mode) for mode in ("LA", "P", "CMYK", "1")}
+    images |= {
+        "I;16": deep,
+        "I": deep.convert("I"),
+        "F": Image.fromarray(noise(20, 44).astype(np.float32)),
+        "column": Image.fromarray(noise(50, 1, 3)),
+    }
+    images["key"] = images["L"].convert("L")
+    images["key"].info["transparency"] = 7
+    for orientation in range(2, 9):
+        images[f"turned {orientation}"] = Image.fromarray(noise(40, 25, 3))
+        images[f"turned {orientation}"].getexif()[0x0112] = orientation
+    images["broken"] = Image.fromarray(noise(40, 25, 3))
+    images["broken"].getexif().update({0x0112: 6, 0x0100: "text"})
+    return images
+
+
 @pytest.mark.parametrize("resize", ["fixed", "native"])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_image_processors_give_the_very_pixels_of_genlip(resize, channels):
     images, model = ImageConfig(resize=resize, size=32, max_patches=40), PlainConfig.preset("tiny", num_channels=channels)
     processor = ours.GenLIPImageProcessor(resize=resize, size=32, max_patches=40, num_channels=channels)
-    random = np.random.default_rng(1)
-    modes = {"RGB": 3, "RGBA": 4, "L": 0}
-    for mode, (height, width) in zip(modes, [(50, 90), (200, 31), (33, 64)], strict=True):
-        shape = (height, width, modes[mode]) if modes[mode] else (height, width)
-        image = Image.fromarray(random.integers(256, size=shape, dtype=np.uint8))
-        if mode == "RGB":
-            image.getexif()[0x0112] = 6  # lies on its side
+    for name, image in images_of_every_mode().items():
         patches, (rows, columns) = image_patches(image, images, model)
         values = processor(image, return_tensors="pt")["pixel_values"][0]
         if resize == "fixed":
             values = torch.nn.functional.unfold(values[None], 16, stride=16)[0].T
-        assert len(values) == rows * columns
-        assert torch.equal(((values + 1) * 127.5).round().to(torch.uint8), torch.from_numpy(patches))
+        assert len(values) == rows * columns, name
+        assert torch.equal(((values + 1) * 127.5).round().to(torch.uint8), torch.from_numpy(patches)), name
 
 
-def test_images_may_be_arrays_and_tensors(native):
+def test_images_may_be_arrays_tensors_files_and_nested_lists(native, tmp_path):
     processor = AutoImageProcessor.from_pretrained(native[1])
     array = np.array(pictures()[1])
     expected = processor(pictures()[1])["pixel_values"]
-    for same in (array, torch.from_numpy(array), array.transpose(2, 0, 1), (array / 255).astype(np.float32)):
+    pictures()[1].save(tmp_path / "picture.png")
+    half = torch.from_numpy(array).permute(2, 0, 1).to(torch.bfloat16) / 256
+    assert processor(half)["pixel_values"].shape == expected.shape
+    arrays = (array, torch.from_numpy(array), array.transpose(2, 0, 1), (array / 255).astype(np.float32))
+    for same in (*arrays, tmp_path / "picture.png", str(tmp_path / "picture.png"), [[pictures()[1]]], array[None]):
         assert torch.equal(processor(same)["pixel_values"], expected)
 
 
@@ -169,6 +208,47 @@ def test_greedy_captions_are_those_of_genlip(native, fixed):
         speaker = genlip.Speaker.load(folder, prompt="two")
         texts = processor.batch_decode(model.generate(**other, **GREEDY)[:, other["input_ids"].shape[1] :], True)
         assert [text.strip() for text in texts] == speaker.caption(pictures(), max_tokens=8)
+
+
+def test_captions_differ_from_image_to_image_and_from_token_to_token(native):
+    tokens = tokens_of_genlip(native[0], pictures(), max_tokens=8)
+    assert len(set(map(tuple, tokens))) == 4  # else the tests above and below could not see a wrong position
+    assert min(len(set(caption)) for caption in tokens) > 2
+
+
+@torch.no_grad()
+def test_steps_by_hand_need_the_cache_alone(speaking):
+    model, _, inputs = speaking
+    whole = model.generate(**inputs, **GREEDY, eos_token_id=None)
+    start = inputs["input_ids"].shape[1]
+    out = model(**inputs, use_cache=True)
+    cache, mask = cache_of(out), inputs["attention_mask"]
+    for place in range(start, whole.shape[1]):
+        assert torch.equal(out.logits[:, -1].argmax(dim=-1), whole[:, place])
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        out = model(whole[:, place : place + 1], attention_mask=mask, past_key_values=cache)
+
+
+def test_pixels_alone_are_captioned_without_a_prompt(native, fixed):
+    for folder, hub in (native, fixed):
+        speaker = genlip.Speaker.load(folder, prompt="")
+        model, images = AutoModelForImageTextToText.from_pretrained(hub), AutoImageProcessor.from_pretrained(hub)
+        pixels = images(pictures(), return_tensors="pt")
+        patches = max(len(features.patches) for features in speaker.encode(pictures()))
+        found = model.generate(**pixels, **GREEDY)[:, patches:].tolist()
+        assert [x[: x.index(0)] if 0 in x else x for x in found] == tokens_of_genlip_without_prompt(speaker)
+
+
+def tokens_of_genlip_without_prompt(speaker):
+    pack = pack_images(pictures(), speaker.images, speaker.model.config, [])
+    return genlip.generate(speaker.model, pack, speaker.decoding(max_tokens=8))
+
+
+def test_several_captions_of_each_image_can_be_sampled(speaking):
+    model, _, inputs = speaking
+    assert len(model.generate(**inputs, do_sample=True, num_return_sequences=3, max_new_tokens=3)) == 12
+    best = model.generate(**inputs, num_beams=2, num_return_sequences=2, do_sample=False, max_new_tokens=3)
+    assert torch.equal(best[::2], model.generate(**inputs, num_beams=2, do_sample=False, max_new_tokens=3))
 
 
 @pytest.mark.parametrize("way", [{"cache_implementation": "static"}, {"use_cache": False}, {"do_sample": True, "top_k": 1}])
@@ -274,6 +354,34 @@ def test_training_losses_and_gradients_are_those_of_genlip(native):
     assert all(torch.allclose(parameter.grad, whole[name]) for name, parameter in model.named_parameters())
 
 
+def test_accumulated_losses_are_divided_by_the_labels_of_all_steps(speaking):
+    model, processor, _ = speaking
+    inputs = processor(images=pictures()[:2], suffix=["a small red circle", "two"])
+    labels = (inputs["labels"] != -100).sum()
+    loss = model(**inputs).loss
+    assert stray(model(**inputs, num_items_in_batch=5 * labels).loss * 5, loss) < TOLERANCE
+    assert model.accepts_loss_kwargs
+
+
+def test_training_keeps_no_cache_unless_it_is_asked_for(native, speaking):
+    model = AutoModelForImageTextToText.from_pretrained(native[1]).train()
+    inputs = speaking[2]
+    assert cache_of(model(**inputs)) is None
+    assert cache_of(model(**inputs, use_cache=True)) is not None
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    model(**inputs, use_cache=True).logits.sum().backward()  # recomputing would fill a cache twice
+
+
+def test_captions_to_learn_are_cut_at_the_models_limit_and_then_have_no_end(native):
+    processor = AutoProcessor.from_pretrained(native[1])
+    processor.max_tokens = 5
+    labels = processor(images=pictures()[:2], suffix=["two", "a small red circle on the left " * 9])["labels"]
+    ends = processor.tokenizer(processor.end, add_special_tokens=False)["input_ids"]
+    assert labels[0][labels[0] != -100].tolist()[-len(ends) :] == ends
+    assert len(labels[1][labels[1] != -100]) == 5
+    assert ends[0] not in labels[1].tolist()
+
+
 def test_drop_path_drops_whole_samples_in_training_alone():
     config = ours.hub_config(PlainConfig.preset("tiny", drop_path_rate=0.5))
     layer = ours.GenLIPVisionModel(config).visual.layers[0]
@@ -308,6 +416,37 @@ def test_half_precision_stays_near(dtype, native, speaking):
     assert half.dtype == dtype
     assert stray(half(**inputs).logits[real].float(), model(**inputs).logits[real]) < 0.1
     assert half.generate(**inputs, **GREEDY).shape[0] == 4
+
+
+@torch.no_grad()
+def test_half_precision_knows_positions_above_256_as_genlip_does(native):
+    positions = torch.tensor([[0, 0, 300], [7, 257, 300], [299, 258, 300]])
+    plain = genlip.load(native[0]).config
+    cos, sin = rotary_tables(positions.unsqueeze(1), ours.hub_config(plain))
+    expected = plain_tables(positions, plain)
+    half = plain.head_dim // 2
+    for found, table in ((cos, expected.cos), (sin, expected.sin)):
+        assert found.dtype == torch.float32
+        assert torch.equal(found[0, 0, :, :half], table[:, 0])
+        assert torch.equal(found[0, 0, :, half:], table[:, 0])
+    x = torch.randn(3, 2, plain.head_dim).bfloat16()
+    turned = rotate(x.transpose(0, 1)[None], cos, sin)
+    assert torch.equal(turned[0].transpose(0, 1), plain_rotate(x, expected))
+
+
+def test_means_of_half_precision_are_those_of_single(native):
+    features = (torch.randn(1, 1000, 4) + 70).half()
+    mask = torch.ones(1, 1000, dtype=torch.long)
+    assert torch.equal(_mean(features, mask), _mean(features, None))
+    assert torch.equal(_mean(features, None), features.float().mean(dim=1).half())
+
+
+@torch.no_grad()
+def test_images_of_one_size_have_their_mean_too(fixed):
+    inputs = AutoImageProcessor.from_pretrained(fixed[1])(pictures(), return_tensors="pt")
+    pooled = AutoModel.from_pretrained(fixed[1])(**inputs).pooler_output
+    for found, features in zip(pooled, genlip.Speaker.load(fixed[0]).encode(pictures()), strict=True):
+        assert stray(found, features.patches.mean(dim=0)) < TOLERANCE
 
 
 @torch.no_grad()
@@ -427,8 +566,29 @@ def test_pipelines_of_transformers_work(fixed):
     assert stray(torch.tensor(encode(pictures()[0]))[0], features.patches) < TOLERANCE
     speak = transformers.pipeline("image-text-to-text", model=str(fixed[1]))
     (answer,) = speak(images=pictures()[0], text="two", max_new_tokens=4)
-    expected = genlip.Speaker.load(fixed[0], prompt="two").caption(pictures()[:1], max_tokens=4)
+    expected = genlip.Speaker.load(fixed[0], prompt="two").caption(pictures()[:2], max_tokens=4)
     assert answer["generated_text"].removeprefix("two").strip() == expected[0]
+    answers = speak(images=pictures()[:2], text=["two", "two"], max_new_tokens=4)
+    assert [answer["generated_text"].removeprefix("two").strip() for (answer,) in as_lists(answers)] == expected
+    chat = [{"role": "user", "content": [{"type": "image", "image": pictures()[0]}, {"type": "text", "text": "two"}]}]
+    (answer,) = speak(text=chat, max_new_tokens=4)
+    assert answer["generated_text"][-1]["content"].strip() == expected[0]
+
+
+def as_lists(answers):
+    return [answer if isinstance(answer, list) else [answer] for answer in answers]
+
+
+def test_a_chat_becomes_its_text_or_the_models_own_prompt(native):
+    processor = AutoProcessor.from_pretrained(native[1])
+    image = {"type": "image", "image": pictures()[1]}
+    asked = [{"role": "user", "content": [image, {"type": "text", "text": "two"}]}]
+    bare = [{"role": "user", "content": [image]}]
+    for chat, text in ((asked, "two"), (bare, "describe the image")):
+        inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
+        expected = processor(images=[pictures()[1]], text=[text])
+        assert torch.equal(inputs["input_ids"], expected["input_ids"])
+        assert torch.equal(inputs["pixel_values"], expected["pixel_values"])
 
 
 def test_text_goes_on_without_an_image(speaking):
@@ -453,11 +613,45 @@ def test_errors_say_what_was_found_and_what_is_needed(native, speaking):
         processor(images=pictures(), text=["a", "b"])
     with pytest.raises(ValueError, match="needs images"):
         processor(text="a")
-    with pytest.raises(TypeError, match="not max_patch"):
-        processor(images=pictures(), max_patch=3)
+    for slip in ({"max_patch": 3}, {"do_resize": False}, {"data_format": "channels_last"}):
+        with pytest.raises(TypeError, match=f"cannot do {next(iter(slip))}"):
+            processor(images=pictures(), **slip)
+    for setting, message in (
+        ({"resize": "natve"}, "'natve'"),
+        ({"max_patches": 0}, "max_patches 0"),
+        ({"size": 25}, "size is 25"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            processor(images=pictures(), **setting)
+    with pytest.raises(ValueError, match="truncation=True: a GenLIPProcessor pads on the left"):
+        processor(images=pictures(), truncation=True)
+    with pytest.raises(ValueError, match="no images: give at least one"):
+        processor(images=[])
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 2\): need"):
+        processor(images=[np.zeros((8, 8, 2), np.uint8)])
+    with pytest.raises(ValueError, match="numbers in"):
+        processor(images=[np.full((8, 8, 3), np.nan)])
     with pytest.raises(ValueError, match="numbers in"):
         processor(images=[np.full((8, 8, 3), 7.0)])
-    with pytest.raises(ValueError, match="even head dimension"):
-        ours.GenLIPConfig(hidden_size=30, num_attention_heads=4)
+    encoder = AutoModel.from_pretrained(native[1])
+    native_images = AutoImageProcessor.from_pretrained(native[1])(pictures(), return_tensors="pt")
+    with pytest.raises(TypeError, match="takes no argument pixel_attn_mask"):
+        encoder(native_images["pixel_values"], pixel_attn_mask=native_images["pixel_attention_mask"])
+    with pytest.raises(ValueError, match=r"spatial_shapes hold .* but pixel_values have .* that are no padding"):
+        encoder(native_images["pixel_values"], spatial_shapes=native_images["spatial_shapes"])
+    bare = AutoModelForImageTextToText.from_pretrained(native[1])
+    bare.config.image_token_id = None
+    with pytest.raises(ValueError, match=r"begin with \[4\] placeholders .* have \[36\] patches"):
+        bare(torch.tensor([[1, 2, 3, 4]]), torch.zeros(1, 3, 24, 24))
+    for wrong, message in (
+        ({"hidden_size": 30, "num_attention_heads": 4}, "even head dimension"),
+        ({"num_attention_heads": 0}, "even head dimension"),
+        ({"hidden_act": "slu"}, "'slu' is none of"),
+        ({"tie_word_embeddings": True}, "separate embeddings"),
+        ({"rope_parameters": {"mrope_section": [8, 8]}}, "need channels for time, row and column"),
+        ({"rope_parameters": {"mrope_section": [8, 8, 8]}, "mrope_interleaved": False}, "chunked ones must sum"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ours.GenLIPConfig(**wrong)
     with pytest.raises(ValueError, match="Flash"):
         AutoModelForImageTextToText.from_pretrained(native[1], attn_implementation="flash_attention_2")

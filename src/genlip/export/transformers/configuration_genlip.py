@@ -20,6 +20,7 @@ _PUBLISHED = (
     "text_embed_dim", "patch_size", "num_channels", "hidden_act", "use_swiglu_ffn", "ls_init_value", "drop_path_rate",
     "gated_attention", "layer_norm_eps", "rope_theta", "rope_scaling", "mrope_interleaved", "tie_word_embeddings",
 )  # fmt: skip
+_ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "relu")
 
 
 @strict
@@ -72,13 +73,16 @@ class GenLIPConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         if self.text_embed_dim is None:
             self.text_embed_dim = self.hidden_size
-        if self.hidden_size % (2 * self.num_attention_heads):
-            raise ValueError(
-                f"hidden_size {self.hidden_size} over {self.num_attention_heads} heads gives no even head dimension"
-            )
+        _check_sizes(self)
         third = min(math.ceil(self.head_dim / 6), self.head_dim // 4)
         thirds = [self.head_dim // 2 - 2 * third, third, third]
         self.rope_parameters = {"mrope_section": thirds, **(self.rope_parameters or {})}
+        section = list(self.rope_parameters["mrope_section"])
+        if len(section) != 3 or (not self.mrope_interleaved and sum(section) != self.head_dim // 2):
+            raise ValueError(
+                f"mrope_section {section}: need channels for time, row and column; chunked ones must sum to half the head "
+                f"dimension, {self.head_dim // 2}"
+            )
 
     @property
     def head_dim(self) -> int:
@@ -98,3 +102,15 @@ class GenLIPConfig(PreTrainedConfig):
         """What a file holds: the published keys, and of Transformers' own only what is no default."""
         keys = self.to_dict()
         return super().to_diff_dict() | {name: keys[name] for name in _PUBLISHED}
+
+
+def _check_sizes(config: GenLIPConfig) -> None:
+    """What genlip's own config refuses, too."""
+    if config.num_attention_heads < 1 or config.hidden_size % (2 * config.num_attention_heads):
+        raise ValueError(
+            f"hidden_size {config.hidden_size} over {config.num_attention_heads} heads gives no even head dimension"
+        )
+    if config.hidden_act not in _ACTIVATIONS:
+        raise ValueError(f"hidden_act {config.hidden_act!r} is none of {', '.join(_ACTIVATIONS)}")
+    if config.tie_word_embeddings:
+        raise ValueError("tie_word_embeddings is true: GenLIP has separate embeddings and lm_head; set it to false")

@@ -7,6 +7,7 @@ In: a model's folder. Out: another, which `from_pretrained` of the Auto classes 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -28,6 +29,8 @@ from genlip.model.checkpoint import load, save
 from genlip.model.genlip import GenLIP
 
 __all__ = ["export_transformers", "hub_config", "image_processor"]
+
+log = logging.getLogger(__name__)
 
 IMAGE_TOKEN = "<|image_pad|>"
 _MODELS = {
@@ -60,7 +63,12 @@ def export_transformers(
     found = load_tokenizer(tokenizer) if tokenizer is not None else found
     save(loaded, target)
     if found is None:
-        hub_config(loaded.config, dtype=_dtype(loaded)).save_pretrained(target)
+        log.warning(
+            "%s has no tokenizer.json: no processor for texts was written; name a tokenizer (--tokenizer), for published "
+            "models Qwen/Qwen3-0.6B",
+            source,
+        )
+        _hub_config_of(loaded, settings).save_pretrained(target)
         image_processor(settings.images, loaded.config).save_pretrained(target)
     else:
         _save_speaking(loaded, settings, found, target)
@@ -93,19 +101,34 @@ def _save_speaking(model: GenLIP, settings: Preprocessing, tokenizer: Tokenizer,
     image_token = _image_token(tokenizer, model.config.vocab_size, end)
     save_preprocessing(out, settings, tokenizer)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=end, pad_token=end, padding_side="left")
-    prompt, closing = settings.captions.prompt, settings.captions.end
-    images = image_processor(settings.images, model.config)
-    GenLIPProcessor(images, wrapped, prompt=prompt, end=closing, image_token=image_token).save_pretrained(out)
+    images, texts = image_processor(settings.images, model.config), settings.captions
+    processor = GenLIPProcessor(
+        images, wrapped, chat_template=_chat_template(texts.prompt), prompt=texts.prompt, end=texts.end,
+        image_token=image_token, max_tokens=texts.max_tokens,
+    )  # fmt: skip
+    processor.save_pretrained(out)
     ids = {"eos_token_id": captions.end_ids[0], "pad_token_id": captions.end_ids[0]}
     placeholder = tokenizer.token_to_id(image_token)
-    hub_config(model.config, image_token_id=placeholder, dtype=_dtype(model), **ids).save_pretrained(out)
+    _hub_config_of(model, settings, image_token_id=placeholder, **ids).save_pretrained(out)
     GenerationConfig(max_new_tokens=256, **ids).save_pretrained(out)
+
+
+def _chat_template(prompt: str) -> str:
+    """A conversation becomes its texts end to end, and the model's own prompt if it has none; one image goes with it."""
+    return (
+        "{%- set said = namespace(text='') -%}{%- for message in messages -%}"
+        "{%- for part in ([] if message.content is string else message.content) if part.type == 'text' -%}"
+        "{%- set said.text = said.text + part.text -%}{%- endfor -%}"
+        "{%- if message.content is string -%}{%- set said.text = said.text + message.content -%}{%- endif -%}"
+        "{%- endfor -%}{{ said.text or " + json.dumps(prompt) + " }}"
+    )
 
 
 def _image_token(tokenizer: Tokenizer, vocab_size: int, end: str) -> str:
     """The placeholder of a patch: the tokenizer's own, a new one if the vocabulary has room, else the end token.
 
-    Its embedding is never read, and nothing looks for it but a check: that the end token serves changes no result.
+    Its embedding is never read. Where the end token has to serve, nothing changes but what penalises tokens for having been
+    seen, such as `repetition_penalty`.
     """
     if tokenizer.token_to_id(IMAGE_TOKEN) is not None:
         return IMAGE_TOKEN
@@ -115,8 +138,11 @@ def _image_token(tokenizer: Tokenizer, vocab_size: int, end: str) -> str:
     return end
 
 
-def _dtype(model: GenLIP) -> str:
-    return str(model.ln_post.weight.dtype).removeprefix("torch.")
+def _hub_config_of(model: GenLIP, settings: Preprocessing, **more: Any) -> GenLIPConfig:
+    """`hub_config` with what a model's weights and images tell."""
+    if settings.images.resize == "fixed":
+        more["image_size"] = settings.images.size
+    return hub_config(model.config, dtype=str(model.ln_post.weight.dtype).removeprefix("torch."), **more)
 
 
 def _add_code(out: Path) -> None:

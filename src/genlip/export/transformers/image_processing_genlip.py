@@ -10,16 +10,19 @@ with and do not depend on what else is installed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
-from transformers.image_utils import make_flat_list_of_images
+from transformers.image_utils import load_image
 
 __all__ = ["GenLIPImageProcessor"]
 
@@ -45,18 +48,16 @@ class GenLIPImageProcessor(BaseImageProcessor):
         patch_size: int = 16,
         min_patches: int = 16,
         max_patches: int = 1024,
-        image_mean: tuple[float, ...] = (0.5, 0.5, 0.5),
-        image_std: tuple[float, ...] = (0.5, 0.5, 0.5),
+        image_mean: Sequence[float] = (0.5, 0.5, 0.5),
+        image_std: Sequence[float] = (0.5, 0.5, 0.5),
         num_channels: int = 3,
         **kwargs: Any,
     ) -> None:
+        _check_unused(kwargs)
         super().__init__(**kwargs)
-        if resize not in ("fixed", "native"):
-            raise ValueError(f"resize is {resize!r}: need 'fixed' or 'native'")
-        self.resize = resize
-        self.size = {"height": size, "width": size} if isinstance(size, int) else dict(size)
-        self.patch_size, self.min_patches, self.max_patches = patch_size, min_patches, max_patches
-        self.image_mean, self.image_std, self.num_channels = list(image_mean), list(image_std), num_channels
+        self.patch_size, self.num_channels = patch_size, num_channels
+        self.image_mean, self.image_std = list(image_mean), list(image_std)
+        self.resize, self.size, self.min_patches, self.max_patches = self._checked(resize, size, min_patches, max_patches)
 
     def preprocess(
         self,
@@ -64,25 +65,41 @@ class GenLIPImageProcessor(BaseImageProcessor):
         return_tensors: str | None = None,
         resize: str | None = None,
         size: Mapping[str, int] | int | None = None,
+        min_patches: int | None = None,
         max_patches: int | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Pixels of one image or of several; `resize`, `size` and `max_patches` replace the processor's own.
+        """Pixels of one image or of several; resize, size and the range of patches replace the processor's own.
 
-        Other keywords that Transformers passes to every image processor have no meaning here and are refused by name.
+        Steps cannot be left out: `do_resize=False` and the like are refused, as is any other keyword.
         """
-        if unknown := sorted(key for key, value in kwargs.items() if value is not None and key not in _IGNORED):
-            raise TypeError(f"GenLIPImageProcessor takes resize, size and max_patches, not {', '.join(unknown)}")
-        fixed = {"height": size, "width": size} if isinstance(size, int) else size or self.size
-        flat = make_flat_list_of_images(self.fetch_images(images))
-        pixels = [upright(image, self.num_channels) for image in flat]
-        if (resize or self.resize) == "fixed":
-            values = [self._normalised(resized(x, fixed["height"], fixed["width"])) for x in pixels]
+        _check_unused(kwargs)
+        resize, sides, fewest, most = self._checked(
+            self.resize if resize is None else resize,
+            self.size if size is None else size,
+            self.min_patches if min_patches is None else min_patches,
+            self.max_patches if max_patches is None else max_patches,
+        )
+        pixels = [upright(image, self.num_channels) for image in _each(images)]
+        if resize == "fixed":
+            values = [self._normalised(resized(x, sides["height"], sides["width"])) for x in pixels]
             return BatchFeature({"pixel_values": torch.stack(values)}, tensor_type=return_tensors)
-        limits = (self.patch_size, self.min_patches, max_patches or self.max_patches)
-        sizes = [native_size(x.shape[1], x.shape[2], *limits) for x in pixels]
-        values = [self._normalised(resized(x, *size)) for x, size in zip(pixels, sizes, strict=True)]
+        sizes = [native_size(x.shape[1], x.shape[2], self.patch_size, fewest, most) for x in pixels]
+        values = [self._normalised(resized(x, *found)) for x, found in zip(pixels, sizes, strict=True)]
         return BatchFeature(dict(self._padded(values)), tensor_type=return_tensors)
+
+    def _checked(
+        self, resize: str, size: Mapping[str, int] | int, fewest: int, most: int
+    ) -> tuple[str, dict[str, int], int, int]:
+        """The settings, if they are possible. Raises ValueError."""
+        sides = {"height": size, "width": size} if isinstance(size, int) else dict(size)
+        if resize not in ("fixed", "native"):
+            raise ValueError(f"resize is {resize!r}: need 'fixed' or 'native'")
+        if sides.keys() != {"height", "width"} or any(x < 1 or x % self.patch_size for x in sides.values()):
+            raise ValueError(f"size is {size}: need height and width in pixels, multiples of patch_size {self.patch_size}")
+        if not 1 <= fewest <= most:
+            raise ValueError(f"min_patches {fewest} and max_patches {most}: need a range that starts at 1 or more")
+        return resize, sides, fewest, most
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         mean, std = (torch.tensor(x)[: self.num_channels, None, None] for x in (self.image_mean, self.image_std))
@@ -99,8 +116,36 @@ class GenLIPImageProcessor(BaseImageProcessor):
         yield "spatial_shapes", torch.tensor([[x.shape[1] // size, x.shape[2] // size] for x in values])
 
 
-# What Transformers' processors pass along without asking.
-_IGNORED = ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb", "device", "data_format", "input_data_format")
+def _check_unused(keywords: Mapping[str, Any]) -> None:
+    """Raises TypeError for a keyword that would be ignored; what Transformers writes into its files may pass."""
+    plain = {key: value for key, value in keywords.items() if not key.endswith(("_type", "_class", "auto_map"))}
+    if unknown := [
+        f"{key}={value!r}" for key, value in sorted(plain.items()) if value is not None and _asks_for_more(key, value)
+    ]:
+        raise TypeError(
+            f"GenLIPImageProcessor takes resize, size, min_patches and max_patches, and cannot do {', '.join(unknown)}"
+        )
+
+
+def _asks_for_more(key: str, value: Any) -> bool:
+    """Does a setting ask for anything else than what happens anyway?"""
+    return not (key.startswith("do_") and value is True) and key not in ("device", "use_fast", "backend")
+
+
+def _each(images: Any) -> list[Any]:
+    """One image or nested lists of them as a flat list; files opened, URLs fetched. Raises ValueError if there is none."""
+    if isinstance(images, (list, tuple)):
+        found = [image for part in images for image in _each(part)] if len(images) else []
+        if not found:
+            raise ValueError("no images: give at least one")
+        return found
+    if isinstance(images, (str, os.PathLike)) and Path(images).is_file():
+        return [Image.open(images)]
+    if isinstance(images, str):
+        return [load_image(images)]
+    if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
+        return list(images)
+    return [images]
 
 
 def native_size(height: int, width: int, patch: int, min_patches: int, max_patches: int) -> tuple[int, int]:
@@ -129,28 +174,57 @@ def resized(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def upright(image: Any, channels: int) -> Tensor:
-    """UInt8[C H W] of an image: EXIF orientation applied, transparency over white, RGB or grey.
+    """UInt8[C H W] of an image: EXIF orientation applied, transparency over white, 8 bits, RGB or grey.
 
     Arrays and tensors are [H W], [H W C] or [C H W]; floating-point ones lie in [0, 1].
     """
     if not isinstance(image, Image.Image):
-        image = Image.fromarray(_bytes(np.asarray(image)))
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+        image = Image.fromarray(_bytes(image))
+    turn = _TURNS.get(_orientation(image))
+    if image.mode.startswith(("I", "F")):
+        image = _in_8_bits(image)
+    if image.mode == "La":  # which converts to nothing else
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    pixels = np.array(image.convert("RGB" if channels == 3 else "L"))
+    image = image.convert("RGB" if channels == 3 else "L")
+    pixels = np.array(image if turn is None else image.transpose(turn))
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1)
 
 
-def _bytes(values: np.ndarray) -> np.ndarray:
-    """UInt8[H W] or [H W C] of any array of pixels."""
+_TURNS = dict(zip(range(2, 9), (
+    Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM, Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+), strict=True))  # fmt: skip
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(0x0112, 1)
+    except (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
+        return 1  # broken EXIF says nothing about the pixels
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    # Pillow hands some 16-bit grey over in 32 bits, without saying so; other 32-bit images hold bytes.
+    if image.mode.startswith("I;16") or (image.mode == "I" and values.max(initial=0) > 255):
+        values = values // 256
+    return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
+
+
+def _bytes(image: Any) -> np.ndarray:
+    """UInt8[H W] or [H W C] of an array or tensor of pixels."""
+    values = np.asarray(image.detach().cpu().float() if isinstance(image, Tensor) and image.is_floating_point() else image)
     if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
         values = values.transpose(1, 2, 0)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] not in (3, 4)) or not values.size:
+        raise ValueError(f"an array of shape {np.shape(image)}: need [height, width], with 1, 3 or 4 channels first or last")
     if values.dtype == np.uint8:
         return values
-    if not np.issubdtype(values.dtype, np.floating) or values.min(initial=0) < 0 or values.max(initial=0) > 1:
+    if not (np.issubdtype(values.dtype, np.floating) and values.min() >= 0 and values.max() <= 1):
         raise ValueError(f"an array of {values.dtype} in [{values.min()}, {values.max()}]: need bytes, or numbers in [0, 1]")
     return (values * 255).round().astype(np.uint8)

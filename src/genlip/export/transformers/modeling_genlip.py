@@ -27,12 +27,15 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.utils import TransformersKwargs
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_genlip import GenLIPConfig
 
 __all__ = ["GenLIPForConditionalGeneration", "GenLIPPreTrainedModel", "GenLIPVisionModel"]
 
+# What Transformers hands from outer models to inner ones, whether they have a use for it or not.
+_PASSED_ON = {*TransformersKwargs.__annotations__, "use_cache", "return_dict", "cache", "past_key_values"}
 # Transformers 5.24 renamed `past_key_values` to `cache`, in outputs too.
 _CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 
@@ -84,6 +87,12 @@ def eager_attention(
         scores = scores + attention_mask
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(q.dtype)
     return (weights @ v).transpose(1, 2).contiguous(), weights
+
+
+def check_names(keywords: dict[str, Any]) -> None:
+    """Raises TypeError for a keyword that nothing in Transformers knows: a slip of typing would otherwise be lost."""
+    if unknown := sorted(keywords.keys() - _PASSED_ON):
+        raise TypeError(f"a GenLIP takes no argument {', '.join(unknown)}")
 
 
 class GenLIPAttention(nn.Module):
@@ -237,21 +246,31 @@ class GenLIPPreTrainedModel(PreTrainedModel):
         if isinstance(bias := getattr(module, "bias", None), Tensor):
             init.zeros_(bias)
 
-    def _grids(self, pixel_values: Tensor, spatial_shapes: Tensor | None) -> Tensor:
-        """Int64[b 2], rows and columns of each image. Raises ValueError where patches come without them."""
-        if pixel_values.dim() == 3 and spatial_shapes is not None:
-            return spatial_shapes.to(pixel_values.device)
-        if pixel_values.dim() != 4:
+    def _grids(self, pixel_values: Tensor, mask: Tensor | None, spatial_shapes: Tensor | None) -> Tensor:
+        """Int64[b 2], rows and columns of each image. Raises ValueError where they do not fit the pixels."""
+        if pixel_values.dim() == 4:
+            return self._grids_of_images(pixel_values)
+        if pixel_values.dim() != 3 or spatial_shapes is None:
             raise ValueError(
                 f"pixel_values of shape {tuple(pixel_values.shape)}: need images [batch, channels, height, width], or "
                 "patches [batch, patches, channels * patch * patch] together with spatial_shapes"
             )
-        size = self.config.patch_size
-        height, width = pixel_values.shape[2:]
+        grids = spatial_shapes.to(pixel_values.device)
+        real = (
+            grids.new_full((len(pixel_values),), pixel_values.shape[1]) if mask is None else mask.sum(dim=1).to(grids.device)
+        )
+        if not torch.compiler.is_compiling() and not torch.equal(grids.prod(dim=1), real.to(grids.dtype)):
+            raise ValueError(
+                f"spatial_shapes hold {grids.prod(dim=1).tolist()} patches, but pixel_values have {real.tolist()} that are "
+                "no padding: give the pixel_attention_mask and spatial_shapes that came with them"
+            )
+        return grids
+
+    def _grids_of_images(self, images: Tensor) -> Tensor:
+        size, (height, width) = self.config.patch_size, images.shape[2:]
         if height % size or width % size:
             raise ValueError(f"images of {height}x{width} pixels: both sides must be multiples of patch_size {size}")
-        grid = torch.tensor([height // size, width // size], device=pixel_values.device)
-        return grid.expand(len(pixel_values), 2)
+        return torch.tensor([height // size, width // size], device=images.device).expand(len(images), 2)
 
 
 class GenLIPVisionModel(GenLIPPreTrainedModel):
@@ -287,22 +306,27 @@ class GenLIPVisionModel(GenLIPPreTrainedModel):
         Returns `last_hidden_state` Float[b p D] and `pooler_output` Float[b D], the mean over an image's patches. With
         `output_hidden_states`, the last hidden state is `last_hidden_state` too.
         """
-        grids = self._grids(pixel_values, spatial_shapes)
+        check_names(kwargs)
+        grids = self._grids(pixel_values, pixel_attention_mask, spatial_shapes)
         x = self.vision_embeddings(pixel_values)
         rank = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
         rotary = rotary_tables(mrope_positions(rank, grids), self.config)
         mask = create_bidirectional_mask(self.config, x, pixel_attention_mask)
         features = self.ln_post(self.visual(x, mask, rotary, is_causal=False, **kwargs))
-        if pixel_attention_mask is None:
-            pooled = features.mean(dim=1)
-        else:
-            real = pixel_attention_mask.to(features.dtype).unsqueeze(-1)
-            pooled = (features * real).sum(dim=1) / real.sum(dim=1)
-        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=pooled)
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=_mean(features, pixel_attention_mask))
+
+
+def _mean(features: Tensor, mask: Tensor | None) -> Tensor:
+    """Float[b D], the mean over the patches that are no padding; half precision could neither count nor sum them."""
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    real = torch.ones_like(wide[..., :1]) if mask is None else mask.to(wide).unsqueeze(-1)
+    return ((wide * real).sum(dim=1) / real.sum(dim=1)).to(features.dtype)
 
 
 class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
     """The whole model: reads an image and predicts the text after it."""
+
+    accepts_loss_kwargs = True  # the Trainer then leaves the loss to be divided here, by num_items_in_batch
 
     def __init__(self, config: GenLIPConfig) -> None:
         super().__init__(config)
@@ -341,6 +365,7 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
         cache: Cache | None = None,
         past_key_values: Cache | None = None,
         labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
@@ -348,45 +373,59 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
         """Logits of the next tokens, and the loss where there are labels.
 
         input_ids       Int64[b l], `config.image_token_id` once for every patch, then text; in later steps new text alone
-        pixel_values, pixel_attention_mask, spatial_shapes  as `GenLIPVisionModel` takes them; in later steps only
-                        `spatial_shapes`, for patches and images alike
+        pixel_values, pixel_attention_mask, spatial_shapes  as `GenLIPVisionModel` takes them; not read where the cache has
+                        the image already
         attention_mask  Int[b l], 0 at padding, which may stand before or after a sequence; with a cache for all rows so far
         position_ids    Int64[b l], each row's place in its sequence, counted without padding; found from the mask if missing
         labels          Int64[b l], -100 where no loss is wanted; the first word is predicted by the row before it
+        num_items_in_batch  what the summed loss is divided by; the number of labels if missing
         logits_to_keep  compute only the last so many logits; 0 for all
         """
-        cache = past_key_values if cache is None else cache
-        if use_cache is None:
-            use_cache = self.config.use_cache and not (self.training and labels is not None)
-        if use_cache and cache is None:
-            cache = DynamicCache(config=self.config)
+        check_names(kwargs)
+        cache = self._cache_of_call(past_key_values if cache is None else cache, use_cache)
         past = cache.get_seq_length() if cache is not None else 0
-        if pixel_values is not None:
-            spatial_shapes = self._grids(pixel_values, spatial_shapes)
         rank = _ranks(input_ids, attention_mask, past) if position_ids is None else position_ids
-        grids = rank.new_zeros(len(input_ids), 2) if spatial_shapes is None else spatial_shapes.to(rank.device)
-        is_patch = rank < grids.prod(dim=1, keepdim=True)
-        x = self.in_proj(self.embeddings(input_ids))
-        if pixel_values is not None:
+        x, blocks = self.in_proj(self.embeddings(input_ids)), None
+        if past:
+            grids = getattr(cache, "grids", None) if spatial_shapes is None else spatial_shapes
+        elif pixel_values is None:
+            grids = None
+        else:
+            grids = self._grids(pixel_values, pixel_attention_mask, spatial_shapes)
+            is_patch = rank < grids.prod(dim=1, keepdim=True)
             self._check_placeholders(input_ids, attention_mask, is_patch, grids.prod(dim=1))
             x = _insert(x, self.vision_embeddings(pixel_values), rank, is_patch)
-        # Patches see all patches of their image; later rows are text, which sees whatever came before it.
-        blocks = is_patch.long() - 1 if pixel_values is not None else None
+            blocks = is_patch.long() - 1  # patches see all of their image; text, in no block, sees what came before it
+        if cache is not None:
+            cache.grids = grids
+        grids = rank.new_zeros(len(x), 2) if grids is None else grids.to(rank.device)
         mask = create_causal_mask(self.config, x, attention_mask, cache, block_sequence_ids=blocks)
         rotary = rotary_tables(mrope_positions(rank, grids), self.config)
         hidden = self.ln_post(self.visual(x, mask, rotary, cache=cache, **kwargs))
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(self.proj(hidden[:, kept, :]))
-        loss = None if labels is None else self.loss_function(logits, labels, vocab_size=self.config.vocab_size)
+        logits, loss = self.lm_head(self.proj(hidden[:, kept, :])), None
+        if labels is not None:
+            sizes = {"vocab_size": self.config.vocab_size, "num_items_in_batch": num_items_in_batch}
+            loss = self.loss_function(logits, labels, **sizes)
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{_CACHE: cache})
 
-    def generate(self, inputs: Tensor | None = None, *args: Any, pixel_values: Tensor | None = None, **kwargs: Any) -> Any:
-        """As every model of Transformers generates; the grids of images are kept for the steps after the first."""
-        if pixel_values is not None:
-            kwargs |= {
-                "pixel_values": pixel_values,
-                "spatial_shapes": self._grids(pixel_values, kwargs.get("spatial_shapes")),
-            }
+    def _cache_of_call(self, cache: Cache | None, use_cache: bool | None) -> Any:
+        """The cache of this call; none in training unless asked for, and never where blocks are recomputed."""
+        recomputes = self.training and torch.is_grad_enabled() and self.visual.layers[0].gradient_checkpointing
+        wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
+        if recomputes or (cache is None and not wanted):
+            return None
+        return DynamicCache(config=self.config) if cache is None else cache
+
+    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
+        """As every model of Transformers generates. Of pixels alone, it says what follows the last patch: no prompt."""
+        if inputs is None and kwargs.get("input_ids") is None and kwargs.get("pixel_values") is not None:
+            grids = self._grids(kwargs["pixel_values"], kwargs.get("pixel_attention_mask"), kwargs.get("spatial_shapes"))
+            counts = grids.prod(dim=1, keepdim=True)
+            # Padded on the left; the row stands for patches, whatever their placeholder is called.
+            real = torch.arange(int(counts.max()), 0, -1, device=counts.device) <= counts
+            kwargs["input_ids"] = real.long() * (self.config.image_token_id or 0)
+            kwargs["attention_mask"] = real.long()
         return super().generate(inputs, *args, **kwargs)
 
     def prepare_inputs_for_generation(
@@ -409,12 +448,12 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
     ) -> None:
         """Raises ValueError where the first rows of a sequence are not as many placeholders as its image has patches."""
         token = self.config.image_token_id
-        if torch.compiler.is_compiling() or token is None:
+        if torch.compiler.is_compiling():
             return
-        placeholders = is_patch & (input_ids == token)
-        if attention_mask is not None:
-            placeholders &= attention_mask.bool()
-        if not torch.equal(found := placeholders.sum(dim=1), needed):
+        placeholders = is_patch if token is None else is_patch & (input_ids == token)
+        if attention_mask is not None and attention_mask.dim() == 2:
+            placeholders = placeholders & attention_mask.bool()
+        if not torch.equal(found := placeholders.sum(dim=1), needed.to(found.device)):
             raise ValueError(
                 f"sequences begin with {found.tolist()} placeholders (image_token_id {token}), but their images have "
                 f"{needed.tolist()} patches: let the processor lay out input_ids, or put a placeholder for each patch first"

@@ -6,7 +6,7 @@ a batch end where generation begins.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ class GenLIPProcessor(ProcessorMixin):
         prompt: the text before a caption where none is given; as the model was trained.
         end: what closes a caption; its first token ends generation.
         image_token: placeholder of a patch.
+        max_tokens: longer captions are cut in training.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class GenLIPProcessor(ProcessorMixin):
         prompt: str = "",
         end: str = "<|im_end|>\n",
         image_token: str = "<|image_pad|>",
+        max_tokens: int = 512,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
-        self.prompt, self.end, self.image_token = prompt, end, image_token
+        self.prompt, self.end, self.image_token, self.max_tokens = prompt, end, image_token, max_tokens
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
         if self.image_token_id is None:
             raise ValueError(f"the tokenizer has no token {image_token!r}: name one of its special tokens as image_token")
@@ -52,26 +54,29 @@ class GenLIPProcessor(ProcessorMixin):
         text: str | Sequence[str] | None = None,
         suffix: str | Sequence[str] | None = None,
         return_tensors: str | None = "pt",
+        images_kwargs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Inputs of `GenLIPForConditionalGeneration`, one sequence for each image.
 
         text     what stands between the image and what is to be said; `prompt` if missing
-        suffix   captions to learn: with them come `labels`, which leave out placeholders, prompt and padding
-        kwargs   for the image processor, such as resize="native"
+        suffix   captions to learn, cut at `max_tokens`; with them come `labels`, which leave out placeholders, prompt and
+                 padding. A caption that was cut has no end to learn.
+        images_kwargs, kwargs  for the image processor, such as resize="native". Of Transformers' keywords for texts, those
+                 that say what happens anyway may be given: padding=True, truncation=False, add_special_tokens
 
         Returns input_ids, attention_mask, pixel_values, spatial_shapes; pixel_attention_mask for native images.
         """
         if images is None:
             raise ValueError("a GenLIPProcessor needs images; for text alone call its tokenizer")
-        pixels = dict(self.image_processor(images, **kwargs))
+        pixels = dict(self.image_processor(images, **_for_images(kwargs), **(images_kwargs or {})))
         grids = pixels.setdefault("spatial_shapes", self._grids(pixels["pixel_values"]))
         prompts = self._each(text, len(grids), "text", self.prompt)
         captions = self._each(suffix, len(grids), "suffix", None)
         rows, labels = [], []
         for patches, prompt, caption in zip(grids.prod(dim=1).tolist(), prompts, captions, strict=True):
             given = [self.image_token_id] * patches + self._ids(prompt.removeprefix(self.image_token))
-            said = [] if caption is None else self._ids(caption.strip(), split_special_tokens=True) + self._ids(self.end)
+            said = [] if caption is None else self._said(caption)
             rows.append(given + said)
             labels.append([-100] * len(given) + said)
         data = {"input_ids": _left_padded(rows, self.tokenizer.pad_token_id or 0)}
@@ -79,6 +84,11 @@ class GenLIPProcessor(ProcessorMixin):
         if suffix is not None:
             data["labels"] = _left_padded(labels, -100)
         return BatchFeature(data | pixels, tensor_type=return_tensors)
+
+    def _said(self, caption: str) -> list[int]:
+        """A caption's tokens and its end; in it, special tokens are only characters."""
+        ids = self._ids(caption.strip(), split_special_tokens=True)
+        return ids[: self.max_tokens] if len(ids) > self.max_tokens else ids + self._ids(self.end)
 
     def _grids(self, pixel_values: Tensor) -> Tensor:
         size = self.image_processor.patch_size
@@ -92,6 +102,25 @@ class GenLIPProcessor(ProcessorMixin):
         if len(texts) != number:
             raise ValueError(f"{len(texts)} of {name} for {number} images: need one for each image")
         return texts
+
+
+# Keywords of Transformers for texts, and what they may say here.
+_TEXT = {
+    "padding": (True, "longest"), "truncation": (False, "do_not_truncate"), "add_special_tokens": (True, False),
+    "max_length": (), "padding_side": ("left",), "return_attention_mask": (True,), "return_token_type_ids": (False,),
+    "return_mm_token_type_ids": (False,), "text_kwargs": ({},), "common_kwargs": ({},),
+}  # fmt: skip
+
+
+def _for_images(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords that are not for texts. Raises ValueError for a text setting that cannot be had."""
+    for name, value in keywords.items():
+        if name in _TEXT and value is not None and value not in _TEXT[name]:
+            raise ValueError(
+                f"{name}={value!r}: a GenLIPProcessor pads on the left to the longest and never cuts a prompt; leave {name} "
+                "out (captions to learn are cut at the processor's max_tokens)"
+            )
+    return {name: value for name, value in keywords.items() if name not in _TEXT}
 
 
 def _left_padded(rows: list[list[int]], filler: int) -> Tensor:
