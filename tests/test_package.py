@@ -102,3 +102,8 @@ def test_the_oldest_libraries_that_are_tested_are_those_that_are_promised():
     assert {line.replace(">=", "==") for line in promised} == tested
     page = (ROOT / "docs/use.md").read_text(encoding="utf8").lower()
     assert all(line.replace("==", " ≥ ").removesuffix(".0") in page for line in tested)
+    newest = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    for library in ("transformers", "timm"):
+        named = f"{library} {newest[library]}"
+        assert named in page
+        assert named in (ROOT / "pyproject.toml").read_text()

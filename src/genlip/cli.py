@@ -274,7 +274,8 @@ def _add_model_and_images(parser: argparse.ArgumentParser, out: str, more_dtypes
     parser.add_argument("--batch", type=int, default=16, help="images at a time (default: 16)")
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     dtypes = ("float32", "bfloat16", *more_dtypes)
-    parser.add_argument("--dtype", choices=dtypes, default="float32", help="of the model (default: float32)")
+    note = "; int8: on a CPU, features then depend a little on the other images of a batch" if "int8" in dtypes else ""
+    parser.add_argument("--dtype", choices=dtypes, default="float32", help=f"of the model (default: float32){note}")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
     parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
     parser.add_argument(

@@ -34,7 +34,8 @@ def add_export(commands: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
     parser.add_argument("out", metavar="OUT", help="folder to write")
     parser.add_argument("--to", choices=FORMATS, required=True, help="for which library")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: as they are)")
+    dtypes = ("float32", "bfloat16", "float16")
+    parser.add_argument("--dtype", choices=dtypes, help="published, transformers: of the weights (default: as they are)")
     parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
     parser.add_argument("--remote-code", action="store_true", help="transformers: add the code, to be used without genlip")
     parser.add_argument("--encoder-only", action="store_true", help="onnx: leave out the captioner")
@@ -54,4 +55,6 @@ def _export(args: argparse.Namespace, rest: list[str]) -> None:
         captions=not args.encoder_only,
         int8=args.int8,
     )
-    print(f"{args.to}: {written}")
+    files = [file for file in written.iterdir() if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"{args.to}: {written}, {len(files)} files, {size:,.1f} MB; docs/use.md shows how to go on")

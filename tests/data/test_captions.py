@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer
 from genlip.data.examples import Conversation, Turn
 
+from ..export.hub_standin import hub_at, running_hub
 from .helpers import examples, small_tokenizer
 
 END = "<|im_end|>"
@@ -360,6 +361,16 @@ def test_a_hub_that_does_not_answer_is_named_with_its_reason(failure, reason, hu
     with pytest.raises(FileNotFoundError) as error:
         load_tokenizer("owner/name")
     assert str(error.value) == f"owner/name: the Hugging Face Hub did not give its tokenizer.json: {reason}"
+
+
+def test_what_the_hub_refuses_is_told_as_it_is_for_models(tmp_path, monkeypatch):
+    with running_hub(tmp_path / "hub") as running:
+        hub_at(running.url, tmp_path / "home", monkeypatch)
+        running.branch("owner/model").mkdir(parents=True)
+        with pytest.raises(FileNotFoundError, match=r"^owner/absent: .* tokenizer\.json: it has no model of this name"):
+            load_tokenizer("owner/absent")
+        with pytest.raises(FileNotFoundError, match=r"^owner/model: .* tokenizer\.json: .*not found.*404"):
+            load_tokenizer("owner/model")
 
 
 @pytest.mark.parametrize("text", ["numbers ", "1", "é", "abc " * 50 + "x"])

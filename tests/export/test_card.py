@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -117,6 +118,13 @@ def test_the_card_says_what_the_log_says(run):
         key: value for key, value in last["start"]["run"].items() if key not in ("out", "trackers")
     }
     assert str(run.parent) not in card
+
+
+def test_what_the_quickstart_measured_afterwards_counts_more_than_a_few_samples(run, tmp_path):
+    measured = shutil.copytree(run, tmp_path / "measured")
+    (measured / "results.json").write_text(json.dumps({"exact_match": 0.992, "captions": 500, "steps": 1500}))
+    found = rows(model_card(measured / "model", "owner/tiny", measured), "Metrics")
+    assert found["held-out captions"] == "496 of 500 exactly the true ones, at step 1,500"
 
 
 def test_a_run_that_goes_on_after_its_model_was_written_is_read_up_to_there(folder, tmp_path):

@@ -494,10 +494,46 @@ def test_recomputing_blocks_changes_no_gradient():
         torch.testing.assert_close(found, expected)
 
 
+def drop_rates(encoder: Any) -> list[float]:
+    return [getattr(block.drop_path1, "drop_prob", 0.0) for block in encoder.blocks]
+
+
 def test_drop_path_grows_over_the_blocks():
     encoder = to_timm(small(num_hidden_layers=3, drop_path_rate=0.2))
-    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in encoder.blocks]
-    assert rates == pytest.approx([0.0, 0.1, 0.2])
+    assert drop_rates(encoder) == pytest.approx([0.0, 0.1, 0.2])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_names_drop_no_path_unless_told(name: str):
+    assert drop_rates(timm.create_model(name, device="meta", depth=3)) == [0.0, 0.0, 0.0]
+    told = timm.create_model(name, device="meta", depth=3, drop_path_rate=0.2)
+    assert drop_rates(told) == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_a_folder_keeps_the_rate_of_its_model_unless_told(tmp_path: Path):
+    folder = f"local-dir:{save_timm(small(num_hidden_layers=3, drop_path_rate=0.2), tmp_path)}"
+    assert drop_rates(timm.create_model(folder, pretrained=True)) == pytest.approx([0.0, 0.1, 0.2])
+    assert drop_rates(timm.create_model(folder, pretrained=True, drop_path_rate=0.0)) == [0.0, 0.0, 0.0]
+
+
+def test_an_attentive_probe_learns_while_the_encoder_is_frozen():
+    encoder = to_timm(small(), num_classes=2, global_pool="map").train().requires_grad_(False)
+    for part in (encoder.attn_pool, encoder.head):
+        part.requires_grad_(True)
+    before = copy.deepcopy(encoder.state_dict())
+    labels = torch.tensor([0, 1, 1, 0, 1, 0])
+    pixels = torch.stack(images(small_config(), [(2, 3)] * 6)) + labels.view(-1, 1, 1, 1)  # a class is a brightness
+    optimizer = torch.optim.AdamW([p for p in encoder.parameters() if p.requires_grad], lr=0.02)
+    losses = []
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(encoder(pixels), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    changed = {name.split(".")[0] for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"attn_pool", "head"}
 
 
 # A folder for timm
@@ -571,6 +607,16 @@ def test_a_saved_folder_takes_a_new_head(tmp_path: Path):
     assert stray(encoder.forward_features(pixels[None])[0], encoded(model, [pixels])[0]) < TOLERANCE
 
 
+@pytest.mark.parametrize(("more", "width"), [({"num_classes": 7}, 7), ({"pretrained_strict": False}, 24)])
+def test_a_saved_folder_takes_an_attentive_pool(more: dict[str, Any], width: int, tmp_path: Path):
+    model = small()
+    name = f"local-dir:{save_timm(model, tmp_path)}"
+    (pixels,) = images(model.config, [(2, 3)])
+    encoder = timm.create_model(name, pretrained=True, global_pool="map", **more).eval()
+    assert encoder(pixels[None]).shape == (1, width)
+    assert stray(encoder.forward_features(pixels[None])[0], encoded(model, [pixels])[0]) < TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("settings", "side"),
     [
@@ -600,3 +646,9 @@ def test_without_timm_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
         import_module("genlip.export.timm")
     monkeypatch.undo()
     assert require("timm", extra="timm") is timm
+
+
+def test_a_converted_model_knows_how_its_images_are_prepared():
+    images = ImageConfig(size=64)
+    encoder = to_timm(random_model(GenLIPConfig.preset("tiny", num_hidden_layers=1)), images=images)
+    assert timm.data.resolve_model_data_config(encoder)["input_size"] == (3, 64, 64)

@@ -136,6 +136,25 @@ def test_more_layers_than_parameters_are_refused_before_they_are_built(tmp_path,
         load(tmp_path)
 
 
+@pytest.mark.parametrize("size", [2**40, 2**62, 2**63, 2**70])
+@pytest.mark.parametrize("key", ["hidden_size", "intermediate_size", "vocab_size", "text_embed_dim", "patch_size"])
+def test_absurd_sizes_are_refused_in_a_checkpoints_words(key, size, tmp_path):
+    save(small_model(), tmp_path)
+    keys = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(keys | {key: size}))
+    with pytest.raises(CheckpointError, match=r"sizes in config\.json cannot be built: \w|do not fit config\.json"):
+        load(tmp_path)
+
+
+def test_numbers_of_another_kind_are_refused_with_the_files_name(tmp_path):
+    save(small_model(), tmp_path)
+    keys = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(keys | {"num_hidden_layers": 3.5}))
+    with pytest.raises(CheckpointError) as error:
+        load(tmp_path)
+    assert str(error.value) == f"{tmp_path / 'config.json'}: num_hidden_layers is 3.5: it must be a whole number"
+
+
 def test_a_folder_that_is_no_checkpoint_says_why(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no config\.json"):
         load(tmp_path)

@@ -144,6 +144,23 @@ def test_sections_that_are_not_given_sum_to_half_the_head(half):
         ({"ls_init_value": -0.1}, "ls_init_value is -0.1", "not be negative"),
         ({"layer_norm_eps": -1e-6}, "layer_norm_eps is -1e-06", "not be negative"),
         ({"rope_theta": 0}, "rope_theta is 0", "must be positive"),
+        *(
+            ({name: value}, f"{name} is {value!r}", "whole number")
+            for name in (
+                "hidden_size",
+                "intermediate_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+                "vocab_size",
+                "text_embed_dim",
+                "patch_size",
+                "num_channels",
+            )
+            for value in (3.0, True, "3")
+        ),
+        ({"hidden_size": None}, "hidden_size is None", "whole number"),
+        ({"mrope_section": (1.5, 2, 2)}, "(1.5, 2, 2)", "three counts"),
+        ({"mrope_section": (True, 2, 2)}, "(True, 2, 2)", "three counts"),
         ({"mrope_section": (3, 3)}, "(3, 3)", "three counts"),
         ({"mrope_section": (-1, 4, 3)}, "(-1, 4, 3)", "three counts"),
         ({"mrope_section": (2, 3, 3), "mrope_interleaved": False}, "sums to 8", "half the head dimension, 6"),

@@ -8,9 +8,10 @@ import torch
 import genlip
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
+from genlip.model.pack import Pack
 from genlip.model.quantize import quantize_encoder
 
-from .helpers import random_pack
+from .helpers import random_pack, random_samples
 
 
 @pytest.fixture
@@ -26,6 +27,16 @@ def test_features_point_where_those_in_float32_do(model):
     found = quantize_encoder(model).encode(pack)
     assert (found - exact).abs().max() > 0
     assert torch.cosine_similarity(found, exact).min() > 0.99
+
+
+@torch.no_grad()
+def test_images_of_a_call_share_the_range_of_their_activations(model):
+    """An image's features depend a little on its batch: nearly the same, not bit for bit."""
+    quantize_encoder(model)
+    one, other = random_samples(model.config, [(4, 5, 0), (2, 2, 0)])
+    alone, together = model.encode(Pack.of([one])), model.encode(Pack.of([one, other]))[:20]
+    assert (alone - together).abs().max() > 0
+    assert torch.cosine_similarity(alone, together).min() > 0.99
 
 
 def test_every_product_of_the_blocks_is_in_8_bits(model):

@@ -172,13 +172,14 @@ def _download(name: str, file: Path) -> Path:
             f"{file}: no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
         )
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from genlip.model.download import failures, reason  # here: it needs PyTorch, which captions can do without
 
     try:
         return Path(hf_hub_download(name, "tokenizer.json"))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FileNotFoundError(f"{name}: the Hugging Face Hub did not give its tokenizer.json: {reason}") from error
+    except failures() as error:
+        told = reason(error, name)
+        raise FileNotFoundError(f"{name}: the Hugging Face Hub did not give its tokenizer.json: {told}") from error
 
 
 def _check_end(tokenizer: Tokenizer, end: str, end_ids: list[int]) -> None:

@@ -35,9 +35,10 @@ _PLACES = ("start_from", "tokenizer", "source", "held_out")  # settings that nam
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run's log tells about the model that came out of it."""
+    """What a run's log tells about the model that came out of it, and what the quickstart measured afterwards."""
 
     events: list[Event]
+    results: dict[str, Any]
 
     def last(self, kind: str, name: str) -> Event:
         """The last event of a kind in which a figure is known; empty if there is none."""
@@ -70,7 +71,7 @@ def model_card(
     Raises `CheckpointError` if the folder is not a whole checkpoint, ValueError if the run has no log.
     """
     folder, config = Path(folder), check(folder)
-    log = _Run(_until_the_end(read_events(Path(run))) if run is not None else [])
+    log = _Run([], {}) if run is None else _Run(_until_the_end(read_events(Path(run))), _results(Path(run)))
     sections = {
         "What it is": _what_it_is(folder, config),
         "Data": _data(log, data),
@@ -89,6 +90,13 @@ def _until_the_end(events: list[Event]) -> list[Event]:
     """Without what a run did after its last end: it writes the model's folder there."""
     ends = [number for number, event in enumerate(events) if event["event"] == "end"]
     return events[: ends[-1] + 1] if ends else events
+
+
+def _results(run: Path) -> dict[str, Any]:
+    """What `genlip quickstart` writes beside the model; nothing for other runs."""
+    file = run / "results.json"
+    found = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+    return found if {"exact_match", "captions", "steps"} <= found.keys() else {}
 
 
 def _header(licence: str) -> str:
@@ -194,6 +202,9 @@ def _measured_on(log: _Run) -> str:
 
 
 def _exact(log: _Run) -> str:
+    if found := log.results:
+        exact = round(found["exact_match"] * found["captions"])
+        return f"{exact} of {found['captions']} exactly the true ones, at step {found['steps']:,}"
     event = log.last("spoken", "samples")
     if not event:
         return "unknown"

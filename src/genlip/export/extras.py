@@ -1,29 +1,61 @@
 """Optional libraries: what an export needs beyond the core, imported when it is used.
 
-In: the name of a module. Out: the module, or one line that says which `pip install` brings it.
+In: the name of a module. Out: the module, or one line that says which `pip install` brings it. How old it may be is read
+from genlip's own metadata, which `pyproject.toml` fills: there is no second list of versions.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
 from types import ModuleType
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 __all__ = ["MissingExtra", "require"]
 
 
 class MissingExtra(ImportError):
-    """A library that one of our extras brings is not installed."""
+    """A library that one of our extras brings is not installed, or is older than the extra asks for."""
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import a module that `pip install "genlip[extra]"` brings. Raises `MissingExtra` where it is not there.
+    """Import a module that `pip install "genlip[extra]"` brings. Raises `MissingExtra` where it is not there, or too old.
 
     A module that is there and fails on importing something else raises its own error: that is no missing extra.
     """
+    library = module.partition(".")[0]
+    _check_version(library, extra)
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        library = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != library:
             raise
         raise MissingExtra(f'{library} is not installed: pip install "genlip[{extra}]"', name=library) from None
+
+
+def _check_version(library: str, extra: str) -> None:
+    """Raises `MissingExtra` where the library is older than the extra's minimum."""
+    least = _minimums(extra).get(library)
+    if least is None:
+        return
+    try:
+        found = metadata.version(library)
+    except metadata.PackageNotFoundError:  # not there, or under another name, such as onnxruntime-gpu
+        return
+    if Version(found) < least:
+        raise MissingExtra(
+            f'{library} {found} is installed, and genlip needs {least} or newer: pip install "genlip[{extra}]"', name=library
+        )
+
+
+@cache
+def _minimums(extra: str) -> dict[str, Version]:
+    """The oldest version of each library that an extra accepts."""
+    try:
+        lines = metadata.requires("genlip") or []
+    except metadata.PackageNotFoundError:  # run from its sources, without an installation
+        return {}
+    needed = [one for one in map(Requirement, lines) if one.marker and one.marker.evaluate({"extra": extra})]
+    return {one.name: Version(s.version) for one in needed for s in one.specifier if s.operator == ">="}

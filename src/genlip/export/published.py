@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from genlip.export.folders import source_and_target
+from genlip.export.folders import clear, source_and_target
 from genlip.model.checkpoint import load, save
 
 __all__ = ["export_published"]
@@ -21,10 +21,15 @@ __all__ = ["export_published"]
 def export_published(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: torch.dtype | None = None
 ) -> Path:
-    """Write a folder of published layout; tokenizer and preprocessing settings come along if the source has them."""
+    """Write a folder of published layout; tokenizer and preprocessing settings come along if the source has them.
+
+    Files of an older export in `out` go, see `genlip.export.folders.clear`.
+    """
     source, target = source_and_target(model, out)
-    save(load(source, dtype=dtype), target)
-    for name in ("tokenizer.json", "preprocessing.json"):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+    loaded = load(source, dtype=dtype)
+    names = [name for name in ("tokenizer.json", "preprocessing.json") if (source / name).is_file()]
+    clear(target)
+    save(loaded, target)
+    for name in names:
+        shutil.copyfile(source / name, target / name)
     return target

@@ -15,7 +15,13 @@ between them.
 timm can express the encoder, but no captions, and no chunked MRoPE, no SwiGLU with another activation than silu, and no
 epsilon of LayerNorm other than 1e-6; these are refused. In training, genlip drops a branch at one rate in every block, timm
 at a rate that grows from 0 in the first block to `drop_path_rate` in the last, half as often on average; inference is the
-same. A model that is created without weights is initialised as timm does it, not as genlip.
+same. The registered names drop nothing unless told, as timm's own do: the rate is a recipe's, not a size. `to_timm` and a
+folder keep the rate of the model's config; `create_model("local-dir:FOLDER", drop_path_rate=0.0)` overrules it. A model
+that is created without weights is initialised as timm does it, not as genlip.
+
+An attentive probe: `to_timm(model, num_classes=N, global_pool="map")`. Of a folder or a file,
+`create_model(…, global_pool="map", num_classes=N)` gives the same; without a classifier (`num_classes=0`), a folder's
+pretrained weights need `pretrained_strict=False`, since timm would ask them for the pool's, too.
 
 Axes: b images, C channels, H, W pixels, N patches of an image, D width of the trunk, P side of a patch.
 """
@@ -38,7 +44,7 @@ from torch import Tensor
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import load_preprocessing
 from genlip.export.extras import require
-from genlip.export.folders import source_and_target
+from genlip.export.folders import clear, source_and_target
 from genlip.model.checkpoint import CheckpointError, load
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
@@ -128,11 +134,15 @@ def timm_arguments(config: GenLIPConfig) -> dict[str, Any]:
     }
 
 
-def to_timm(model: GenLIP, *, num_classes: int = 0, global_pool: str = "avg") -> NaFlexVit:
+def to_timm(
+    model: GenLIP, *, images: ImageConfig | None = None, num_classes: int = 0, global_pool: str = "avg"
+) -> NaFlexVit:
     """The encoder as timm's model, with the weights, dtype, device and mode of `model`.
 
+    images       how the model was trained to see images, as for `save_timm`; `None` for 224x224 pixels
     num_classes  above 0 adds a linear classifier of random weights
-    global_pool  "avg", "max" or "avgmax" over the patches, "map" for an attentive pool of random weights, "" for every patch
+    global_pool  "avg", "max" or "avgmax" over the patches, "" for every patch, "map" for an attentive pool of random
+                 weights, to be learned as in the paper's attentive probe
 
     It reads Float[b C H W] in [-1, 1]; or, for images of different sizes padded to N, what timm's NaFlex loader makes:
     patches Float[b N P*P*C] (channels last), patch_coord Int[b N 2] (row, column), patch_valid Bool[b N]. `forward` takes
@@ -143,7 +153,7 @@ def to_timm(model: GenLIP, *, num_classes: int = 0, global_pool: str = "avg") ->
     encoder = _create(
         _ARCHITECTURE,
         model.config,
-        pretrained_cfg=_pretrained_cfg(model.config, ImageConfig()),
+        pretrained_cfg=_pretrained_cfg(model.config, images or ImageConfig()),
         num_classes=num_classes,
         global_pool=global_pool,
         device=weight.device,
@@ -166,14 +176,29 @@ def save_timm(model: GenLIP, folder: str | os.PathLike[str], images: ImageConfig
     """Write `config.json` and `model.safetensors` as timm keeps a model on the Hub; each file appears whole or not at all.
 
     `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it, and `hf-hub:owner/name` after an upload, both without
-    genlip.
+    genlip. With `global_pool="map"`, whose weights no folder has, name `num_classes` or add `pretrained_strict=False`.
 
     images  how the model was trained to see images, for `timm.data.resolve_model_data_config`; `None` for 224x224 pixels.
             Native ones become the largest square that has their patches: to keep shapes is up to timm's NaFlex transforms.
 
     Raises ValueError for what timm cannot express, and where a fixed size is no multiple of the patch size.
     """
-    images = images or ImageConfig()
+    return _write(*_content(model, images or ImageConfig()), Path(folder))
+
+
+def export_timm(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """`save_timm` of a model's folder or Hub repository, with the image settings it was trained with.
+
+    Files of an older export in `out` go, see `genlip.export.folders.clear`.
+    """
+    source, target = source_and_target(model, out)
+    settings, weights = _content(load(source), load_preprocessing(source)[0].images)
+    clear(target)
+    return _write(settings, weights, target)
+
+
+def _content(model: GenLIP, images: ImageConfig) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `save_timm` writes: settings, and weights under timm's names. Raises its errors."""
     if images.resize == "fixed" and images.size % model.config.patch_size:
         raise ValueError(f"images.size {images.size} is no multiple of the model's patch_size {model.config.patch_size}")
     arguments = timm_arguments(model.config)
@@ -186,13 +211,7 @@ def save_timm(model: GenLIP, folder: str | os.PathLike[str], images: ImageConfig
         "model_args": arguments,
         "pretrained_cfg": _pretrained_cfg(model.config, images),
     }
-    return _write(settings, _timm_names(trunk, _config_pairs(model.config)), Path(folder))
-
-
-def export_timm(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
-    """`save_timm` of a model's folder or Hub repository, with the image settings it was trained with."""
-    source, target = source_and_target(model, out)
-    return save_timm(load(source), target, load_preprocessing(source)[0].images)
+    return settings, _timm_names(trunk, _config_pairs(model.config))
 
 
 def _create(variant: str, config: GenLIPConfig, pretrained: bool = False, **arguments: Any) -> NaFlexVit:
@@ -232,34 +251,39 @@ def _pretrained_cfg(config: GenLIPConfig, images: ImageConfig) -> dict[str, Any]
 default_cfgs = generate_default_cfgs({name: _pretrained_cfg(config, ImageConfig()) for name, config in _SIZES.items()})
 
 
+def _named(name: str, pretrained: bool, *, drop_path_rate: float = 0.0, **arguments: Any) -> NaFlexVit:
+    """A registered name's model, without the preset's DropPath."""
+    return _create(name, _SIZES[name], pretrained, drop_path_rate=drop_path_rate, **arguments)
+
+
 @register_model
 def naflexvit_genlip_l16(pretrained: bool = False, **arguments: Any) -> NaFlexVit:
     """L/16 of the paper: 24 blocks of width 1024."""
-    return _create("naflexvit_genlip_l16", _SIZES["naflexvit_genlip_l16"], pretrained, **arguments)
+    return _named("naflexvit_genlip_l16", pretrained, **arguments)
 
 
 @register_model
 def naflexvit_genlip_so16(pretrained: bool = False, **arguments: Any) -> NaFlexVit:
     """So/16 of the paper: 27 blocks of width 1152."""
-    return _create("naflexvit_genlip_so16", _SIZES["naflexvit_genlip_so16"], pretrained, **arguments)
+    return _named("naflexvit_genlip_so16", pretrained, **arguments)
 
 
 @register_model
 def naflexvit_genlip_g16(pretrained: bool = False, **arguments: Any) -> NaFlexVit:
     """g/16 of the paper: 40 blocks of width 1536, with 24 heads."""
-    return _create("naflexvit_genlip_g16", _SIZES["naflexvit_genlip_g16"], pretrained, **arguments)
+    return _named("naflexvit_genlip_g16", pretrained, **arguments)
 
 
 @register_model
 def naflexvit_genlip_l16_published(pretrained: bool = False, **arguments: Any) -> NaFlexVit:
     """L/16 as it was released: 24 blocks of width 1152, with 16 heads of dimension 72."""
-    return _create("naflexvit_genlip_l16_published", _SIZES["naflexvit_genlip_l16_published"], pretrained, **arguments)
+    return _named("naflexvit_genlip_l16_published", pretrained, **arguments)
 
 
 @register_model
 def naflexvit_genlip_g16_published(pretrained: bool = False, **arguments: Any) -> NaFlexVit:
     """g/16 as it was released: 40 blocks of width 1536, with 16 heads of dimension 96."""
-    return _create("naflexvit_genlip_g16_published", _SIZES["naflexvit_genlip_g16_published"], pretrained, **arguments)
+    return _named("naflexvit_genlip_g16_published", pretrained, **arguments)
 
 
 def _check_expressible(config: GenLIPConfig) -> None:

@@ -126,8 +126,12 @@ def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
     found = stored_shapes(files)
     if config.num_hidden_layers > len(found):  # before so many are built
         raise CheckpointError(f"{folder}: {config.num_hidden_layers} layers in {_CONFIG}, but only {len(found)} parameters")
-    with torch.device("meta"):
-        model = GenLIP(config)
+    try:
+        with torch.device("meta"):
+            model = GenLIP(config)
+    except (RuntimeError, TypeError) as error:  # more bytes, or a longer side, than PyTorch can count
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{folder}: a model of the sizes in {_CONFIG} cannot be built: {reason}") from error
     needed = {name: tuple(parameter.shape) for name, parameter in model.state_dict().items()}
     _check_parameters(needed, found, folder)
     if unread := [name for name in found if name not in needed]:

@@ -120,8 +120,7 @@ class GenLIPConfig:
         keys |= {f"rope_scaling.{key}": value for key, value in rope.items() if (key, value) not in _PLAIN_ROPE}
         if keys.pop("tie_word_embeddings", False):
             raise ValueError("tie_word_embeddings is true: GenLIP has separate embeddings and lm_head; set it to false")
-        needed = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-        if missing := [key for key in needed if key not in keys]:
+        if missing := [key for key in _COUNTS if key not in keys]:
             raise ValueError(f"not a GenLIP config: {', '.join(missing)} missing; it has {', '.join(sorted(published))}")
         names = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(keys.keys() - names - _BOILERPLATE):
@@ -181,8 +180,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+_COUNTS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+
 def _check_sizes(config: GenLIPConfig) -> None:
-    for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+    for name in (*_COUNTS, "text_embed_dim", "patch_size", "num_channels"):
+        value = getattr(config, name)
+        if not _is_whole(value) and (name, value) != ("text_embed_dim", None):
+            raise ValueError(f"{name} is {value!r}: it must be a whole number")
+    for name in _COUNTS:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}: it must be at least 1")
     if config.patch_size < 1 or config.num_channels not in (1, 3):
@@ -210,13 +216,17 @@ def _check_sizes(config: GenLIPConfig) -> None:
 
 def _check_section(config: GenLIPConfig) -> tuple[int, int, int]:
     section, half = tuple(config.mrope_section or ()), config.head_dim // 2
-    if len(section) != 3 or min(section) < 0:
+    if len(section) != 3 or not all(_is_whole(count) and count >= 0 for count in section):
         raise ValueError(f"mrope_section {section}: need three counts of channels, for time, row and column")
     if not config.mrope_interleaved and sum(section) != half:
         raise ValueError(
             f"mrope_section {section} sums to {sum(section)}: chunked sections must sum to half the head dimension, {half}"
         )
     return section
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _with_nearest(unknown: list[str], names: set[str]) -> str:

@@ -1,8 +1,9 @@
-"""Encoding in 8 bits on a CPU: weights as int8, activations quantised row by row as they come.
+"""Encoding in 8 bits on a CPU: weights as int8, with one range for each; activations quantised as they come.
 
 In: a model in float32. Out: the same model, whose blocks multiply in int8; features alone, since captions read the
-weights as they are. PyTorch calls this dynamic quantisation, has declared it deprecated and still ships it: where a later
-release does not, the error names ONNX Runtime's, which `genlip export --to onnx --int8` writes.
+weights as they are. The activations of a call share one range, so an image's features depend a little on the other images
+of its batch. PyTorch calls this dynamic quantisation, has declared it deprecated and still ships it: where a later release
+does not, the error names ONNX Runtime's, which `genlip export --to onnx --int8` writes.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from torch.export import Dim
 from genlip.data.captions import Captions, load_tokenizer
 from genlip.data.preprocessing import load_preprocessing, save_preprocessing
 from genlip.export.extras import require
-from genlip.export.folders import source_and_target
+from genlip.export.folders import clear, source_and_target
 from genlip.export.onnx.graphs import EncoderGraph, PrefillGraph, StepGraph
 from genlip.export.onnx.quantize import quantize_folder
 from genlip.export.onnx.weights import save_sharing_weights
@@ -73,11 +73,12 @@ def export_onnx_folder(
     int8       weights in 8 bits, see `quantize_folder`
     tokenizer  a tokenizer.json, folder or Hub id, if the model's folder has none
 
-    Raises `CheckpointError`, and ValueError where `out` is the model's folder, or where captions are wanted but there is no
+    Files of an older export in `out` go once the new graphs are there, see `genlip.export.folders.clear`. Raises
+    `CheckpointError`, and ValueError where `out` is the model's folder, or where captions are wanted but there is no
     tokenizer that fits the model.
     """
     source, out = source_and_target(model_folder, out)
-    for library in ("onnx", "onnxscript", "onnxruntime") if int8 else ():
+    for library in ("onnx", "onnxscript", *(["onnxruntime"] if int8 else [])):
         require(library, extra="onnx")  # before minutes of tracing
     model = load(source)
     settings, found = load_preprocessing(source)
@@ -89,12 +90,13 @@ def export_onnx_folder(
         )
     if found is not None:
         Captions(found, settings.captions, model.config.vocab_size)  # refuses a tokenizer of another model
-    if int8:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=out) as plain:
-            quantize_folder(export_onnx(model, plain, captions), out)
-    else:
-        export_onnx(model, out, captions)
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out) as workplace:
+        made = export_onnx(model, Path(workplace) / "float32", captions)
+        made = quantize_folder(made, Path(workplace) / "int8") if int8 else made
+        clear(out)
+        for file in made.iterdir():
+            file.replace(out / file.name)
     if found is not None:
         save_preprocessing(out, settings, found)
     elif (source / "preprocessing.json").is_file():

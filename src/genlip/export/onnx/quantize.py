@@ -33,7 +33,7 @@ def quantize_folder(folder: str | os.PathLike[str], out: str | os.PathLike[str])
     if out.resolve() == folder.resolve():
         raise ValueError(f"{out}: cannot quantise a folder into itself; name another one")
     if not (folder / "encoder.onnx").is_file():
-        raise ValueError(f"{folder}: no encoder.onnx; need a folder that export_onnx_folder wrote")
+        raise ValueError(f"{folder}: no encoder.onnx; need a folder that `genlip export … --to onnx` wrote")
     for library in ("onnx", "onnxruntime"):
         require(library, extra="onnx")
     ir, quantization = require("onnx_ir", extra="onnx"), require("onnxruntime.quantization", extra="onnx")

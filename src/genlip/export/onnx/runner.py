@@ -46,16 +46,24 @@ class OnnxEncoder:
         images: how images are resized.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], providers: Sequence[Any] | None = None, **images: Any) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        providers: Sequence[Any] | None = None,
+        threads: int | None = None,
+        **images: Any,
+    ) -> None:
         """Open `encoder.onnx`.
 
         providers  of ONNX Runtime, such as ["CUDAExecutionProvider"]; None is the CPU
+        threads    that share the work of a graph on the CPU; None lets ONNX Runtime choose, one for each core
         images     fields of `ImageConfig` to replace, such as resize="native" or size=448
 
-        Raises ValueError where the folder is not an exported one, and `MissingExtra` without onnxruntime.
+        Raises ValueError where the folder is not an exported one or `threads` is below 1, and `MissingExtra` without
+        onnxruntime.
         """
         self.config = _read_config(Path(folder))
-        self._session = _open(Path(folder), "encoder", providers)
+        self._session = _open(Path(folder), "encoder", providers, threads)
         settings, _ = load_preprocessing(folder)
         self.images: ImageConfig = dataclasses.replace(settings.images, **images)
 
@@ -81,11 +89,17 @@ class OnnxCaptioner:
         images: how images are resized.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], providers: Sequence[Any] | None = None, **images: Any) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        providers: Sequence[Any] | None = None,
+        threads: int | None = None,
+        **images: Any,
+    ) -> None:
         """Open `prefill.onnx` and `step.onnx`; arguments and errors as for `OnnxEncoder`."""
         self.config = _read_config(Path(folder))
-        self._prefill = _open(Path(folder), "prefill", providers)
-        self._step = _open(Path(folder), "step", providers)
+        self._prefill = _open(Path(folder), "prefill", providers, threads)
+        self._step = _open(Path(folder), "step", providers, threads)
         settings, tokenizer = load_preprocessing(folder)
         self.images: ImageConfig = dataclasses.replace(settings.images, **images)
         self._captions = Captions(tokenizer, settings.captions, self.config.vocab_size) if tokenizer else None
@@ -170,17 +184,21 @@ def _grid(pixels: np.ndarray, config: GenLIPConfig) -> tuple[int, int]:
 def _read_config(folder: Path) -> GenLIPConfig:
     file = folder / "config.json"
     if not file.is_file():
-        raise ValueError(f"{folder}: no config.json; need a folder that export_onnx_folder or quantize_folder wrote")
+        raise ValueError(f"{folder}: no config.json; need a folder that `genlip export … --to onnx` wrote")
     try:
         return GenLIPConfig.from_dict(json.loads(file.read_text(encoding="utf8")))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-def _open(folder: Path, name: str, providers: Sequence[Any] | None) -> Any:
+def _open(folder: Path, name: str, providers: Sequence[Any] | None, threads: int | None) -> Any:
     """A session of ONNX Runtime."""
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}: it must be at least 1, or None for ONNX Runtime's choice")
     file = folder / f"{name}.onnx"
     if not file.is_file():
-        raise ValueError(f"{folder}: no {name}.onnx; export the model again, for captions with captions=True")
+        raise ValueError(f"{folder}: no {name}.onnx; export the model again, for captions without --encoder-only")
     runtime = require("onnxruntime", extra="onnx")
-    return runtime.InferenceSession(file, providers=list(providers or ["CPUExecutionProvider"]))
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0 is its own choice
+    return runtime.InferenceSession(file, options, providers=list(providers or ["CPUExecutionProvider"]))

@@ -20,7 +20,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from genlip.data.captions import Captions, load_tokenizer
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
-from genlip.export.folders import source_and_target
+from genlip.export.folders import clear, source_and_target
 from genlip.export.transformers.configuration_genlip import GenLIPConfig
 from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor
 from genlip.export.transformers.processing_genlip import GenLIPProcessor
@@ -61,8 +61,10 @@ def export_transformers(
     loaded = load(source, dtype=dtype)
     settings, found = load_preprocessing(source)
     found = load_tokenizer(tokenizer) if tokenizer is not None else found
+    captions = found and Captions(found, settings.captions, loaded.config.vocab_size)  # refuses a tokenizer of another model
+    clear(target)
     save(loaded, target)
-    if found is None:
+    if captions is None:
         log.warning(
             "%s has no tokenizer.json: no processor for texts was written; name a tokenizer (--tokenizer), for published "
             "models Qwen/Qwen3-0.6B",
@@ -71,7 +73,7 @@ def export_transformers(
         _hub_config_of(loaded, settings).save_pretrained(target)
         image_processor(settings.images, loaded.config).save_pretrained(target)
     else:
-        _save_speaking(loaded, settings, found, target)
+        _save_speaking(loaded, settings, captions, target)
     if remote_code:
         _add_code(target)
     return target
@@ -94,9 +96,9 @@ def image_processor(images: ImageConfig, model: plain.GenLIPConfig) -> GenLIPIma
     )
 
 
-def _save_speaking(model: GenLIP, settings: Preprocessing, tokenizer: Tokenizer, out: Path) -> None:
+def _save_speaking(model: GenLIP, settings: Preprocessing, captions: Captions, out: Path) -> None:
     """All that a model with a tokenizer needs, ours and Transformers'."""
-    captions = Captions(tokenizer, settings.captions, model.config.vocab_size)
+    tokenizer = captions.tokenizer
     end = tokenizer.id_to_token(captions.end_ids[0]) or ""
     image_token = _image_token(tokenizer, model.config.vocab_size, end)
     save_preprocessing(out, settings, tokenizer)
