@@ -19,6 +19,7 @@ import argparse
 import copy
 import json
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
@@ -45,6 +46,7 @@ from genlip.model.quantize import quantize_encoder
 from genlip.train.memory import keep_freed_memory
 
 IMAGES = 16
+_REST = 0.05  # seconds: threads of ONNX Runtime go on spinning after a call, in the way of whatever comes next
 SCENES = 500
 EXACT = "PyTorch float32"  # what all else is compared with
 
@@ -143,6 +145,7 @@ def _times(ways: Mapping[str, Way], rounds: int, repeats: int) -> Times:
     for number in range(rounds):
         for _ in range(repeats):
             for name, way in ways.items():
+                time.sleep(_REST)
                 times[name][number].append(seconds(way.encode))
     return times
 
