@@ -1,0 +1,88 @@
+"""Scores: a measure of a set of images, of each image by itself, and how far it may move with other images.
+
+In: what each image adds to the measure, and the formula that turns sums of that into a score. Out: `Scores`.
+Not every corpus score is a mean over images: BLEU and error rates divide sums by sums. So an image leaves a row of
+*evidence*, rows add up, and the formula serves one image, the whole set and every resample of it alike.
+
+Axes: i images, k columns of evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Interval", "Scores", "require_references"]
+
+
+class Interval(NamedTuple):
+    """Where a score lies for a share of the resampled sets."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """A measure over images.
+
+    Attributes:
+        evidence: Float[i k], what each image adds, in the order of the images.
+        formula: Float[k] -> score, of one row or of a sum of rows.
+    """
+
+    evidence: np.ndarray
+    formula: Callable[[np.ndarray], float]
+
+    @classmethod
+    def mean(cls, per_image: Sequence[float]) -> Scores:
+        """Of a measure whose corpus score is the mean over images."""
+        return cls(np.stack([np.asarray(per_image, dtype=np.float64), np.ones(len(per_image))], axis=1), _mean)
+
+    @property
+    def score(self) -> float:
+        """Of the whole set."""
+        return self.formula(self.evidence.sum(axis=0))
+
+    @property
+    def per_image(self) -> list[float]:
+        """Of each image as if it were the whole set, in the order given."""
+        return [self.formula(row) for row in self.evidence]
+
+    def interval(self, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
+        """The percentile bootstrap: sets of as many images, drawn with replacement, and the middle `level` of their scores.
+
+        The same seed draws the same images of sets of the same size. What an image's row took from the other images stays:
+        CIDEr keeps the document frequencies of the full set. Raises ValueError unless 0 < level < 1 and resamples >= 1.
+        """
+        if not 0 < level < 1 or resamples < 1:
+            raise ValueError(f"level {level} with {resamples} resamples: need 0 < level < 1 and at least 1 resample")
+        draw, images = np.random.default_rng(seed), len(self.evidence)
+        scores = []
+        for _ in range(resamples):
+            times = np.bincount(draw.integers(images, size=images), minlength=images)
+            scores.append(self.formula(times @ self.evidence))
+        low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        return Interval(low, high)
+
+
+def require_references(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Raise ValueError unless there is a caption, and each has at least one reference in a list of its own."""
+    if len(candidates) != len(references):
+        raise ValueError(
+            f"{len(candidates)} captions, references of {len(references)} images: give both for the same images"
+        )
+    if not candidates:
+        raise ValueError("0 captions to score: need at least 1")
+    for image, some in enumerate(references):
+        if isinstance(some, str):
+            raise ValueError(f"the references of image {image} are one text, {some!r}: give a list of texts")
+        if not some:
+            raise ValueError(f"image {image} has no references: give at least 1, or leave the image out")
+
+
+def _mean(evidence: np.ndarray) -> float:
+    return float(evidence[0] / evidence[1])
