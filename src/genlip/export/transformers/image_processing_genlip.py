@@ -117,19 +117,21 @@ class GenLIPImageProcessor(BaseImageProcessor):
 
 
 def _check_unused(keywords: Mapping[str, Any]) -> None:
-    """Raises TypeError for a keyword that would be ignored; what Transformers writes into its files may pass."""
-    plain = {key: value for key, value in keywords.items() if not key.endswith(("_type", "_class", "auto_map"))}
-    if unknown := [
-        f"{key}={value!r}" for key, value in sorted(plain.items()) if value is not None and _asks_for_more(key, value)
-    ]:
+    """Raises TypeError for a keyword that would be ignored, unless it asks for what happens anyway.
+
+    What Transformers writes into its files may pass.
+    """
+    harmless = ("device", "use_fast", "backend", "auto_map")
+    unknown = [
+        f"{key}={value!r}"
+        for key, value in sorted(keywords.items())
+        if not (value is None or key in harmless or key.endswith(("_type", "_class")))
+        and not (key.startswith("do_") and value is True)
+    ]
+    if unknown:
         raise TypeError(
             f"GenLIPImageProcessor takes resize, size, min_patches and max_patches, and cannot do {', '.join(unknown)}"
         )
-
-
-def _asks_for_more(key: str, value: Any) -> bool:
-    """Does a setting ask for anything else than what happens anyway?"""
-    return not (key.startswith("do_") and value is True) and key not in ("device", "use_fast", "backend")
 
 
 def _each(images: Any) -> list[Any]:
