@@ -9,8 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +74,7 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.evaluate.inspection import inspect_source
     from genlip.evaluate.inspection_page import inspection_page, summary, warnings
     from genlip.model.config import GenLIPConfig
+    from genlip.progress import progress
 
     for file in filter(None, (args.out, args.json)):
         if not Path(file).absolute().parent.is_dir():
@@ -86,7 +86,7 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     captions = _captions(args, source)
     model = GenLIPConfig(patch_size=args.patch_size, vocab_size=captions.tokenizer.get_vocab_size())
     packing = PackingConfig(max_tokens=args.max_tokens, batch=args.batch)
-    with _progress("looking at images", min(args.samples, len(source))) as advance:
+    with progress("looking at images", min(args.samples, len(source))) as advance:
         found = inspect_source(source, images, captions, model, packing, args.samples, args.seed, advance)
     print(summary(found))
     if args.out:
@@ -176,10 +176,10 @@ def _add_shards(parser: argparse.ArgumentParser) -> None:
 
 def _write(source: Source, args: argparse.Namespace, config: ShardConfig) -> None:
     from genlip.data.shards import write_shards
+    from genlip.progress import progress
 
-    print(f"writing {len(source):,} examples, {config.samples:,} a shard", file=sys.stderr)
     try:
-        with _progress("writing", len(source)) as advance:
+        with progress(f"writing examples, {config.samples:,} a shard", len(source)) as advance:
             written = write_shards(source, args.out, config, args.workers, advance)
     except KeyboardInterrupt:
         print("genlip: stopped; the same command goes on with the shards that are missing", file=sys.stderr)
@@ -197,15 +197,3 @@ def _told(written: Written) -> str:
         + (f"; captions: {fields}" if fields else "")
         + (" (--fields keeps others)" if fields == "txt" else "")
     )
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal while something is done; yields what to tell of finished examples."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from genlip.data.images import decode
 from genlip.data.sources import open_source
@@ -25,6 +23,7 @@ from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
 from genlip.evaluate.report import Headline, Section
 from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
+from genlip.progress import progress
 from genlip.speaker import PatchWords, Speaker
 from genlip.train.loop import Interrupted, Resume, train
 from genlip.train.recipe import Run, load_recipe, to_yaml
@@ -83,7 +82,7 @@ def quickstart(
         again = shlex.join(["genlip", "quickstart", "--out", str(out), *overrides])
         raise Interrupted(f"stopped and saved; go on with: {again}") from None
     speaker = Speaker.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
-    with _progress(console, "captioning held-out images", images) as advance:
+    with progress("captioning held-out images", images, console) as advance:
         measured = measure(run, speaker, images, advance)
     path = _write(measured)
     console.print(
@@ -251,17 +250,6 @@ def _write(measured: Measured) -> Path:
     (out / "results.json").write_text(json.dumps(results(measured), indent=2) + "\n", encoding="utf8")
     decode(measured.spoken[0].image).save(out / "image.png")
     return path
-
-
-@contextmanager
-def _progress(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar in a terminal, one line elsewhere; gives the function that advances it."""
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn()
-    if not console.is_terminal:
-        console.print(f"{what}: {total}", highlight=False, soft_wrap=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.advance(task, done)
 
 
 def _score(measured: Measured) -> str:

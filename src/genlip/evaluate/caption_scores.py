@@ -18,6 +18,7 @@ import numpy as np
 
 from genlip.evaluate.alignment import longest_common
 from genlip.evaluate.caption_words import caption_words
+from genlip.evaluate.formulas import bleu
 from genlip.evaluate.scores import Scores, require_references
 
 __all__ = ["bleu4", "cider_d", "exact_match", "rouge_l"]
@@ -47,7 +48,7 @@ def bleu4(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> Sco
     """
     require_references(candidates, references)
     rows = [_bleu_evidence(told, some) for told, some in zip(candidates, references, strict=True)]
-    return Scores(np.array(rows, dtype=np.float64), _bleu)
+    return Scores(np.array(rows, dtype=np.float64), bleu)
 
 
 def _bleu_evidence(candidate: str, references: Sequence[str]) -> list[int]:
@@ -60,15 +61,6 @@ def _bleu_evidence(candidate: str, references: Sequence[str]) -> list[int]:
     sizes = range(1, _LONGEST + 1)
     closest = min((len(other) for other in others), key=lambda length: (abs(length - len(words)), length))
     return [len(words), closest, *(max(0, len(words) - n + 1) for n in sizes), *(correct[n] for n in sizes)]
-
-
-def _bleu(evidence: np.ndarray) -> float:
-    """The score of a row of evidence or of a sum of rows."""
-    small, tiny = 1e-9, 1e-15  # the reference's: nothing is divided by 0, and 0 of 0 is nearly 0
-    length, closest = evidence[:2].tolist()
-    possible, correct = evidence[2:].reshape(2, _LONGEST)
-    precision = float(np.prod((correct + tiny) / (possible + small))) ** (1 / _LONGEST)
-    return precision * math.exp(min(0.0, 1 - (closest + small) / (length + tiny)))
 
 
 # -- ROUGE-L

@@ -17,7 +17,7 @@ from difflib import SequenceMatcher
 from html import escape
 from itertools import groupby, pairwise
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,12 +27,13 @@ from PIL import ImageOps
 
 from genlip.data.images import ImageLike, decode
 from genlip.evaluate.captioning import Spoken
+from genlip.evaluate.scores import Scores
 from genlip.speaker import PatchWords
 
 __all__ = [
-    "Headline", "Line", "Section", "Speech", "Thumbnail", "advice", "chart", "commands", "common_token", "contact_sheet",
-    "curve", "duration", "facts", "folded", "gain_chart", "gallery", "headlines", "histogram", "loss_chart", "page",
-    "paragraphs", "readout", "short_number", "side_by_side", "speeches", "table", "thin", "word_marks",
+    "Headline", "Line", "Section", "Speech", "Thumbnail", "advice", "bars", "chart", "commands", "common_token",
+    "contact_sheet", "curve", "duration", "facts", "folded", "gain_chart", "gallery", "headlines", "histogram", "loss_chart",
+    "page", "paragraphs", "readout", "short_number", "side_by_side", "speeches", "table", "thin", "word_marks",
 ]  # fmt: skip
 
 
@@ -172,8 +173,8 @@ def thin(values: Sequence[float], points: int = 1000) -> list[int]:
     return sorted(kept)
 
 
-def chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
-    """Curves over the steps, as SVG.
+def chart(title: str, lines: Sequence[Line], logarithmic: bool = False, below: str = "step") -> str:
+    """Curves over the steps, or over what else is named `below` them, as SVG.
 
     A linear axis includes 0. A logarithmic one shows positive values only, and is linear where they are close together.
     """
@@ -188,10 +189,27 @@ def chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
         least = min((value for line in lines for value in line.values), default=0.0)
         axes.set_ylim(bottom=0.0 if least >= 0 else axes.get_ylim()[0])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    _dress(axes)
+    _dress(axes, below)
     if len(lines) > 1:
         axes.legend(frameon=False, labelcolor=_PAINT["ink"], loc="best")
     return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{_svg(figure, title)}</figure>'
+
+
+def bars(title: str, names: Sequence[str], scores: Sequence[Scores], note: str = "") -> str:
+    """Scores side by side as horizontal bars with their intervals, as SVG; the axis starts at 0."""
+    figure = Figure(figsize=(5.2, 0.6 + 0.34 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    values, ends = [one.score for one in scores], [one.interval() for one in scores]
+    places = range(len(names), 0, -1)
+    axes.barh(list(places), values, height=0.6, color=_PAINT["blue"])
+    for place, (low, high) in zip(places, ends, strict=True):
+        axes.plot([low, high], [place, place], color=_PAINT["ink"], linewidth=1.4, solid_capstyle="butt")
+    axes.set_yticks(list(places), list(names))
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    _quieten(axes, "", "x")
+    small = f"<small>{escape(note)}</small>" if note else ""
+    return f'<figure class="chart"><figcaption>{escape(title)}{small}</figcaption>{_svg(figure, title)}</figure>'
 
 
 def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, what: str = "images") -> str:
@@ -314,21 +332,22 @@ def _make_logarithmic(axes: Axes, lines: Sequence[Line]) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _dress(axes: Axes) -> None:
-    """Quiet axes, with steps from 0."""
-    axes.set_xlim(left=0)
+def _dress(axes: Axes, below: str) -> None:
+    """Quiet axes; steps start at 0."""
+    if below == "step":
+        axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    _quieten(axes, "step")
+    _quieten(axes, below)
 
 
-def _quieten(axes: Axes, below: str) -> None:
-    """No box, light horizontal lines, the page's colours."""
+def _quieten(axes: Axes, below: str, lines: Literal["x", "y"] = "y") -> None:
+    """No box, light lines across the values' axis, the page's colours."""
     axes.set_xlabel(below, color=_PAINT["quiet"])
     axes.tick_params(colors=_PAINT["quiet"], length=0)
-    axes.grid(axis="y", color=_PAINT["quiet"], alpha=0.25, linewidth=0.8)
+    axes.grid(axis=lines, color=_PAINT["quiet"], alpha=0.25, linewidth=0.8)
     for side, spine in axes.spines.items():
-        spine.set_visible(side == "bottom")
+        spine.set_visible(side == ("bottom" if lines == "y" else "left"))
         spine.set_color(_PAINT["quiet"])
 
 

@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Interval", "Scores", "require_references"]
+from genlip.evaluate.formulas import ratio
+
+__all__ = ["Difference", "Interval", "Scores", "difference", "require_references"]
 
 
 class Interval(NamedTuple):
@@ -31,7 +33,7 @@ class Scores:
 
     Attributes:
         evidence: Float[i k], what each image adds, in the order of the images.
-        formula: Float[k] -> score, of one row or of a sum of rows.
+        formula: Float[k] -> score, of one row or of a sum of rows; those that can be stored are in `formulas`.
     """
 
     evidence: np.ndarray
@@ -40,7 +42,7 @@ class Scores:
     @classmethod
     def mean(cls, per_image: Sequence[float]) -> Scores:
         """Of a measure whose corpus score is the mean over images."""
-        return cls(np.stack([np.asarray(per_image, dtype=np.float64), np.ones(len(per_image))], axis=1), _mean)
+        return cls(np.stack([np.asarray(per_image, dtype=np.float64), np.ones(len(per_image))], axis=1), ratio)
 
     @property
     def score(self) -> float:
@@ -58,15 +60,54 @@ class Scores:
         The same seed draws the same images of sets of the same size. What an image's row took from the other images stays:
         CIDEr keeps the document frequencies of the full set. Raises ValueError unless 0 < level < 1 and resamples >= 1.
         """
-        if not 0 < level < 1 or resamples < 1:
-            raise ValueError(f"level {level} with {resamples} resamples: need 0 < level < 1 and at least 1 resample")
-        draw, images = np.random.default_rng(seed), len(self.evidence)
-        scores = []
-        for _ in range(resamples):
-            times = np.bincount(draw.integers(images, size=images), minlength=images)
-            scores.append(self.formula(times @ self.evidence))
-        low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2]).tolist()
-        return Interval(low, high)
+        return _middle(_resampled([self], level, resamples, seed)[:, 0], level)
+
+
+class Difference(NamedTuple):
+    """How much higher the second of two scores is, and where that lies for a share of the resampled sets."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the interval leaves 0 out: other images would hardly have turned the difference around."""
+        return self.low > 0 or self.high < 0
+
+
+def difference(first: Scores, second: Scores, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Difference:
+    """The second score minus the first, of the same images in the same order, by a paired bootstrap.
+
+    Both are resampled alike, so that what makes an image hard for both models does not count as noise. Raises ValueError
+    where the numbers of images differ, and as `Scores.interval` does.
+    """
+    if len(first.evidence) != len(second.evidence):
+        raise ValueError(
+            f"scores of {len(first.evidence)} and of {len(second.evidence)} images: a paired difference needs the same ones"
+        )
+    both = _resampled([first, second], level, resamples, seed)
+    return Difference(second.score - first.score, *_middle(both[:, 1] - both[:, 0], level))
+
+
+def _resampled(some: Sequence[Scores], level: float, resamples: int, seed: int) -> np.ndarray:
+    """Float[resamples, scores], each row of the same images drawn with replacement."""
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError(f"level {level} with {resamples} resamples: need 0 < level < 1 and at least 1 resample")
+    draw, images = np.random.default_rng(seed), len(some[0].evidence)
+    found = np.empty((resamples, len(some)))
+    for row in found:
+        times = np.bincount(draw.integers(images, size=images), minlength=images)
+        row[:] = [scores.formula(times @ scores.evidence) for scores in some]
+    return found
+
+
+def _middle(values: np.ndarray, level: float) -> Interval:
+    """The middle `level` of the values; those that are not defined, of sets with nothing to count, are left out."""
+    if np.isnan(values).all():
+        return Interval(float("nan"), float("nan"))
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    return Interval(low, high)
 
 
 def require_references(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
@@ -82,7 +123,3 @@ def require_references(candidates: Sequence[str], references: Sequence[Sequence[
             raise ValueError(f"the references of image {image} are one text, {some!r}: give a list of texts")
         if not some:
             raise ValueError(f"image {image} has no references: give at least 1, or leave the image out")
-
-
-def _mean(evidence: np.ndarray) -> float:
-    return float(evidence[0] / evidence[1])

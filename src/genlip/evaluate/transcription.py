@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from genlip.evaluate.alignment import edits
+from genlip.evaluate.formulas import error_rate
 from genlip.evaluate.scores import Scores, require_references
 
 __all__ = ["character_error_rate", "word_error_rate"]
@@ -40,10 +41,5 @@ def _error_rate(
     for told, some in zip(candidates, references, strict=True):
         read = units(told)
         found = [np.array([edits(read, true), len(true)], dtype=np.float64) for true in map(units, some)]
-        rows.append(min(found, key=_rate))
-    return Scores(np.stack(rows), _rate)
-
-
-def _rate(evidence: np.ndarray) -> float:
-    wrong, length = evidence.tolist()
-    return wrong / max(1.0, length)
+        rows.append(min(found, key=error_rate))
+    return Scores(np.stack(rows), error_rate)

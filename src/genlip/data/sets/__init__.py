@@ -1,0 +1,1 @@
+"""Sets for evaluation: images of classes, and images with a class at each pixel."""

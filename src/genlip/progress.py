@@ -1,0 +1,26 @@
+"""Progress: what a person sees while something counts up.
+
+In: what is done, and how many there are. Out: a bar in a terminal, and one line elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["progress"]
+
+
+@contextmanager
+def progress(what: str, total: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
+    """Gives the function that hears how many more are done. The console is standard error unless another is named."""
+    console = console or Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn()
+    if not console.is_terminal:
+        console.print(f"{what}: {total:,}", highlight=False, soft_wrap=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
