@@ -1,12 +1,13 @@
 """What stage 2 adds: stage 1 alone, stage 1 then stage 2, and native resolution from the start, on the same samples.
 
-Small documents (a name and a number on each line) and bar charts (a number above each bar), half of each, are written as tar
-shards. Sizes are multiples of 16 pixels, so that native patches hold the very pixels that were drawn. Every arm reads every
-example once. Stage 1 squeezes images to a fixed square; stage 2 starts from stage 1's model and reads them as they are.
+Notes (a name and a number on each line) and bars (a number above each), half of each, are written as tar shards: the kinds
+`notes` and `bars` of procedural images. Their sides are multiples of 16 pixels, so that native patches hold the very pixels
+that were drawn. Every arm reads every example once. Stage 1 squeezes images to a fixed square; stage 2 starts from stage 1's
+model and reads them as they are.
 
     python benchmarks/two_stages.py [--first 60k] [--second 40k] [--held-out 500] [--out FOLDER]
 
-All arms are measured at native resolution on documents and charts of another seed, stage 1 also at its own resolution.
+All arms are measured at native resolution on notes and bars of another seed, stage 1 also at its own resolution.
 Prints a table; the last line is JSON.
 """
 
@@ -14,9 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -27,25 +27,19 @@ import yaml
 
 import genlip
 from genlip.data.captions import train_tokenizer
-from genlip.data.examples import Example
 from genlip.data.samples import SampleReader
 from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sizes import count
-from genlip.data.sources import Mixture, corpus, open_source
-from genlip.data.synthetic.charts import COLOURS, GROUPS, TIMES
-from genlip.data.synthetic.lots import Lots
-from genlip.data.synthetic.page import Box, Mark, Page, Style, Text, paint
-from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
+from genlip.data.sources import Mixture, Procedural, corpus, open_source
+from genlip.evaluate.caption_scores import exact_match
 from genlip.evaluate.held_out import held_out
+from genlip.evaluate.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.run_log import read_log
+from genlip.evaluate.spoken import Spoken, spoken_captions
 from genlip.machine import machine, versions
 from genlip.train import load_recipe, train
 
-PATCH = 16
-BAR = 2 * PATCH  # from one bar to the next
-BODY = Style("DejaVuSans", 13, (20, 20, 30))
-PAPERS = ((255, 255, 255), (250, 244, 230), (242, 247, 252))
-JITTER = 2  # pixels that text moves, either way
+KINDS = ("notes", "bars")
 FIXED = ("--images.resize", "fixed", "--images.size", "64")
 NATIVE = ("--images.resize", "native", "--images.min_patches", "1", "--images.max_patches", "100")
 QUIET = ("--evaluate_every", "1000000", "--save_every", "1000000", "--log_every", "50", "--data.held_out_samples", "64")
@@ -55,77 +49,11 @@ VOCABULARY = 384  # as the quickstart's
 MAX_TOKENS = 64  # of a spoken caption; the longest true one has about half as many
 
 
-# -- documents and charts, small enough to learn to read within minutes
-
-
-def document(lots: Lots) -> tuple[Page, str]:
-    """Two to four lines of a name and a number, on 96 x 48 to 160 x 80 pixels; and its transcription."""
-    lines = lots.whole(2, 4)
-    names, numbers = lots.some(GROUPS["Food"], lines), [str(lots.whole(100, 999)) for _ in range(lines)]
-    width, height = 2 * PATCH * (1 + lines), PATCH * (1 + lines)
-    left, right = 6 + lots.whole(-JITTER, JITTER), width - 6 + lots.whole(-JITTER, JITTER)
-    y = 20 + lots.whole(-JITTER, JITTER)  # of the first line's baseline
-    marks: list[Mark] = []
-    for line, (name, number) in enumerate(zip(names, numbers, strict=True)):
-        marks.append(Text(name, (left, y + PATCH * line), BODY))
-        marks.append(Text(number, (right - BODY.width(number), y + PATCH * line), BODY))
-    text = "\n".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
-    return Page((width, height), lots.one(PAPERS), tuple(marks)), text
-
-
-def chart(lots: Lots) -> tuple[Page, str]:
-    """Three to five bars with their values on top, on 96 x 64 to 160 x 96 pixels; and its caption."""
-    bars, values = lots.whole(3, 5), [lots.whole(10, 99) for _ in range(5)]
-    first, fill = lots.whole(0, 12 - bars), COLOURS[lots.one(tuple(COLOURS))]
-    months = TIMES["Month"][first : first + bars]
-    width, height = BAR * bars, PATCH * (1 + bars)
-    floor, room = height - 18, height - 34  # where bars stand, and how high the highest may rise
-    marks: list[Mark] = []
-    for bar, (month, value) in enumerate(zip(months, values, strict=False)):
-        left, top = BAR * bar, floor - round(room * value / 100)
-        marks.append(Box((left + 7, top, left + BAR - 7, floor), fill))
-        for text, y in ((str(value), top - 2), (month, height - 5)):
-            x = left + (BAR - BODY.width(text)) // 2 + lots.whole(-JITTER, JITTER)
-            marks.append(Text(text, (x, y), BODY))
-    caption = ", ".join(f"{month} {value}" for month, value in zip(months, values, strict=False))
-    return Page((width, height), lots.one(PAPERS), tuple(marks)), caption
-
-
-KINDS: dict[str, Callable[[Lots], tuple[Page, str]]] = {"documents": document, "charts": chart}
-
-
-@dataclass(frozen=True)
-class Pages:
-    """`length` examples of a kind; example i is a function of (kind, seed, i)."""
-
-    kind: str
-    seed: int
-    length: int
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return f"small {self.kind}:{self.seed}"
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        if not 0 <= index < self.length:
-            raise IndexError(f"{self.name}: image {index} of {self.length}")
-        page, caption = KINDS[self.kind](Lots(self.seed, index))
-        return Example(f"{self.name}:{index}", paint(page), caption)
-
-    def caption(self, index: int) -> str:
-        """The caption alone."""
-        return KINDS[self.kind](Lots(self.seed, index))[1]
-
-
 def write_data(folder: Path, sizes: dict[str, int]) -> None:
     """Shards, mixtures (`first.yaml` and `second.yaml` of so many examples, and `both.yaml`, all of these), a tokenizer."""
     for seed, (part, size) in enumerate(sizes.items()):
         for kind in KINDS:
-            write_shards(Pages(kind, seed, size // 2), folder / part / kind, ShardConfig(samples=2000), workers=2)
+            write_shards(Procedural(kind, seed, size // 2), folder / part / kind, ShardConfig(samples=2000), workers=2)
     for name, parts in {**{part: [part] for part in sizes}, "both": ["first", "second"]}.items():
         sources = [{"source": f"{part}/{kind}/*.tar"} for part in parts for kind in KINDS]
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({"sources": sources}))
@@ -173,18 +101,14 @@ def arms(folder: Path) -> dict[str, Arm]:
 # -- measuring
 
 
-NUMBER = re.compile(r"\d+")
-
-
 def reading(spoken: Sequence[Spoken]) -> dict[str, float]:
     """Shares in [0, 1]: of numbers, the i-th of a true caption being right if the i-th that was spoken is the same; of
     captions with the same numbers in the same order; of captions that are the same text."""
-    numbers = [(NUMBER.findall(one.caption), NUMBER.findall(one.spoken)) for one in spoken]
-    right = sum(true == said for trues, saids in numbers for true, said in zip(trues, saids, strict=False))
+    said, true = [one.spoken for one in spoken], [[one.caption] for one in spoken]
     return {
-        "numbers": right / sum(len(trues) for trues, _ in numbers),
-        "all_numbers": sum(trues == saids for trues, saids in numbers) / len(numbers),
-        "exact": exact_match(spoken),
+        "numbers": numbers_read(said, true).score,
+        "all_numbers": sum(numbers_in(one.caption) == numbers_in(one.spoken) for one in spoken) / len(spoken),
+        "exact": exact_match(said, true).score,
     }
 
 

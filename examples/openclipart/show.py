@@ -13,8 +13,9 @@ from pathlib import Path
 
 from genlip.data.sources import open_source
 from genlip.evaluate import report
-from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
+from genlip.evaluate.caption_scores import exact_match
 from genlip.evaluate.report import Headline, Section
+from genlip.evaluate.spoken import Spoken, spoken_captions
 from genlip.speaker import Speaker
 from genlip.train.recipe import load_recipe
 from genlip.train.tracking import read_log
@@ -42,11 +43,12 @@ def main() -> None:
         Speaker.load(args.run / "model"), source, range(len(source)), max_tokens=run.captions.max_tokens
     )
     train, held_out = read_log(args.run, "train"), read_log(args.run, "held_out")
+    exact = exact_match([one.spoken for one in spoken], [[one.caption] for one in spoken])
     figures = [
         Headline(f"{held_out[-1]['loss']:.2f}", "held-out loss", "nats per token"),
         Headline(f"{held_out[-1]['picture_gain']:.2f}", "picture gain", "nats per token"),
         Headline(f"{kind_share(spoken):.0%}", "kinds right", f"first of {len(spoken)} captions"),
-        Headline(f"{exact_match(spoken):.0%}", "exact", "whole captions"),
+        Headline(f"{exact.score:.0%}", "exact", "whole captions"),
     ]
     curves = report.side_by_side(report.loss_chart(train, held_out), report.gain_chart(held_out))
     sections = [

@@ -1,4 +1,5 @@
-"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | report | export | push`.
+"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | eval | report | compare | export |
+push`.
 
 In: arguments. Out: text, files, and an exit status. Every command is a thin layer over one documented Python call.
 Heavy imports wait until a command runs, so that `--help` answers at once.
@@ -15,6 +16,7 @@ from typing import Any
 
 import genlip
 from genlip.cli_data import add_data
+from genlip.cli_eval import add_compare, add_eval
 from genlip.cli_export import add_export
 from genlip.cli_hub import add_push
 from genlip.cli_images import add_caption, add_encode, add_readout
@@ -70,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     add_readout(commands, _command)
     add_data(commands, _command)
     add_plan(commands, _command)
+    add_eval(commands, _command)
     add_report(commands, _command)
+    add_compare(commands, _command)
     add_export(commands, _command)
     add_push(commands, _command)
     return parser

@@ -22,12 +22,12 @@ __all__ = ["add_data"]
 
 _SOURCES = """\
 SOURCE is one of
-  scenes, documents or charts    procedural images, also with a seed as in charts:7
+  scenes documents charts        procedural images, also with a seed as in charts:7; notes and bars are small ones
   a folder                       images, each beside a .txt of the same name with its caption
-  .csv .tsv .json .jsonl         rows with a path and a caption or a conversation
+  .csv .tsv .json .jsonl         rows with a path and a caption or a conversation; a .json of COCO, NoCaps or TextCaps
   .tar                           WebDataset shards, as img2dataset writes them
   .parquet                       rows with an image and a caption, as on the Hub
-  .yaml                          a mixture: `sources`, a list of `source` with, if wanted, `fields` and `weight`
+  .yaml                          a mixture: `sources`, a list of `source` with, if wanted, `fields`, `weight`, `images`
 Files may be globs, brace ranges such as 'shards/{00000..00127}.tar', and URLs.
 """
 
@@ -138,7 +138,7 @@ def _add_synth(commands: Any, command: Callable[..., Any]) -> None:
         'python: genlip.data.shards.write_shards(Procedural("documents", seed, samples), OUT)'
     )
     parser = command(commands, "synth", _synth, "write procedural images with captions as tar shards", example)
-    parser.add_argument("kind", metavar="KIND", help="scenes, documents or charts")
+    parser.add_argument("kind", metavar="KIND", help="scenes, documents, charts, notes or bars")
     parser.add_argument("out", metavar="OUT", help="folder of the shards")
     parser.add_argument("--samples", type=int, default=10_000, help="images to make (default: 10000)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds make other images (default: 0)")

@@ -1,6 +1,6 @@
-"""The command line of reports: `genlip report RUN`.
+"""The command line of reports: `genlip report RUN|MODEL`.
 
-In: the folder of a run. Out: a page about it.
+In: the folder of a run, of a model, or of evaluations. Out: a page about it.
 """
 
 from __future__ import annotations
@@ -10,24 +10,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from genlip.cli_model import check_folder
+
 __all__ = ["add_report"]
 
 
 def add_report(commands: Any, command: Callable[..., Any]) -> None:
     """Add `genlip report`; `command` adds one to a parser."""
     example = (
-        "  genlip report runs/quickstart\n  genlip report runs/stage1 --out stage1.html\n\n"
-        "The run may still be going on: the page tells what is known by now.\n\n"
-        "python: genlip.evaluate.run_report.write_report(RUN)"
+        "  genlip report runs/quickstart         curves, captions, settings: RUN/run.html\n"
+        "  genlip report runs/quickstart/model   what genlip eval measured: MODEL/evaluations/report.html\n\n"
+        "A run may still be going on: the page tells what is known by now.\n\n"
+        "python: genlip.evaluate.run_report.write_report(RUN), genlip.evaluate.model_report.write_model_report(MODEL)"
     )
-    parser = command(commands, "report", _report, "write a page about a training run: curves, captions, settings", example)
-    parser.add_argument("folder", metavar="RUN", help="folder of the run: the recipe's `out`")
-    parser.add_argument("--out", default="", help="HTML page to write (default: RUN/run.html)")
+    summary = "write a page about a training run, or about all that was measured of a model"
+    parser = command(commands, "report", _report, summary, example)
+    parser.add_argument("folder", metavar="RUN|MODEL", help="folder of a run, of a model, or of evaluations; or a Hub id")
+    parser.add_argument("--out", default="", help="HTML page to write (default: in that folder)")
 
 
 def _report(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.run_report import write_report
+    from genlip.evaluate.run_log import LOG
 
-    if args.out and not Path(args.out).absolute().parent.is_dir():
-        raise ValueError(f"--out {args.out}: no such folder {Path(args.out).absolute().parent}")
-    print(f"page: {write_report(args.folder, args.out or None)}")
+    if args.out:
+        check_folder("--out", args.out)
+    folder, out = Path(args.folder), args.out or None
+    if (folder / LOG).is_file():
+        from genlip.evaluate.run_report import write_report
+
+        print(f"page: {write_report(folder, out)}")
+    else:
+        from genlip.evaluate.model_report import write_model_report
+
+        print(f"page: {write_model_report(folder, out)}")

@@ -19,9 +19,10 @@ from rich.console import Console
 from genlip.data.images import decode
 from genlip.data.sources import open_source
 from genlip.evaluate import report
-from genlip.evaluate.captioning import Spoken, exact_match, spoken_captions
+from genlip.evaluate.caption_scores import exact_match
 from genlip.evaluate.report import Headline, Section
 from genlip.evaluate.run_log import read_log
+from genlip.evaluate.spoken import Spoken, spoken_captions
 from genlip.machine import machine, versions
 from genlip.progress import progress
 from genlip.speaker import PatchWords, Speaker
@@ -114,10 +115,10 @@ def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[in
 def results(measured: Measured) -> dict[str, Any]:
     """The figures, as `results.json` holds them."""
     steps, seconds = measured.end["step"], measured.end["seconds"]
-    samples = sum(measured.end["used"].values())
+    samples, spoken = sum(measured.end["used"].values()), measured.spoken
     return {
-        "exact_match": exact_match(measured.spoken),
-        "captions": len(measured.spoken),
+        "exact_match": exact_match([one.spoken for one in spoken], [[one.caption] for one in spoken]).score,
+        "captions": len(spoken),
         "held_out_loss": measured.held_out[-1]["loss"],
         "picture_gain": measured.held_out[-1]["picture_gain"],
         "steps": steps,

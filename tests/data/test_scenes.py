@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from genlip.data.synthetic.scenes import COLOURS, SIDE, Scene, describe, draw, scene
+from genlip.data.synthetic.scenes import COLOURS, REGIONS, SIDE, Scene, describe, draw, label_map, objects, scene
 
 CONTENTS = [scene(0, index) for index in range(500)]
 SHAPE = re.compile(
@@ -150,6 +150,55 @@ def test_the_number_is_dark_on_light():
 @pytest.mark.parametrize("index", range(3))
 def test_no_two_numbers_look_the_same(index):
     assert len({draw(CONTENTS[index]._replace(number=number)).tobytes() for number in range(10, 100)}) == 90
+
+
+# -- where everything is
+
+
+def test_a_label_map_says_what_is_painted_at_each_pixel():
+    for content in CONTENTS[:200]:
+        image, labels = pixels(without_number(content)), label_map(content)
+        assert (labels.dtype, labels.shape) == (np.int16, (64, 64))
+        expected = np.full((64, 64), "background", dtype="<U10")
+        for shape in content.shapes:  # nothing is antialiased: a shape is where its very paint is
+            expected[(image == shape.paint).all(axis=2)] = shape.kind
+        top, left, bottom, right = box((pixels(content) != image).any(axis=2))
+        assert (labels[top:bottom, left:right] == REGIONS.index("number")).all()
+        around = labels == REGIONS.index("number")
+        assert box(around) == pytest.approx((top, left, bottom, right), abs=1)  # ink too faint to change a pixel counts
+        assert (np.array(REGIONS)[labels] == expected)[~around].all()
+
+
+def test_regions_are_background_the_kinds_and_the_number():
+    assert REGIONS == ("background", "circle", "square", "triangle", "number")
+    assert {*np.unique([label_map(content) for content in CONTENTS])} == {0, 1, 2, 3, 4}
+
+
+def test_objects_are_named_by_the_words_of_the_caption():
+    for content in CONTENTS:
+        shapes, number = read(describe(content))
+        assert [one.words for one in objects(content)] == [*((s[1], s[2]) for s in shapes), (str(number),)]
+
+
+def test_objects_divide_what_is_no_background():
+    for content in CONTENTS:
+        labels, masks = label_map(content), np.array([one.mask for one in objects(content)])
+        assert masks.dtype == bool
+        assert masks.any(axis=(1, 2)).all()
+        assert ((labels > 0) == masks.sum(axis=0)).all()  # at most one object at a pixel
+        for mask, kind in zip(masks, [*(shape.kind for shape in content.shapes), "number"], strict=True):
+            assert (labels[mask] == REGIONS.index(kind)).all()
+
+
+def test_the_shape_that_is_drawn_later_lies_on_top():
+    one = CONTENTS[0].shapes[0]._replace(radius=8.0)
+    red, blue = one._replace(kind="square", centre=(20.0, 20.0)), one._replace(kind="circle", centre=(26.0, 20.0))
+    content = CONTENTS[0]._replace(shapes=(red, blue))
+    under, over, _ = objects(content)
+    alone = objects(content._replace(shapes=(blue,)))[0].mask
+    assert (over.mask == alone).all()
+    assert under.mask.sum() < objects(content._replace(shapes=(red,)))[0].mask.sum()
+    assert not (under.mask & over.mask).any()
 
 
 # -- how varied scenes are

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from genlip.evaluate.held_out import HeldOut, deal_images, held_out, mean_loss
+from genlip.evaluate.held_out import (
+    HeldOut,
+    deal_images,
+    held_out,
+    held_out_scores,
+    mean_loss,
+    paired_losses,
+    sample_losses,
+)
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from tests.model.helpers import EXACT, Shape, random_samples, small_model
@@ -102,3 +110,47 @@ def test_gradients_are_off(model: GenLIP, samples: list[Sample]) -> None:
     model.register_forward_pre_hook(lambda *_: seen.append(torch.is_grad_enabled()))
     mean_loss(model, samples)
     assert seen == [False]
+
+
+@pytest.mark.parametrize("rows", [1, 20, 8192])
+def test_the_losses_of_samples_are_those_of_each_alone(model: GenLIP, samples: list[Sample], rows: int) -> None:
+    losses = sample_losses(model, samples, rows)
+    for (loss, tokens), sample in zip(losses, samples, strict=True):
+        assert tokens == sum(sample.supervised)
+        if tokens:
+            assert loss / tokens == pytest.approx(loss_by_loop(model, [sample]), rel=EXACT["rtol"])
+        else:
+            assert loss == 0
+
+
+def test_scores_of_a_set_are_its_held_out_loss_and_picture_gain(model: GenLIP, samples: list[Sample]) -> None:
+    scores, found = held_out_scores(paired_losses(model, samples)), held_out(model, samples)
+    assert scores["loss"].score == pytest.approx(found.loss, rel=EXACT["rtol"])
+    assert scores["picture gain"].score == pytest.approx(found.picture_gain, rel=EXACT["rtol"])
+
+
+def test_the_picture_gain_of_a_sample_is_what_its_own_image_saves_it(model: GenLIP, samples: list[Sample]) -> None:
+    gains = held_out_scores(paired_losses(model, samples))["picture gain"].per_image
+    for gain, sample, dealt in zip(gains, samples, deal_images(samples), strict=True):
+        if any(sample.supervised):
+            saved = loss_by_loop(model, [dealt]) - loss_by_loop(model, [sample])
+            assert gain == pytest.approx(saved, rel=1e-8)
+        else:
+            assert math.isnan(gain)
+
+
+def test_losses_of_samples_leave_the_model_as_it_was(samples: list[Sample]) -> None:
+    model = small_model(drop_path_rate=0.9)
+    quiet = sample_losses(model.eval(), samples)
+    assert (sample_losses(model.train(), samples) == quiet).all()
+    assert model.training
+
+
+def test_losses_of_a_model_in_bfloat16_are_summed_exactly(samples: list[Sample]) -> None:
+    model = small_model().bfloat16()
+    losses = sample_losses(model, samples, rows=1)
+    for (loss, _), sample in zip(losses, samples, strict=True):
+        if len(sample.token_ids):
+            per_token = model.token_losses(Pack.of([sample]))
+            assert per_token.dtype == torch.float32
+            assert loss == sum(per_token.tolist())

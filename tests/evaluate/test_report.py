@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from genlip.evaluate import report
-from genlip.evaluate.captioning import Spoken
 from genlip.evaluate.report import Headline, Line, Section, Thumbnail
+from genlip.evaluate.scores import Scores
+from genlip.evaluate.spoken import Spoken
 from genlip.speaker import PatchWords
 
 EVIL = "<script src='x'>&\"</script>"
@@ -98,6 +99,7 @@ def svg_of(html: str) -> ET.Element:
         report.commands({EVIL: EVIL}),
         report.folded(EVIL, EVIL),
         report.chart(EVIL, [Line("x", [1], [1])]),
+        report.bars(EVIL, [EVIL], [Scores.mean([1.0])], EVIL),
         report.table([EVIL], [[EVIL], [[EVIL, EVIL]]]),
         report.advice([EVIL]),
         report.histogram(EVIL, [1, 2], EVIL, EVIL),
@@ -279,6 +281,50 @@ def test_a_histogram_names_its_median_and_what_it_counts() -> None:
     assert "var(--blue)" in report.histogram("Width", [1, 2], "pixels")
 
 
+def scores(*values: float) -> Scores:
+    return Scores.mean(values)
+
+
+def test_bars_are_as_long_as_scores_and_stand_in_order() -> None:
+    html = report.bars("by class", ["a", "b", "c"], [scores(0.25), scores(0.5), scores(1.0)])
+    lengths = [right - left for left, right, _ in bars_of(html)]
+    assert lengths == pytest.approx([lengths[2] / 4, lengths[2] / 2, lengths[2]], rel=1e-3)
+    assert len({round(left, 3) for left, _, _ in bars_of(html)}) == 1, "all start at 0"
+
+
+def test_the_line_of_a_bar_spans_its_interval() -> None:
+    some = scores(*[1.0] * 30, *[0.0] * 70)
+    html = report.bars("by class", ["a", "all"], [some, scores(1.0)])
+    lines = [path for path in svg_of(html).iter(f"{SVG}path") if "stroke-width: 1.4" in path.get("style", "")]
+    ends = [float(number) for number in re.findall(r"[ML] (-?[\d.]+)", lines[0].attrib["d"])]
+    (left, right, _), (_, one, _) = bars_of(html)
+    unit = one - left
+    assert [(end - left) / unit for end in ends] == pytest.approx(some.interval(), abs=1e-3)
+    assert (right - left) / unit == pytest.approx(0.3, abs=1e-3)
+
+
+def test_negative_scores_have_bars_too() -> None:
+    (left, right, _), (other, far, _) = bars_of(report.bars("gain", ["a", "b"], [scores(-0.5), scores(1.0)]))
+    assert right == pytest.approx(other, abs=1e-3)
+    assert (far - other) / (right - left) == pytest.approx(2, rel=1e-3)
+
+
+def test_names_of_bars_and_lines_are_no_formulas() -> None:
+    name = r"$\nonsense$"
+    Checker(report.bars("x", [name, "n" * 500], [scores(1.0), scores(0.5)], note=EVIL))
+    Checker(report.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
+
+
+def test_a_chart_says_what_is_below_it_and_only_steps_start_at_0() -> None:
+    def first_dot(below: str) -> tuple[float, float]:
+        html = report.chart("x", [Line("x", [100, 110, 120], [1.0, 2.0, 3.0], "orange", marked=True)], below=below)
+        marks = [float(dot.get("x", 0)) for dot in svg_of(html).iter(f"{SVG}use") if "x" in dot.attrib]
+        return marks[-3], marks[-1]
+
+    (step, last_step), (layer, last_layer) = first_dot("step"), first_dot("layer")
+    assert last_layer - layer > 4 * (last_step - step)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -306,6 +352,14 @@ def test_a_table_stacks_the_texts_of_a_cell() -> None:
 def test_no_advice_is_no_list() -> None:
     assert report.advice([]) == ""
     assert report.advice(["x", "y"]).count("<li>") == 2
+
+
+def test_a_strip_shows_pictures_in_order_above_its_words() -> None:
+    pictures = [Image.new("RGB", (2, 1), colour) for colour in ("red", "blue")]
+    html = report.strip(pictures, EVIL, EVIL, side=120)
+    assert [image_of(f"<{part}").getpixel((0, 0)) for part in html.split("<img")[1:]] == [(255, 0, 0), (0, 0, 255)]
+    assert Checker(html).text == EVIL * 2
+    assert "--side:120px" in html
 
 
 def test_a_contact_sheet_cuts_long_texts_and_keeps_them_to_point_at() -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from genlip.evaluate import report
-from genlip.evaluate.captioning import Spoken
 from genlip.evaluate.run_report import write_report
+from genlip.evaluate.spoken import Spoken
 from genlip.train.tracking import Tracker
 
 EVIL = "<script>\x00\x1b&\ud800\"'"

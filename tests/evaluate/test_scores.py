@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from genlip.evaluate.caption_scores import bleu4, cider_d
-from genlip.evaluate.scores import Interval, Scores, require_references
+from genlip.evaluate.scores import Difference, Interval, Scores, difference, require_references
 
 CANDIDATES = [
     "a red dog runs on grass",
@@ -91,6 +91,51 @@ def test_the_seed_fixes_the_interval_and_a_constant_has_none():
 def test_impossible_intervals_are_refused(level, resamples):
     with pytest.raises(ValueError, match="need 0 < level < 1 and at least 1 resample"):
         Scores.mean([1.0]).interval(level, resamples)
+
+
+def test_a_difference_is_that_of_the_whole_sets_and_of_sets_resampled_alike():
+    first, second = bleu4(CANDIDATES, REFERENCES), bleu4(REFERENCES[0] + CANDIDATES[2:], REFERENCES)
+    anew = [
+        float(np.subtract(*(scores.formula(scores.evidence[drawn].sum(axis=0)) for scores in (second, first))))
+        for drawn in resampled_texts(150, seed=3)
+    ]
+    found = difference(first, second, level=0.8, resamples=150, seed=3)
+    assert found.value == second.score - first.score
+    assert (found.low, found.high) == pytest.approx((percentile(anew, 0.1), percentile(anew, 0.9)), abs=1e-12)
+
+
+def test_pairing_takes_out_what_is_hard_for_both():
+    hard = np.random.default_rng(0).normal(size=200)
+    found = difference(Scores.mean(hard), Scores.mean(hard + 0.01))
+    assert found == pytest.approx((0.01, 0.01, 0.01))
+    assert found.beyond_noise
+    assert Scores.mean(hard).interval().high - Scores.mean(hard).score > 0.1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.2, False), (0.0, 0.2, False)]
+)
+def test_a_difference_is_beyond_noise_where_its_interval_leaves_out_0(low, high, beyond):
+    assert Difference((low + high) / 2, low, high).beyond_noise is beyond
+
+
+def test_an_interval_holds_no_difference_about_as_often_as_it_says():
+    draw, beyond = np.random.default_rng(5), 0
+    for trial in range(300):
+        first, second = draw.normal(size=(2, 80)) + draw.normal(size=80)
+        beyond += difference(Scores.mean(first), Scores.mean(second), 0.9, 200, trial).beyond_noise
+    assert 0.05 <= beyond / 300 <= 0.17  # 0.1, and a little more as the bootstrap is narrow; chance is 0.017
+
+
+def test_resamples_with_nothing_to_count_are_left_out():
+    rare = Scores(np.array([[1.0, 1.0], [0.0, 0.0]]), lambda row: float(row[0] / row[1]) if row[1] else float("nan"))
+    assert rare.interval() == Interval(1, 1)
+    assert np.isnan(Scores(np.zeros((2, 2)), rare.formula).interval().low)
+
+
+def test_a_difference_needs_the_same_images():
+    with pytest.raises(ValueError, match="scores of 1 and of 2 images: a paired difference needs the same ones"):
+        difference(Scores.mean([1]), Scores.mean([1, 2]))
 
 
 @pytest.mark.parametrize(

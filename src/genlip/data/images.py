@@ -16,7 +16,8 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -40,6 +41,7 @@ __all__ = [
     "image_patches",
     "is_ribbon",
     "native_size",
+    "opened",
     "patchify",
     "prepare_image",
     "read_file",
@@ -142,14 +144,24 @@ def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB",
 
 def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> np.ndarray:
     """UInt8[H, W, 3] pixels of an upright image, [H, W] for grey. Raises `ImageError` with a reason where there are none."""
+    with opened(image, max_pixels) as (data, pil_image):
+        pixels = _jpeg_pixels(data, pil_image, mode)
+        return _upright(_pillow_pixels(pil_image, mode) if pixels is None else pixels, pil_image)
+
+
+@contextmanager
+def opened(image: ImageLike, max_pixels: int) -> Iterator[tuple[bytes, Image.Image]]:
+    """The bytes of an image's file and its header, read and checked; nothing is decoded yet.
+
+    What goes wrong with the file, also while it is decoded in the block, is raised as `ImageError` with a reason.
+    """
     if not isinstance(image, (bytes, str, os.PathLike, Image.Image)):
         raise TypeError(f"an image is a path, bytes or a Pillow image, not {type(image).__name__}")
     try:
         data = _bytes(image)
         pil_image = image if isinstance(image, Image.Image) else _open(data)
         _check_size(image, pil_image, max_pixels)
-        pixels = _jpeg_pixels(data, pil_image, mode)
-        return _upright(_pillow_pixels(pil_image, mode) if pixels is None else pixels, pil_image)
+        yield data, pil_image
     except ImageError:
         raise
     except UnidentifiedImageError:

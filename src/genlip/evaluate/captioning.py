@@ -1,77 +1,227 @@
-"""Captioning: what a model says about images, and how often it says exactly the true caption.
+"""Captioning: how near what a model says about images comes to their true captions.
 
-In: a speaker and examples of a source. Out: true and spoken captions side by side, and the share that agrees.
+In: a speaker and a source. Out: a `Result` with text scores against all references of each image, the share of numbers
+that were read right, the loss of the true captions, and the picture gain. Captions are greedy unless asked otherwise, as
+the paper speaks them ("Let ViT speak").
+
+What was spoken can be kept in a file as it comes, so that a stopped measurement of many images goes on.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
-from genlip.data.examples import ImageLike, Unusable, plain_text
+import numpy as np
+from PIL import Image, ImageOps
+
 from genlip.data.images import decode
+from genlip.data.order import Draw
+from genlip.data.samples import Read, SampleReader
 from genlip.data.sources import Source
+from genlip.evaluate import report
+from genlip.evaluate.caption_scores import bleu4, cider_d, exact_match, rouge_l
+from genlip.evaluate.held_out import held_out_scores, paired_losses
+from genlip.evaluate.looking import spread
+from genlip.evaluate.numbers_read import numbers_in, numbers_read
+from genlip.evaluate.report import Headline, Section
+from genlip.evaluate.result import Result, measured_on, settings_of
+from genlip.evaluate.score_words import interval_words, number_words, score_table, set_words
+from genlip.evaluate.scores import Scores
+from genlip.evaluate.spoken import Spoken
+from genlip.evaluate.told import Told, told_captions
+from genlip.evaluate.transcription import character_error_rate, word_error_rate
+from genlip.evaluate.unfinished import Unfinished, weights_fingerprint
 from genlip.speaker import Speaker
 
-__all__ = ["Spoken", "exact_match", "spoken_captions"]
+__all__ = ["captioning", "section"]
 
-log = logging.getLogger(__name__)
-
-
-class Spoken(NamedTuple):
-    """One captioned image and what the model said about it."""
-
-    key: str
-    image: ImageLike
-    caption: str
-    spoken: str
-
-    @property
-    def exact(self) -> bool:
-        """Whether both captions are the same text; white space around them does not count."""
-        return self.caption.strip() == self.spoken.strip()
+_SHOWN, _FAILURES_SHOWN = 16, 8
+_SIDE = 224  # pixels of a stored picture; the page shows about half
+_DEALT = 512  # samples that are in memory at once, among which images are dealt to other captions
 
 
-def spoken_captions(
+def captioning(
     speaker: Speaker,
-    source: Source,
-    indices: Sequence[int],
+    data: Source,
+    *,
+    model: str = "",
+    images: int = 500,
     batch: int = 64,
+    transcription: bool = False,
+    max_tokens: int = 256,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    repetition_stop: int = 0,
+    seed: int = 0,
+    partial: Path | None = None,
     advance: Callable[[int], None] = lambda done: None,
-    **decoding: Any,
-) -> list[Spoken]:
-    """Caption these examples, in order; an image that cannot be used is skipped and named in the log.
+) -> Result:
+    """Caption images of a source, spread evenly over it, and score what was said.
 
-    batch     images captioned together
-    advance   hears of finished examples, skipped ones included
-    decoding  fields of `Decoding`; the default is greedy
+    images         how many; all where the source has no more
+    batch          images captioned together
+    transcription  also give the rates of wrong characters and words, for sources whose captions are what an image says
+    max_tokens, temperature, top_k, top_p, repetition_stop, seed   of `Decoding`
+    partial        a file for what was spoken so far; the same measurement goes on from it, and removes it at its end
+    advance        hears of captioned images, skipped ones included
+
+    Raises ValueError for an empty source, one in which no image can be used, and one without captions.
     """
-    spoken: list[Spoken] = []
-    for start in range(0, len(indices), batch):
-        chosen = indices[start : start + batch]
-        spoken += _speak(speaker, source, chosen, decoding)
-        advance(len(chosen))
-    return spoken
+    began = time.monotonic()
+    decoding = speaker.decoding(
+        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, repetition_stop=repetition_stop, seed=seed
+    )
+    if not len(data) or images < 1 or batch < 1:
+        raise ValueError(
+            f"{data.name}: {len(data)} examples, {images} to caption, {batch} at a time: all must be at least 1"
+        )
+    chosen = spread(len(data), images)
+    spoken_by = {name: value for name, value in dataclasses.asdict(decoding).items() if name != "end_ids"}
+    settings = settings_of(speaker, images=len(chosen), prompt=speaker.captions.config.prompt, **spoken_by)
+    weights = weights_fingerprint(speaker.model) if partial else ""
+    unfinished = Unfinished(partial, {"model": model, "data": data.name, "settings": settings, "weights": weights})
+    told = told_captions(speaker, data, chosen, decoding, unfinished, batch, advance)
+    outputs = [{"key": one.key, "references": one.references, "spoken": one.spoken} for one in told]
+    shown, pictures = _pictures(data, told)
+    result = Result(
+        measurement="captioning",
+        model=model,
+        data=data.name,
+        settings=settings,
+        scores={**_text_scores(told, transcription), **_loss_scores(speaker, data, told)},
+        keys=[one.key for one in told],
+        figures={"asked": len(chosen), "shown": shown},
+        outputs=outputs,
+        pictures=pictures,
+        about=measured_on(speaker, time.monotonic() - began),
+    )
+    unfinished.finish()
+    return result
 
 
-def exact_match(spoken: Sequence[Spoken]) -> float:
-    """The share of captions, in [0, 1], that are exactly the true ones. Raises ValueError if there are none."""
-    if not spoken:
-        raise ValueError("0 captions: exact match needs at least 1 image that can be used")
-    return sum(one.exact for one in spoken) / len(spoken)
+# -- scoring
 
 
-def _speak(speaker: Speaker, source: Source, indices: Sequence[int], decoding: dict[str, Any]) -> list[Spoken]:
-    examples, images = [], []
-    for index in indices:
-        try:
-            example = source[int(index)]
-            images.append(decode(example.image, speaker.images.max_pixels))
-        except Unusable as error:
-            log.warning("skipped %s", error)
-            continue
-        examples.append(example)
-    texts = speaker.caption(images, len(indices), **decoding)
-    told = zip(examples, texts, strict=True)
-    return [Spoken(example.key, example.image, plain_text(example.caption), text) for example, text in told]
+def _text_scores(told: Sequence[Told], transcription: bool) -> dict[str, Scores]:
+    spoken, true = [one.spoken for one in told], [one.references for one in told]
+    scores = {
+        "exact match": exact_match(spoken, true),
+        "BLEU-4": bleu4(spoken, true),
+        "ROUGE-L": rouge_l(spoken, true),
+        "CIDEr-D": cider_d(spoken, true),
+    }
+    if any(numbers_in(text) for some in true for text in some):
+        scores["numbers"] = numbers_read(spoken, true)
+    if transcription:
+        scores["character errors"] = character_error_rate(spoken, true)
+        scores["word errors"] = word_error_rate(spoken, true)
+    return scores
+
+
+def _loss_scores(speaker: Speaker, data: Source, told: Sequence[Told]) -> dict[str, Scores]:
+    """Loss and picture gain; none for a single image, which no other caption could be given.
+
+    Samples are shuffled before they are cut into parts: neighbours in a source may be alike, and images are dealt within a
+    part. One that cannot be read as training reads it (of several captions, the one that is learned may be empty) counts
+    for nothing.
+    """
+    if len(told) < 2:
+        return {}
+    reader = SampleReader(data, speaker.images, speaker.captions, speaker.model.config)
+    losses = np.zeros((len(told), 3))
+    order = np.random.default_rng(0).permutation(len(told))
+    for part in np.array_split(order, math.ceil(len(told) / _DEALT)):
+        read = reader.read([Draw(0, told[i].number) for i in part])
+        usable = [(i, one.sample) for i, one in zip(part, read, strict=True) if isinstance(one, Read)]
+        if len(usable) > 1:
+            losses[[i for i, _ in usable]] = paired_losses(speaker.model, [sample for _, sample in usable])
+    return held_out_scores(losses)
+
+
+def _pictures(data: Source, told: Sequence[Told]) -> tuple[dict[str, int], dict[str, Image.Image]]:
+    """The first images, and the first others whose captions are not exact: their places by file name, and themselves."""
+    wrong = [place for place, one in enumerate(told) if place >= _SHOWN and not one.exact]
+    places = [*range(min(_SHOWN, len(told))), *wrong[:_FAILURES_SHOWN]]
+    shown = {f"image-{place}.png": place for place in places}
+    return shown, {name: _small(decode(data[told[place].number].image)) for name, place in shown.items()}
+
+
+def _small(image: Image.Image) -> Image.Image:
+    return ImageOps.contain(image, (_SIDE, _SIDE)) if max(image.size) > _SIDE else image
+
+
+# -- the page
+
+_MEANING = {
+    "exact match": "share of captions that are a true one to the letter",
+    "BLEU-4": "runs of up to four words that a true caption has too, from 0 to 1",
+    "ROUGE-L": "words in common in the same order, from 0 to 1",
+    "CIDEr-D": "words in common, rare ones counting more, from 0 to 10; depends on the set",
+    "numbers": "share of the numbers in true captions that were said, each in its place",
+    "character errors": "wrong characters for each true one; 0 is perfect",
+    "word errors": "wrong words for each true one; 0 is perfect",
+    "picture gain": "nats per token that the right image saves over a wrong one; 0 if images are ignored",
+    "loss": "nats per token of the true caption; lower is better",
+}
+
+
+def section(result: Result) -> Section:
+    """Its part of the page: headlines, all scores, the first images with both captions, the first failures after them."""
+    body = report.paragraphs(_story(result)) + report.headlines(_headlines(result)) + score_table(result.scores, _MEANING)
+    first = [name for name, place in _shown(result).items() if place < _SHOWN]
+    wrong = [name for name in _shown(result) if name not in first]
+    body += report.paragraphs(f"The first {len(first)} images, not chosen; words that differ are marked.")
+    body += report.gallery(_spoken(result, first))
+    if wrong:
+        body += report.paragraphs("The first captions after these that are not exact.")
+        body += report.gallery(_spoken(result, wrong))
+    return Section(f"Captions of {set_words(result.data)}", body)
+
+
+def _story(result: Result) -> str:
+    settings, several = result.settings, max(len(output["references"]) for output in result.outputs)
+    how = "greedily, the likeliest token each time" if not settings["temperature"] else "by chance, as the settings say"
+    against = "the true caption" if several == 1 else f"up to {several} true captions each"
+    skipped = result.figures["asked"] - len(result.keys)
+    rest = f" {skipped} of {result.figures['asked']} could not be used and were left out." if skipped else ""
+    return (
+        f"The model captioned {len(result.keys):,} images {how}, in at most {settings['max_tokens']} tokens. Its captions "
+        f"are compared with {against}. An interval holds the score of 95 in 100 sets of as many such images.{rest}"
+    )
+
+
+def _headlines(result: Result) -> list[Headline]:
+    scores, images = result.scores, len(result.keys)
+    exact = scores["exact match"]
+    found = [Headline(f"{exact.score:.1%}", "exact captions", f"{exact.evidence[:, 0].sum():.0f} of {images:,}")]
+    if "numbers" in scores:
+        found.append(Headline(f"{scores['numbers'].score:.1%}", "numbers right", _between(scores["numbers"])))
+    found.append(Headline(number_words(scores["CIDEr-D"].score), "CIDEr-D", _between(scores["CIDEr-D"])))
+    if "picture gain" in scores:
+        note = "nats per token that the right image saves over a wrong one"
+        found.append(Headline(number_words(scores["picture gain"].score), "picture gain", note))
+    return found
+
+
+def _between(scores: Scores) -> str:
+    return f"95 % interval {interval_words(scores.interval())}"
+
+
+def _shown(result: Result) -> Mapping[str, int]:
+    return result.figures["shown"]
+
+
+def _spoken(result: Result, names: Sequence[str]) -> list[Spoken]:
+    """What the gallery shows; of several true captions the one that was said, else the first."""
+    cards = []
+    for name in names:
+        output = result.outputs[_shown(result)[name]]
+        true, said = output["references"], output["spoken"]
+        nearest = next((text for text in true if text.strip() == said.strip()), true[0])
+        cards.append(Spoken(output["key"], result.pictures[name], nearest, said))
+    return cards

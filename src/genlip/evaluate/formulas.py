@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["FORMULAS", "bleu", "error_rate", "mean_iou", "ratio"]
+__all__ = ["FORMULAS", "bleu", "error_rate", "mean_iou", "ratio", "ratio_difference"]
 
 _LONGEST = 4  # words of BLEU's longest n-gram
 
@@ -20,6 +20,11 @@ def ratio(evidence: np.ndarray) -> float:
     """[a, b] -> a / b; NaN where b is 0: nothing was counted. A mean has b = 1 for every image."""
     over, under = evidence.tolist()
     return over / under if under else math.nan
+
+
+def ratio_difference(evidence: np.ndarray) -> float:
+    """[a, b, c, d] -> a / b - c / d; NaN where b or d is 0."""
+    return ratio(evidence[:2]) - ratio(evidence[2:])
 
 
 def error_rate(evidence: np.ndarray) -> float:
@@ -48,5 +53,5 @@ def mean_iou(evidence: np.ndarray) -> float:
 
 
 FORMULAS: dict[str, Callable[[np.ndarray], float]] = {
-    formula.__name__: formula for formula in (ratio, error_rate, bleu, mean_iou)
+    formula.__name__: formula for formula in (ratio, ratio_difference, error_rate, bleu, mean_iou)
 }

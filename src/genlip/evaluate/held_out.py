@@ -2,6 +2,8 @@
 
 In: samples the model was not trained on. Out: mean loss in nats per supervised token, and the picture gain: the loss with
 images dealt to other captions minus the loss with the right ones. A model that ignores images has a gain of 0.
+
+Axes: i samples.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ import numpy as np
 import torch
 
 from genlip.data.packing import by_shape
+from genlip.evaluate.formulas import ratio
+from genlip.evaluate.scores import Scores
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["HeldOut", "deal_images", "held_out", "mean_loss"]
+__all__ = ["HeldOut", "deal_images", "held_out", "held_out_scores", "mean_loss", "paired_losses", "sample_losses"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,25 @@ def held_out(
     return HeldOut(right, mean_loss(model, deal_images(samples), rows, advance))
 
 
+def held_out_scores(losses: np.ndarray) -> dict[str, Scores]:
+    """Float64[i 3] of `paired_losses` -> "picture gain" and "loss" as scores, in nats per supervised token."""
+    right, other, tokens = losses.T
+    return {
+        "picture gain": Scores(np.stack([other - right, tokens], axis=1), ratio),
+        "loss": Scores(np.stack([right, tokens], axis=1), ratio),
+    }
+
+
+def paired_losses(model: GenLIP, samples: Sequence[Sample], rows: int = 8192) -> np.ndarray:
+    """Float64[i 3]: the loss of each sample with its image, the one with a dealt image, and its supervised tokens.
+
+    Losses are sums over the sample's supervised tokens, in nats. Raises ValueError for fewer than two samples.
+    """
+    dealt = deal_images(samples)
+    right = sample_losses(model, samples, rows)
+    return np.stack([right[:, 0], sample_losses(model, dealt, rows)[:, 0], right[:, 1]], axis=1)
+
+
 def deal_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
     """The same captions, each with the image of another sample; the same seed deals the same way."""
     if len(samples) < 2:
@@ -59,7 +82,7 @@ def mean_loss(
     total, tokens, was_training = 0.0, 0, model.training
     model.eval()
     for chosen in _packs(samples, rows):
-        pack = Pack.of(chosen).to(model.device)
+        pack = Pack.of([samples[i] for i in chosen]).to(model.device)
         total += float(model(pack))
         tokens += int(pack.supervised.sum())
         advance(len(chosen))
@@ -67,15 +90,28 @@ def mean_loss(
     return total / max(1, tokens)
 
 
-def _packs(samples: Sequence[Sample], rows: int) -> list[list[Sample]]:
-    """Samples in order of shape, cut where a pack would pass `rows`."""
-    packs: list[list[Sample]] = [[]]
+@torch.inference_mode()
+def sample_losses(model: GenLIP, samples: Sequence[Sample], rows: int = 8192) -> np.ndarray:
+    """Float64[i 2]: the loss of each sample, summed over its supervised tokens in nats, and how many these are."""
+    found, was_training = np.zeros((len(samples), 2)), model.training
+    model.eval()
+    for chosen in _packs(samples, rows):
+        pack = Pack.of([samples[i] for i in chosen]).to(model.device)
+        per_token = torch.stack([model.token_losses(pack).cpu().double(), pack.supervised.cpu().double()])
+        found[chosen] = [part.sum(dim=1).tolist() for part in per_token.split(list(pack.text_lengths), dim=1)]
+    model.train(was_training)
+    return found
+
+
+def _packs(samples: Sequence[Sample], rows: int) -> list[list[int]]:
+    """Numbers of samples in order of shape, cut where a pack would pass `rows`."""
+    packs: list[list[int]] = [[]]
     used = 0
     for i in by_shape(samples):
         size = len(samples[i].patches) + len(samples[i].token_ids)
         if packs[-1] and used + size > rows:
             packs.append([])
             used = 0
-        packs[-1].append(samples[i])
+        packs[-1].append(i)
         used += size
     return packs

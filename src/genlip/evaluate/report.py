@@ -20,20 +20,21 @@ from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import ImageOps
 
 from genlip.data.images import ImageLike, decode
-from genlip.evaluate.captioning import Spoken
 from genlip.evaluate.scores import Scores
+from genlip.evaluate.spoken import Spoken
 from genlip.speaker import PatchWords
 
 __all__ = [
     "Headline", "Line", "Section", "Speech", "Thumbnail", "advice", "bars", "chart", "commands", "common_token",
     "contact_sheet", "curve", "duration", "facts", "folded", "gain_chart", "gallery", "headlines", "histogram", "loss_chart",
-    "page", "paragraphs", "readout", "short_number", "side_by_side", "speeches", "table", "thin", "word_marks",
+    "page", "paragraphs", "readout", "short_number", "side_by_side", "speeches", "strip", "table", "thin", "word_marks",
 ]  # fmt: skip
 
 
@@ -196,7 +197,7 @@ def chart(title: str, lines: Sequence[Line], logarithmic: bool = False, below: s
 
 
 def bars(title: str, names: Sequence[str], scores: Sequence[Scores], note: str = "") -> str:
-    """Scores side by side as horizontal bars with their intervals, as SVG; the axis starts at 0."""
+    """Scores side by side as horizontal bars with their intervals, as SVG; the axis includes 0, long names are cut."""
     figure = Figure(figsize=(5.2, 0.6 + 0.34 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     values, ends = [one.score for one in scores], [one.interval() for one in scores]
@@ -204,8 +205,9 @@ def bars(title: str, names: Sequence[str], scores: Sequence[Scores], note: str =
     axes.barh(list(places), values, height=0.6, color=_PAINT["blue"])
     for place, (low, high) in zip(places, ends, strict=True):
         axes.plot([low, high], [place, place], color=_PAINT["ink"], linewidth=1.4, solid_capstyle="butt")
-    axes.set_yticks(list(places), list(names))
-    axes.set_xlim(left=0)
+    axes.set_yticks(list(places), [_literal(name if len(name) <= _NAME else f"{name[: _NAME - 1]}…") for name in names])
+    axes.set_ylim(0.4, len(names) + 0.6)
+    axes.set_xlim(left=min([0.0, *(low for low, _ in ends if low < 0)]))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     _quieten(axes, "", "x")
     small = f"<small>{escape(note)}</small>" if note else ""
@@ -229,7 +231,8 @@ def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, what:
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    close = found.max() - found.min() < 0.02 * abs(found.max())  # in three digits, all would be the same number
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}" if close else short_number(value)))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     _quieten(axes, unit)
     note = f"<small>median {short_number(float(np.median(found)))} of {len(found):,} {escape(what)}</small>"
@@ -239,6 +242,13 @@ def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, what:
 def contact_sheet(thumbnails: Iterable[Thumbnail]) -> str:
     """Small images beside each other; a long text is cut, and shown whole when pointed at."""
     return f'<div class="sheet">{"".join(map(_thumbnail, thumbnails))}</div>'
+
+
+def strip(pictures: Sequence[ImageLike], text: str, note: str = "", side: int = 240) -> str:
+    """Pictures of one shape in one row, however narrow the screen, each shown at up to `side` pixels; a text below them."""
+    images = "".join(_image(picture, side) for picture in pictures)
+    words = f"<p>{escape(text)}</p><small>{escape(note)}</small>"
+    return f'<figure class="strip" style="--side:{side}px"><div>{images}</div><figcaption>{words}</figcaption></figure>'
 
 
 def gallery(spoken: Iterable[Spoken]) -> str:
@@ -316,7 +326,7 @@ def _draw(axes: Axes, line: Line) -> None:
         marker=dot,
         markersize=4 if len(kept) < 100 else 2,
         linewidth=1.8 if len(kept) < 500 else 1.0,
-        label=line.name,
+        label=_literal(line.name),
     )
 
 
@@ -343,12 +353,20 @@ def _dress(axes: Axes, below: str) -> None:
 
 def _quieten(axes: Axes, below: str, lines: Literal["x", "y"] = "y") -> None:
     """No box, light lines across the values' axis, the page's colours."""
-    axes.set_xlabel(below, color=_PAINT["quiet"])
+    axes.set_xlabel(_literal(below), color=_PAINT["quiet"])
     axes.tick_params(colors=_PAINT["quiet"], length=0)
     axes.grid(axis=lines, color=_PAINT["quiet"], alpha=0.25, linewidth=0.8)
     for side, spine in axes.spines.items():
         spine.set_visible(side == ("bottom" if lines == "y" else "left"))
         spine.set_color(_PAINT["quiet"])
+
+
+_NAME = 30  # characters of a name beside a bar
+
+
+def _literal(text: str) -> str:
+    """A text that matplotlib draws as it stands: between two of them, a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
 
 
 _WIDE_RANGE = 30  # times the least value: from there on, an axis is logarithmic
@@ -372,7 +390,8 @@ def _edges(found: np.ndarray, logarithmic: bool) -> np.ndarray:
 def _svg(figure: Figure, label: str) -> str:
     """A figure as inline SVG without what only a file of its own needs, in the page's colours."""
     file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True)
+    with rc_context({"svg.hashsalt": label}):  # else the names of clips are random, and no page is like the one before
+        figure.savefig(file, format="svg", transparent=True)
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])
@@ -489,7 +508,8 @@ _STYLE = """
   }
 }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+  overflow-wrap: break-word; }
 main { max-width: 1040px; margin: 0 auto; padding: 32px 20px 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 8px; overflow-wrap: anywhere; }
 h2 { font-size: 20px; margin: 44px 0 12px; }
@@ -520,9 +540,8 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
 .table th, .table td { text-align: left; vertical-align: top; padding: 6px 20px 6px 0;
   border-bottom: 1px solid var(--edge); }
 .table th { font-weight: 500; color: var(--quiet); white-space: nowrap; }
-.table td { overflow-wrap: anywhere; }
 .table td:not(:last-child) { white-space: nowrap; }
-.table td div { min-width: 280px; }
+.table td div { min-width: 280px; overflow-wrap: anywhere; }
 .table td div + div { margin-top: 4px; }
 .advice { margin: 16px 0 0; padding: 14px 18px 14px 34px; background: var(--card); border: 1px solid var(--edge);
   border-left: 4px solid var(--orange); border-radius: 10px; overflow-wrap: anywhere; }
@@ -536,6 +555,13 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
 .sheet p { margin: 0 0 4px; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 4; overflow: hidden; }
 .sheet small { color: var(--quiet); }
 @media (max-width: 480px) { .sheet figure > div { height: 140px; } }
+
+.strip, .headlines, .sheet, section > .chart, section > details { margin-bottom: 16px; }
+.strip > div { display: flex; gap: 6px; }
+.strip img { flex: 0 1 var(--side); min-width: 0; height: auto; align-self: start; border-radius: 5px; }
+.strip figcaption { margin-top: 6px; font-size: 13px; line-height: 1.4; overflow-wrap: anywhere; }
+.strip p { margin: 0; }
+.strip small { color: var(--quiet); }
 
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 310px), 1fr)); gap: 12px; }
 .card { display: flex; gap: 12px; padding: 10px; background: var(--card); border: 1px solid var(--edge);
@@ -597,7 +623,7 @@ details td, details th { padding: 2px 16px 2px 0; text-align: left; vertical-ali
 }
 @container (max-width: 420px) { .patch small { display: none; } }
 
-.facts { border-spacing: 0; font-size: 15px; }
+.facts { border-spacing: 0; font-size: 15px; margin-bottom: 16px; }
 .facts th, .facts td { text-align: left; vertical-align: top; padding: 5px 20px 5px 0;
   border-bottom: 1px solid var(--edge); }
 .facts th { font-weight: 500; color: var(--quiet); white-space: nowrap; }

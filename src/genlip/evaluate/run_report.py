@@ -18,7 +18,9 @@ import yaml
 
 from genlip.data.images import ImageError, decode
 from genlip.evaluate import report
+from genlip.evaluate.model_report import summary
 from genlip.evaluate.report import Headline, Section, Speech
+from genlip.evaluate.result import read_results
 from genlip.evaluate.run_log import Event, read_events
 
 __all__ = ["render", "write_report"]
@@ -87,6 +89,7 @@ def render(events: Sequence[Event], folder: Path) -> str:
         *_happened(log),
         *_skipped(log),
         *_spoken(log, folder),
+        *_measured(folder),
         *_configuration(log),
     ]
     return report.page(f"Run {log.name}", sections)
@@ -319,6 +322,12 @@ def _picture(folder: Path, name: str | None) -> Any:
         return decode(folder / name)
     except ImageError:
         return None
+
+
+def _measured(folder: Path) -> list[Section]:
+    """What was measured of the run's model, if anything was."""
+    results = read_results(folder / "model" / "evaluations")
+    return [summary(results, "What was measured of its model")] if results else []
 
 
 # -- what it is

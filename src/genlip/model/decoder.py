@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genlip.model.attention import PackAttention
+from genlip.model.cache import Cache
 from genlip.model.genlip import GenLIP
 from genlip.model.layers import Block, SwiGLU
 from genlip.model.pack import Pack
@@ -35,18 +35,14 @@ class Decoder:
 
     def __init__(self, model: GenLIP, pack: Pack, steps: int) -> None:
         """`steps` tokens can be appended to each sample."""
-        config = model.config
-        lengths = [patches + text for patches, text in zip(pack.patch_counts, pack.text_lengths, strict=True)]
-        self.model, self.longest, self.taken = model, max(lengths), 0
-        self.even = min(lengths) == self.longest
-        self.lengths = torch.tensor(lengths, device=model.device)
-        self.samples = torch.arange(len(lengths), device=model.device)
-        shape = (len(lengths), config.num_attention_heads, self.longest + steps, config.head_dim)
-        dtype = _product_dtype(model)
-        self.store = torch.zeros((config.num_hidden_layers, 2, *shape), dtype=dtype, device=model.device)
-        self.first = self._read(pack)
-        self.layers = [_Layer.of(block, dtype) for block in model.blocks]  # type: ignore[arg-type]
-        self.turns = _turns(model, pack, steps)
+        cache = Cache.of(model, pack, steps)
+        self.model, self.longest, self.taken = model, max(cache.lengths), 0
+        self.even = min(cache.lengths) == self.longest
+        self.lengths = torch.tensor(cache.lengths, device=model.device)
+        self.samples = torch.arange(len(cache.lengths), device=model.device)
+        self.store, self.first = cache.store, cache.last
+        self.layers = [_Layer.of(block, self.store.dtype) for block in model.blocks]  # type: ignore[arg-type]
+        self.turns = _turns(model, cache.starts, steps)
 
     def step(self, token: Tensor) -> Tensor:
         """Append Int64[s] tokens; Float[s D], their rows after the last block."""
@@ -58,18 +54,6 @@ class Decoder:
             x = x + layer.feed_forward(x)
         self.taken += 1
         return x
-
-    def _read(self, pack: Pack) -> Tensor:
-        """The whole pack through the trunk; its keys and values stay in the store."""
-        attend = PackAttention(pack, self.model.attention)
-
-        def remember(layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-            keys, values = self.store[layer]
-            keys[pack.sample_of_row, :, pack.rank_in_sample] = k
-            values[pack.sample_of_row, :, pack.rank_in_sample] = v
-            return attend(layer, q, k, v, predicting)
-
-        return self.model.trunk(pack, attend=remember)[pack.last_rows]
 
     def _attend(self, number: int, layer: _Layer, x: Tensor, visible: Tensor | None) -> Tensor:
         """Append the rows' keys and values, and let their queries read all that their samples hold."""
@@ -147,10 +131,9 @@ def _scaled(layer: nn.Linear, scale: nn.Module, dtype: torch.dtype) -> tuple[Ten
     return weight.to(dtype), bias.to(dtype)
 
 
-def _turns(model: GenLIP, pack: Pack, steps: int) -> Tensor:
+def _turns(model: GenLIP, starts: Tensor, steps: int) -> Tensor:
     """Float[steps 2 s 1 1 d]: for each step the cosines, and the sines with the sign that `_turn` needs."""
-    starts = [max(grid) + length for grid, length in zip(pack.grids, pack.text_lengths, strict=True)]
-    place = torch.tensor(starts, device=model.device) + torch.arange(steps, device=model.device)[:, None]
+    place = starts + torch.arange(steps, device=model.device)[:, None]
     tables = torch.float64 if model.ln_post.weight.dtype == torch.float64 else torch.float32
     cos, sin = rotary_tables(place.flatten().expand(3, -1), model.config, tables)
     both = torch.stack([torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)])
@@ -162,9 +145,3 @@ def _turn(x: Tensor, tables: Tensor) -> Tensor:
     cos, sin = tables
     wide = x.to(cos.dtype)
     return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
-
-
-def _product_dtype(model: GenLIP) -> torch.dtype:
-    """What linear maps give: the weights' precision, or that of autocast."""
-    kind = model.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.ln_post.weight.dtype

@@ -151,6 +151,18 @@ def test_tables_from_afar_are_refused():
         assert refusal(spec) == f"{spec}: {expected}"
 
 
+@pytest.mark.parametrize("spec", ["scenes:1", "folder", "table.csv", "mixture.yaml"])
+def test_a_folder_of_images_is_only_for_captions_files(spec, here):
+    with pytest.raises(ValueError, match=f"^{spec}: images 'there' is for captions files of COCO and TextCaps"):
+        open_source(spec, images="there")
+
+
+def test_a_list_of_rows_has_paths_of_its_own(here):
+    written(here, "rows.json", '[{"path": "a.png", "caption": "a"}]')
+    with pytest.raises(ValueError, match=r"^rows\.json: images 'there' is for .*; rows have paths of their own$"):
+        open_source("rows.json", images="there")
+
+
 # -- mixtures
 
 
@@ -234,14 +246,15 @@ def test_nothing_stands_beside_the_sources(here):
 @pytest.mark.parametrize(
     ("entry", "found"),
     [
-        ("one.csv", "found 'one.csv'; need `source`, a text, and if wanted `fields` and `weight`"),
-        (None, "found None; need `source`, a text, and if wanted `fields` and `weight`"),
-        ({"weight": 1}, "found {'weight': 1}; need `source`, a text, and if wanted `fields` and `weight`"),
-        ({"source": 3}, "found {'source': 3}; need `source`, a text, and if wanted `fields` and `weight`"),
-        ({"source": "scenes", "wieght": 1}, "unknown key wieght; need source, fields or weight"),
+        ("one.csv", "found 'one.csv'; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
+        (None, "found None; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
+        ({"weight": 1}, "found {'weight': 1}; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
+        ({"source": 3}, "found {'source': 3}; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
+        ({"source": "a.json", "images": 3}, "images 3; need a text, the path of a folder"),
+        ({"source": "scenes", "wieght": 1}, "unknown key wieght; need source, fields, images or weight"),
         (
             {"source": "scenes", "field": "a", "Weight": 1, 3: 4},
-            "unknown key 3, Weight, field; need source, fields or weight",
+            "unknown key 3, Weight, field; need source, fields, images or weight",
         ),
         ({"source": "scenes", "fields": ["a", "b"]}, "fields ['a', 'b']; need a text or field: chance"),
         ({"source": "scenes", "fields": None}, "fields None; need a text or field: chance"),

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from genlip.data.examples import Choice, Turn, Unusable
-from genlip.data.sources import parquet
+from genlip.data.sources import parquet_rows
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.parquet import ParquetTables
+from genlip.data.sources.parquet_rows import ParquetRows
 
 from .far import register
 
@@ -173,7 +174,7 @@ def test_one_image_in_very_many_rows_is_refused_before_memory_is_gone(as_struct,
     image = np.random.default_rng(0).bytes(2**16)
     rows = [{"bytes": image, "path": None} if as_struct else image] * 2000
     path = written(tmp_path / "a.parquet", {"image": rows, "caption": ["a"] * 2000})
-    monkeypatch.setattr(parquet, "_MAX_GROUP_BYTES", 2**22)
+    monkeypatch.setattr(parquet_rows, "_MAX_GROUP_BYTES", 2**22)
     before = pa.total_allocated_bytes()
     source = opened(path)
     with pytest.raises(Unusable, match=r"a\.parquet:7: its row group takes more than 4194304 bytes") as error:
@@ -201,17 +202,17 @@ def test_an_image_elsewhere_than_beside_its_table_is_not_read(path, tmp_path):
 
 def test_what_is_decoded_stays_within_the_limit(files, monkeypatch):
     group = pq.ParquetFile(files[0][3]).read_row_group(0, columns=["image"]).nbytes
-    monkeypatch.setattr(parquet, "_DECODED_BYTES", 3 * group)
-    source = parquet.ParquetTables.open(files[0], FIRST_KNOWN, "test set")
-    source._decoded.limit = 3 * group
+    monkeypatch.setattr(parquet_rows, "_DECODED_BYTES", 3 * group)
+    source = ParquetTables.open(files[0], FIRST_KNOWN, "test set")
+    source.rows._decoded.limit = 3 * group
     for index in np.random.default_rng(0).integers(34, size=200):
         source[index]
-        tables = list(source._decoded.tables.values())
+        tables = list(source.rows._decoded.tables.values())
         assert sum(table.nbytes for table in tables) <= 3 * group
         assert len(tables) >= 2
-    source._decoded.limit = 0  # the last is kept however large
+    source.rows._decoded.limit = 0  # the last is kept however large
     check(source, files[1])
-    assert len(source._decoded.tables) == 1
+    assert len(source.rows._decoded.tables) == 1
 
 
 def test_large_row_groups_are_told(files, monkeypatch, caplog):
@@ -221,7 +222,7 @@ def test_large_row_groups_are_told(files, monkeypatch, caplog):
         path = written(
             files[0][0] + ".large", {"image": [b"i"], "caption": ["x" * 2**21]}, compression="none", use_dictionary=False
         )
-        monkeypatch.setattr(ParquetTables.__init__, "__defaults__", (2**20,))
+        monkeypatch.setattr(ParquetRows.__init__, "__defaults__", (2**20,))
         opened(path)
     assert "test set: row groups of up to 2 MiB, each decoded for any of its rows" in caplog.text
 
@@ -254,7 +255,7 @@ def test_a_missing_image_is_named(held, message, tmp_path):
 
 
 def test_an_image_beyond_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "_MAX_IMAGE_BYTES", 3)
+    monkeypatch.setattr(parquet_rows, "_MAX_IMAGE_BYTES", 3)
     source = opened(written(tmp_path / "a.parquet", {"image": [b"abc", b"abcd"], "caption": ["a", "b"]}))
     assert source[0].image == b"abc"
     with pytest.raises(Unusable, match=r"a\.parquet:1: 4 bytes; the limit is 3"):
@@ -344,7 +345,7 @@ def reads(source, rows, seed):
 def test_processes_read_at_once(files):
     source = opened(files[0])
     check(source, files[1])  # so that a fork inherits what is open and decoded
-    source._decoded.limit = 0
+    source.rows._decoded.limit = 0
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=reads, args=(source, files[1], seed)) for seed in range(2)]
     for process in processes:
@@ -359,7 +360,7 @@ def test_a_pickled_source_takes_no_data_along(files):
     source = opened(files[0])
     check(source, files[1])
     copy = pickle.loads(pickle.dumps(source))
-    assert copy._decoded.tables == {}
+    assert copy.rows._decoded.tables == {}
     check(copy, files[1])
 
 

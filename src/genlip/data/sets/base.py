@@ -82,5 +82,5 @@ class SegmentedSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Segmented:
-        """The image. Raises `Unusable` where it cannot be read, or its label map has another size."""
+        """The image. Raises `Unusable` where it cannot be read, and ValueError where its label map has another size."""
         ...

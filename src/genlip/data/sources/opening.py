@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 
 from genlip.data.sources.base import Source
+from genlip.data.sources.coco import holds_object, open_captions
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.mixture import Mixture
-from genlip.data.sources.procedural import KINDS, Procedural
+from genlip.data.sources.procedural import KINDS, Procedural, is_procedural
 from genlip.data.sources.tables import READERS, open_folder, open_tables
 
 __all__ = ["open_source"]
@@ -22,32 +23,34 @@ _FORMS = (
 )
 
 
-def open_source(spec: str, fields: str = "") -> Source:
+def open_source(spec: str, fields: str = "", images: str = "") -> Source:
     """Open a source by what the user wrote.
 
-    "scenes", "documents" or "charts", also with a seed as in "charts:7"   procedural images
+    "scenes", "documents", "charts", "notes" or "bars", also with a seed as in "charts:7"   procedural images
     a folder                      images, each beside a .txt of the same name with its caption
     .csv, .tsv, .json or .jsonl   rows with a path (relative to the file) and a caption
+    .json of COCO or TextCaps     images with all their captions, as `genlip.data.sources.coco` tells them
     .tar                          WebDataset shards, as img2dataset writes them
     .parquet                      rows with an image and a caption, as on the Hub
-    .yaml                         a mixture: `sources`, a list of `source` with, if wanted, `fields` and `weight`
+    .yaml                         a mixture: `sources`, a list of `source` with, if wanted, `fields`, `images`, `weight`
 
     Files may be globs, brace ranges such as "{00000..00127}.tar", and (tar, Parquet) URLs of any fsspec file system.
     `fields` names where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2". A mixture
-    hands it to the parts that name none; the captions of a folder have no name.
+    hands it to the parts that name none; the captions of a folder and of COCO's files have no name.
+    `images` is the folder of the images of COCO's and TextCaps' files, where it is not beside them.
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """
-    kind, _, seed = spec.partition(":")
-    if kind in KINDS:
-        return _procedural(spec, kind, seed or "0", CaptionFields.parse(fields))
-    path = Path(spec).expanduser()
+    path, suffix = Path(spec).expanduser(), _suffix(spec)
+    if images and suffix != ".json":
+        raise ValueError(f"{spec}: images {images!r} is for captions files of COCO and TextCaps (.json); leave it out")
+    if is_procedural(spec):
+        return Procedural.open(spec, fields)
     if path.is_dir():
         return open_folder(path)
-    suffix = _suffix(spec)
     if suffix in (".yaml", ".yml"):
         return _open_mixture(path, fields)
-    return _open_files(spec, suffix, CaptionFields.parse(fields))
+    return _open_files(spec, suffix, CaptionFields.parse(fields), images)
 
 
 def _suffix(spec: str) -> str:
@@ -55,13 +58,7 @@ def _suffix(spec: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _procedural(spec: str, kind: str, seed: str, fields: CaptionFields) -> Procedural:
-    if not seed.isdecimal():
-        raise ValueError(f"{spec}: the seed of {kind} is {seed!r}; need a whole number from 0, as in '{kind}:7'")
-    return Procedural(kind, int(seed), fields=fields if fields.chances else CaptionFields({"caption": 1.0}))
-
-
-def _open_files(spec: str, suffix: str, fields: CaptionFields) -> Source:
+def _open_files(spec: str, suffix: str, fields: CaptionFields, images: str) -> Source:
     if suffix not in (*READERS, ".tar", ".parquet"):
         if not suffix and not Path(spec).exists():
             raise FileNotFoundError(f"{spec}: no such source; need {_FORMS}")
@@ -79,6 +76,12 @@ def _open_files(spec: str, suffix: str, fields: CaptionFields) -> Source:
         from genlip.data.sources.parquet import ParquetTables
 
         return ParquetTables.open(files, fields, spec)
+    if suffix == ".json" and any(map(holds_object, files)):
+        return open_captions(files, images, spec)
+    if images:
+        raise ValueError(
+            f"{spec}: images {images!r} is for captions files of COCO and TextCaps; rows have paths of their own"
+        )
     return open_tables(files, fields, spec)
 
 
@@ -114,11 +117,13 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 def _wrong(entry: Any) -> str:
     """What is wrong with an entry of a mixture; nothing if it can be opened."""
     if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
-        return f"found {entry!r}; need `source`, a text, and if wanted `fields` and `weight`"
-    if unknown := entry.keys() - {"source", "fields", "weight"}:
-        return f"unknown key {', '.join(sorted(map(str, unknown)))}; need source, fields or weight"
+        return f"found {entry!r}; need `source`, a text, and if wanted `fields`, `images` and `weight`"
+    if unknown := entry.keys() - {"source", "fields", "images", "weight"}:
+        return f"unknown key {', '.join(sorted(map(str, unknown)))}; need source, fields, images or weight"
     if not isinstance(entry.get("fields", ""), (str, dict)):
         return f"fields {entry['fields']!r}; need a text or field: chance"
+    if not isinstance(entry.get("images", ""), str):
+        return f"images {entry['images']!r}; need a text, the path of a folder"
     weight = entry.get("weight", 1)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         return f"weight {weight!r}; need a number"
@@ -126,10 +131,10 @@ def _wrong(entry: Any) -> str:
 
 
 def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str) -> Source:
-    """A part of a mixture; its path is relative to the mixture's own file, its fields go before those of the mixture."""
-    spec, fields = entry["source"], entry.get("fields", fields)
-    if spec.partition(":")[0] not in KINDS and "://" not in spec:
+    """A part of a mixture; its paths are relative to the mixture's own file, its fields go before those of the mixture."""
+    spec, fields, images = entry["source"], entry.get("fields", fields), entry.get("images", "")
+    if not is_procedural(spec) and "://" not in spec:
         spec = str(mixture.parent / Path(spec).expanduser())
     if isinstance(fields, Mapping):
         fields = ",".join(f"{field}={chance}" for field, chance in fields.items())
-    return open_source(spec, fields)
+    return open_source(spec, fields, str(mixture.parent / Path(images).expanduser()) if images else "")

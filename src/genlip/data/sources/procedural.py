@@ -10,9 +10,9 @@ from PIL import Image
 
 from genlip.data.examples import Caption, Example
 from genlip.data.sources.fields import IMAGE_MARK, CaptionFields
-from genlip.data.synthetic import charts, documents, scenes
+from genlip.data.synthetic import bars, charts, closeups, documents, notes, scenes
 
-__all__ = ["KINDS", "Kind", "Procedural"]
+__all__ = ["KINDS", "Kind", "Procedural", "is_procedural"]
 
 
 class Kind(NamedTuple):
@@ -28,6 +28,9 @@ KINDS = {
     "scenes": Kind(scenes.scene, scenes.draw, scenes.describe),
     "documents": Kind(documents.document, documents.draw, documents.describe, documents.questions),
     "charts": Kind(charts.chart, charts.draw, charts.describe, charts.questions),
+    "notes": Kind(notes.note, notes.draw, notes.describe),
+    "bars": Kind(bars.bars, bars.draw, bars.describe),
+    "closeups": Kind(closeups.closeup, closeups.draw, closeups.describe),
 }
 
 
@@ -50,6 +53,14 @@ class Procedural:
         known = ["caption", "conversations"] if KINDS[self.kind].questions else ["caption"]
         if unknown := set(self.fields.chances) - set(known):
             raise ValueError(f"{self.name}: no field {', '.join(sorted(unknown))}; need {' or '.join(known)}")
+
+    @classmethod
+    def open(cls, spec: str, fields: str = "") -> Procedural:
+        """By what the user wrote, as in "scenes" or "charts:7"; `fields` as in `CaptionFields.parse`. Raises ValueError."""
+        kind, _, seed = spec.partition(":")
+        if seed and not seed.isdecimal():
+            raise ValueError(f"{spec}: the seed of {kind} is {seed!r}; need a whole number from 0, as in '{kind}:7'")
+        return cls(kind, int(seed or 0), fields=CaptionFields.parse(fields.strip(", ") or "caption"))
 
     @property
     def name(self) -> str:
@@ -79,6 +90,11 @@ class Procedural:
         if "conversations" in self.fields.chances and kind.questions:
             record["conversations"] = _conversation(kind.questions(content))
         return self.fields.read(record)
+
+
+def is_procedural(spec: str) -> bool:
+    """Whether the user wrote the name of a kind, with or without a seed."""
+    return spec.partition(":")[0] in KINDS
 
 
 def _conversation(questions: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from genlip.data.examples import Caption, Example, Unusable
 from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sources.fields import CaptionFields
 
-__all__ = ["PATH_COLUMNS", "READERS", "Files", "Row", "open_folder", "open_tables"]
+__all__ = ["PATH_COLUMNS", "READERS", "Files", "Row", "open_folder", "open_tables", "read_json"]
 
 log = logging.getLogger(__name__)
 
@@ -155,13 +155,18 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
             yield row
 
 
-def _read_json(path: Path) -> list[Row]:
-    """One list of objects, as conversations are published."""
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises ValueError for any other text."""
     text = _read_text(path)
     try:
-        rows = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
+
+
+def _read_json(path: Path) -> list[Row]:
+    """One list of objects, as conversations are published."""
+    rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path}: need a list of objects with path and caption")
     return rows

@@ -2,7 +2,8 @@
 
 In: a seed and an index. Out: a 64x64 image and its caption; scene i is a pure function of (seed, i).
 Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of
-several fonts and sizes, on a tinted background.
+several fonts and sizes, on a tinted background. Where each of these is can be asked for too, as a class for each pixel or
+object by object. A number is all of the smallest box around its digits: what is between two strokes belongs to it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from genlip.data.synthetic.fonts import font as open_font
+from genlip.data.synthetic.page import RGB
 
-__all__ = ["COLOURS", "KINDS", "SIDE", "SIDES", "SIZES", "Scene", "Shape", "describe", "draw", "scene"]
+__all__ = [
+    "COLOURS", "KINDS", "REGIONS", "SIDE", "SIDES", "SIZES", "Scene", "SceneObject", "Shape", "describe", "draw",
+    "label_map", "objects", "scene",
+]  # fmt: skip
 
 SIDE = 64
 KINDS = ("circle", "square", "triangle")
+REGIONS = ("background", *KINDS, "number")  # classes of pixels, in the order of their labels
 SIZES = {"small": 7.0, "large": 11.0}  # half the width, in pixels
 SIDES = {"left": 17.0, "right": 47.0}  # centre, in pixels
 COLOURS = {
@@ -43,7 +49,7 @@ class Shape(NamedTuple):
     side: str
     centre: tuple[float, float]
     radius: float
-    paint: tuple[int, int, int]
+    paint: RGB
 
 
 class Scene(NamedTuple):
@@ -54,8 +60,15 @@ class Scene(NamedTuple):
     font: str
     font_size: int
     number_at: tuple[float, float]  # centre, in pixels
-    ink: tuple[int, int, int]
-    background: tuple[int, int, int]
+    ink: RGB
+    background: RGB
+
+
+class SceneObject(NamedTuple):
+    """A shape or the number: the words that name it, such as ("red", "circle") or ("47",), and Bool[64, 64] where it is."""
+
+    words: tuple[str, ...]
+    mask: np.ndarray
 
 
 def scene(seed: int, index: int) -> Scene:
@@ -84,12 +97,35 @@ def draw(content: Scene) -> Image.Image:
     image = Image.new("RGB", (SIDE, SIDE), content.background)
     pen = ImageDraw.Draw(image)
     for shape in content.shapes:
-        _draw_shape(pen, shape)
-    font, text = open_font(content.font, content.font_size), str(content.number)
-    left, top, right, bottom = font.getbbox(text)
-    x, y = content.number_at
-    pen.text((x - (left + right) / 2, y - (top + bottom) / 2), text, fill=content.ink, font=font)
+        _draw_shape(pen, shape, shape.paint)
+    _draw_number(pen, content, content.ink)
     return image
+
+
+def label_map(content: Scene) -> np.ndarray:
+    """Int16[64, 64], the class of each pixel as a place in `REGIONS`."""
+    names = ("background", *(shape.kind for shape in content.shapes), "number")
+    labels = np.array([REGIONS.index(name) for name in names], dtype=np.int16)
+    return labels[_object_map(content)]
+
+
+def objects(content: Scene) -> list[SceneObject]:
+    """The shapes in the order of the caption, then the number, each with the pixels where it can be seen."""
+    words = [*((shape.colour, shape.kind) for shape in content.shapes), (str(content.number),)]
+    found = _object_map(content)
+    return [SceneObject(some, found == place) for place, some in enumerate(words, start=1)]
+
+
+def _object_map(content: Scene) -> np.ndarray:
+    """UInt8[64, 64], the place of the object at each pixel, from 1; 0 is background. What is drawn later lies on top."""
+    image, digits = (Image.new("L", (SIDE, SIDE)) for _ in range(2))
+    pen = ImageDraw.Draw(image)
+    for place, shape in enumerate(content.shapes, start=1):
+        _draw_shape(pen, shape, place)
+    _draw_number(ImageDraw.Draw(digits), content, 255)
+    if box := digits.getbbox():
+        image.paste(len(content.shapes) + 1, box)
+    return np.array(image)
 
 
 def _shape(rng: np.random.Generator, side: str) -> Shape:
@@ -105,16 +141,23 @@ def _shape(rng: np.random.Generator, side: str) -> Shape:
     )
 
 
-def _draw_shape(pen: ImageDraw.ImageDraw, shape: Shape) -> None:
+def _draw_shape(pen: ImageDraw.ImageDraw, shape: Shape, paint: RGB | int) -> None:
     (x, y), r = shape.centre, shape.radius
     if shape.kind == "circle":
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=shape.paint)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=paint)
     elif shape.kind == "square":
-        pen.rectangle((x - r * 0.9, y - r * 0.9, x + r * 0.9, y + r * 0.9), fill=shape.paint)
+        pen.rectangle((x - r * 0.9, y - r * 0.9, x + r * 0.9, y + r * 0.9), fill=paint)
     else:
-        pen.polygon(((x, y - r), (x + r, y + r * 0.85), (x - r, y + r * 0.85)), fill=shape.paint)
+        pen.polygon(((x, y - r), (x + r, y + r * 0.85), (x - r, y + r * 0.85)), fill=paint)
 
 
-def _rgb(values: np.ndarray) -> tuple[int, int, int]:
+def _draw_number(pen: ImageDraw.ImageDraw, content: Scene, ink: RGB | int) -> None:
+    font, text = open_font(content.font, content.font_size), str(content.number)
+    left, top, right, bottom = font.getbbox(text)
+    x, y = content.number_at
+    pen.text((x - (left + right) / 2, y - (top + bottom) / 2), text, fill=ink, font=font)
+
+
+def _rgb(values: np.ndarray) -> RGB:
     red, green, blue = (int(v) for v in values)
     return red, green, blue

@@ -1,0 +1,103 @@
+"""Fashion-MNIST: a model that learns captions alone, then names clothes by likelihood, and lends its features to probes.
+
+Needs the four idx files of Fashion-MNIST (Debian's package dataset-fashion-mnist puts them where they are looked for). The
+60,000 training pictures become shards with a caption each ("a photo of an ankle boot"); a model of 0.9 M parameters reads
+them a few times, and is measured on the 10,000 test pictures, which training never saw, not even to stop.
+
+    python benchmarks/fashion_mnist.py [--folder IDX_FILES] [--epochs 5] [--out FOLDER]
+
+Prints a table; the last line is JSON. The results are stored as `genlip eval` stores them: FOLDER/model/evaluations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import genlip
+from genlip.data.sets.captioned import captioned
+from genlip.data.sets.opening import open_labelled
+from genlip.data.shards import ShardConfig, write_shards
+from genlip.evaluate.probe import probe
+from genlip.evaluate.result import Result, evaluations_folder, write_result
+from genlip.evaluate.run_log import read_log
+from genlip.evaluate.zero_shot import zero_shot
+from genlip.machine import machine, versions
+from genlip.train import load_recipe, train
+
+FOLDER = Path("/usr/share/datasets/fashion-mnist")
+TEMPLATE = "a photo of {a}"
+SETTINGS = {
+    "images.size": 28,
+    "model.patch_size": 4,
+    "model.num_channels": 1,
+    "model.hidden_size": 128,
+    "model.intermediate_size": 352,
+    "packing.max_tokens": 4096,
+    "steps": 0,
+    "evaluate_every": 1_000_000,
+    "save_every": 1000,
+    "log_every": 100,
+}
+
+
+def trained(out: Path, folder: Path, epochs: int) -> tuple[Path, float]:
+    """The model's folder, and the seconds that training took. Held-out losses are of training pictures left out."""
+    shards = out / "shards"
+    labelled = open_labelled(str(folder / "train-images-idx3-ubyte.gz"), "fashion-mnist")
+    write_shards(captioned(labelled, [TEMPLATE]), shards, ShardConfig(samples=10_000), workers=2)
+    data = {"data.source": f"{shards}/*.tar", "data.held_out": "", "data.held_out_samples": 64}
+    settings = {"out": out / "run", **data, **SETTINGS, "epochs": epochs}
+    run = load_recipe("quickstart", [part for key, value in settings.items() for part in (f"--{key}", str(value))])
+    model = train(run)
+    return model, read_log(run.out, "end")[-1]["seconds"]
+
+
+def measured(model: Path, folder: Path) -> dict[str, Result]:
+    """Zero-shot by likelihood, and both probes, on all test pictures."""
+    speaker = genlip.Speaker.load(model)
+    train_set, test_set = (
+        open_labelled(str(folder / f"{part}-images-idx3-ubyte.gz"), "fashion-mnist") for part in ("train", "t10k")
+    )
+    cache = model.parent / "features"
+    measures: dict[str, Callable[[], Result]] = {
+        "zero-shot by likelihood": lambda: zero_shot(speaker, test_set, model=str(model), templates=(TEMPLATE,)),
+        "attentive probe": lambda: probe(speaker, train_set, test_set, model=str(model), cache=cache),
+        "linear probe on the mean": lambda: probe(
+            speaker, train_set, test_set, model=str(model), pooling="mean", cache=cache
+        ),
+    }
+    found = {}
+    for name, measure in measures.items():
+        found[name] = measure()
+        write_result(found[name], evaluations_folder(model))
+    return found
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of the idx files (default: {FOLDER})")
+    parser.add_argument("--epochs", type=int, default=5, help="times that the captions are read (default: 5)")
+    parser.add_argument("--out", type=Path, help="folder for shards, run and results; else a temporary one")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        model, seconds = trained(args.out or Path(temporary), args.folder, args.epochs)
+        found = measured(model, args.folder)
+    print("| | top-1 | 95 % interval | seconds |\n|---|---|---|---|")
+    for name, result in found.items():
+        top = result.scores["top-1"]
+        low, high = top.interval()
+        print(f"| {name} | {top.score:.2%} | {low:.2%} to {high:.2%} | {result.about['seconds']:.0f} |")
+    scores = {name: result.scores["top-1"].score for name, result in found.items()}
+    about = {"machine": machine(torch.device("cpu")), "versions": versions()}
+    print(json.dumps({"training_seconds": seconds, "epochs": args.epochs, "top-1": scores, **about}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What a small model learned to see: every measurement of the paper that needs no language model, with and without the gate.
+
+Trains two models that differ in the gate of attention alone, on the same mixture in the same order: scenes, close-ups of
+scenes, notes (small documents) and bars (small charts), all at their own size. Then everything is measured on images of
+another seed, as `genlip eval` does it, and two pages are written: one about the gated model, one that compares both.
+
+    python benchmarks/sight.py [--samples 300k] [--images 500] [--out runs/sight] [--pages docs/sight]
+
+The same command goes on with what a stopped one had done. Prints the scores; the last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import yaml
+
+import genlip
+from genlip.data.sets.base import Labelled
+from genlip.data.sets.segmented_opening import open_named, open_segmented
+from genlip.data.sizes import count
+from genlip.data.sources import open_source
+from genlip.data.synthetic import scenes
+from genlip.evaluate.attention import attention
+from genlip.evaluate.captioning import captioning
+from genlip.evaluate.comparison import compare
+from genlip.evaluate.comparison_page import comparison_page
+from genlip.evaluate.model_report import write_model_report
+from genlip.evaluate.probe import probe
+from genlip.evaluate.readout import readout
+from genlip.evaluate.resolution import resolution
+from genlip.evaluate.result import Result, evaluations_folder, write_result
+from genlip.evaluate.run_log import read_log
+from genlip.evaluate.segmentation import segmentation
+from genlip.evaluate.views import feature_views
+from genlip.evaluate.zero_shot import zero_shot
+from genlip.machine import machine, versions
+from genlip.train import load_recipe, train
+
+KINDS = ("scenes", "closeups", "notes", "bars")
+LEARNED, WATCHED, MEASURED = 0, 1, 2  # seeds: what is learned from, what the log follows, what is measured on
+SETTINGS = {
+    "images.resize": "native",
+    "images.min_patches": 1,
+    "images.max_patches": 100,
+    "packing.max_tokens": 6528,
+    "steps": 0,
+    "evaluate_every": 500,
+    "data.held_out_samples": 128,
+    "log_every": 50,
+}
+
+
+def trained(out: Path, gated: bool, samples: str) -> tuple[Path, float]:
+    """The model's folder, and the seconds that training took."""
+    for name, seed in {"mixture": LEARNED, "held_out": WATCHED}.items():
+        sources = [{"source": f"{kind}:{seed}"} for kind in KINDS]
+        (out / f"{name}.yaml").write_text(yaml.safe_dump({"sources": sources}))
+    data = {"data.source": out / "mixture.yaml", "data.held_out": out / "held_out.yaml"}
+    settings = {"out": out / ("gated" if gated else "ungated"), "model.gated_attention": str(gated).lower()}
+    settings |= {**data, **SETTINGS, "samples": samples}
+    run = load_recipe("quickstart", [part for key, value in settings.items() for part in (f"--{key}", str(value))])
+    model = train(run)
+    return model, read_log(run.out, "end")[-1]["seconds"]
+
+
+# -- measuring
+
+
+@dataclass(frozen=True)
+class OneShape:
+    """Scenes of a seed that hold a single shape, by its colour and kind; classes as a close-up says them: "red circle"."""
+
+    seed: int
+    indices: Sequence[int]
+
+    @classmethod
+    def of(cls, seed: int, images: int) -> OneShape:
+        """The first so many of the seed."""
+        single = (index for index in range(10 * images) if len(scenes.scene(seed, index).shapes) == 1)
+        return cls(seed, [index for index, _ in zip(single, range(images), strict=False)])
+
+    @property
+    def name(self) -> str:
+        """What results call it."""
+        return f"scenes:{self.seed}, one shape"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every colour with every kind."""
+        return tuple(f"{colour} {kind}" for colour in scenes.COLOURS for kind in scenes.KINDS)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> Labelled:
+        content = scenes.scene(self.seed, self.indices[place])
+        (shape,) = content.shapes
+        label = self.classes.index(f"{shape.colour} {shape.kind}")
+        return Labelled(f"scenes:{self.seed}:{self.indices[place]}", scenes.draw(content), label)
+
+
+def measures(model: Path, images: int) -> dict[str, Callable[[], Result]]:
+    """Every measurement, by what it says on the page, in its order."""
+    speaker = genlip.Speaker.load(model)
+    named = partial(dict, model=model.parent.name)
+    told = {kind: open_source(f"{kind}:{MEASURED}") for kind in KINDS}
+    drawn, cache = told["scenes"], model.parent / "features"
+    learn, test = OneShape.of(LEARNED, 4 * images), OneShape.of(MEASURED, images)
+    maps = [open_segmented(f"scenes:{seed}") for seed in (LEARNED, MEASURED)]
+    captions = {
+        f"captions of {kind}": partial(
+            captioning, speaker, source, images=images, transcription=kind == "notes", max_tokens=64, **named()
+        )
+        for kind, source in told.items()
+    }
+    return captions | {
+        "zero-shot by likelihood": partial(zero_shot, speaker, test, templates=("{}",), **named()),
+        "attentive probe": partial(probe, speaker, learn, test, cache=cache, **named()),
+        "linear probe": partial(probe, speaker, learn, test, pooling="mean", cache=cache, **named()),
+        "segmentation": partial(segmentation, speaker, *maps, images=2 * images, cache=cache, **named()),
+        "readout": partial(readout, speaker, open_named(f"scenes:{MEASURED}"), images=images, **named()),
+        "attention": partial(attention, speaker, drawn, images=images, **named()),
+        "features": partial(feature_views, speaker, drawn, images=12, **named()),
+        "resolution": partial(
+            resolution,
+            lambda one: captioning(one, drawn, images=images // 2, max_tokens=64, **named()),
+            speaker,
+            sizes=(32, 48, 64, 80, 96, 128),
+        ),
+    }
+
+
+def measured(model: Path, images: int) -> dict[str, Result]:
+    """All results of a model, each stored as soon as it is there."""
+    found = {}
+    for name, measure in measures(model, images).items():
+        print(f"{model.parent.name}: {name}", flush=True)
+        found[name] = measure()
+        write_result(found[name], evaluations_folder(model))
+    return found
+
+
+def main() -> None:
+    """Train, measure, write the pages, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", default="300k", help="that each model learns from (default: 300k)")
+    parser.add_argument("--images", type=count, default=500, help="that are measured on (default: 500)")
+    parser.add_argument("--out", type=Path, default=Path("runs/sight"), help="for runs and results (default: runs/sight)")
+    parser.add_argument("--pages", type=Path, help="folder for the two pages (default: the same)")
+    args = parser.parse_args()
+    pages = args.pages or args.out
+    for folder in (args.out, pages):
+        folder.mkdir(parents=True, exist_ok=True)
+    runs = {name: trained(args.out, name == "gated", args.samples) for name in ("gated", "ungated")}
+    found = {name: measured(model, args.images) for name, (model, _) in runs.items()}
+    models = [model for model, _ in runs.values()]
+    write_model_report(models[0], pages / "gated.html", "What a small model learned to see")
+    (pages / "gate.html").write_text(comparison_page(compare([str(model) for model in models])), encoding="utf8")
+    print("| | " + " | ".join(found) + " |\n|---|---|---|")
+    for name, result in found["gated"].items():
+        for score in result.scores:
+            values = [f"{found[model][name].scores[score].score:.4f}" for model in found]
+            print(f"| {name}, {score} | {' | '.join(values)} |")
+    seconds = {name: seconds for name, (_, seconds) in runs.items()}
+    print(json.dumps({"training_seconds": seconds, "machine": machine(torch.device("cpu")), "versions": versions()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+"""The command line of measurements: `genlip eval NAME MODEL DATA`, and `genlip compare MODEL MODEL …`.
+
+In: a model and a set. Out: a table of scores, and the stored result, of which `genlip report MODEL` makes a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
+
+if TYPE_CHECKING:
+    from genlip.evaluate.result import Result
+    from genlip.speaker import Speaker
+
+__all__ = ["add_compare", "add_eval"]
+
+Advance = Callable[[int], None]
+Measure = Callable[["Speaker", Advance], "Result"]
+
+_CAPTIONED = "captioned images, as genlip data inspect opens them: scenes:1, shards/*.tar, captions_val2017.json, …"
+_LABELLED = "images of classes: a folder of class folders, .parquet files, or an …-images-idx3-ubyte(.gz) file"
+_SEGMENTED = "images with label maps: a folder with images/ and annotations/, ADE20K's images/validation, or scenes:1"
+_ANY = "any images: captioned, of classes, or with label maps"
+
+
+def add_eval(commands: Any, command: Callable[..., Any]) -> None:
+    """Add `genlip eval` and its measurements; `command` adds one to a parser."""
+    parser = commands.add_parser(
+        "eval", help="measure what a model sees and says: captions, zero-shot, probes, readout, attention, features"
+    )
+    inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
+    for add in (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features):
+        add(inner, command)
+
+
+def add_compare(commands: Any, command: Callable[..., Any]) -> None:
+    """Add `genlip compare`; `command` adds one to a parser."""
+    example = (
+        "  genlip compare runs/gated/model runs/ungated/model --out compare.html\n\n"
+        "Each model is measured first, on the same sets with the same settings: genlip eval NAME MODEL DATA\n\n"
+        "python: genlip.evaluate.comparison.compare([MODEL, MODEL])"
+    )
+    summary = "set measured models side by side, and say which differences are larger than the noise"
+    parser = command(commands, "compare", _compare, summary, example)
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="folders of models, or of their evaluations")
+    parser.add_argument("--out", help="HTML page to write")
+
+
+# -- the measurements: each adds its command and its options, and knows its Python call
+
+
+def _captioning(inner: Any, command: Callable[..., Any]) -> None:
+    parser = _add(
+        inner, command, "captioning", _run_captioning, _CAPTIONED,
+        "captions against true ones: exact match, BLEU-4, ROUGE-L, CIDEr-D, numbers read, picture gain",
+        "  genlip eval captioning MODEL scenes:1\n  genlip eval captioning MODEL pages/*.tar --transcription",
+        images=500,
+    )  # fmt: skip
+    _add_captioned(parser)
+    parser.add_argument("--prompt", help="text before the caption (default: as the model was trained)")
+    parser.add_argument("--max-tokens", type=int, default=256, help="most tokens of a caption (default: 256)")
+    parser.add_argument("--transcription", action="store_true", help="also character and word error rate")
+
+
+def _run_captioning(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.evaluate.captioning import captioning
+
+    source = _captioned(args)
+    options: dict[str, Any] = {"images": args.images, "batch": args.batch, "transcription": args.transcription}
+    options |= {"max_tokens": args.max_tokens, "partial": _out(args) / "captioning.unfinished.jsonl"}
+    _run(args, 3 * _number(args, source), lambda s, a: captioning(s, source, model=args.model, advance=a, **options))
+
+
+def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
+    parser = _add(
+        inner, command, "zero-shot", _run_zero_shot, _LABELLED,
+        "classes by the likelihood of their names: no training, every candidate shares the image's cache",
+        "  genlip eval zero-shot MODEL imagenet/val --classes LOC_synset_mapping.txt --template 'a photo of a {}'\n"
+        "  genlip eval zero-shot MODEL t10k-images-idx3-ubyte.gz --classes fashion-mnist",
+    )  # fmt: skip
+    _add_classes(parser)
+    parser.add_argument(
+        "--template", action="append", metavar="TEXT",
+        help="caption with {} for the class or {a} for it with its article; several are averaged (default: a photo of {a})",
+    )  # fmt: skip
+    parser.add_argument("--without-picture", action="store_true", help="subtract each caption's score with a grey picture")
+    parser.add_argument("--normalise", choices=("mean", "sum"), default="mean", help="over tokens (default: mean)")
+
+
+def _run_zero_shot(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.data.sets.opening import open_labelled
+    from genlip.evaluate.zero_shot import zero_shot
+
+    labelled = open_labelled(args.data, args.classes)
+    options: dict[str, Any] = {"images": args.images, "batch": args.batch, "normalise": args.normalise}
+    options["without_picture"] = args.without_picture
+    if args.template:
+        options["templates"] = tuple(args.template)
+    _run(args, _number(args, labelled), lambda s, a: zero_shot(s, labelled, model=args.model, advance=a, **options))
+
+
+def _probe(inner: Any, command: Callable[..., Any]) -> None:
+    parser = _add(
+        inner, command, "probe", _run_probe, _LABELLED,
+        "a classifier on frozen features: attention pooling with a learned query, or the mean of the patches",
+        "  genlip eval probe MODEL imagenet/val --train imagenet/train\n"
+        "  genlip eval probe MODEL test.parquet --train train.parquet --pooling mean",
+    )  # fmt: skip
+    _add_classes(parser)
+    _add_training(parser, "20")
+    parser.add_argument("--pooling", choices=("attentive", "mean"), default="attentive", help="(default: attentive)")
+
+
+def _run_probe(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.data.sets.opening import open_labelled
+    from genlip.evaluate.probe import probe
+
+    train, test = (open_labelled(spec, args.classes) for spec in (args.train, args.data))
+    options = {"pooling": args.pooling, **_training(args)}
+    total = _number(args, train) + _number(args, test)
+    _run(args, total, lambda s, a: probe(s, train, test, model=args.model, advance=a, **options))
+
+
+def _segmentation(inner: Any, command: Callable[..., Any]) -> None:
+    parser = _add(
+        inner, command, "segmentation", _run_segmentation, _SEGMENTED,
+        "a linear layer on frozen patch features, enlarged to pixels: mIoU",
+        "  genlip eval segmentation MODEL scenes:1 --train scenes:0 --images 2000\n"
+        "  genlip eval segmentation MODEL ADEChallengeData2016/images/validation --train …/images/training",
+    )  # fmt: skip
+    _add_classes(parser)
+    _add_training(parser, "10")
+
+
+def _run_segmentation(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.data.sets.segmented_opening import open_segmented
+    from genlip.evaluate.segmentation import segmentation
+
+    train, test = (open_segmented(spec, args.classes) for spec in (args.train, args.data))
+    options, total = _training(args), _number(args, train) + _number(args, test)
+    _run(args, total, lambda s, a: segmentation(s, train, test, model=args.model, advance=a, **options))
+
+
+def _readout(inner: Any, command: Callable[..., Any]) -> None:
+    parser = _add(
+        inner, command, "readout", _run_readout, _ANY,
+        "what each patch would say; where objects are known, whether their patches name them",
+        "  genlip eval readout MODEL scenes:1\n\nOf image files at hand: genlip readout MODEL IMAGE --html page.html",
+        images=200,
+    )  # fmt: skip
+    _add_any(parser)
+    parser.add_argument("-k", type=int, default=5, help="words per patch (default: 5)")
+
+
+def _run_readout(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.evaluate.readout import readout
+
+    data, options = _any(args), {"images": args.images, "batch": args.batch, "k": args.k}
+    _run(args, _number(args, data), lambda s, a: readout(s, data, model=args.model, advance=a, **options))
+
+
+def _attention(inner: Any, command: Callable[..., Any]) -> None:
+    parser = _add(
+        inner, command, "attention", _run_attention, _CAPTIONED,
+        "where attention goes in each layer: to the first patch (the sink), from text to patches",
+        "  genlip eval attention MODEL scenes:1",
+        images=200, batch=16,
+    )  # fmt: skip
+    _add_captioned(parser)
+
+
+def _run_attention(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.evaluate.attention import attention
+
+    source, options = _captioned(args), {"images": args.images, "batch": args.batch}
+    _run(args, _number(args, source), lambda s, a: attention(s, source, model=args.model, advance=a, **options))
+
+
+def _features(inner: Any, command: Callable[..., Any]) -> None:
+    parser = _add(
+        inner, command, "features", _run_features, _ANY,
+        "patch features as pictures: principal components as colours, nearest patches, norms",
+        "  genlip eval features MODEL photos.jsonl --images 24",
+        images=24,
+    )  # fmt: skip
+    _add_any(parser)
+
+
+def _run_features(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.evaluate.views import feature_views
+
+    data, options = _any(args), {"images": args.images, "batch": args.batch}
+    _run(args, _number(args, data), lambda s, a: feature_views(s, data, model=args.model, advance=a, **options))
+
+
+# -- options that measurements share
+
+
+def _add(
+    inner: Any, command: Callable[..., Any], name: str, run: Any, data: str, summary: str, example: str,
+    images: int | None = None, batch: int = 64,
+) -> argparse.ArgumentParser:  # fmt: skip
+    module, function = {"features": ("views", "feature_views")}.get(name, (name.replace("-", "_"),) * 2)
+    call = f"python: genlip.evaluate.{module}.{function}(genlip.Speaker.load(MODEL), …)"
+    parser: argparse.ArgumentParser = command(inner, name, run, summary, f"{example}\n\n{call}")
+    parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
+    parser.add_argument("data", metavar="DATA", help=data)
+    number = "all" if images is None else str(images)
+    parser.add_argument("--images", type=int, default=images, help=f"how many, evenly spread (default: {number})")
+    add_model(parser, batch)
+    parser.add_argument("--out", help="folder of evaluations (default: evaluations in the model's folder)")
+    parser.add_argument("--sizes", type=_numbers, default=(), help="a curve over fixed sizes in pixels, as in 64,96,128")
+    parser.add_argument("--budgets", type=_numbers, default=(), help="a curve over most patches of native images: 16,64,256")
+    return parser
+
+
+def _add_captioned(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--fields", default="", help="where captions are, as in re_caption=0.8,org_caption=0.2")
+    parser.add_argument("--image-folder", default="", help="where the images of a COCO-style .json lie")
+
+
+def _add_any(parser: argparse.ArgumentParser) -> None:
+    _add_captioned(parser)
+    _add_classes(parser)
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--classes", default="", help="names of classes: a text file, a list as in cat,dog, or fashion-mnist or digits"
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser, epochs: str) -> None:
+    parser.add_argument("--train", required=True, metavar="DATA", help="the set that is learned from, of the same form")
+    parser.add_argument("--epochs", type=int, default=int(epochs), help=f"(default: {epochs})")
+    parser.add_argument("--learning-rates", type=_rates, help="tried on a part of the training set, as in 1e-3,1e-2")
+    parser.add_argument("--seed", type=int, default=0, help="of the order and the first weights (default: 0)")
+    parser.add_argument("--cache", help="folder that keeps features (default: features in genlip's cache)")
+
+
+def _training(args: argparse.Namespace) -> dict[str, Any]:
+    from genlip.data.sources.cache import cache_folder
+
+    cache = Path(args.cache) if args.cache else cache_folder() / "features"
+    options = {"images": args.images, "epochs": args.epochs, "seed": args.seed, "cache": cache}
+    return options | ({"learning_rates": args.learning_rates} if args.learning_rates else {})
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+# -- sets
+
+
+def _captioned(args: argparse.Namespace) -> Any:
+    from genlip.data.sources import open_source
+
+    return open_source(args.data, args.fields, args.image_folder)
+
+
+def _any(args: argparse.Namespace) -> Any:
+    """Images whose objects are known, if they are; else images of whatever set."""
+    from genlip.data.sets.anything import open_any
+
+    return open_any(args.data, args.classes, args.fields, args.image_folder)
+
+
+def _number(args: argparse.Namespace, data: Any) -> int:
+    """Images that are measured on."""
+    if args.images is not None and args.images < 1:
+        raise UsageError(f"--images is {args.images}: it must be at least 1")
+    return len(data) if args.images is None else min(args.images, len(data))
+
+
+# -- running
+
+
+def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
+    """Measure with progress, store the result, and say the scores."""
+    from genlip.evaluate.resolution import resolution
+    from genlip.evaluate.result import write_result
+    from genlip.progress import progress
+
+    speaker, out = load_speaker(args), _out(args)
+    points = max(1, len(args.sizes) + len(args.budgets))
+    with progress(f"{args.measurement} of {args.data}", total * points) as advance:
+        if args.sizes or args.budgets:
+            curve = lambda one: measure(one, advance)  # noqa: E731
+            result = resolution(curve, speaker, sizes=args.sizes, max_patches=args.budgets)
+        else:
+            result = measure(speaker, advance)
+    print(_told(result))
+    print(f"result: {write_result(result, out)}")
+    print(f"page: genlip report {args.model if out == _default_out(args) else out}")
+
+
+def _out(args: argparse.Namespace) -> Path:
+    if args.out:
+        check_folder("--out", args.out)
+        return Path(args.out)
+    return _default_out(args)
+
+
+def _default_out(args: argparse.Namespace) -> Path:
+    from genlip.evaluate.result import evaluations_folder
+
+    return evaluations_folder(args.model)
+
+
+def _told(result: Result) -> str:
+    """A line for each score: its value and the interval in which 95 % of resampled sets lie."""
+    width = max((len(name) for name in result.scores), default=0)
+    lines = []
+    for name, scores in result.scores.items():
+        low, high = scores.interval()
+        known = "" if math.isnan(low) else f"   {low:.4f} to {high:.4f}"
+        lines.append(f"{name:{width}}  {scores.score:.4f}{known}")
+    return "\n".join([*lines, f"{len(result.keys):,} images"])
+
+
+def _compare(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.evaluate.comparison import compare, comparison_page, comparison_text
+
+    if args.out:
+        check_folder("--out", args.out)
+    found = compare(args.models)
+    print(comparison_text(found))
+    if args.out:
+        Path(args.out).write_text(comparison_page(found), encoding="utf8")
+        print(f"page: {args.out}")

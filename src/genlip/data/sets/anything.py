@@ -1,0 +1,31 @@
+"""Anything: what a user wrote -> images, with whatever is known of them.
+
+For measurements that need images alone, and say more where objects are known: readout and views of features.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from genlip.data.sets.base import LabelledSet
+from genlip.data.sets.opening import open_labelled
+from genlip.data.sets.regions import NamedSet
+from genlip.data.sets.segmented_folder import has_label_maps
+from genlip.data.sets.segmented_opening import open_named
+from genlip.data.sources import Source, open_source
+
+__all__ = ["open_any"]
+
+
+def open_any(spec: str, classes: str = "", fields: str = "", images: str = "") -> NamedSet | LabelledSet | Source:
+    """Open images by what the user wrote.
+
+    scenes, and folders with label maps, give objects (`open_named`); idx files and folders without captions are read as
+    labelled sets; everything else as captioned images (`open_source`, which takes `fields` and `images`).
+    """
+    path = Path(spec).expanduser()
+    if spec.partition(":")[0] == "scenes" or (path.is_dir() and has_label_maps(path)):
+        return open_named(spec, classes)
+    if "-ubyte" in path.name or (path.is_dir() and next(path.rglob("*.txt"), None) is None):
+        return open_labelled(spec, classes)
+    return open_source(spec, fields, images)

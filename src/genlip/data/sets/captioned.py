@@ -1,0 +1,67 @@
+"""Captioned: a labelled set as a source for training; every image says its class in words.
+
+In: a labelled set and templates such as "a photo of {a}.". Out: a source whose captions are a choice among the templates,
+each as likely as the others, filled with the class's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from genlip.data.examples import Choice, Example
+from genlip.data.sets.base import LabelledSet
+from genlip.data.sets.templates import fill
+from genlip.data.sources.base import Source
+
+__all__ = ["Captioned", "captioned"]
+
+
+@runtime_checkable
+class _Labels(Protocol):
+    """A set that tells a label without its image, because reading the image takes long."""
+
+    def label(self, index: int, /) -> int: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Captioned:
+    """Images of a labelled set; see `captioned`.
+
+    Attributes:
+        labelled: the set.
+        captions: of each class.
+    """
+
+    labelled: LabelledSet
+    captions: tuple[Choice, ...]
+
+    @property
+    def name(self) -> str:
+        """The set's."""
+        return self.labelled.name
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def __getitem__(self, index: int) -> Example:
+        found = self.labelled[index]
+        return Example(found.key, found.image, self.captions[found.label])
+
+    def caption(self, index: int) -> Choice:
+        """The caption alone."""
+        known = self.labelled
+        return self.captions[known.label(index) if isinstance(known, _Labels) else known[index].label]
+
+
+def captioned(labelled: LabelledSet, templates: Sequence[str]) -> Source:
+    """A source of the set's images, each captioned by one of the templates; see `genlip.data.sets.templates.fill`.
+
+    Raises ValueError without templates, or for one that has no place for a name.
+    """
+    if isinstance(templates, str) or not templates:
+        raise ValueError(f"templates {templates!r}: need a list of one or more, such as ['a photo of {{a}}.']")
+    chances = (1 / len(templates),) * len(templates)
+    choices = [Choice(tuple(fill(template, name) for template in templates), chances) for name in labelled.classes]
+    return Captioned(labelled, tuple(choices))

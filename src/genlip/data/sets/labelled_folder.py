@@ -1,0 +1,115 @@
+"""Labelled folders: images in a folder per class, as ImageNet and torchvision's ImageFolder have them.
+
+In: FOLDER/<class>/**/*.jpg. Out: `LabelledFiles`. The sorted names of the class folders are the labels 0, 1, …; hidden
+folders are no classes. Also the validation images of ImageNet as they are published: one flat folder, and in it or above it
+the file LOC_val_solution.csv, which tells the class of each.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genlip.data.images import IMAGE_SUFFIXES
+from genlip.data.sets.base import Labelled
+from genlip.data.sets.class_names import keyed_classes
+
+__all__ = ["LabelledFiles", "open_labelled_folder"]
+
+_SOLUTION = "LOC_val_solution.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledFiles:
+    """Image files of known classes.
+
+    Attributes:
+        name: of the set.
+        folder: that they lie in.
+        files: paths in the folder, as texts: a million images must not cost a million path objects; they are the keys.
+        labels: Int[n].
+        classes: in words.
+    """
+
+    name: str
+    folder: Path
+    files: tuple[str, ...]
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Labelled:
+        if not 0 <= index < len(self):  # also what ends a `for` over them
+            raise IndexError(f"{self.name}: image {index} of {len(self)}")
+        return Labelled(self.files[index], self.folder / self.files[index], int(self.labels[index]))
+
+
+def open_labelled_folder(folder: Path, classes: str = "") -> LabelledFiles:
+    """The images of a folder of class folders.
+
+    classes  see `keyed_classes`; without it, the folders' names become words
+
+    Raises ValueError where there are no class folders, one holds no images, or its class has no name.
+    """
+    keys = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not keys:
+        return _open_flat(folder, classes)
+    files: list[str] = []
+    counts: list[int] = []
+    for key in keys:
+        images = _images((folder / key).rglob("*"), folder)
+        if not images:
+            raise ValueError(f"{folder / key}: a class folder without images; put some into it, or remove it")
+        files += images
+        counts.append(len(images))
+    names = keyed_classes(classes, keys, f"class folders of {folder}")
+    return LabelledFiles(str(folder), folder, tuple(files), np.repeat(np.arange(len(keys)), counts), names)
+
+
+def _images(paths: Iterable[Path], folder: Path) -> list[str]:
+    """The images among paths, sorted, as texts that are relative to a folder."""
+    found = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+    return [path.relative_to(folder).as_posix() for path in found]
+
+
+# -- one flat folder
+
+
+def _open_flat(folder: Path, classes: str) -> LabelledFiles:
+    """Images of a folder whose classes a table tells; its sorted classes are the labels, as they would be of folders."""
+    files = _images(folder.iterdir(), folder)
+    table = next((path / _SOLUTION for path in (folder, *folder.absolute().parents) if (path / _SOLUTION).is_file()), None)
+    if not files or table is None:
+        raise ValueError(
+            f"{folder}: {_found(folder, len(files))}; need a folder of images per class, {folder}/<class>/*.jpg"
+        )
+    known = _solution(table)
+    if unknown := [file for file in files if Path(file).stem not in known]:
+        raise ValueError(f"{table}: no row for {unknown[0]} ({len(unknown)} of {len(files)} images of {folder} have none)")
+    keys = sorted(set(known.values()))
+    label = {key: place for place, key in enumerate(keys)}
+    labels = np.array([label[known[Path(file).stem]] for file in files])
+    return LabelledFiles(str(folder), folder, tuple(files), labels, keyed_classes(classes, keys, f"classes of {table}"))
+
+
+def _found(folder: Path, images: int) -> str:
+    """What a folder holds instead of class folders."""
+    if tables := len(list(folder.glob("*.parquet"))):
+        return f"no class folders but {tables} .parquet files, which '{folder}/*.parquet' would open"
+    return f"no class folders, {images} images" + (f" and no {_SOLUTION} here or above" if images else "")
+
+
+def _solution(table: Path) -> dict[str, str]:
+    """Image and class of each row; the class is the first word of a prediction, boxes follow."""
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+    except (KeyError, IndexError, AttributeError):  # no such column, an empty cell, a row that is too short
+        raise ValueError(f"{table}: need columns ImageId and PredictionString, with the class first, in every row") from None

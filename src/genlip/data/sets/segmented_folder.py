@@ -1,0 +1,126 @@
+"""Segmented folders: images, and label maps of the same names beside them.
+
+In: a folder. Out: a `SegmentedSet`.
+
+    FOLDER/images/**             images, in any folders                 FOLDER/images/validation/7.jpg
+    FOLDER/annotations/**        label maps (or `labels`, or `masks`)   FOLDER/annotations/validation/7.png
+    FOLDER/objectInfo150.txt     of ADE20K alone, its names
+
+A map of another size than its image stops the measurement, where a damaged image is skipped: it means that the two folders
+do not belong together, or that images were resized without their maps.
+
+Axes: H, W pixels of an image.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genlip.data.images import IMAGE_SUFFIXES, decode
+from genlip.data.sets.base import Segmented
+from genlip.data.sets.segmented_maps import MAX_PIXELS, read_labels
+from genlip.data.sets.segmented_names import LabelNames, label_names
+
+__all__ = ["IMAGES", "MAPS", "SegmentedFolder", "has_label_maps", "open_segmented_folder"]
+
+log = logging.getLogger(__name__)
+
+IMAGES = "images"
+MAPS = ("annotations", "labels", "masks")
+_LAYOUT = f"FOLDER/{IMAGES} with PNGs of the same names in FOLDER/{MAPS[0]} (or {' or '.join(MAPS[1:])})"
+
+
+@dataclass(frozen=True)
+class SegmentedFolder:
+    """Images on disk with their label maps.
+
+    Attributes:
+        name: as the user named it.
+        pairs: paths of each image and its label map.
+        labels: names of the classes, and the index of the first.
+    """
+
+    name: str
+    pairs: Sequence[tuple[str, str]]
+    labels: LabelNames
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in words."""
+        return self.labels.names
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Segmented:
+        """The image, decoded. Raises `ImageError` where either file is damaged, ValueError where they do not fit."""
+        if not 0 <= index < len(self.pairs):
+            raise IndexError(f"{self.name}: image {index} of {len(self.pairs)}")
+        image, label_map = self.pairs[index]
+        picture = decode(image, MAX_PIXELS)
+        labels = read_labels(Path(label_map), len(self.labels.names), self.labels.first)
+        if labels.shape != (picture.height, picture.width):
+            height, width = labels.shape
+            raise ValueError(
+                f"{label_map}: {width}x{height} pixels, but its image {image} has {picture.width}x{picture.height}, "
+                "upright; need one size: resize neither or both"
+            )
+        return Segmented(image, picture, labels)
+
+
+def has_label_maps(folder: Path) -> bool:
+    """Whether a folder is laid out as `open_segmented_folder` needs it."""
+    placed = _placed(folder)
+    return placed is not None and _maps(placed[0]) is not None
+
+
+def open_segmented_folder(spec: str, classes: str = "") -> SegmentedFolder:
+    """The images of FOLDER, or of a folder within FOLDER/images, in order of their paths.
+
+    classes  names in the order of labels; "" takes ADE20K's table. See `genlip.data.sets.segmented_names`.
+
+    Raises FileNotFoundError or ValueError that say what was found and needed.
+    """
+    path = Path(spec).expanduser()
+    if not path.is_dir():
+        raise FileNotFoundError(f"{spec}: no such folder; need {_LAYOUT}, or 'scenes:1'")
+    placed = _placed(path)
+    if placed is None:
+        raise ValueError(f"{spec}: holds no {IMAGES}, and is not in a folder of that name; need {_LAYOUT}")
+    folder, part = placed
+    maps = _maps(folder)
+    if maps is None:
+        raise ValueError(f"{spec}: no {', '.join(MAPS)} in {folder}; need {_LAYOUT}")
+    return SegmentedFolder(spec, _pairs(spec, folder / IMAGES, part, maps), label_names(classes, folder))
+
+
+def _placed(path: Path) -> tuple[Path, Path] | None:
+    """FOLDER, and the part of its images that is meant, relative to FOLDER/images; None where there is no such folder."""
+    if (path / IMAGES).is_dir():
+        return path, Path()
+    within = (place for place in (path, *path.parents) if place.name == IMAGES)
+    return next(((place.parent, path.relative_to(place)) for place in within), None)
+
+
+def _maps(folder: Path) -> Path | None:
+    return next((folder / name for name in MAPS if (folder / name).is_dir()), None)
+
+
+def _pairs(spec: str, images: Path, part: Path, maps: Path) -> list[tuple[str, str]]:
+    """Paths of images and of their maps; images without one are left out, and counted in the log."""
+    found = sorted(path for path in (images / part).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    pngs = (path for path in (maps / part).rglob("*") if path.suffix.lower() == ".png")
+    known = {path.relative_to(maps).with_suffix(""): path for path in pngs}
+    stems = [path.relative_to(images).with_suffix("") for path in found]
+    pairs = [(str(path), str(known[stem])) for path, stem in zip(found, stems, strict=True) if stem in known]
+    if not pairs:
+        raise ValueError(
+            f"{spec}: {len(found)} images in {images / part} and {len(known)} .png in {maps / part}, none of the same name; "
+            f"need {_LAYOUT}"
+        )
+    if len(pairs) < len(found):
+        log.warning("%s: %d of %d images have no label map, and are left out", spec, len(found) - len(pairs), len(found))
+    return pairs

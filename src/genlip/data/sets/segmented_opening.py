@@ -1,0 +1,48 @@
+"""Opening: what a user wrote -> a segmented set, or a set whose objects are known.
+
+A folder holds `images` and, beside it, `annotations`, `labels` or `masks`; of "scenes:SEED" the regions are known from their
+drawing. See `genlip.data.sets.segmented_folder` for what label maps must be.
+"""
+
+from __future__ import annotations
+
+from genlip.data.sets.base import SegmentedSet
+from genlip.data.sets.regions import NamedRegions, NamedSet
+from genlip.data.sets.segmented_folder import open_segmented_folder
+from genlip.data.sets.segmented_scenes import NamedScenes, SegmentedScenes
+from genlip.data.sources.procedural import Procedural, is_procedural
+
+__all__ = ["open_named", "open_segmented"]
+
+
+def open_segmented(spec: str, classes: str = "") -> SegmentedSet:
+    """Open images with a class at each pixel by what the user wrote.
+
+    "scenes" or "scenes:7"     drawn scenes: background, circle, square, triangle, number
+    FOLDER                     all of FOLDER/images, with label maps of the same names in FOLDER/annotations (labels, masks)
+    FOLDER/images/validation   a part of them, as ADE20K is published: ADEChallengeData2016/images/validation
+
+    classes  names in the order of the labels: a text file with one per line, or "wall,building,sky"; of ADE20K its own
+             objectInfo150.txt is found
+
+    Raises FileNotFoundError or ValueError that say what was found and needed.
+    """
+    if is_procedural(spec):
+        if classes:
+            raise ValueError(f"{spec}: has classes of its own, so classes {classes!r} would be lost; leave them out")
+        return SegmentedScenes(_scenes(spec))
+    return open_segmented_folder(spec, classes)
+
+
+def open_named(spec: str, classes: str = "") -> NamedSet:
+    """Open images whose objects are known: scenes with each shape and number, or any segmented set; see `open_segmented`."""
+    if is_procedural(spec) and not classes:
+        return NamedScenes(_scenes(spec))
+    return NamedRegions(open_segmented(spec, classes))
+
+
+def _scenes(spec: str) -> Procedural:
+    source = Procedural.open(spec)
+    if source.kind != "scenes":
+        raise ValueError(f"{spec}: has no label maps; of drawn images scenes alone do, as in 'scenes:1'")
+    return source

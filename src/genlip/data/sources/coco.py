@@ -1,0 +1,134 @@
+"""Captions files of benchmarks: one JSON object that lists images apart from what people said about them.
+
+In: a file of COCO, NoCaps or TextCaps, and the folder of its images. Out: `Files`, an example per image, whose caption is a
+choice among all that were said of it, each as likely as the others: training reads one of them, scores compare with all.
+
+    COCO, NoCaps   {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
+    TextCaps       {"data": [{"image_id", "caption_str" or "reference_strs"}]}     its images are IMAGE_ID.jpg
+
+Files do not tell where images lie: a folder is taken where one of the first images is found in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genlip.data.examples import Caption, Unusable
+from genlip.data.sources.fields import CaptionFields
+from genlip.data.sources.tables import Files, read_json
+
+__all__ = ["holds_object", "open_captions"]
+
+log = logging.getLogger(__name__)
+
+_READ = CaptionFields({"captions": 1.0})
+_LOOKED_FOR = 100  # images, of which one must be there
+_SPLIT = re.compile(r"captions_(\w+)\.json")  # COCO's files: annotations/captions_val2017.json, images in val2017
+
+
+def holds_object(file: str) -> bool:
+    """Whether a JSON file holds an object, as captions files do, and not a list of rows."""
+    with Path(file).open("rb") as opened:
+        return opened.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+
+
+def open_captions(files: Sequence[str], images: str, name: str) -> Files:
+    """The images of one or several captions files with all that is said of each.
+
+    images  their folder; "" looks beside each file, and for "captions_SPLIT.json" in ../SPLIT and SPLIT
+
+    Raises ValueError for a file of another form or without captions, FileNotFoundError where no image is found.
+    """
+    rows = [row for file in map(Path, files) for row in _rows(file, images)]
+    return Files([path for path, _ in rows], [caption for _, caption in rows], name)
+
+
+def _rows(file: Path, images: str) -> Iterator[tuple[str, Caption | Unusable]]:
+    """Path and caption of each image that has any."""
+    told = _told(file)
+    captioned = {image: texts for image, texts in told.items() if any(text.strip() for text in texts)}
+    if not captioned:
+        raise ValueError(f"{file}: {len(told)} images, none with a caption; a test set without references cannot be read")
+    if len(captioned) < len(told):
+        log.warning("%s: %d of %d images have no caption, and are left out", file, len(told) - len(captioned), len(told))
+    folder = _folder(file, images, list(captioned)[:_LOOKED_FOR])
+    for image, texts in captioned.items():
+        yield str(folder / image), _caption(texts)
+
+
+def _caption(texts: Sequence[str]) -> Caption | Unusable:
+    try:
+        return _READ.read({"captions": texts})
+    except Unusable as error:  # told, and counted, when it is its turn
+        return error.with_traceback(None)
+
+
+def _told(file: Path) -> dict[str, list[str]]:
+    """The file name of each image, and what is said of it, in the order of the file."""
+    stored = read_json(file)
+    if isinstance(stored, dict) and {"images", "annotations"} <= stored.keys():
+        return _coco(file, stored)
+    if isinstance(stored, dict) and "data" in stored:
+        return _textcaps(file, stored)
+    found = f"an object with {', '.join(stored) or 'nothing'}" if isinstance(stored, dict) else "no object"
+    raise ValueError(
+        f"{file}: found {found}; need a list of objects with path and caption, COCO's object with `images` and "
+        "`annotations`, or TextCaps' with `data`"
+    )
+
+
+def _coco(file: Path, stored: Mapping[str, Any]) -> dict[str, list[str]]:
+    names = {row["id"]: row["file_name"] for row in _listed(file, stored, "images", {"id": (int, str), "file_name": str})}
+    told: dict[str, list[str]] = {name: [] for name in names.values()}
+    lost = 0
+    for row in _listed(file, stored, "annotations", {"image_id": (int, str), "caption": str}):
+        if row["image_id"] in names:
+            told[names[row["image_id"]]].append(row["caption"])
+        else:
+            lost += 1
+    if lost:
+        log.warning("%s: %d captions are of images that it does not list, and are left out", file, lost)
+    return told
+
+
+def _textcaps(file: Path, stored: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Where an entry holds the references of its image, these; else the caption of every entry of the image."""
+    references: dict[str, list[str]] = {}
+    told: dict[str, list[str]] = {}
+    for row in _listed(file, stored, "data", {"image_id": (int, str)}):
+        name, some = f"{row['image_id']}.jpg", row.get("reference_strs")
+        told.setdefault(name, []).append(str(row.get("caption_str") or ""))
+        if isinstance(some, list) and some:
+            references[name] = [str(text) for text in some]
+    return {name: references.get(name, texts) for name, texts in told.items()}
+
+
+def _listed(file: Path, stored: Mapping[str, Any], key: str, needed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The list at a key, each entry an object with the entries needed, of these types."""
+    rows = stored[key]
+    if not isinstance(rows, list):
+        raise ValueError(f"{file}: {key} is {type(rows).__name__}, need a list of objects with {', '.join(needed)}")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not all(isinstance(row.get(field), kind) for field, kind in needed.items()):
+            raise ValueError(f"{file}: {key}, entry {number} is {str(row)[:80]}; need an object with {', '.join(needed)}")
+    return rows
+
+
+def _folder(file: Path, images: str, names: Sequence[str]) -> Path:
+    """The folder that holds one of these images."""
+    split = _SPLIT.fullmatch(file.name)
+    places = [file.parent.parent / split[1], file.parent / split[1]] if split else []
+    looked = [Path(images).expanduser()] if images else [file.parent, *places]
+    if images and not looked[0].is_dir():
+        raise FileNotFoundError(f"{file}: its images are said to be in {images}, and there is no such folder")
+    for folder in looked:
+        if any((folder / name).is_file() for name in names):
+            return folder
+    raise FileNotFoundError(
+        f"{file}: no {names[0]}, nor any of its first {len(names)} images, in {' or '.join(map(str, looked))}; "
+        "name the folder of its images: images=FOLDER (in a mixture, `images`)"
+    )

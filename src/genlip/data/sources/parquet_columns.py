@@ -1,0 +1,108 @@
+"""Parquet columns: what the footers of files tell -> which columns are read: the image's and others.
+
+In: paths or URLs. Out: footers, and the columns that all files have. No row is read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from genlip.data.sources.paths import file_system, is_remote
+
+__all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
+
+# Taken where several columns could hold the image.
+IMAGE_COLUMNS = ("image", "images", "jpg", "jpeg", "png", "webp", "img", "picture", "image_bytes", "bytes")
+# Which columns to read beside the image, from a file's path, its columns and the name of the image's.
+Others = Callable[[str, pa.Schema, str], tuple[str, ...]]
+
+
+class Footer(NamedTuple):
+    """What the end of a file tells."""
+
+    schema: pa.Schema
+    rows: tuple[int, ...]  # of each row group
+    sizes: dict[str, int]  # decoded bytes of each column in the first row group
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read: the image, whether it is a struct of bytes and path, and the others."""
+
+    image: str
+    is_struct: bool
+    others: tuple[str, ...]
+
+
+def read_footer(path: str) -> Footer:
+    """What the end of a file tells. Raises FileNotFoundError where it is gone, ValueError where it is no Parquet file."""
+    try:
+        if is_remote(path):
+            system, inside = file_system(path)
+            with system.open(inside, "rb") as file:
+                return _told(pq.read_metadata(file))
+        return _told(pq.read_metadata(path))
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # not one of Arrow's own: the file is missing, say
+            raise
+        raise ValueError(f"{path}: not a Parquet file, or damaged: {' '.join(str(error).split())}") from None
+
+
+def _told(metadata: pq.FileMetaData) -> Footer:
+    rows = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+    sizes: dict[str, int] = {}
+    for number in range(metadata.num_columns if rows else 0):
+        column = metadata.row_group(0).column(number)
+        name = column.path_in_schema.partition(".")[0]  # a struct is stored as a column per field
+        sizes[name] = sizes.get(name, 0) + column.total_uncompressed_size
+    return Footer(metadata.schema.to_arrow_schema(), rows, sizes)
+
+
+def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Others, image_column: str | None) -> Columns:
+    """The columns to read, which must be the same in all files."""
+    first = _columns(paths[0], footers[0].schema, others, image_column)
+    for path, footer in zip(paths, footers, strict=True):
+        if footer.schema.equals(footers[0].schema):
+            continue
+        if (found := _columns(path, footer.schema, others, image_column)) != first:
+            raise ValueError(
+                f"{path}: its columns differ from those of {paths[0]}: {described(footer.schema)}, there "
+                f"{described(footers[0].schema)}; both need {first.image} and {', '.join(first.others)}, found {found}"
+            )
+    return first
+
+
+def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None) -> Columns:
+    image = _image_column(path, schema, image_column)
+    return Columns(image, pa.types.is_struct(schema.field(image).type), others(path, schema, image))
+
+
+def _image_column(path: str, schema: pa.Schema, wanted: str | None) -> str:
+    found = [field.name for field in schema if _holds_image(field.type)]
+    usual = [name for name in IMAGE_COLUMNS if name in found]
+    if wanted is None and (len(found) == 1 or usual):
+        return found[0] if len(found) == 1 else usual[0]
+    if wanted in found:
+        return wanted  # type: ignore[return-value]
+    what = f"image column {wanted!r}" if wanted else "several image columns" if found else "no image column"
+    raise ValueError(f"{path}: {what} among {described(schema)}; need one of binary, or struct<bytes: binary, path: string>")
+
+
+def _holds_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" and _is_binary(field.type) for field in kind)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def described(schema: pa.Schema) -> str:
+    """The columns of a file with their types, for messages."""
+    return ", ".join(f"{field.name} ({field.type})" for field in schema) or "no columns"

@@ -1,0 +1,226 @@
+"""Parquet rows: rows with an image and other columns, as on the Hugging Face Hub, read by index.
+
+In: Parquet files, local or remote. Out: the image of a row, and its other columns, file after file.
+Counts come from the files' footers. The row group of a row is decoded whole, as Parquet knows no less; what was decoded
+last is kept, within a limit of bytes per process. Of all columns, only those that are named are ever read.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from genlip.data.examples import ImageLike, Unusable
+from genlip.data.sources.cache import ShardCache, fingerprint
+from genlip.data.sources.parquet_columns import Columns, Footer, Others, common_columns, read_footer
+from genlip.data.sources.paths import is_remote
+
+__all__ = ["ParquetRows"]
+
+log = logging.getLogger(__name__)
+
+_MAX_IMAGE_BYTES = 2**29
+_OPEN_FILES = 64
+_DECODED_BYTES = 2**28
+_MAX_GROUP_BYTES = 2**31  # of a row group, decoded
+
+
+class _Place(NamedTuple):
+    """Where a row lies."""
+
+    file: int
+    group: int  # in the file
+    row: int  # in the row group
+    number: int  # in the file
+
+
+class _Decoded:
+    """Columns of row groups, least recently used first, within a limit of bytes; the last one is kept however large."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.tables = limit, dict[tuple[int, int, str], pa.Table]()
+
+    def get(self, key: tuple[int, int, str]) -> pa.Table | None:
+        if (table := self.tables.pop(key, None)) is not None:
+            self.tables[key] = table
+        return table
+
+    def put(self, key: tuple[int, int, str], table: pa.Table) -> None:
+        self.tables[key] = table
+        total = sum(table.nbytes for table in self.tables.values())
+        for old in list(self.tables)[:-1]:
+            if total <= self.limit:
+                return
+            total -= self.tables.pop(old).nbytes
+
+
+class ParquetRows:
+    """Rows of Parquet files: an image and other columns.
+
+    Attributes:
+        name: of the set, in messages.
+        schema: the columns of the first file.
+        others: the columns that are read beside the image.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        versions: Sequence[str | None],
+        footers: Sequence[Footer],
+        columns: Columns,
+        name: str,
+        cache: ShardCache,
+        decoded_bytes: int = _DECODED_BYTES,
+    ) -> None:
+        self.name, self.schema, self.others = name, footers[0].schema, columns.others
+        self._paths, self._versions, self._cache = list(paths), list(versions), cache
+        self._columns, self._decoded_bytes = columns, decoded_bytes
+        self._ends = np.cumsum([rows for footer in footers for rows in footer.rows], dtype=np.int64)  # of each row group
+        self._group_ends = np.cumsum([len(footer.rows) for footer in footers], dtype=np.int64)  # of each file
+        self._start()
+
+    @classmethod
+    def open(
+        cls,
+        paths: Sequence[str],
+        others: Others,
+        name: str,
+        cache: ShardCache | None = None,
+        image_column: str | None = None,
+    ) -> ParquetRows:
+        """The rows of files that all have the same columns, of those that are read.
+
+        others        chooses the columns beside the image; it may refuse a file with a ValueError
+        cache         holds remote files; without it, the user's own
+        image_column  without it, the one column of encoded images, or that with a usual name among several
+
+        Raises FileNotFoundError where a file is gone; ValueError for one that is no Parquet file or lacks these columns.
+        """
+        with ThreadPoolExecutor(16) as threads:  # file systems take long to answer
+            versions = list(threads.map(lambda path: fingerprint(path) if is_remote(path) else None, paths))
+            footers = list(threads.map(read_footer, paths))
+        columns = common_columns(paths, footers, others, image_column)
+        rows = cls(paths, versions, footers, columns, name, cache or ShardCache.default())
+        if not len(rows):
+            raise ValueError(f"{name}: no rows in {len(paths)} files")
+        rows._warn_of_large_groups(footers)
+        return rows
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def key(self, index: int) -> str:
+        """Names a row: its file and its number there."""
+        return self._key(self._place(index))
+
+    def image(self, index: int) -> ImageLike:
+        """The image of a row: encoded bytes or a path. Raises `Unusable` where there is none."""
+        place = self._place(index)
+        images = self._decoded_columns(place, [self._columns.image])[self._columns.image]
+        try:
+            held = images[place.row].as_py()
+        except UnicodeDecodeError as error:
+            raise Unusable("damaged", f"{self._key(place)}: the path of its image is not UTF-8: {error}") from None
+        return self._image(place, held)
+
+    def record(self, index: int) -> dict[str, Any]:
+        """The other columns of a row, without touching the image. Raises `Unusable` where they cannot be read."""
+        place = self._place(index)
+        columns = self._decoded_columns(place, self.others)
+        try:
+            return columns.slice(place.row, 1).to_pylist()[0]
+        except UnicodeDecodeError as error:
+            raise Unusable("damaged", f"{self._key(place)}: not UTF-8 text: {error}") from None
+
+    # -- what a process keeps open, and never hands to another
+
+    def _start(self) -> None:
+        self._decoded = _Decoded(self._decoded_bytes)
+        self._file = functools.lru_cache(_OPEN_FILES)(self._open_file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_decoded", "_file")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
+
+    def _open_file(self, file: int) -> pq.ParquetFile:
+        # A map stays readable when the file is evicted, and has no position that a fork would share. Without
+        # pre-buffering, no thread reads ahead, which a fork would lose.
+        return self._cache.open_with(
+            self._paths[file], lambda path: pq.ParquetFile(path, memory_map=True, pre_buffer=False), self._versions[file]
+        )
+
+    # -- one row
+
+    def _place(self, index: int) -> _Place:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")
+        group = int(np.searchsorted(self._ends, index, side="right"))
+        file = int(np.searchsorted(self._group_ends, group, side="right"))
+        first = int(self._group_ends[file - 1]) if file else 0  # group of the file
+        starts = [int(self._ends[before - 1]) if before else 0 for before in (group, first)]
+        return _Place(file, group - first, int(index) - starts[0], int(index) - starts[1])
+
+    def _key(self, place: _Place) -> str:
+        return f"{PurePosixPath(self._paths[place.file]).name}:{place.number}"
+
+    def _decoded_columns(self, place: _Place, columns: Sequence[str]) -> pa.Table:
+        """Some columns of a row's group. The first column stands for all: image and others are read apart."""
+        key = (place.file, place.group, columns[0])
+        if (table := self._decoded.get(key)) is None:
+            file = self._file(place.file)
+            try:
+                table = self._decode(file, place, columns)
+            except (pa.ArrowException, OSError) as error:
+                raise Unusable("damaged", f"{self._key(place)}: cannot be decoded: {error}") from error
+            self._decoded.put(key, table)
+        return table
+
+    def _decode(self, file: pq.ParquetFile, place: _Place, columns: Sequence[str]) -> pa.Table:
+        """Columns of a row group, some rows at a time: few bytes may stand for one image in each of a million rows."""
+        group = file.metadata.row_group(place.group)
+        stored = sum(group.column(i).total_uncompressed_size for i in range(group.num_columns))
+        rows = max(1, min(256, _MAX_GROUP_BYTES // max(1, stored)))
+        batches, size = [], 0
+        for batch in file.iter_batches(rows, row_groups=[place.group], columns=list(columns), use_threads=False):
+            batches.append(batch)
+            if (size := size + batch.nbytes) > _MAX_GROUP_BYTES:
+                found = f"{self._key(place)}: its row group takes more than {_MAX_GROUP_BYTES} bytes"
+                raise Unusable("too large", f"{found}; write smaller row groups")
+        return pa.Table.from_batches(batches)
+
+    def _image(self, place: _Place, held: Any) -> ImageLike:
+        """Encoded bytes; without them, the path of a file beside the table."""
+        data, path = (held["bytes"], held.get("path")) if isinstance(held, dict) else (held, None)
+        if data is not None:
+            if len(data) > _MAX_IMAGE_BYTES:
+                raise Unusable("too large", f"{self._key(place)}: {len(data)} bytes; the limit is {_MAX_IMAGE_BYTES}")
+            return bytes(data)
+        if not path:
+            raise Unusable("missing", f"{self._key(place)}: no image in {self._columns.image!r}")
+        if is_remote(path) or is_remote(self._paths[place.file]):
+            raise Unusable("missing", f"{self._key(place)}: its image is elsewhere, at {path!r}; need its bytes")
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise Unusable("missing", f"{self._key(place)}: its image, {path!r}, is not beside the table")
+        return Path(self._paths[place.file]).parent / path
+
+    def _warn_of_large_groups(self, footers: Sequence[Footer]) -> None:
+        columns = (self._columns.image, *self.others)
+        largest = max(sum(footer.sizes.get(column, 0) for column in columns) for footer in footers)
+        if largest > self._decoded_bytes:
+            log.warning(
+                "%s: row groups of up to %d MiB, each decoded for any of its rows; a few hundred rows per group read faster",
+                self.name,
+                largest >> 20,
+            )

@@ -1,0 +1,55 @@
+"""Bars: bar charts small enough to learn to read within minutes, a month under each bar and its value on top.
+
+In: a seed and an index. Out: an image and a caption that states all of it; bars i are a pure function of (seed, i). Sides
+are multiples of 16 pixels, 96x64 to 160x96; paper and letters are those of `genlip.data.synthetic.notes`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from PIL import Image
+
+from genlip.data.synthetic.charts import COLOURS, TIMES
+from genlip.data.synthetic.lots import Lots
+from genlip.data.synthetic.notes import BODY, JITTER, PAPERS, UNIT
+from genlip.data.synthetic.page import Box, Mark, Page, Text, paint
+
+__all__ = ["Bars", "bars", "describe", "draw"]
+
+STEP = 2 * UNIT  # from one bar to the next, in pixels
+
+
+class Bars(NamedTuple):
+    """The month and value of each bar, from the left, and where they are drawn."""
+
+    values: tuple[tuple[str, int], ...]
+    page: Page
+
+
+def bars(seed: int, index: int) -> Bars:
+    """Draw the lots of chart `index`: three to five bars, of months that follow each other."""
+    lots = Lots(seed, index)
+    count, drawn = lots.whole(3, 5), [lots.whole(10, 99) for _ in range(5)]
+    first, fill = lots.whole(0, 12 - count), COLOURS[lots.one(tuple(COLOURS))]
+    values = tuple(zip(TIMES["Month"][first : first + count], drawn, strict=False))
+    width, height = STEP * count, UNIT * (1 + count)
+    floor, room = height - 18, height - 34  # where bars stand, and how high the highest may rise
+    marks: list[Mark] = []
+    for bar, (month, value) in enumerate(values):
+        left, top = STEP * bar, floor - round(room * value / 100)
+        marks.append(Box((left + 7, top, left + STEP - 7, floor), fill))
+        for text, y in ((str(value), top - 2), (month, height - 5)):
+            x = left + (STEP - BODY.width(text)) // 2 + lots.whole(-JITTER, JITTER)
+            marks.append(Text(text, (x, y), BODY))
+    return Bars(values, Page((width, height), lots.one(PAPERS), tuple(marks)))
+
+
+def describe(content: Bars) -> str:
+    """The caption, such as `Mar 47, Apr 12, May 90`."""
+    return ", ".join(f"{month} {value}" for month, value in content.values)
+
+
+def draw(content: Bars) -> Image.Image:
+    """The image, RGB."""
+    return paint(content.page)

@@ -1,0 +1,55 @@
+"""Looking: the images of a set that can be used, decoded, some at a time.
+
+In: a set of images. Out: each item with its decoded image; one that cannot be used is skipped and named in the log. Where
+only some are asked for they are spread evenly over the set, because folders are often in the order of their classes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from PIL import Image
+
+from genlip.data.examples import Unusable
+from genlip.data.images import decode
+from genlip.evaluate.features import ImageSet, KeyedImage
+
+__all__ = ["looked_at", "spread"]
+
+log = logging.getLogger(__name__)
+
+
+def spread(length: int, number: int) -> list[int]:
+    """Numbers of so many items of a set of `length`, evenly over it; all of them where there are no more."""
+    taken = min(number, length)
+    return [place * length // taken for place in range(taken)]
+
+
+def looked_at(
+    data: ImageSet, number: int, batch: int, max_pixels: int, advance: Callable[[int], None] = lambda done: None
+) -> Iterator[list[tuple[KeyedImage, Image.Image]]]:
+    """So many items of a set, with their images, in lists of at most `batch`; a list may be empty.
+
+    advance  hears of finished items, skipped ones included, once the caller asks for the next list
+
+    Raises ValueError for a set without items, and where nothing or nothing at a time is asked for.
+    """
+    if not len(data):
+        raise ValueError(f"{data.name} holds no images: need at least 1")
+    if number < 1 or batch < 1:
+        raise ValueError(f"{number} images of {data.name}, {batch} at a time: both must be at least 1")
+    chosen = spread(len(data), number)
+    for start in range(0, len(chosen), batch):
+        some = chosen[start : start + batch]
+        yield [found for index in some if (found := _usable(data, index, max_pixels)) is not None]
+        advance(len(some))
+
+
+def _usable(data: ImageSet, index: int, max_pixels: int) -> tuple[KeyedImage, Image.Image] | None:
+    try:
+        item = data[index]
+        return item, decode(item.image, max_pixels)
+    except Unusable as error:
+        log.warning("skipped %s", error)
+        return None

@@ -1,0 +1,260 @@
+"""Readout: what every patch of an image would say, and whether it says what is there (the paper's patch semantics readout).
+
+In: a speaker and images; with objects where these are known. Out: a `Result` with the k likeliest tokens of every patch, the
+share of objects' patches that say a word of their object, and that share's controls (`in_place`).
+
+Patches are asked without a prompt: they never see text. In training only the last patch speaks, and only where there is no
+prompt; what the others say is what their features have in common with those that do.
+
+Axes: p patches of an image, k tokens of a patch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from genlip.data.images import ImageLike, decode
+from genlip.evaluate import report
+from genlip.evaluate.asking import Read, ask
+from genlip.evaluate.features import ImageSet
+from genlip.evaluate.formulas import ratio
+from genlip.evaluate.in_place import KINDS, in_place_scores
+from genlip.evaluate.looking import looked_at
+from genlip.evaluate.patch_pictures import confident_picture
+from genlip.evaluate.report import Headline, Section, Thumbnail
+from genlip.evaluate.result import Result, measured_on, settings_of
+from genlip.evaluate.scores import Scores
+from genlip.evaluate.word_tokens import WordTokens
+from genlip.speaker import PatchWords, Speaker
+
+__all__ = ["readout", "readout_page", "section"]
+
+_SIDE = 1024  # pixels of the longer side of an image that a page shows
+_FREQUENT = 8  # tokens of a table
+_LISTED = 40  # words of a table
+
+
+def readout(
+    speaker: Speaker,
+    data: ImageSet,
+    *,
+    model: str = "",
+    k: int = 5,
+    images: int = 200,
+    shown: int = 6,
+    batch: int = 64,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Result:
+    """Ask the patches of some images of a set.
+
+    data     any images; of a `NamedSet`, whose objects are known, the shares of patches that speak of them are scored
+    model    what the user called it
+    k        tokens of each patch
+    images   how many, spread evenly over the set
+    shown    how many of them, the first, a page shows
+    batch    images read together
+    advance  hears of finished images, skipped ones included
+
+    Without a known object in any image the only score is "same token", the share of an image's patches that agree on their
+    likeliest token. Raises ValueError for a set without images that can be used, an object whose mask has another size than
+    its image, and where objects are known, fewer than 2 images.
+    """
+    started, tokens = time.perf_counter(), WordTokens(speaker.captions)
+    reads, pictures = list[Read](), dict[str, ImageLike]()
+    for some in looked_at(data, images, batch, speaker.images.max_pixels, advance):
+        for (_, image), read in zip(some, ask(speaker, some, k), strict=True):
+            if len(reads) < shown:
+                pictures |= _pictures(len(reads), image, read.said)
+            reads.append(read)
+    if not reads:
+        raise ValueError(f"{data.name}: none of its images can be used; the log names them")
+    return Result(
+        measurement="readout",
+        model=model,
+        data=data.name,
+        settings=settings_of(speaker, k=k, images=images),
+        scores=_scores(reads, tokens),
+        keys=[read.key for read in reads],
+        figures={"likeliest": _frequent(reads), "words": _words(reads, tokens), "shown": len(pictures) // 2},
+        outputs=[_output(read, tokens) for read in reads],
+        pictures=pictures,
+        about=measured_on(speaker, time.perf_counter() - started),
+    )
+
+
+def readout_page(speaker: Speaker, images: Sequence[ImageLike], k: int = 5) -> str:
+    """A whole page about images at hand, for `genlip readout MODEL IMAGE --html`. Raises `ImageError`."""
+    decoded = [decode(image, speaker.images.max_pixels) for image in images]
+    told = speaker.readout(decoded, k)
+    names = [Path(one).name if isinstance(one, str | Path) else f"image {i}" for i, one in enumerate(images, start=1)]
+    sections = [Section("How to read this", report.paragraphs(_ASKED, _CONFIDENT))]
+    for name, image, said in zip(names, decoded, told, strict=True):
+        picture = report.strip([confident_picture(image, said)], "Its surest patches.", side=480)
+        sections.append(Section(name, report.readout(image, said) + picture))
+    return report.page("What each patch would say", sections)
+
+
+def section(result: Result) -> Section:
+    """The page's part on a stored readout."""
+    known = "in place" in result.scores
+    parts = [report.paragraphs(_ASKED), report.headlines(_headlines(result, known))]
+    often = report.table(["token that patches say first", "patches"], _shares(result))
+    if known:
+        shares = [name for name in KINDS[:3] if not math.isnan(result.scores[name].score)]
+        bars = report.bars("Patches that say a word", shares, [result.scores[name] for name in shares])
+        parts += [report.paragraphs(_MEANING, _CONTROLS), report.side_by_side(bars, often), _slots(result)]
+        parts += [_words_table(result.figures["words"])]
+    else:
+        parts += [often]
+    parts += _shown(result)
+    return Section(f"What each patch of {result.data} would say", "".join(parts))
+
+
+# -- what is kept
+
+
+def _scores(reads: Sequence[Read], tokens: WordTokens) -> dict[str, Scores]:
+    counts = [(max(Counter(row[0][0] for row in read.said.words).values()), len(read.said.words)) for read in reads]
+    agreement = Scores(np.array(counts, dtype=np.float64), ratio)
+    if not any(read.asked.places for read in reads):
+        return {"same token": agreement}
+    return in_place_scores([read.asked for read in reads], tokens) | {"same token": agreement}
+
+
+def _frequent(reads: Sequence[Read]) -> list[list[Any]]:
+    """[token, share of all patches] of the likeliest tokens, the most frequent first."""
+    counts = Counter(row[0][0] for read in reads for row in read.said.words)
+    return [[token, times / counts.total()] for token, times in counts.most_common(_FREQUENT)]
+
+
+def _words(reads: Sequence[Read], tokens: WordTokens) -> dict[str, Any]:
+    """For each word of an object the tokens that count for it, and whether they only begin it."""
+    words = sorted({word for read in reads for place in read.asked.places for word in place.words})
+    return {word: {"tokens": tokens.pieces(word), "split": tokens.split(word)} for word in words}
+
+
+def _output(read: Read, tokens: WordTokens) -> dict[str, Any]:
+    """What the patches say, and for each object its words, its patches, and those of them that say one of the words."""
+    objects = []
+    for words, own, _ in read.asked.places:
+        ids = np.concatenate([tokens.ids(word) for word in words])
+        heard = own & np.isin(read.asked.tokens, ids).any(axis=1)
+        objects.append(
+            {"words": list(words), "patches": np.flatnonzero(own).tolist(), "heard": np.flatnonzero(heard).tolist()}
+        )
+    return {"grid": list(read.said.grid), "words": read.said.words, "objects": objects}
+
+
+def _pictures(number: int, image: Image.Image, said: PatchWords) -> dict[str, ImageLike]:
+    small = ImageOps.contain(image, (_SIDE, _SIDE)) if max(image.size) > _SIDE else image
+    return {f"image-{number}.png": small, f"surest-{number}.png": confident_picture(image, said)}
+
+
+# -- the page
+
+_ASKED = (
+    "The patches of an image never see a caption, but their features can go through the same head that speaks. This is what "
+    "each patch would say next, without any training for it. In training only the last row before a caption is asked for "
+    "its first word, so one word that most patches agree on is usual; what differs from it tells what a patch knows."
+)
+_CONFIDENT = (
+    "In the pictures the patches that are surest of their word are outlined, with the chance of it. Those that say the word "
+    "that most patches of the image say come last."
+)
+_MEANING = (
+    "The objects of these images are known. A patch belongs to an object that covers at least half of it; an object also "
+    "has the patch that it covers most, however small it is. A patch says a word if one of its likeliest tokens is that "
+    "word, or, for a word that the tokenizer always splits, its first token."
+)
+_CONTROLS = (
+    "Read “in place” against its controls. “Elsewhere” is how often patches that the object does not touch say its words; "
+    "“other image” is how often the object's own patches say the words of another image's objects. A model that says the "
+    "same everywhere has a difference of 0 to both. The second control is the sterner one: where some words belong to the "
+    "top of an image and others to its foot, a model that does not look can tell the places apart, but not the images."
+)
+
+
+def _headlines(result: Result, known: bool) -> list[Headline]:
+    k = result.settings["k"]
+    notes = {"same token": "of the patches of an image have the same likeliest token"}
+    if known:
+        notes = {
+            "in place": f"of objects' patches say a word of the object among {k} tokens",
+            "elsewhere": "of other patches say it too",
+            "other image": "of objects' patches say a word of another image's object",
+            "in place - elsewhere": "what the right place adds",
+            "in place - other image": "what the right image adds",
+        } | notes
+    return [
+        Headline(_percent(result.scores[name].score), name, f"{note} ({_between(result.scores[name])})")
+        for name, note in notes.items()
+    ]
+
+
+def _slots(result: Result) -> str:
+    """A table of the scores of every slot."""
+    ends = f", {KINDS[0]}"
+    prefixes = ["", *(name.removesuffix(KINDS[0]) for name in result.scores if name.endswith(ends))]
+    rows = [
+        [prefix.removesuffix(", ") or "any word", *(_cell(result.scores[f"{prefix}{kind}"]) for kind in KINDS)]
+        for prefix in prefixes
+    ]
+    return report.table(["which words", *KINDS], rows)
+
+
+def _words_table(words: Mapping[str, Any]) -> str:
+    """The words that count by their beginning alone."""
+    split = {word: known["tokens"] for word, known in words.items() if known["split"]}
+    if not split:
+        return report.paragraphs(f"Each of the {len(words)} words is one token of its own.")
+    rows = [f"{word}: {', '.join(repr(token) for token in tokens)}" for word, tokens in list(split.items())[:_LISTED]]
+    if len(split) > _LISTED:
+        rows.append(f"and {len(split) - _LISTED} more")
+    summary = f"{len(split)} of the {len(words)} words are split by the tokenizer, and count by their first token"
+    return report.folded(summary, "\n".join(rows))
+
+
+def _shares(result: Result) -> list[list[str]]:
+    return [[repr(token), f"{share:.1%}"] for token, share in result.figures["likeliest"]]
+
+
+def _shown(result: Result) -> Iterator[str]:
+    """The first images as thumbnails, then each under its grid with its surest patches."""
+    numbers = range(result.figures["shown"])
+    if not numbers:
+        return
+    yield report.paragraphs(_CONFIDENT)
+    yield report.contact_sheet(
+        Thumbnail(result.pictures[f"image-{i}.png"], result.keys[i], _named(result.outputs[i]["objects"])) for i in numbers
+    )
+    for i in numbers:
+        words = [[(token, chance) for token, chance in row] for row in result.outputs[i]["words"]]
+        said = PatchWords(tuple(result.outputs[i]["grid"]), words)
+        yield report.paragraphs(result.keys[i])
+        yield report.readout(result.pictures[f"image-{i}.png"], said)
+        yield report.strip([result.pictures[f"surest-{i}.png"]], "Its surest patches.", side=480)
+
+
+def _named(objects: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"{' '.join(one['words'])}: {len(one['heard'])} of {len(one['patches'])} patches" for one in objects)
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1%}".replace("-0.0%", "0.0%").replace("-", "−")
+
+
+def _between(scores: Scores) -> str:
+    low, high = scores.interval()
+    return f"{_percent(low)} to {_percent(high)}"
+
+
+def _cell(scores: Scores) -> str:
+    return f"{_percent(scores.score)} ({_between(scores).replace('% to', ' to')})"

@@ -1,0 +1,79 @@
+"""Unfinished: what a long measurement has found so far, kept in a file so that a stopped one goes on.
+
+In: entries, each with a number, as they are found. Out: the entries of an earlier attempt at the very same. The file is JSON
+lines; its first says what is measured, and a file of anything else (other settings, other weights) is begun anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genlip.model.genlip import GenLIP
+
+__all__ = ["Unfinished", "weights_fingerprint"]
+
+
+class Unfinished:
+    """Entries found so far, by number.
+
+    Attributes:
+        entries: JSON-ready, as they were added.
+    """
+
+    def __init__(self, path: Path | None, purpose: Mapping[str, Any]) -> None:
+        """Read what the file holds if it is of the same purpose (JSON-ready); None keeps nothing."""
+        self._path, first = path, json.dumps(purpose, sort_keys=True, ensure_ascii=False)
+        self.entries: dict[int, Any] = {}
+        if path is None:
+            return
+        self.entries = _entries(path, first)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [first, *(_line(number, entry) for number, entry in self.entries.items())]
+        new = path.with_name(f"{path.name}.new")
+        new.write_text("".join(f"{line}\n" for line in kept), encoding="utf8")
+        new.replace(path)
+
+    def add(self, entries: Iterable[tuple[int, Any]]) -> None:
+        """Keep entries, on disk too."""
+        new = dict(entries)
+        self.entries |= new
+        if self._path is not None:
+            with self._path.open("a", encoding="utf8") as file:
+                file.write("".join(f"{_line(number, entry)}\n" for number, entry in new.items()))
+
+    def finish(self) -> None:
+        """Remove the file: nothing is left to go on with."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def weights_fingerprint(model: GenLIP) -> str:
+    """Of the weights, bit by bit: a model that was trained further under the same name has another one."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _entries(path: Path, first: str) -> dict[int, Any]:
+    """Of a file that begins with that line, up to the first line that is damaged; none of any other file."""
+    lines = path.read_text(encoding="utf8", errors="replace").split("\n") if path.is_file() else []
+    entries: dict[int, Any] = {}
+    for line in lines[1:-1] if lines[:1] == [first] else []:  # the last one is empty, or torn
+        try:
+            number, entry = json.loads(line)
+        except ValueError:
+            break
+        entries[number] = entry
+    return entries
+
+
+def _line(number: int, entry: Any) -> str:
+    return json.dumps([number, entry], ensure_ascii=False)

@@ -1,0 +1,274 @@
+"""Views: what the features of patches look like, without training anything on them.
+
+In: a speaker and images. Out: a `Result` with three views of the features of all patches together: their main components as
+colours, the patches of other images that are most like a few that stand out, and how long the features are.
+
+Lengths are those of the trunk's last hidden rows, before `ln_post`: a transformer that lacks a place for what concerns the
+whole image may store it in a few patches, which then grow far longer than the rest, often the first one, to which attention
+sinks. After `ln_post`, a LayerNorm, all rows are about equally long, and such patches hide.
+
+Axes: i images, p patches of all images, D width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from genlip.data.images import ImageLike
+from genlip.data.packing import pack_images
+from genlip.evaluate import report
+from genlip.evaluate.components import as_colours, principal_components
+from genlip.evaluate.features import ImageSet, KeyedImage
+from genlip.evaluate.formulas import ratio
+from genlip.evaluate.looking import looked_at
+from genlip.evaluate.neighbours import nearest_patches, salient_patches
+from genlip.evaluate.patch_pictures import crop, enlarged, heat, outlined, patch_map
+from genlip.evaluate.report import Headline, Section
+from genlip.evaluate.result import Result, measured_on, settings_of
+from genlip.evaluate.scores import Scores
+from genlip.speaker import Speaker
+
+__all__ = ["feature_views", "outliers", "section"]
+
+_SIDE = 480  # pixels of a picture's longer side
+_FAR = 6  # deviations above the median, from where on a patch is an outlier
+_PLACES = 10  # places of a table
+
+
+class _Seen(NamedTuple):
+    """An image and its patches: Float32[rows * columns, D] after `ln_post`, and the lengths before and after it."""
+
+    key: str
+    image: Image.Image
+    grid: tuple[int, int]
+    features: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def feature_views(
+    speaker: Speaker,
+    data: ImageSet,
+    *,
+    model: str = "",
+    images: int = 24,
+    queries: int = 6,
+    neighbours: int = 4,
+    batch: int = 64,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Result:
+    """View the features of the patches of some images of a set.
+
+    model       what the user called it
+    images      how many, spread evenly over the set; all are shown
+    queries     patches that stand out, each of another image, whose like is looked for in the other images
+    neighbours  how many of these are shown for each
+    batch       images read together
+    advance     hears of finished images, skipped ones included
+
+    The one score is "outlier patches", the share of patches whose length before `ln_post` is an outlier. Raises ValueError
+    for a set without images that can be used, or fewer queries or neighbours than 0.
+    """
+    if min(queries, neighbours) < 0:
+        raise ValueError(f"queries {queries} and neighbours {neighbours}: neither may be less than 0")
+    started, seen = time.perf_counter(), list[_Seen]()
+    for some in looked_at(data, images, batch, speaker.images.max_pixels, advance):
+        seen += _see(speaker, some)
+    if not seen:
+        raise ValueError(f"{data.name}: none of its images can be used; the log names them")
+    lengths = np.concatenate([one.before for one in seen])
+    far, limit = outliers(lengths)
+    colours, explained = _colours(seen)
+    found = _neighbours(seen, queries, neighbours)
+    own = np.split(far, np.cumsum([len(one.before) for one in seen])[:-1])
+    return Result(
+        measurement="features",
+        model=model,
+        data=data.name,
+        settings=settings_of(speaker, images=images, queries=queries, neighbours=neighbours),
+        scores={"outlier patches": Scores(np.array([[some.sum(), len(some)] for some in own], dtype=np.float64), ratio)},
+        keys=[one.key for one in seen],
+        figures={"explained variance": explained, "limit": limit, "places": _places(seen, own), "neighbours": found},
+        outputs=[_output(one, some) for one, some in zip(seen, own, strict=True)],
+        pictures=_pictures(seen, colours, own, np.quantile(lengths, [0.01, 0.99])) | _crops(seen, found),
+        about=measured_on(speaker, time.perf_counter() - started),
+    )
+
+
+def outliers(lengths: np.ndarray) -> tuple[np.ndarray, float]:
+    """Float[p] -> Bool[p] and the limit: more than 6 median absolute deviations above the median of all."""
+    median = float(np.median(lengths))
+    limit = median + _FAR * float(np.median(np.abs(lengths - median)))
+    return lengths > limit, limit
+
+
+def section(result: Result) -> Section:
+    """The page's part on stored views."""
+    parts = [
+        report.headlines(_headlines(result)),
+        report.paragraphs(_MAPS),
+        report.side_by_side(*(_strip(result, number) for number in range(len(result.keys)))),
+    ]
+    if result.figures["neighbours"]:
+        parts += [report.paragraphs(_NEAREST), *(_likeness(result, one) for one in result.figures["neighbours"])]
+    return Section(f"What the features of {result.data} look like", "".join([*parts, _lengths(result)]))
+
+
+# -- looking
+
+
+@torch.inference_mode()
+def _see(speaker: Speaker, some: Sequence[tuple[KeyedImage, Image.Image]]) -> list[_Seen]:
+    if not some:
+        return []
+    model = speaker.model
+    pack = pack_images([image for _, image in some], speaker.images, model.config).to(model.device)
+    hidden = model.trunk(pack.without_text())
+    after, counts = model.ln_post(hidden).float(), list(pack.patch_counts)
+    parts = [rows.cpu().split(counts) for rows in (after, hidden.float().norm(dim=1), after.norm(dim=1))]
+    return [
+        _Seen(item.key, enlarged(image, _SIDE), grid, *(part.numpy() for part in own))
+        for (item, image), grid, *own in zip(some, pack.grids, *parts, strict=True)
+    ]
+
+
+def _colours(seen: Sequence[_Seen]) -> tuple[list[np.ndarray], list[float]]:
+    """UInt8[p 3] of each image, and the shares of variance that the three colours show."""
+    found = principal_components(np.concatenate([one.features for one in seen]))
+    edges = np.cumsum([len(one.features) for one in seen])[:-1]
+    return np.split(as_colours(found.values), edges), found.explained.tolist()
+
+
+def _neighbours(seen: Sequence[_Seen], queries: int, neighbours: int) -> list[dict[str, Any]]:
+    """For each query its patch and the nearest ones, as (number of the image, row, column), with cosines."""
+    if len(seen) < 2 or not queries or not neighbours:
+        return []
+    features = np.concatenate([one.features for one in seen])
+    image_of = np.repeat(np.arange(len(seen)), [len(one.features) for one in seen])
+    starts = np.searchsorted(image_of, np.arange(len(seen)))
+
+    def place(patch: int) -> list[int]:
+        image = int(image_of[patch])
+        return [image, *divmod(patch - int(starts[image]), seen[image].grid[1])]
+
+    found = []
+    for query in salient_patches(features, image_of, queries).tolist():
+        nearest, cosines = nearest_patches(features, image_of, query, neighbours)
+        entries = [
+            {"patch": place(patch), "cosine": round(cosine, 4)}
+            for patch, cosine in zip(nearest.tolist(), cosines.tolist(), strict=True)
+        ]
+        found.append({"patch": place(query), "nearest": entries})
+    return found
+
+
+def _places(seen: Sequence[_Seen], far: Sequence[np.ndarray]) -> list[list[int]]:
+    """[row, column, outliers there, images that have a patch there], the most frequent first."""
+    of_grids = zip((one.grid for one in seen), far, strict=True)
+    here = Counter(divmod(patch, grid[1]) for grid, some in of_grids for patch in np.flatnonzero(some).tolist())
+    return [
+        [row, column, times, sum(row < one.grid[0] and column < one.grid[1] for one in seen)]
+        for (row, column), times in sorted(here.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _output(one: _Seen, far: np.ndarray) -> dict[str, Any]:
+    before, after = ([round(length, 4) for length in lengths.tolist()] for lengths in (one.before, one.after))
+    return {"grid": list(one.grid), "before": before, "after": after, "outliers": np.flatnonzero(far).tolist()}
+
+
+def _pictures(
+    seen: Sequence[_Seen], colours: Sequence[np.ndarray], far: Sequence[np.ndarray], ends: np.ndarray
+) -> dict[str, ImageLike]:
+    """Of each image itself, the colours of its patches, and their lengths with the outliers outlined."""
+    pictures: dict[str, ImageLike] = {}
+    for number, (one, some, own) in enumerate(zip(seen, colours, far, strict=True)):
+        size = one.image.size
+        lengths = patch_map(heat(one.before, *ends.tolist()), one.grid, size)
+        pictures[f"image-{number}.png"] = one.image
+        pictures[f"colours-{number}.png"] = patch_map(some, one.grid, size)
+        pictures[f"lengths-{number}.png"] = outlined(lengths, np.flatnonzero(own).tolist(), one.grid)
+    return pictures
+
+
+def _crops(seen: Sequence[_Seen], found: Sequence[dict[str, Any]]) -> dict[str, ImageLike]:
+    pictures: dict[str, ImageLike] = {}
+    for number, one in enumerate(found):
+        for place, (image, row, column) in enumerate(_patches(one)):
+            grid = seen[image].grid
+            pictures[f"like-{number}-{place}.png"] = crop(seen[image].image, row * grid[1] + column, grid)
+    return pictures
+
+
+def _patches(one: dict[str, Any]) -> list[list[int]]:
+    """A query and its neighbours."""
+    return [one["patch"], *(entry["patch"] for entry in one["nearest"])]
+
+
+# -- the page
+
+_MAPS = (
+    "Each image, then its patches in the colours of the three directions in which the features of all these patches differ "
+    "most: patches of one colour are alike to the model, in one image or in two. Then how long each patch's features "
+    "are before the last LayerNorm, from dark to bright; outliers are outlined."
+)
+_NEAREST = (
+    "Patches that stand out most from all others, the first of each row, and the patches of other images that are most like "
+    "them by the cosine of their features, at most one of each image. A model that has learned what things are finds the "
+    "same kind of thing in other colours and places. The patch is outlined; around it are its neighbours."
+)
+_LENGTHS = (
+    "How long the features of patches are, as vectors. Before the last LayerNorm a few may be far longer than the others: "
+    "they hold what concerns the whole image, and often attention sinks into their patches. A patch counts as an outlier "
+    "above the median by more than 6 times the median absolute deviation. After the LayerNorm, which makes all features "
+    "about equally long, outliers hide."
+)
+
+
+def _headlines(result: Result) -> list[Headline]:
+    scores, explained = result.scores["outlier patches"], result.figures["explained variance"]
+    low, high = scores.interval()
+    return [
+        Headline(f"{sum(explained):.1%}", "variance in colours", " + ".join(f"{share:.1%}" for share in explained)),
+        Headline(f"{scores.score:.2%}", "outlier patches", f"far longer than the others ({low:.2%} to {high:.2%})"),
+        Headline(f"{len(result.keys)}", "images", f"{int(scores.evidence[:, 1].sum()):,} patches"),
+    ]
+
+
+def _strip(result: Result, number: int) -> str:
+    rows, columns = result.outputs[number]["grid"]
+    pictures = [result.pictures[f"{what}-{number}.png"] for what in ("image", "colours", "lengths")]
+    return report.strip(pictures, result.keys[number], f"{rows} rows, {columns} columns of patches")
+
+
+def _likeness(result: Result, one: dict[str, Any]) -> str:
+    number = result.figures["neighbours"].index(one)
+    pictures = [result.pictures[f"like-{number}-{place}.png"] for place in range(len(_patches(one)))]
+    nearest = ", ".join(f"{entry['cosine']:.2f} {_where(result, entry['patch'])}" for entry in one["nearest"])
+    return report.strip(pictures, _where(result, one["patch"]), f"nearest: {nearest}", side=120)
+
+
+def _where(result: Result, patch: Sequence[int]) -> str:
+    image, row, column = patch
+    return f"{result.keys[image]}, row {row + 1}, column {column + 1}"
+
+
+def _lengths(result: Result) -> str:
+    before, after = ([x for output in result.outputs for x in output[name]] for name in ("before", "after"))
+    charts = report.side_by_side(
+        report.histogram("Before the last LayerNorm", before, "length of a vector", "patches"),
+        report.histogram("After it", after, "length of a vector", "patches"),
+    )
+    places = [
+        [f"row {row + 1}, column {column + 1}", f"{times} of {images} images"]
+        for row, column, times, images in result.figures["places"][:_PLACES]
+    ]
+    listed = report.table(["where outliers are", "how often"], places) if places else report.paragraphs("No patch is one.")
+    return report.paragraphs(_LENGTHS, f"The limit here is a length of {result.figures['limit']:.3g}.") + charts + listed

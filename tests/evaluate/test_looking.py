@@ -1,0 +1,45 @@
+"""`genlip.evaluate.looking`: which images are looked at, in which order, and what is said of the others."""
+
+import logging
+
+import pytest
+
+from genlip.evaluate.looking import looked_at, spread
+
+from .speaking import Known, named
+
+DATA = Known([named(f"n{i}", []) if i != 4 else None for i in range(7)])
+
+
+def test_some_items_are_spread_evenly_and_all_are_all():
+    assert spread(100, 4) == [0, 25, 50, 75]
+    assert spread(3, 10) == [0, 1, 2]
+    assert spread(7, 3) == [0, 2, 4]
+
+
+def test_items_come_in_order_in_lists_without_those_that_cannot_be_used(caplog):
+    done: list[int] = []
+    with caplog.at_level(logging.WARNING):
+        found = [[item.key for item, _ in some] for some in looked_at(DATA, 99, 3, 10_000, done.append)]
+    assert found == [["n0", "n1", "n2"], ["n3", "n5"], ["n6"]]
+    assert done == [3, 3, 1]
+    assert [record.getMessage() for record in caplog.records] == ["skipped number 4 is damaged"]
+
+
+def test_images_are_decoded_and_too_large_ones_skipped(caplog):
+    assert [image.size for some in looked_at(DATA, 2, 2, 10_000) for _, image in some] == [(32, 32)] * 2
+    assert list(looked_at(DATA, 2, 2, 100)) == [[]]
+    assert caplog.text.count("skipped") == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "number", "batch", "message"),
+    [
+        (Known([]), 1, 1, "known holds no images: need at least 1"),
+        (DATA, 0, 1, "0 images of known, 1 at a time: both must be at least 1"),
+        (DATA, 1, 0, "1 images of known, 0 at a time"),
+    ],
+)
+def test_nothing_to_look_at_is_an_error(data, number, batch, message):
+    with pytest.raises(ValueError, match=message):
+        list(looked_at(data, number, batch, 100))

@@ -1,0 +1,209 @@
+"""Pages in a browser: every section on a narrow and a wide screen, without a network, with sharp images and no overflow.
+
+Needs Playwright and Chromium (`pip install playwright`, Debian's package `chromium`); skipped where they are missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from genlip.data.images import ImageConfig
+from genlip.data.sets.base import Labelled
+from genlip.data.sets.segmented_opening import open_named, open_segmented
+from genlip.data.sources import Procedural
+from genlip.data.sources.base import Subset
+from genlip.evaluate.attention import attention
+from genlip.evaluate.captioning import captioning
+from genlip.evaluate.comparison import compare
+from genlip.evaluate.comparison_page import comparison_page
+from genlip.evaluate.measurements import MEASUREMENTS, section_of
+from genlip.evaluate.model_report import write_model_report
+from genlip.evaluate.probe import probe
+from genlip.evaluate.readout import readout, readout_page
+from genlip.evaluate.resolution import resolution
+from genlip.evaluate.result import Result, read_result, write_result
+from genlip.evaluate.segmentation import segmentation
+from genlip.evaluate.views import feature_views
+from genlip.evaluate.zero_shot import zero_shot
+from genlip.model.genlip import GenLIP
+from genlip.speaker import Speaker
+
+from ..data.helpers import small_config
+from .speaking import small_speaker
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
+SCENES = Subset(Procedural("scenes", 1), range(8))
+LONG = "/data/" + "a_very_long_name_without_a_break" * 4
+
+
+@dataclass(frozen=True)
+class Coloured:
+    """Plain images whose colour is their class."""
+
+    name: str
+    length: int
+    classes: tuple[str, ...] = ("red", "lime", "blue", "a class with a rather long name, of several words")
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Labelled:
+        label = index % len(self.classes)
+        return Labelled(
+            f"{self.name} {index}", Image.new("RGB", (40, 30 + index % 3), [*self.classes[:3], "grey"][label]), label
+        )
+
+
+MEASURED: dict[str, Callable[[Speaker], Result]] = {
+    "captioning": lambda speaker: captioning(speaker, SCENES, max_tokens=12, transcription=True),
+    "zero-shot": lambda speaker: zero_shot(speaker, Coloured("colours", 12)),
+    "probe": lambda speaker: probe(
+        speaker, Coloured("train", 40), Coloured("test", 12), epochs=2, learning_rates=(1e-3, 1e-2)
+    ),
+    "segmentation": lambda speaker: segmentation(
+        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), epochs=1, images=10
+    ),
+    "resolution": lambda speaker: resolution(
+        lambda seen: captioning(seen, SCENES, images=4, max_tokens=4), speaker, sizes=[16, 32]
+    ),
+    "attention": lambda speaker: attention(speaker, SCENES),
+    "readout": lambda speaker: readout(speaker, open_named("scenes:1"), images=4, shown=2),
+    "features": lambda speaker: feature_views(speaker, open_named("scenes:1"), images=5),
+}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Result]:
+    speaker = small_speaker(ImageConfig(size=32))
+    return {name: replace(measure(speaker), model=LONG) for name, measure in MEASURED.items()}
+
+
+def test_every_measurement_is_shown_here(results: dict[str, Result]) -> None:
+    assert {result.measurement for result in results.values()} == set(MEASUREMENTS) == set(MEASURED)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_section_is_made_of_what_is_stored(results: dict[str, Result], name: str, tmp_path: Path) -> None:
+    made = section_of(results[name])
+    assert section_of(read_result(write_result(results[name], tmp_path))) == made
+    assert "nan" not in made.body.lower().replace("&nbsp;", "").split()
+
+
+@pytest.fixture(scope="module")
+def pages(results: dict[str, Result], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The page of a model, one that compares two, and a readout."""
+    folder = tmp_path_factory.mktemp("pages")
+    for model in ("first", "second"):
+        for result in results.values():
+            write_result(replace(result, data=f"{LONG} {result.data}"), folder / model)
+    speaker = small_speaker()
+    ungated = Speaker(GenLIP(small_config(num_hidden_layers=2, gated_attention=False)), speaker.images, speaker.captions)
+    write_result(replace(attention(ungated, SCENES), data=f"{LONG} {results['attention'].data}"), folder / "second")
+    (folder / "compared.html").write_text(comparison_page(compare([str(folder / "first"), str(folder / "second")])))
+    (folder / "read.html").write_text(readout_page(small_speaker(), [Image.effect_noise((300, 200), 90).convert("RGB")]))
+    model = write_model_report(folder / "first", folder / "model.html")
+    return {"model": model, "compared": folder / "compared.html", "readout": folder / "read.html"}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield opened
+        opened.close()
+
+
+@dataclass
+class Opened:
+    """A page in the browser, what it asked for, and what its console said."""
+
+    page: Any
+    requests: list[str]
+    complaints: list[str]
+
+
+@pytest.fixture(params=[390, 1280], ids=lambda width: f"{width}px")
+def screen(request: pytest.FixtureRequest, browser: Any) -> Iterator[Callable[[Path], Opened]]:
+    context = browser.new_context(viewport={"width": request.param, "height": 844})
+
+    def show(path: Path) -> Opened:
+        opened = Opened(context.new_page(), [], [])
+        opened.page.on("request", lambda asked: opened.requests.append(asked.url))
+        opened.page.on("console", lambda message: opened.complaints.append(message.text))
+        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.page.goto(path.as_uri())
+        return opened
+
+    yield show
+    context.close()
+
+
+PAGES = ["model", "compared", "readout"]
+
+WIDER = """() => [...document.querySelectorAll('main *')].filter(e => {
+  const inside = e.closest('.table, pre, .commands, svg, .tokens');
+  return (!inside || inside === e) && e.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+}).map(e => e.outerHTML.slice(0, 120))"""
+
+BLURRED = """() => [...document.images].filter(e => {
+  const box = e.getBoundingClientRect(), style = getComputedStyle(e);
+  if (!box.width || style.imageRendering === 'pixelated') return false;
+  const scales = [box.width / e.naturalWidth, box.height / e.naturalHeight];
+  const shown = ['contain', 'scale-down'].includes(style.objectFit) ? Math.min(...scales) : Math.max(...scales);
+  return shown > 1.05;
+}).map(e => `${e.naturalWidth}x${e.naturalHeight} in ${e.closest('[class]').outerHTML.slice(0, 80)}`)"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_the_screen(pages: dict[str, Path], screen: Callable[[Path], Opened], name: str) -> None:
+    page = screen(pages[name]).page
+    assert page.evaluate(WIDER) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_asks_for_nothing_and_complains_of_nothing(
+    pages: dict[str, Path], screen: Callable[[Path], Opened], name: str
+) -> None:
+    opened = screen(pages[name])
+    assert opened.requests[0] == pages[name].as_uri()
+    assert [url[:80] for url in opened.requests[1:] if not url.startswith("data:")] == []
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("name", ["model", "readout"])
+def test_images_are_there_and_sharp(pages: dict[str, Path], screen: Callable[[Path], Opened], name: str) -> None:
+    page = screen(pages[name]).page
+    widths = page.evaluate("[...document.images].map(e => e.naturalWidth)")
+    assert len(widths) >= (20 if name == "model" else 2)
+    assert min(widths) > 0
+    assert page.evaluate(BLURRED) == []
+
+
+@pytest.mark.parametrize("name", ["model", "readout"])
+def test_pointing_at_a_patch_shows_its_tokens(pages: dict[str, Path], screen: Callable[[Path], Opened], name: str) -> None:
+    page = screen(pages[name]).page
+    patch = page.locator(".patch").nth(5)
+    tokens = patch.locator(".tokens")
+    assert not tokens.is_visible()
+    patch.hover()
+    assert tokens.is_visible()
+    assert "column" in tokens.inner_text()
+    box, width = tokens.bounding_box(), page.viewport_size["width"]
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    page.mouse.move(0, 0)
+    assert not tokens.is_visible()
+    patch.focus()
+    assert tokens.is_visible(), "by keyboard too"

@@ -1,0 +1,170 @@
+"""Stored results: what comes back is what was written, folders by identity, and files that are damaged or hostile."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genlip.data.images import ImageConfig, decode
+from genlip.evaluate.formulas import FORMULAS, bleu, mean_iou
+from genlip.evaluate.result import (
+    Result,
+    evaluations_folder,
+    measured_on,
+    read_result,
+    read_results,
+    settings_of,
+    write_result,
+)
+from genlip.evaluate.scores import Scores
+from genlip.speaker import Speaker
+from tests.model.helpers import small_model
+
+RED, BLUE = Image.new("RGB", (3, 2), "red"), Image.new("RGB", (5, 5), "blue")
+
+
+def result(**changes: object) -> Result:
+    scores = {"top-1": Scores.mean([1, 0, 0.5]), "BLEU-4": Scores(np.arange(30.0).reshape(3, 10), bleu)}
+    fields = {
+        "measurement": "captioning",
+        "model": "runs/quickstart/model",
+        "data": "scenes:1",
+        "settings": {"size": 64, "prompt": "ä"},
+        "scores": scores,
+        "keys": ["a", "b", "c"],
+        "figures": {"per class": [0.5, None]},
+        "outputs": [{"said": "ein Wörtchen\u2028"}, {}, {}],
+        "pictures": {"first.png": RED},
+        "about": {"seconds": 1.5},
+    }
+    return Result(**{**fields, **changes})
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    one = result()
+    found = read_result(write_result(one, tmp_path))
+    for name in ("measurement", "model", "data", "settings", "keys", "figures", "outputs", "about", "identity"):
+        assert getattr(found, name) == getattr(one, name), name
+    for name, scores in one.scores.items():
+        assert found.scores[name].evidence.tolist() == scores.evidence.tolist()
+        assert found.scores[name].formula is scores.formula
+        assert found.scores[name].interval() == scores.interval()
+    assert decode(found.pictures["first.png"]).tobytes() == RED.tobytes()
+
+
+def test_a_stored_score_shows_its_value_and_interval_to_other_readers(tmp_path: Path) -> None:
+    stored = json.loads((write_result(result(), tmp_path) / "result.json").read_text())["scores"]["top-1"]
+    assert stored["value"] == 0.5
+    assert stored["interval"] == list(Scores.mean([1, 0, 0.5]).interval())
+    assert (stored["formula"], stored["evidence"]) == ("ratio", [[1, 1], [0, 1], [0.5, 1]])
+
+
+def test_a_score_that_is_not_defined_is_stored_as_json_knows_it(tmp_path: Path) -> None:
+    nothing = Scores(np.zeros((3, 4)), mean_iou)
+    folder = write_result(result(scores={"mIoU": nothing}), tmp_path)
+    text = (folder / "result.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["scores"]["mIoU"]["value"] is None
+    assert math.isnan(read_result(folder).scores["mIoU"].score)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_every_formula_has_the_name_that_it_is_stored_by(formula: str) -> None:
+    assert FORMULAS[formula].__name__ == formula
+
+
+def test_measuring_again_takes_the_place_and_other_settings_stand_beside(tmp_path: Path) -> None:
+    first = write_result(result(pictures={"first.png": RED, "old.png": RED}), tmp_path)
+    assert write_result(result(pictures={"first.png": BLUE}), tmp_path) == first
+    assert decode(first / "first.png").size == (5, 5)
+    assert not (first / "old.png").exists()
+    other = write_result(result(settings={"size": 96}), tmp_path)
+    assert first.name.startswith("captioning.scenes-1.")
+    assert [one.settings["size"] for one in read_results(tmp_path)] == [
+        one["size"] for _, one in sorted([(first, {"size": 64}), (other, {"size": 96})])
+    ]
+
+
+def test_a_result_that_was_read_can_be_written_to_its_own_place(tmp_path: Path) -> None:
+    folder = write_result(result(), tmp_path)
+    assert write_result(read_result(folder), tmp_path) == folder
+    assert decode(folder / "first.png").tobytes() == RED.tobytes()
+
+
+def test_the_identity_is_measurement_set_and_settings_in_any_order() -> None:
+    one = result(settings={"a": 1, "b": 2})
+    assert one.identity == replace(one, settings={"b": 2, "a": 1}, model="another", keys=[]).identity
+    for changes in ({"measurement": "probe"}, {"data": "scenes:2"}, {"settings": {"a": 1}}):
+        assert replace(one, **changes).identity != one.identity
+        assert replace(one, **changes).folder_name != one.folder_name
+
+
+def test_the_name_of_a_set_cannot_leave_the_folder(tmp_path: Path) -> None:
+    folder = write_result(result(data="../../etc/a b\n" + "x" * 300), tmp_path / "evaluations")
+    assert folder.parent == tmp_path / "evaluations"
+    assert len(folder.name) < 80
+
+
+@pytest.mark.parametrize("name", ["../a.png", "a/b.png", "a.svg", ".png", "a.png\n"])
+def test_a_picture_must_lie_in_its_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"need letters, digits, _ or -, then \.png"):
+        write_result(result(pictures={name: RED}), tmp_path)
+    folder = write_result(result(), tmp_path)
+    stored = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(stored | {"pictures": [name]}))
+    with pytest.raises(ValueError, match=r"need letters, digits, _ or -, then \.png"):
+        read_result(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stored: stored.pop("format"),
+        lambda stored: stored.update(format=2),
+        lambda stored: stored.pop("keys"),
+        lambda stored: stored.update(more=1),
+        lambda stored: stored["scores"]["top-1"].update(formula="os.system"),
+        lambda stored: stored.update(scores=[1]),
+    ],
+)
+def test_a_damaged_result_says_which_file_it_is(tmp_path: Path, change) -> None:
+    folder = write_result(result(), tmp_path)
+    stored = json.loads((folder / "result.json").read_text())
+    change(stored)
+    (folder / "result.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=r"result\.json: not a stored result: "):
+        read_results(tmp_path)
+
+
+def test_a_file_that_is_no_json_says_so(tmp_path: Path) -> None:
+    folder = write_result(result(), tmp_path)
+    for text in ("{", "[]", "1"):
+        (folder / "result.json").write_text(text)
+        with pytest.raises(ValueError, match="not a stored result"):
+            read_result(folder)
+
+
+def test_a_folder_without_results_has_none(tmp_path: Path) -> None:
+    assert read_results(tmp_path) == read_results(tmp_path / "nowhere") == []
+
+
+def test_results_lie_in_the_models_folder_or_for_an_id_here(tmp_path: Path) -> None:
+    assert evaluations_folder(tmp_path) == tmp_path / "evaluations"
+    assert evaluations_folder("YanFang/GenLIP-L16-224") == Path("evaluations/YanFang--GenLIP-L16-224")
+
+
+def test_settings_say_how_images_are_seen() -> None:
+    model = small_model()
+    assert settings_of(Speaker(model, ImageConfig(size=8)), seed=3) == {"resize": "fixed", "size": 8, "seed": 3}
+    native = Speaker(model, ImageConfig(resize="native", min_patches=4, max_patches=9))
+    assert settings_of(native) == {"resize": "native", "patches": [4, 9]}
+
+
+def test_where_and_how_long_is_told() -> None:
+    about = measured_on(Speaker(small_model(), ImageConfig()), 1.26)
+    assert about["seconds"] == 1.3
+    assert "threads" in about["machine"]
+    assert {"genlip", "torch"} <= about["versions"].keys()
