@@ -73,6 +73,15 @@ def test_the_batch_asked_for_reaches_the_model(command, model, images, tmp_path,
     assert sizes == [17, 1]
 
 
+def test_readout_writes_a_page_of_its_images(model, images, tmp_path, capsys):
+    page = tmp_path / "readout.html"
+    assert main(["readout", model, *map(str, images), "-k", "2", "--html", str(page)]) == 0
+    assert capsys.readouterr().out == f"page: {page}\n"
+    html = page.read_text(encoding="utf8")
+    assert [html.count(f"<h2>{path.name}</h2>") for path in images] == [1, 1, 1]
+    assert "no such folder" in error_line(capsys, "readout", model, images[0], "--html", tmp_path / "no/page.html")
+
+
 def test_one_image_streams_in_a_terminal(model, images, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     assert main(["caption", model, str(images[0]), "--max-tokens", "5"]) == 0

@@ -1,5 +1,5 @@
-"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | eval | report | compare | export |
-push`.
+"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | eval | report | compare |
+export | push`.
 
 In: arguments. Out: text, files, and an exit status. Every command is a thin layer over one documented Python call.
 Heavy imports wait until a command runs, so that `--help` answers at once.

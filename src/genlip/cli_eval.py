@@ -329,7 +329,8 @@ def _told(result: Result) -> str:
 
 
 def _compare(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.comparison import compare, comparison_page, comparison_text
+    from genlip.evaluate.comparison import compare
+    from genlip.evaluate.comparison_page import comparison_page, comparison_text
 
     if args.out:
         check_folder("--out", args.out)

@@ -102,14 +102,27 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
 def add_readout(commands: Any, command: Callable[..., Any]) -> None:
     """Add `genlip readout`; `command` adds one to a parser."""
     summary = "show which words each patch of an image would say"
-    example = '  genlip readout MODEL photo.jpg -k 3\n\npython: genlip.Speaker.load(MODEL).readout(["photo.jpg"], k=5)'
+    example = (
+        "  genlip readout MODEL photo.jpg -k 3\n  genlip readout MODEL photos/ --html readout.html\n\n"
+        "How well patches name objects that are known: genlip eval readout MODEL scenes:1\n\n"
+        'python: genlip.Speaker.load(MODEL).readout(["photo.jpg"], k=5)'
+    )
     parser = command(commands, "readout", _readout, summary, example)
     _add_model_and_images(parser, "one JSON object a line: path, grid and the k words of every patch")
     parser.add_argument("-k", type=int, default=5, help="words per patch (default: 5); the terminal shows the likeliest")
+    parser.add_argument("--html", help="write a page instead, where each patch shows its words when pointed at")
 
 
 def _readout(args: argparse.Namespace, rest: list[str]) -> int:
+    if args.html:
+        check_folder("--html", args.html)
     images, speaker = _images(args.images), _speaker(args)
+    if args.html:
+        from genlip.evaluate.readout import readout_page
+
+        Path(args.html).write_text(readout_page(speaker, images, args.k), encoding="utf8")
+        print(f"page: {args.html}")
+        return 0
 
     def read(batch: Sequence[Any]) -> list[dict[str, Any]]:
         return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k, args.batch)]

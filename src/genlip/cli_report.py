@@ -42,4 +42,7 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
     else:
         from genlip.evaluate.model_report import write_model_report
 
-        print(f"page: {write_model_report(folder, out)}")
+        try:
+            print(f"page: {write_model_report(folder, out)}")
+        except ValueError as error:
+            raise ValueError(f"{error}; or name the folder of a run, which holds {LOG}") from None

@@ -1,4 +1,4 @@
-"""Close-ups: square windows of scenes, from a single patch to the whole, whose caption starts with what is nearest the lower right.
+"""Close-ups: square windows of scenes, from one patch to all, whose caption starts with what is nearest the lower right.
 
 In: a seed and an index. Out: an image and its caption; close-up i is a pure function of (seed, i), and shows scene i.
 A model without a prompt says its first word at the last patch, so here that word depends on where a thing is: of captions

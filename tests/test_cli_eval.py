@@ -1,0 +1,145 @@
+"""`genlip eval`, `report` and `compare`: every measurement on a tiny model, and what is refused in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import genlip
+from genlip.cli import main
+from genlip.data.sources import open_source
+from genlip.evaluate.captioning import captioning
+from genlip.evaluate.measurements import MEASUREMENTS
+from genlip.evaluate.result import read_results
+from genlip.train.loop import train
+
+from .train.helpers import small_run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(small_run(tmp_path_factory.mktemp("run"), steps=2))
+
+
+@pytest.fixture
+def model(trained, tmp_path, monkeypatch):
+    """A copy, whose evaluations are its own; and no features kept from other tests."""
+    monkeypatch.setenv("GENLIP_CACHE", str(tmp_path / "cache"))
+    return str(shutil.copytree(trained, tmp_path / "model"))
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """A folder for each of two colours, six images in each."""
+    for colour in ("red", "blue"):
+        folder = tmp_path / "classes" / colour
+        folder.mkdir(parents=True)
+        for number in range(6):
+            Image.new("RGB", (32, 32), (colour)).save(folder / f"{number}.png")
+    return str(tmp_path / "classes")
+
+
+def error_line(capsys, *arguments):
+    """The one line that a failing command prints."""
+    capsys.readouterr()
+    assert main(list(map(str, arguments))) not in (0, None)
+    *before, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("genlip: ")
+    assert not any(text.startswith(("genlip: ", "Traceback")) for text in before)
+    return line
+
+
+def stored(model):
+    return read_results(Path(model) / "evaluations")
+
+
+def test_captioning_says_and_stores_what_python_finds(model, capsys):
+    assert main(["eval", "captioning", model, "scenes:1", "--images", "5", "--max-tokens", "4"]) == 0
+    expected = captioning(genlip.Speaker.load(model), open_source("scenes:1"), images=5, max_tokens=4)
+    (result,) = stored(model)
+    assert {name: score.score for name, score in result.scores.items()} == {
+        name: score.score for name, score in expected.scores.items()
+    }
+    said = capsys.readouterr().out
+    assert f"loss{'':{max(map(len, result.scores)) - 4}}  {expected.scores['loss'].score:.4f}" in said
+    assert f"page: genlip report {model}" in said
+    assert main(["report", model]) == 0
+    assert "scenes:1" in (Path(model) / "evaluations/report.html").read_text(encoding="utf8")
+
+
+def test_every_measurement_runs_and_one_page_shows_them(model, classes, capsys):
+    few = ["--images", "6"]
+    calls = {
+        "captioning": ["scenes:1", *few, "--max-tokens", "3"],
+        "zero-shot": [classes, "--template", "a {} square"],
+        "probe": [classes, "--train", classes, "--epochs", "1", "--learning-rates", "1e-3"],
+        "segmentation": ["scenes:1", "--train", "scenes:0", *few, "--epochs", "1", "--learning-rates", "1e-2"],
+        "readout": ["scenes:1", *few, "-k", "3"],
+        "attention": ["scenes:1", *few],
+        "features": [classes, *few],
+    }
+    for name, arguments in calls.items():
+        assert main(["eval", name, model, *arguments]) == 0, name
+    assert {*calls, "resolution"} == set(MEASUREMENTS)
+    assert sorted(result.measurement for result in stored(model)) == sorted(calls)
+    assert main(["report", model, "--out", str(Path(model) / "page.html")]) == 0
+    page = (Path(model) / "page.html").read_text(encoding="utf8")
+    assert all(f"<h2>{MEASUREMENTS[name].title}" in page or MEASUREMENTS[name].title in page for name in calls)
+
+
+def test_a_curve_measures_at_each_size(model, capsys):
+    sizes = ["--sizes", "32,64", "--budgets", "4"]
+    assert main(["eval", "readout", model, "scenes:1", "--images", "3", *sizes]) == 0
+    (result,) = stored(model)
+    assert result.measurement == "resolution"
+    assert {name.partition(" at ")[2] for name in result.scores} == {"32x32", "64x64", "up to 4 patches"}
+
+
+def test_equal_models_compare_as_equal(model, tmp_path, capsys):
+    other = str(shutil.copytree(model, tmp_path / "other"))
+    for one in (model, other):
+        assert main(["eval", "readout", one, "scenes:1", "--images", "4"]) == 0
+    capsys.readouterr()
+    assert main(["compare", model, other, "--out", str(tmp_path / "compare.html")]) == 0
+    assert "in place" in capsys.readouterr().out
+    assert "in place" in (tmp_path / "compare.html").read_text(encoding="utf8")
+    assert "measure" in error_line(capsys, "compare", model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["zero-shot", "{classes}", "--classes", "red, "], "classes"),
+        (["zero-shot", "{classes}", "--template", "a square"], "has no place for the name of a class"),
+        (["zero-shot", "{tmp}/nowhere"], "no such set"),
+        (["captioning", "{tmp}/captions.jsonl"], "captions.jsonl"),
+        (["captioning", "scenes:1", "--images", "0"], "--images is 0: it must be at least 1"),
+        (["segmentation", "{tmp}/maps", "--train", "{tmp}/maps", "--classes", "a,b"], "8x8"),
+        (["probe", "{classes}", "--train", "{tmp}"], "{tmp}"),
+        (["readout", "scenes:1", "--sizes", "33"], "33"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(arguments, message, model, classes, tmp_path, capsys):
+    for part, side in (("images", 32), ("annotations", 8)):
+        (tmp_path / "maps" / part).mkdir(parents=True)
+        Image.fromarray(np.zeros((side, side), dtype=np.uint8)).save(tmp_path / "maps" / part / "a.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "one.png")
+    (tmp_path / "captions.jsonl").write_text(json.dumps({"path": "one.png", "caption": ""}))
+    name, data, *rest = (argument.format(classes=classes, tmp=tmp_path) for argument in arguments)
+    assert message.format(tmp=tmp_path) in error_line(capsys, "eval", name, model, data, *rest)
+    assert not stored(model)
+
+
+def test_the_help_of_each_measurement_names_its_python_call(capsys):
+    for name in MEASUREMENTS:
+        if name == "resolution":
+            continue
+        with pytest.raises(SystemExit):
+            main(["eval", name, "--help"])
+        told = capsys.readouterr().out
+        call = told[told.index("python: genlip.evaluate.") :].split("(")[0].removeprefix("python: ").split(".")
+        module = __import__(".".join(call[:-1]), fromlist=["x"])
+        assert callable(getattr(module, call[-1])), name
