@@ -30,8 +30,8 @@ from genlip.data.synthetic import scenes
 from genlip.evaluate.attention import attention
 from genlip.evaluate.captioning import captioning
 from genlip.evaluate.comparison import compare
-from genlip.evaluate.comparison_page import comparison_page
-from genlip.evaluate.model_report import write_model_report
+from genlip.evaluate.pages.comparison_page import comparison_page
+from genlip.evaluate.pages.model_report import write_model_report
 from genlip.evaluate.probe import probe
 from genlip.evaluate.readout import readout
 from genlip.evaluate.resolution import resolution

@@ -31,11 +31,11 @@ from genlip.data.samples import SampleReader
 from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sizes import count
 from genlip.data.sources import Mixture, Procedural, corpus, open_source
-from genlip.evaluate.caption_scores import exact_match
+from genlip.evaluate.captions.caption_scores import exact_match
+from genlip.evaluate.captions.numbers_read import numbers_in, numbers_read
+from genlip.evaluate.captions.spoken import Spoken, spoken_captions
 from genlip.evaluate.held_out import held_out
-from genlip.evaluate.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.run_log import read_log
-from genlip.evaluate.spoken import Spoken, spoken_captions
 from genlip.machine import machine, versions
 from genlip.train import load_recipe, train
 

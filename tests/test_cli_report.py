@@ -29,7 +29,10 @@ def test_the_page_stands_in_the_run_or_where_it_is_asked_for(run, tmp_path, caps
     ("arguments", "message"),
     [
         (["."], "or name the folder of a run, which holds log.jsonl"),
-        (["nowhere"], "nowhere: no results in evaluations/nowhere; measure the model first, as in: genlip eval captioning nowhere"),
+        (
+            ["nowhere"],
+            "nowhere: no results in evaluations/nowhere; measure the model first, as in: genlip eval",
+        ),
         (["{run}", "--out", "no/such/page.html"], "--out no/such/page.html: no such folder"),
         (["{run}", "--stray"], "unknown argument --stray; see genlip report --help"),
     ],
@@ -47,4 +50,4 @@ def test_help_has_an_example_and_its_python_call(capsys):
         main(["report", "--help"])
     told = capsys.readouterr().out
     assert "  genlip report runs/quickstart" in told
-    assert "python: genlip.evaluate.run_report.write_report(RUN), genlip.evaluate.model_report" in told
+    assert "python: genlip.evaluate.pages.run_report.write_report(RUN)" in told

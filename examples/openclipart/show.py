@@ -12,10 +12,10 @@ import re
 from pathlib import Path
 
 from genlip.data.sources import open_source
-from genlip.evaluate import report
-from genlip.evaluate.caption_scores import exact_match
-from genlip.evaluate.report import Headline, Section
-from genlip.evaluate.spoken import Spoken, spoken_captions
+from genlip.evaluate.captions.caption_scores import exact_match
+from genlip.evaluate.captions.spoken import Spoken, spoken_captions
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.report import Headline, Section
 from genlip.speaker import Speaker
 from genlip.train.recipe import load_recipe
 from genlip.train.tracking import read_log

@@ -72,7 +72,7 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.packing import PackingConfig
     from genlip.data.sources import open_source
     from genlip.evaluate.inspection import inspect_source
-    from genlip.evaluate.inspection_page import inspection_page, summary, warnings
+    from genlip.evaluate.pages.inspection_page import inspection_page, summary, warnings
     from genlip.model.config import GenLIPConfig
     from genlip.progress import progress
 

@@ -73,7 +73,7 @@ def _run_captioning(args: argparse.Namespace, rest: list[str]) -> None:
     source = _captioned(args)
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "transcription": args.transcription}
     options |= {"max_tokens": args.max_tokens, "partial": _out(args) / "captioning.unfinished.jsonl"}
-    _run(args, 3 * _number(args, source), lambda s, a: captioning(s, source, model=args.model, advance=a, **options))
+    _run(args, _number(args, source), lambda s, a: captioning(s, source, model=args.model, advance=a, **options))
 
 
 def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
@@ -330,7 +330,7 @@ def _told(result: Result) -> str:
 
 def _compare(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.evaluate.comparison import compare
-    from genlip.evaluate.comparison_page import comparison_page, comparison_text
+    from genlip.evaluate.pages.comparison_page import comparison_page, comparison_text
 
     if args.out:
         check_folder("--out", args.out)

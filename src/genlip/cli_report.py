@@ -21,7 +21,8 @@ def add_report(commands: Any, command: Callable[..., Any]) -> None:
         "  genlip report runs/quickstart         curves, captions, settings: RUN/run.html\n"
         "  genlip report runs/quickstart/model   what genlip eval measured: MODEL/evaluations/report.html\n\n"
         "A run may still be going on: the page tells what is known by now.\n\n"
-        "python: genlip.evaluate.run_report.write_report(RUN), genlip.evaluate.model_report.write_model_report(MODEL)"
+        "python: genlip.evaluate.pages.run_report.write_report(RUN),\n"
+        "        genlip.evaluate.pages.model_report.write_model_report(MODEL)"
     )
     summary = "write a page about a training run, or about all that was measured of a model"
     parser = command(commands, "report", _report, summary, example)
@@ -36,11 +37,11 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
         check_folder("--out", args.out)
     folder, out = Path(args.folder), args.out or None
     if (folder / LOG).is_file():
-        from genlip.evaluate.run_report import write_report
+        from genlip.evaluate.pages.run_report import write_report
 
         print(f"page: {write_report(folder, out)}")
     else:
-        from genlip.evaluate.model_report import write_model_report
+        from genlip.evaluate.pages.model_report import write_model_report
 
         try:
             print(f"page: {write_model_report(folder, out)}")

@@ -18,9 +18,14 @@ __all__ = ["progress"]
 def progress(what: str, total: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
     """Gives the function that hears how many more are done. The console is standard error unless another is named."""
     console = console or Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     if not console.is_terminal:
-        console.print(f"{what}: {total:,}", highlight=False, soft_wrap=True)
+        console.print(f"{what}: {total:,}", highlight=False, soft_wrap=True, markup=False)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)

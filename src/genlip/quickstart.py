@@ -18,11 +18,11 @@ from rich.console import Console
 
 from genlip.data.images import decode
 from genlip.data.sources import open_source
-from genlip.evaluate import report
-from genlip.evaluate.caption_scores import exact_match
-from genlip.evaluate.report import Headline, Section
+from genlip.evaluate.captions.caption_scores import exact_match
+from genlip.evaluate.captions.spoken import Spoken, spoken_captions
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.report import Headline, Section
 from genlip.evaluate.run_log import read_log
-from genlip.evaluate.spoken import Spoken, spoken_captions
 from genlip.machine import machine, versions
 from genlip.progress import progress
 from genlip.speaker import PatchWords, Speaker

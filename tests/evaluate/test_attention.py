@@ -15,9 +15,9 @@ from genlip.data.captions import CaptionConfig, Captions, train_tokenizer
 from genlip.data.images import ImageConfig, prepare_image
 from genlip.data.sources import Files, Procedural
 from genlip.data.sources.base import Subset
-from genlip.evaluate.allocation import MASSES, allocation
 from genlip.evaluate.attention import attention, compare_section, section
-from genlip.evaluate.report import page
+from genlip.evaluate.pages.report import page
+from genlip.evaluate.patches.allocation import MASSES, allocation
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Sample

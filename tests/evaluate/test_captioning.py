@@ -14,12 +14,12 @@ from genlip.data.captions import CaptionConfig, Captions, train_tokenizer
 from genlip.data.examples import Caption, Choice, Example
 from genlip.data.images import ImageConfig, decode, prepare_image
 from genlip.evaluate import captioning as module
-from genlip.evaluate.caption_scores import bleu4, cider_d, rouge_l
 from genlip.evaluate.captioning import captioning, section
+from genlip.evaluate.captions.caption_scores import bleu4, cider_d, rouge_l
+from genlip.evaluate.captions.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.held_out import mean_loss
-from genlip.evaluate.report import page
+from genlip.evaluate.pages.report import page
 from genlip.evaluate.result import Result, read_result, write_result
-from genlip.evaluate.transcription import character_error_rate, word_error_rate
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Sample
 from genlip.speaker import Speaker

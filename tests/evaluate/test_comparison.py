@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from genlip.evaluate.comparison import compare, paired, short_names
-from genlip.evaluate.comparison_page import comparison_page, comparison_text
 from genlip.evaluate.formulas import error_rate
+from genlip.evaluate.pages.comparison_page import comparison_page, comparison_text
 from genlip.evaluate.result import Result, write_result
 from genlip.evaluate.scores import Scores, difference
 

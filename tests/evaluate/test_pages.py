@@ -22,9 +22,9 @@ from genlip.data.sources.base import Subset
 from genlip.evaluate.attention import attention
 from genlip.evaluate.captioning import captioning
 from genlip.evaluate.comparison import compare
-from genlip.evaluate.comparison_page import comparison_page
 from genlip.evaluate.measurements import MEASUREMENTS, section_of
-from genlip.evaluate.model_report import write_model_report
+from genlip.evaluate.pages.comparison_page import comparison_page
+from genlip.evaluate.pages.model_report import write_model_report
 from genlip.evaluate.probe import probe
 from genlip.evaluate.readout import readout, readout_page
 from genlip.evaluate.resolution import resolution

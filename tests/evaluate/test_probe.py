@@ -13,8 +13,8 @@ from PIL import Image
 
 from genlip.data.images import ImageConfig, ImageError
 from genlip.data.sets.base import Labelled
+from genlip.evaluate.pages.report import page
 from genlip.evaluate.probe import probe, section
-from genlip.evaluate.report import page
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.speaker import Speaker
 from tests.model.helpers import small_model

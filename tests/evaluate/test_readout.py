@@ -10,15 +10,15 @@ from PIL import Image
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
 from genlip.data.sets.segmented_opening import open_named
-from genlip.evaluate import report
-from genlip.evaluate.in_place import KINDS
+from genlip.evaluate.pages import report
+from genlip.evaluate.patches.in_place import KINDS
+from genlip.evaluate.patches.word_tokens import WordTokens
 from genlip.evaluate.readout import readout, readout_page, section
 from genlip.evaluate.result import Result, read_result, write_result
-from genlip.evaluate.word_tokens import WordTokens
 
 from ..data.helpers import InMemory, noise
 from .speaking import Known, named, small_speaker
-from .test_report import EVIL, Checker
+from .pages.test_report import EVIL, Checker
 
 SPEAKER = small_speaker()
 CIRCLE, NUMBER = (("red", "circle"), (0, 0, 16, 16)), (("47",), (20, 8, 30, 30))

@@ -11,8 +11,8 @@ from PIL import Image
 from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
-from genlip.evaluate import report
 from genlip.evaluate.captioning import captioning
+from genlip.evaluate.pages import report
 from genlip.evaluate.resolution import resolution, section
 from genlip.evaluate.result import Result, read_result, settings_of, write_result
 from genlip.evaluate.scores import Scores, difference

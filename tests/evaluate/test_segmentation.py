@@ -16,9 +16,9 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig
 from genlip.data.sets.base import IGNORED, Segmented
-from genlip.evaluate import report
-from genlip.evaluate.features import frozen_features
-from genlip.evaluate.pixel_layer import FeatureMaps, Standard, learn
+from genlip.evaluate.frozen.features import frozen_features
+from genlip.evaluate.frozen.pixel_layer import FeatureMaps, Standard, learn
+from genlip.evaluate.pages import report
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.segmentation import section, segmentation
 from genlip.speaker import Speaker

@@ -7,14 +7,14 @@ from PIL import Image
 
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
-from genlip.evaluate import report
-from genlip.evaluate.components import as_colours, principal_components
+from genlip.evaluate.pages import report
+from genlip.evaluate.patches.components import as_colours, principal_components
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.views import feature_views, outliers, section
 
 from ..data.helpers import InMemory, noise
 from .speaking import Known, small_speaker
-from .test_report import EVIL, Checker
+from .pages.test_report import EVIL, Checker
 
 SIZES = [(32, 32), (24, 40), (40, 24), (32, 32), (16, 16)]
 NATIVE = ImageConfig(resize="native", min_patches=4, max_patches=64)

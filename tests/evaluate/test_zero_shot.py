@@ -17,7 +17,7 @@ from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig, image_patches
 from genlip.data.sets.base import Labelled
 from genlip.evaluate import zero_shot as module
-from genlip.evaluate.report import page
+from genlip.evaluate.pages.report import page
 from genlip.evaluate.result import read_result, write_result
 from genlip.evaluate.zero_shot import section, zero_shot
 from genlip.model.genlip import GenLIP
@@ -26,7 +26,7 @@ from genlip.speaker import Speaker
 
 from ..data.helpers import noise, small_config, small_tokenizer
 from ..model.helpers import randomised
-from .test_report import EVIL, Checker
+from .pages.test_report import EVIL, Checker
 
 NAMES = ("red circle", "blue square", "owl", "large square", "number 47", "z")
 NATIVE = ImageConfig(resize="native", min_patches=1, max_patches=12)

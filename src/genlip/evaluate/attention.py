@@ -19,10 +19,10 @@ import numpy as np
 from genlip.data.order import Draw
 from genlip.data.samples import Read, SampleReader, Skipped
 from genlip.data.sources import Source
-from genlip.evaluate import report
-from genlip.evaluate.allocation import MASSES, Allocation, allocation, can_be_asked
 from genlip.evaluate.looking import spread
-from genlip.evaluate.report import Headline, Line, Section
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.report import Headline, Line, Section
+from genlip.evaluate.patches.allocation import MASSES, Allocation, allocation, can_be_asked
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Difference, Scores, difference
 from genlip.speaker import Speaker

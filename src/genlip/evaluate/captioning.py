@@ -22,19 +22,19 @@ from genlip.data.images import decode
 from genlip.data.order import Draw
 from genlip.data.samples import Read, SampleReader
 from genlip.data.sources import Source
-from genlip.evaluate import report
-from genlip.evaluate.caption_scores import bleu4, cider_d, exact_match, rouge_l
+from genlip.evaluate.captions.caption_scores import bleu4, cider_d, exact_match, rouge_l
+from genlip.evaluate.captions.numbers_read import numbers_in, numbers_read
+from genlip.evaluate.captions.spoken import Spoken
+from genlip.evaluate.captions.told import Told, told_captions
+from genlip.evaluate.captions.transcription import character_error_rate, word_error_rate
+from genlip.evaluate.captions.unfinished import Unfinished, weights_fingerprint
 from genlip.evaluate.held_out import held_out_scores, paired_losses
 from genlip.evaluate.looking import spread
-from genlip.evaluate.numbers_read import numbers_in, numbers_read
-from genlip.evaluate.report import Headline, Section
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.report import Headline, Section
+from genlip.evaluate.pages.score_words import interval_words, number_words, score_table, set_words
 from genlip.evaluate.result import Result, measured_on, settings_of
-from genlip.evaluate.score_words import interval_words, number_words, score_table, set_words
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.spoken import Spoken
-from genlip.evaluate.told import Told, told_captions
-from genlip.evaluate.transcription import character_error_rate, word_error_rate
-from genlip.evaluate.unfinished import Unfinished, weights_fingerprint
 from genlip.speaker import Speaker
 
 __all__ = ["captioning", "section"]

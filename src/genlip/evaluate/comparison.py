@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genlip.evaluate.model_report import stored_results
+from genlip.evaluate.pages.model_report import stored_results
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Difference, Scores, difference
 

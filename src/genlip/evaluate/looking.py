@@ -13,7 +13,7 @@ from PIL import Image
 
 from genlip.data.examples import Unusable
 from genlip.data.images import decode
-from genlip.evaluate.features import ImageSet, KeyedImage
+from genlip.evaluate.frozen.features import ImageSet, KeyedImage
 
 __all__ = ["looked_at", "spread"]
 

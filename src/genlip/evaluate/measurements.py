@@ -8,9 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import NamedTuple
 
-from genlip.evaluate.report import Section, paragraphs
+from genlip.evaluate.pages.report import Section, paragraphs
+from genlip.evaluate.pages.score_words import score_table
 from genlip.evaluate.result import Result
-from genlip.evaluate.score_words import score_table
 
 __all__ = ["MEASUREMENTS", "Measurement", "section_of", "title_of"]
 
@@ -24,9 +24,9 @@ class Measurement(NamedTuple):
 
 MEASUREMENTS = {
     "captioning": Measurement("Captioning", "captioning"),
-    "zero-shot": Measurement("Zero-shot classification", "zero_shot_page"),
-    "probe": Measurement("Probe of frozen features", "probe_page"),
-    "segmentation": Measurement("Linear segmentation", "segmentation_page"),
+    "zero-shot": Measurement("Zero-shot classification", "pages.zero_shot_page"),
+    "probe": Measurement("Probe of frozen features", "pages.probe_page"),
+    "segmentation": Measurement("Linear segmentation", "pages.segmentation_page"),
     "resolution": Measurement("Over resolutions", "resolution"),
     "attention": Measurement("Attention allocation", "attention"),
     "readout": Measurement("Patch readout", "readout"),

@@ -23,13 +23,13 @@ from torch import Tensor
 from genlip.data.examples import Unusable
 from genlip.data.images import decode
 from genlip.data.sets.base import LabelledSet
-from genlip.evaluate.features import FrozenFeatures, frozen_features
-from genlip.evaluate.pooling import Pooling
-from genlip.evaluate.probe_inputs import ProbeInputs
-from genlip.evaluate.probe_page import section
+from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
+from genlip.evaluate.frozen.pooling import Pooling
+from genlip.evaluate.frozen.probe_inputs import ProbeInputs
+from genlip.evaluate.frozen.sweep import HeadConfig, Sweep, logits, sweep
+from genlip.evaluate.pages.probe_page import section
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.sweep import HeadConfig, Sweep, logits, sweep
 from genlip.speaker import Speaker
 
 __all__ = ["probe", "section"]

@@ -22,17 +22,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from genlip.data.images import ImageLike, decode
-from genlip.evaluate import report
-from genlip.evaluate.asking import Read, ask
-from genlip.evaluate.features import ImageSet
 from genlip.evaluate.formulas import ratio
-from genlip.evaluate.in_place import KINDS, in_place_scores
+from genlip.evaluate.frozen.features import ImageSet
 from genlip.evaluate.looking import looked_at
-from genlip.evaluate.patch_pictures import confident_picture
-from genlip.evaluate.report import Headline, Section, Thumbnail
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.patch_pictures import confident_picture
+from genlip.evaluate.pages.report import Headline, Section, Thumbnail
+from genlip.evaluate.patches.asking import Read, ask
+from genlip.evaluate.patches.in_place import KINDS, in_place_scores
+from genlip.evaluate.patches.word_tokens import WordTokens
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.word_tokens import WordTokens
 from genlip.speaker import PatchWords, Speaker
 
 __all__ = ["readout", "readout_page", "section"]

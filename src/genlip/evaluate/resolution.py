@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from genlip.data.images import ImageConfig
-from genlip.evaluate import report
-from genlip.evaluate.report import Line, Section
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.report import Line, Section
 from genlip.evaluate.result import Result, measured_on
 from genlip.evaluate.scores import Scores, difference
 from genlip.speaker import Speaker

@@ -24,15 +24,15 @@ from torch import Tensor, nn
 
 from genlip.data.images import ImageLike, decode
 from genlip.data.sets.base import SegmentedSet
-from genlip.evaluate.class_colours import choose_colours, coloured
-from genlip.evaluate.features import frozen_features
 from genlip.evaluate.formulas import mean_iou, ratio
+from genlip.evaluate.frozen.features import frozen_features
+from genlip.evaluate.frozen.pixel_classes import overlap, predict
+from genlip.evaluate.frozen.pixel_layer import FeatureMaps, Standard, learn
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pixel_classes import overlap, predict
-from genlip.evaluate.pixel_layer import FeatureMaps, Standard, learn
+from genlip.evaluate.pages.class_colours import choose_colours, coloured
+from genlip.evaluate.pages.segmentation_page import section, some_of
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.segmentation_page import section, some_of
 from genlip.speaker import Speaker
 
 __all__ = ["section", "segmentation"]

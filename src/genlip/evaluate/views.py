@@ -23,14 +23,14 @@ from PIL import Image
 
 from genlip.data.images import ImageLike
 from genlip.data.packing import pack_images
-from genlip.evaluate import report
-from genlip.evaluate.components import as_colours, principal_components
-from genlip.evaluate.features import ImageSet, KeyedImage
 from genlip.evaluate.formulas import ratio
+from genlip.evaluate.frozen.features import ImageSet, KeyedImage
 from genlip.evaluate.looking import looked_at
-from genlip.evaluate.neighbours import nearest_patches, salient_patches
-from genlip.evaluate.patch_pictures import crop, enlarged, heat, outlined, patch_map
-from genlip.evaluate.report import Headline, Section
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.patch_pictures import crop, enlarged, heat, outlined, patch_map
+from genlip.evaluate.pages.report import Headline, Section
+from genlip.evaluate.patches.components import as_colours, principal_components
+from genlip.evaluate.patches.neighbours import nearest_patches, salient_patches
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.speaker import Speaker

@@ -28,11 +28,11 @@ from genlip.data.images import image_patches
 from genlip.data.packing import by_shape
 from genlip.data.sets.base import Labelled, LabelledSet
 from genlip.data.sets.templates import fill
+from genlip.evaluate.captions.templates import chosen_templates
 from genlip.evaluate.looking import looked_at
+from genlip.evaluate.pages.zero_shot_page import section
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.templates import chosen_templates
-from genlip.evaluate.zero_shot_page import section
 from genlip.model.likelihood import caption_likelihoods
 from genlip.model.pack import Pack, Sample
 from genlip.speaker import Speaker

@@ -23,8 +23,8 @@ from rich.console import Console
 
 from genlip.data.examples import Unusable
 from genlip.data.images import decode
+from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.run_log import LOG, read_log
-from genlip.evaluate.spoken import Spoken
 from genlip.train.panel import Panel, clock, harmless
 from genlip.train.trackers import Recorder, open_recorder
 

@@ -1,0 +1,1 @@
+"""Captions: from what a model says to scores of it."""

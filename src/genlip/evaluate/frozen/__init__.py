@@ -1,0 +1,1 @@
+"""Frozen features: kept on disk, and the heads that are trained on them."""

@@ -1,0 +1,91 @@
+"""Probe inputs: frozen features with labels, as heads read them: pooled beforehand where pooling is "mean", standardised.
+
+In: features on disk. Out: batches on a device. The mean and deviation of each channel are those of the images that heads
+learn from: what BatchNorm without parameters comes to once it is trained, without the noise of its batches.
+
+Axes: b images of a batch, p patches (1 where they are pooled beforehand), D trunk width, i images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from genlip.evaluate.frozen.features import FrozenFeatures
+from genlip.evaluate.frozen.pooling import Pooling, mean_pooled
+
+__all__ = ["ProbeBatch", "ProbeInputs", "in_batches"]
+
+_CONSTANT = 1e-6  # deviation of a channel that tells nothing; it becomes 0
+
+
+class ProbeBatch(NamedTuple):
+    """Float32[b p D] features, Bool[b p] what is real of them, Int64[b] labels."""
+
+    features: Tensor
+    real: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeInputs:
+    """Labelled images.
+
+    Attributes:
+        features: of the images.
+        labels: Int64[i], their classes.
+        pooling: "mean" reads the mean over patches as an image's only vector.
+        device: of the batches.
+        shift: Float32[D] or Float32[], taken off each vector.
+        scale: Float32[D] or Float32[], what it is then multiplied with.
+    """
+
+    features: FrozenFeatures
+    labels: Tensor
+    pooling: Pooling
+    device: torch.device
+    shift: Tensor = dataclasses.field(default_factory=lambda: torch.tensor(0.0))
+    scale: Tensor = dataclasses.field(default_factory=lambda: torch.tensor(1.0))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def batch(self, some: np.ndarray) -> ProbeBatch:
+        """Images by their places in the features."""
+        vectors, real = self._vectors(some)
+        vectors = (vectors.to(self.device) - self.shift) * self.scale
+        return ProbeBatch(vectors, real.to(self.device), self.labels[torch.from_numpy(some)].to(self.device))
+
+    def standardised(self, some: np.ndarray, batch: int) -> ProbeInputs:
+        """The same with a mean of 0 and a deviation of 1 over all vectors of these images, in each channel."""
+        count = 0
+        total, squares = torch.zeros(2, self.features.width, dtype=torch.float64)
+        for chosen in in_batches(some, batch):
+            vectors, real = self._vectors(chosen)
+            found = vectors[real].double()
+            count, total, squares = count + len(found), total + found.sum(dim=0), squares + found.square().sum(dim=0)
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+        scale = torch.where(deviation > _CONSTANT, 1 / deviation, 0.0)
+        return dataclasses.replace(self, shift=mean.float().to(self.device), scale=scale.float().to(self.device))
+
+    def of(self, features: FrozenFeatures, labels: Tensor) -> ProbeInputs:
+        """Other images, standardised by the same numbers."""
+        return dataclasses.replace(self, features=features, labels=labels)
+
+    def _vectors(self, some: np.ndarray) -> tuple[Tensor, Tensor]:
+        vectors, real = self.features.batch(some)
+        if self.pooling == "attentive":
+            return vectors, real
+        return mean_pooled(vectors, real)[:, None], torch.ones(len(some), 1, dtype=torch.bool)
+
+
+def in_batches(some: np.ndarray, batch: int) -> Iterator[np.ndarray]:
+    """Consecutive parts; the last may be smaller."""
+    return (some[start : start + batch] for start in range(0, len(some), batch))

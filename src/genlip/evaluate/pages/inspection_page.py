@@ -1,0 +1,291 @@
+"""The words and the page of an inspection: what was found, what looks wrong, and what to change.
+
+In: an `Inspection`. Out: `warnings`, a `summary` for a terminal, and one HTML page that needs nothing but itself. Captions
+and names of files may hold anything, so both replace what is no harmless text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from genlip.evaluate.inspection import QUANTILES, Inspection, Part, remedy
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.report import Headline, Section, Thumbnail
+
+__all__ = ["inspection_page", "summary", "warnings"]
+
+_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+# -- warnings
+
+
+def warnings(found: Inspection) -> list[str]:
+    """What looks wrong, each with what to change."""
+    return [
+        *_unusable_warnings(found),
+        *_part_warnings(found),
+        *_caption_warnings(found),
+        *_size_warnings(found),
+    ]
+
+
+def _part_warnings(found: Inspection) -> Iterator[str]:
+    for part in found.parts:
+        if part.per_epoch > 10 * part.examples > 0:
+            times = part.per_epoch / part.examples
+            yield (
+                f"Each of the {part.examples:,} examples of {part.name} comes {times:,.0f} times in an epoch: a model then "
+                "learns them by heart; lower the weight of this source."
+            )
+
+
+def _unusable_warnings(found: Inspection) -> Iterator[str]:
+    share = 1 - found.usable / found.looked_at
+    if share > 0.01:
+        reason, some = next(iter(found.skipped.items()))
+        most = f"{len(some)} of them for one reason, “{reason}”"
+        yield f"{share:.1%} of the examples cannot be used, {most}: {remedy(reason)}."
+
+
+def _caption_warnings(found: Inspection) -> Iterator[str]:
+    tokens, cut, cut_by_pack = found.quantiles("tokens"), found.share("cut"), found.share("cut_by_pack")
+    if found.duplicates > 0.2:
+        yield (
+            f"{found.duplicates:.1%} of the captions repeat another one to the letter: a model then learns to recite them; "
+            "remove duplicates, or name a field with captions of the single image (data.fields)."
+        )
+    if cut > 0.05:
+        yield (
+            f"{cut:.1%} of the captions are cut, and their ends never learned: raise captions.max_tokens (now "
+            f"{found.captions.max_tokens}; 99% of the captions have at most {tokens['p99']:.0f} tokens)."
+        )
+    if cut_by_pack > 0.05:
+        yield (
+            f"{cut_by_pack:.1%} of the captions are cut because their image leaves no room in a pack: raise "
+            f"packing.max_tokens (now {found.packing.max_tokens}) or lower images.max_patches."
+        )
+    if tokens["p50"] < 5:
+        yield (
+            f"Half of the captions have {tokens['p50']:g} tokens or fewer: labels rather than captions, and little to learn "
+            "from; name a field with longer ones (data.fields), or have the images described."
+        )
+
+
+def _size_warnings(found: Inspection) -> Iterator[str]:
+    enlarged, fill, packing = found.share("resized", "enlarged"), found.packs.fill, found.packing
+    if enlarged > 0.5:
+        less = "images.min_patches" if found.images.resize == "native" else "images.size"
+        yield (
+            f"{enlarged:.1%} of the images are enlarged, which costs tokens and shows nothing more: lower {less}, or take "
+            "larger images."
+        )
+    if fill < 0.98:
+        yield (
+            f"Packs are only {fill:.1%} full, so {1 - fill:.1%} of every step is wasted: raise packing.look_ahead (now "
+            f"{packing.look_ahead}) or packing.max_tokens (now {packing.max_tokens})."
+        )
+
+
+# -- words
+
+
+def summary(found: Inspection) -> str:
+    """What was found, as lines for a terminal."""
+    figures = {**_image_words(found), **_caption_words(found), **_pack_words(found)}
+    lines = [
+        f"{found.name}: {found.examples:,} examples, {found.looked_at:,} looked at, {found.usable:,} usable",
+        *(f"part {part.name}: {_part_words(part)}" for part in found.parts),
+        *(f"skipped: {reason}: {len(some):,}, such as {some[0].message}" for reason, some in found.skipped.items()),
+        *(f"{name}: {words}" for name, words in figures.items()),
+        *(f"warning: {text}" for text in warnings(found)),
+    ]
+    return _safe("\n".join(" ".join(line.split()) for line in lines))
+
+
+def _safe(text: str) -> str:
+    """A text with U+FFFD for what a terminal would obey or UTF-8 cannot hold."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def _part_words(part: Part) -> str:
+    times = f" ({part.per_epoch / part.examples:.2f} times each)" if part.examples else ""
+    seen = f"{part.looked_at:,} looked at, {part.usable:,} usable"
+    return f"{part.examples:,} examples, {part.per_epoch:,} per epoch{times}, {seen}"
+
+
+def _image_words(found: Inspection) -> dict[str, str]:
+    """Names and figures of the images."""
+    config, patch = found.images, found.patch_size
+    native = f"own shape, {config.min_patches:,} to {config.max_patches:,} patches of {patch}x{patch} pixels"
+    fixed = f"squeezed to {config.size}x{config.size} pixels, patches of {patch}x{patch}"
+    resized = ", ".join(f"{_share(found.share('resized', how))} {how}" for how in ("enlarged", "reduced"))
+    ribbons = f"{found.count('squeezed'):,} too long for their shape to be kept"
+    return {
+        "image size": f"{_median(found, 'width')} wide, {_median(found, 'height')} high, in pixels",
+        "image files": ", ".join(f"{number:,} {name}" for name, number in found.formats.items()),
+        **({"file size": f"{_median(found, 'bytes')} bytes"} if "bytes" in found.measures else {}),
+        "resize": f"{native if config.resize == 'native' else fixed}: {resized}",
+        **({"ribbons": ribbons} if found.count("squeezed") else {}),
+        "patches per image": _median(found, "patches"),
+    }
+
+
+def _caption_words(found: Inspection) -> dict[str, str]:
+    """Names and figures of the captions."""
+    caption, times = found.most_frequent_caption
+    kinds = {"with several captions": found.count("several"), "conversations": found.count("conversation")}
+    cut = {f"at captions.max_tokens {found.captions.max_tokens:,}": "cut", "by the size of a pack": "cut_by_pack"}
+    return {
+        "caption tokens": _median(found, "tokens"),
+        "captions cut": ", ".join(f"{_share(found.share(field))} {what}" for what, field in cut.items()),
+        **{what: f"{number / found.usable:.1%}" for what, number in kinds.items() if number},
+        "repeated captions": _share(found.duplicates),
+        **({"most frequent caption": f"{times:,} times “{_clipped(caption)}”"} if times > 1 else {}),
+    }
+
+
+def _pack_words(found: Inspection) -> dict[str, str]:
+    """Names and figures of packs and epochs."""
+    packs, epoch, packing = found.packs, found.epoch, found.packing
+    return {
+        "packs": f"{packs.fill:.1%} full (least {packs.least_fill:.1%}) of {packing.max_tokens:,} tokens, "
+        f"{packs.samples:.1f} samples each",
+        "tokens per sample": f"{_median(found, 'rows')}; {packs.patch_share:.1%} are patches, the rest text",
+        "epoch": f"about {_rounded(epoch['samples'])} samples, {_rounded(epoch['tokens'])} tokens, "
+        f"{_rounded(epoch['packs'])} packs, {_rounded(epoch['updates'])} updates of {packing.packs:,} "
+        f"{'pack' if packing.packs == 1 else 'packs'}",
+    }
+
+
+def _median(found: Inspection, measure: str) -> str:
+    """The median of a measure, and between which values all lie."""
+    q = found.quantiles(measure)
+    if q["least"] == q["most"]:
+        return f"{q['least']:,.0f}"
+    return f"median {q['p50']:,.0f}, from {q['least']:,.0f} to {q['most']:,.0f}"
+
+
+def _share(share: float) -> str:
+    return "none" if not share else "<0.1%" if share < 0.0005 else f"{share:.1%}"
+
+
+def _rounded(number: float) -> str:
+    """A number in three digits, as an estimate deserves."""
+    return _compact(float(f"{number:.3g}")) if number >= 1000 else f"{number:.3g}"
+
+
+def _compact(number: float) -> str:
+    """A whole number that fits a tile."""
+    if number < 10_000_000:
+        return f"{number:,.0f}"
+    power, letter = next(unit for unit in ((12, "T"), (9, "B"), (6, "M")) if number >= 10 ** unit[0])
+    return f"{number / 10**power:.3g} {letter}"
+
+
+def _clipped(text: str, most: int = 80) -> str:
+    """One line of a text."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most].rstrip()}…"
+
+
+# -- page
+
+# How measures are called, and in what unit they are counted.
+_MEASURES = {
+    "width": ("Width", "pixels"),
+    "height": ("Height", "pixels"),
+    "aspect": ("Width : height", ""),
+    "bytes": ("File size", "bytes"),
+    "patches": ("Patches per image", ""),
+    "tokens": ("Length of captions", "tokens"),
+    "rows": ("Patches and text per sample", "tokens"),
+}
+
+
+def inspection_page(found: Inspection) -> str:
+    """The page: what was found, in one HTML file that needs nothing but itself."""
+    sections = [
+        Section("What it holds", _story(found) + report.headlines(_headlines(found)) + report.advice(warnings(found))),
+        *([Section("Parts", _part_table(found.parts))] if found.parts else []),
+        *([Section("What cannot be used", _skipped_table(found))] if found.skipped else []),
+        Section(f"A look at {len(found.shown)} of them", _contact_sheet(found)),
+        Section("Images", _figures(found, _image_words(found), "width", "height", "aspect", "bytes", "patches")),
+        Section("Captions", _figures(found, _caption_words(found), "tokens")),
+        Section("Packs", _figures(found, _pack_words(found), "rows")),
+        Section("All figures", _quantile_table(found)),
+    ]
+    return _safe(report.page(f"Inspection of {found.name}", sections))
+
+
+def _story(found: Inspection) -> str:
+    if found.looked_at == found.examples:
+        drawn = f"All {found.examples:,} examples were looked at."
+    else:
+        drawn = (
+            f"{found.looked_at:,} of {found.examples:,} examples were looked at, drawn at random from all over the source; "
+            "what is said of an epoch is scaled from them to all."
+        )
+    read = "They were read as a run with these settings would read them."
+    return report.paragraphs(f"{drawn} {read}", *([] if warnings(found) else ["Nothing looks wrong."]))
+
+
+def _headlines(found: Inspection) -> list[Headline]:
+    width, height = (found.quantiles(side)["p50"] for side in ("width", "height"))
+    packs, epoch = found.packs, found.epoch
+    return [
+        Headline(
+            _compact(found.examples), "examples", f"{found.usable / found.looked_at:.1%} of those looked at are usable"
+        ),
+        Headline(f"{width:.0f}x{height:.0f}", "pixels", "median width and height"),
+        Headline(f"{found.quantiles('tokens')['p50']:,.0f}", "caption tokens", "median length"),
+        Headline(f"{packs.fill:.1%}", "of a pack filled", f"by {packs.samples:.1f} samples on average"),
+        Headline(_rounded(epoch["tokens"]), "tokens an epoch", f"in about {_rounded(epoch['updates'])} updates"),
+    ]
+
+
+def _part_table(parts: Sequence[Part]) -> str:
+    rows = [
+        (part.name, *(f"{number:,}" for number in (part.examples, part.per_epoch, part.looked_at, part.usable)))
+        for part in parts
+    ]
+    return report.table(("part", "examples", "per epoch", "looked at", "usable"), rows)
+
+
+def _skipped_table(found: Inspection) -> str:
+    rows = [
+        (reason, f"{len(some):,}", f"{len(some) / found.looked_at:.1%}", [_clipped(one.message, 240) for one in some[:5]])
+        for reason, some in found.skipped.items()
+    ]
+    return report.table(("reason", "examples", "share", "the first"), rows)
+
+
+def _contact_sheet(found: Inspection) -> str:
+    return report.contact_sheet(Thumbnail(image, one.caption, f"{one.width}x{one.height}") for one, image in found.shown)
+
+
+def _figures(found: Inspection, words: Mapping[str, str], *names: str) -> str:
+    """Facts beside a histogram of each measure that varies."""
+    measures = {name: found.measures[name] for name in names if name in found.measures}
+    charts = [
+        report.histogram(_MEASURES[name][0], values, _MEASURES[name][1])
+        for name, values in measures.items()
+        if values.min() < values.max()
+    ]
+    facts = report.facts({f"{name[0].upper()}{name[1:]}": text for name, text in words.items()})
+    return report.side_by_side(*charts, facts)
+
+
+def _quantile_table(found: Inspection) -> str:
+    measured = {name: found.quantiles(name) for name in _MEASURES if name in found.measures}
+    head = ("", "least", *(f"{q}%" for q in QUANTILES), "most", "mean")
+    rows = [
+        (", ".join(filter(None, _MEASURES[name])), *(_figure(value) for value in figures.values()))
+        for name, figures in measured.items()
+    ]
+    return report.table(head, rows)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"

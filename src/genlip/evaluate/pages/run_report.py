@@ -1,0 +1,374 @@
+"""Run report: one HTML page about a training run, written during the run or after it.
+
+In: the folder of a run: its log, and the small images in `spoken/`. Out: a page with curves, what went wrong, captions
+spoken during training, the configuration and the machine. It reads only what is stored, so it needs neither model nor data.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genlip.data.images import ImageError, decode
+from genlip.evaluate.pages import report
+from genlip.evaluate.pages.model_report import summary
+from genlip.evaluate.pages.report import Headline, Section, Speech
+from genlip.evaluate.result import read_results
+from genlip.evaluate.run_log import Event, read_events
+
+__all__ = ["render", "write_report"]
+
+_EVENTS_SHOWN = 40
+_IMAGES_SHOWN = 16
+_TIMES_SHOWN = 8  # of each image
+_EXAMPLES_SHOWN = 3  # of samples that could not be used for one reason
+_LETTERS_SHOWN = 400  # of an event
+
+
+@dataclass(frozen=True)
+class _Logged:
+    """The events of a run by kind."""
+
+    name: str
+    events: list[Event]
+
+    def all(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event["event"] == kind]
+
+    def last(self, kind: str) -> Event:
+        """The last one; empty if there is none."""
+        return next((event for event in reversed(self.events) if event["event"] == kind), {})
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, and was not taken further since."""
+        marks = [event["event"] for event in self.events if event["event"] in ("start", "end")]
+        return marks[-1:] == ["end"]
+
+    @property
+    def step(self) -> int:
+        return int(max((event.get("step", 0) for event in self.events), default=0))
+
+    def latest(self, kind: str, name: str) -> Any:
+        """The last known value of a figure."""
+        return next((e[name] for e in reversed(self.events) if e["event"] == kind and e.get(name) is not None), None)
+
+    def usual(self, name: str) -> float | None:
+        """The median of a figure over all training events."""
+        values = [event[name] for event in self.all("train") if event.get(name) is not None]
+        return statistics.median(values) if values else None
+
+
+def write_report(run: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page about the run in a folder, `RUN/run.html` unless `out` names another file; returns its path.
+
+    Raises ValueError if the folder holds no log.
+    """
+    folder = Path(run)
+    path = Path(out) if out else folder / "run.html"
+    html = render(read_events(folder), folder)
+    path.write_text(html, encoding="utf8")
+    return path
+
+
+def render(events: Sequence[Event], folder: Path) -> str:
+    """The page about events, with the images that they name in the folder."""
+    log = _Logged(folder.absolute().name, list(events))
+    learned, speed = _learning_charts(log), _speed_charts(log)
+    sections = [
+        Section("Where it stands", report.paragraphs(_standing(log)) + report.headlines(_headlines(log)) + _advice(log)),
+        *([Section("How it learns", report.side_by_side(*learned))] if learned else []),
+        *([Section("How fast it is", report.side_by_side(*speed))] if speed else []),
+        *_happened(log),
+        *_skipped(log),
+        *_spoken(log, folder),
+        *_measured(folder),
+        *_configuration(log),
+    ]
+    return report.page(f"Run {log.name}", sections)
+
+
+# -- where it stands
+
+
+def _standing(log: _Logged) -> str:
+    if not log.events:
+        return "The log is empty so far."
+    heard = f"{_moment(log.events[-1]):%Y-%m-%d %H:%M:%S} UTC"
+    if log.finished:
+        return f"The run came to its end at step {log.step:,}, on {heard}."
+    progress, left = log.latest("train", "progress"), log.latest("train", "left")
+    share = f" ({progress:.1%} of the run)" if progress is not None else ""
+    rest = f" At that pace, {report.duration(left)} were left." if left is not None else ""
+    return f"The run has not come to its end. It was last heard of at step {log.step:,}{share}, on {heard}.{rest}"
+
+
+def _headlines(log: _Logged) -> Iterator[Headline]:
+    """What is known of the usual figures."""
+    train, held_out = log.last("train"), log.last("held_out")
+    if held_out.get("loss") is not None:
+        best = min((event["loss"], event["step"]) for event in log.all("held_out") if event.get("loss") is not None)
+        note = f"nats per token; least {best[0]:.3f} at step {best[1]:,}"
+        yield Headline(f"{held_out['loss']:.3f}", "held-out loss", note)
+    if held_out.get("picture_gain") is not None:
+        yield Headline(
+            f"{held_out['picture_gain']:.3f}", "picture gain", "nats per token that the right image saves over a wrong one"
+        )
+    if train.get("loss") is not None:
+        yield Headline(f"{train['loss']:.3f}", "training loss", "nats per token, in the last updates")
+    if train.get("seconds") is not None:
+        yield Headline(report.duration(train["seconds"]), "training time", f"{log.step:,} steps")
+    if (samples := log.usual("samples_per_s")) is not None:
+        tokens = log.usual("tokens_per_s")
+        note = f"{report.short_number(tokens)} tokens per second" if tokens is not None else ""
+        yield Headline(report.short_number(samples), "samples/s", f"{note}, median".strip(", "))
+    if (share := log.usual("matrix_share")) is not None:
+        yield Headline(f"{share:.0%}", "matrix rate", "of what the hardware can multiply, median")
+
+
+_WAITING, _EMPTY, _RISE = 0.1, 0.95, 1.05  # from there on, the page speaks up
+
+
+def _advice(log: _Logged) -> str:
+    return report.advice(_warnings(log))
+
+
+def _warnings(log: _Logged) -> Iterator[str]:
+    """What looks wrong, each with what to change."""
+    if bad := log.all("nonfinite"):
+        yield (
+            f"{_times(len(bad))} a loss or gradient was not finite, the last time at step {bad[-1].get('step', 0):,}: if it "
+            "goes on, lower optimizer.learning_rate or set precision to float32."
+        )
+    if (wait := log.usual("wait")) is not None and wait > _WAITING:
+        yield (
+            f"Training waits for data {wait:.0%} of the time: raise data.workers, or write the collection as shards of "
+            "smaller images with genlip data pack."
+        )
+    if (fill := log.usual("fill")) is not None and fill < _EMPTY:
+        yield f"Only {fill:.1%} of the rows of a pack are in use: raise packing.look_ahead or packing.max_tokens."
+    losses = [(event["loss"], event["step"]) for event in log.all("held_out") if event.get("loss") is not None]
+    if losses and losses[-1][0] > _RISE * min(losses)[0]:
+        yield (
+            f"The held-out loss has risen from {min(losses)[0]:.3f} at step {min(losses)[1]:,} to {losses[-1][0]:.3f}: the "
+            "model learns its samples by heart, or training has become unstable; the weights of that step may be better."
+        )
+
+
+def _times(number: int) -> str:
+    return "Once" if number == 1 else f"{number:,} times"
+
+
+# -- curves
+
+
+def _learning_charts(log: _Logged) -> list[str]:
+    train, held_out = log.all("train"), log.all("held_out")
+    charts = []
+    if train or held_out:
+        charts.append(report.loss_chart(train, held_out))
+    if held_out:
+        charts.append(report.gain_chart(held_out))
+    if (line := report.curve("learning rate", train, "learning_rate")).values:
+        charts.append(report.chart("Learning rate", [line]))
+    if (line := report.curve("gradient norm", train, "gradient_norm")).values:
+        charts.append(report.chart("Norm of the gradient, before clipping", [line], logarithmic=True))
+    return charts
+
+
+def _speed_charts(log: _Logged) -> list[str]:
+    train = log.all("train")
+    wanted = [
+        ("Samples per second", [report.curve("samples", train, "samples_per_s")]),
+        ("Tokens per second", [report.curve("tokens", train, "tokens_per_s")]),
+        ("Share of the hardware's matrix rate, in %", [report.curve("share", train, "matrix_share", scale=100)]),
+        (
+            "Pack rows in use, and time waiting for data, in %",
+            [
+                report.curve("rows in use", train, "fill", scale=100),
+                report.curve("waiting", train, "wait", "orange", scale=100),
+            ],
+        ),
+        ("Peak memory, in GiB", [report.curve("memory", train, "memory", "orange", scale=2**-30)]),
+        ("Samples that could not be used so far", [report.curve("skipped", train, "skipped", "orange")]),
+    ]
+    return [report.chart(title, lines) for title, lines in wanted if any(any(line.values) for line in lines)]
+
+
+# -- what happened
+
+
+_SHOWN_ELSEWHERE = ("train", "held_out", "spoken", "skipped", "save")
+
+
+def _happened(log: _Logged) -> list[Section]:
+    """Starts, saves, and whatever else was worth an event; the same several times in a row is one line."""
+    events = [event for event in log.events if event["event"] not in _SHOWN_ELSEWHERE]
+    groups = [list(group) for _, group in groupby(events, key=_alike)]
+    saves = log.all("save")
+    notes = []
+    if saves:
+        notes.append(f"Checkpoints written: {len(saves):,}, the last after step {saves[-1].get('step', 0):,}.")
+    if len(groups) > _EVENTS_SHOWN:
+        notes.append(f"The last of {len(events):,} events:")
+    rows = [_row(group, log) for group in groups[-_EVENTS_SHOWN:]]
+    body = report.paragraphs(*notes) + (report.table(["time (UTC)", "step", "what"], rows) if rows else "")
+    return [Section("What happened", body)] if body else []
+
+
+def _alike(event: Event) -> tuple[str, int]:
+    """What events have in common that are told as one; each start is told."""
+    return event["event"], id(event) if event["event"] == "start" else 0
+
+
+def _row(group: Sequence[Event], log: _Logged) -> list[str | list[str]]:
+    first, last = group[0], group[-1]
+    words = [_words(first, log)]
+    if len(group) > 1:
+        words.append(f"and {len(group) - 1:,} more, the last at step {last.get('step', 0):,}: {_words(last, log)}")
+    return [f"{_moment(first):%Y-%m-%d %H:%M:%S}", f"{first.get('step', 0):,}", words]
+
+
+def _words(event: Event, log: _Logged) -> str:
+    """An event in words."""
+    kind = event["event"]
+    if kind == "start":
+        return "began" if event is log.all("start")[0] and not event.get("step") else "went on from a checkpoint"
+    name = {"nonfinite": "loss or gradient not finite", "spike": "loss spike"}.get(kind, str(kind))
+    rest = {key: value for key, value in event.items() if key not in ("event", "time", "step") and value is not None}
+    detail = ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in rest.items())
+    return _cut(f"{name}: {detail}" if detail else name)
+
+
+def _skipped(log: _Logged) -> list[Section]:
+    """Samples that could not be used, by reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for event in log.all("skipped"):
+        reason = event.get("source", ""), event.get("reason", "")
+        reasons.setdefault(reason, []).append(_cut(str(event.get("message") or event.get("key", ""))))
+    if not reasons:
+        return []
+    ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    rows = [[reason, source, f"{len(told):,}", told[:_EXAMPLES_SHOWN]] for (source, reason), told in ordered]
+    return [Section("Samples that could not be used", report.table(["reason", "source", "number", "such as"], rows))]
+
+
+def _cut(text: str) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= _LETTERS_SHOWN else f"{text[:_LETTERS_SHOWN]}…"
+
+
+# -- what it says
+
+
+def _spoken(log: _Logged, folder: Path) -> list[Section]:
+    """What the model said about the same images over time."""
+    evaluations = log.all("spoken")
+    if not evaluations:
+        return []
+    said: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for event in evaluations:
+        for sample in event["samples"]:
+            said.setdefault(sample["key"], []).append((event["step"], sample))
+    last = evaluations[-1]["samples"]
+    exact = sum(bool(sample["exact"]) for sample in last)
+    note = f"At step {evaluations[-1]['step']:,}, {exact} of {len(last)} captions were exactly the true ones. " + (
+        f"These are the first {_IMAGES_SHOWN} of them. " if len(said) > _IMAGES_SHOWN else ""
+    )
+    shown = [_speech(told, folder) for told in list(said.values())[:_IMAGES_SHOWN]]
+    return [
+        Section(
+            "What it says about held-out images",
+            report.paragraphs(f"{note}Words that are not in the true caption are marked.") + report.speeches(shown),
+        )
+    ]
+
+
+def _speech(told: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> Speech:
+    sample = told[-1][1]
+    return Speech(_picture(folder, sample.get("image")), sample["true"], _some(_changes(told), _TIMES_SHOWN))
+
+
+def _changes(told: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[str, str]]:
+    """(steps, caption), neighbours that are the same as one."""
+    runs: list[tuple[int, int, str]] = []
+    for step, sample in told:
+        if runs and runs[-1][2] == sample["spoken"]:
+            runs[-1] = (runs[-1][0], step, sample["spoken"])
+        else:
+            runs.append((step, step, sample["spoken"]))
+    return [(f"step {a:,}" if a == b else f"step {a:,} to {b:,}", text) for a, b, text in runs]
+
+
+def _some(items: Sequence[tuple[str, str]], number: int) -> list[tuple[str, str]]:
+    """At most so many, evenly chosen, with the first and the last."""
+    if len(items) <= number:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (number - 1))] for i in range(number)]
+
+
+def _picture(folder: Path, name: str | None) -> Any:
+    """A stored image; None if it is gone or damaged."""
+    if not name or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        return None
+    try:
+        return decode(folder / name)
+    except ImageError:
+        return None
+
+
+def _measured(folder: Path) -> list[Section]:
+    """What was measured of the run's model, if anything was."""
+    results = read_results(folder / "model" / "evaluations")
+    return [summary(results, "What was measured of its model")] if results else []
+
+
+# -- what it is
+
+
+_NOT_FACTS = ("event", "time", "step", "run", "versions")
+
+
+def _configuration(log: _Logged) -> list[Section]:
+    """The machine, the versions and the settings, as the last start stored them."""
+    start = log.last("start")
+    rows = {name.replace("_", " "): _fact(name, start[name]) for name in start if name not in _NOT_FACTS and start[name]}
+    if start.get("versions"):
+        rows["versions"] = ", ".join(f"{name} {number}" for name, number in start["versions"].items())
+    body = report.facts(rows) if rows else ""
+    if start.get("run"):
+        text = yaml.safe_dump(start["run"], sort_keys=False, allow_unicode=True, width=100)
+        body += report.folded("All settings", text)
+    return [Section("This run", body)] if body else []
+
+
+def _fact(name: str, value: Any) -> str:
+    if name == "matrix_rate":
+        return f"{value / 1e12:,.2f} TFLOP/s"
+    return _value(value)
+
+
+def _value(value: Any) -> str:
+    """A value of an event in words."""
+    if isinstance(value, (bool, str)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(inner)}" for name, inner in value.items()) or "none"
+    if isinstance(value, Sequence):
+        return ", ".join(map(_value, value)) or "none"
+    return str(value)
+
+
+def _moment(event: Event) -> datetime:
+    return datetime.fromtimestamp(event["time"], UTC)

@@ -1,0 +1,1 @@
+"""Patches: what each says, looks like and looks at."""
