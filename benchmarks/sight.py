@@ -45,6 +45,7 @@ from genlip.train import load_recipe, train
 
 KINDS = ("scenes", "closeups", "notes", "bars")
 LEARNED, WATCHED, MEASURED = 0, 1, 2  # seeds: what is learned from, what the log follows, what is measured on
+TEMPLATES = tuple(f"a {size} {{}} on the {side}" for size in scenes.SIZES for side in scenes.SIDES)
 SETTINGS = {
     "images.resize": "native",
     "images.min_patches": 1,
@@ -121,7 +122,7 @@ def measures(model: Path, images: int) -> dict[str, Callable[[], Result]]:
         for kind, source in told.items()
     }
     return captions | {
-        "zero-shot by likelihood": partial(zero_shot, speaker, test, templates=("{}",), **named()),
+        "zero-shot by likelihood": partial(zero_shot, speaker, test, templates=TEMPLATES, **named()),
         "attentive probe": partial(probe, speaker, learn, test, cache=cache, **named()),
         "linear probe": partial(probe, speaker, learn, test, pooling="mean", cache=cache, **named()),
         "segmentation": partial(segmentation, speaker, *maps, images=2 * images, cache=cache, **named()),

@@ -22,7 +22,7 @@ __all__ = ["add_data"]
 
 _SOURCES = """\
 SOURCE is one of
-  scenes documents charts        procedural images, also with a seed as in charts:7; notes and bars are small ones
+  scenes documents charts        procedural images, also with a seed as in charts:7; notes, bars and closeups are small
   a folder                       images, each beside a .txt of the same name with its caption
   .csv .tsv .json .jsonl         rows with a path and a caption or a conversation; a .json of COCO, NoCaps or TextCaps
   .tar                           WebDataset shards, as img2dataset writes them
@@ -138,7 +138,7 @@ def _add_synth(commands: Any, command: Callable[..., Any]) -> None:
         'python: genlip.data.shards.write_shards(Procedural("documents", seed, samples), OUT)'
     )
     parser = command(commands, "synth", _synth, "write procedural images with captions as tar shards", example)
-    parser.add_argument("kind", metavar="KIND", help="scenes, documents, charts, notes or bars")
+    parser.add_argument("kind", metavar="KIND", help="scenes, closeups, documents, charts, notes or bars")
     parser.add_argument("out", metavar="OUT", help="folder of the shards")
     parser.add_argument("--samples", type=int, default=10_000, help="images to make (default: 10000)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds make other images (default: 0)")

@@ -21,9 +21,9 @@ class DataConfig:
     """What is learned from.
 
     Attributes:
-        source: "scenes", "documents", "charts", "notes", "bars", a folder of images with .txt captions, a .csv or .jsonl
-            table, a captions file of COCO's form, .tar shards, .parquet files, or a .yaml mixture of these; files may be
-            globs, brace ranges and URLs.
+        source: "scenes", "closeups", "documents", "charts", "notes", "bars", a folder of images with .txt captions, a
+            .csv or .jsonl table, a captions file of COCO's form, .tar shards, .parquet files, or a .yaml mixture of these;
+            files may be globs, brace ranges and URLs.
         fields: where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2"; empty takes
             the first of the usual names.
         held_out: a source that is only measured on; empty takes `held_out_samples` out of `source`.
