@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,26 @@ def test_every_measurement_runs_and_one_page_shows_them(model, classes, capsys):
     assert sorted(result.measurement for result in stored(model)) == sorted(calls)
     assert main(["report", model, "--out", str(Path(model) / "page.html")]) == 0
     page = (Path(model) / "page.html").read_text(encoding="utf8")
-    assert all(f"<h2>{MEASUREMENTS[name].title}" in page or MEASUREMENTS[name].title in page for name in calls)
+    assert page.count("<h2>") == len(calls) + 2, "a section of each, a summary, and how it was measured"
+    assert all(MEASUREMENTS[name].title in page for name in calls)
+
+
+def test_progress_counts_up_to_the_images_encoded_and_learned(model, classes, monkeypatch, capsys):
+    told: list[int] = []
+
+    @contextmanager
+    def counted(what, total):
+        told.append(total)
+        yield lambda done: told.append(-done)
+
+    monkeypatch.setattr("genlip.progress.progress", counted)
+    asked = ["--epochs", "3", "--batch", "4", "--learning-rates", "1e-3,1e-2"]
+    for name, data in (("probe", [classes, "--train", classes]), ("segmentation", ["scenes:1", "--train", "scenes:0"])):
+        told.clear()
+        assert main(["eval", name, model, *data, *asked, "--images", "11"]) == 0
+        assert told[0] == 11 + 11 + 3 * 10
+        assert sum(told) == 0
+    assert [result.settings["batch"] for result in stored(model)] == [4, 4]
 
 
 def test_a_curve_measures_at_each_size(model, capsys):
@@ -131,6 +151,19 @@ def test_what_cannot_be_measured_is_one_line(arguments, message, model, classes,
     name, data, *rest = (argument.format(classes=classes, tmp=tmp_path) for argument in arguments)
     assert message.format(tmp=tmp_path) in error_line(capsys, "eval", name, model, data, *rest)
     assert not stored(model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["readout", "MODEL", "scenes:1", "--sizes", "64;96"], "--sizes: '64;96': need whole numbers with commas between"),
+        (["probe", "MODEL", "a", "--train", "b", "--learning-rates", "high"], "--learning-rates: 'high': need numbers"),
+    ],
+)
+def test_lists_of_numbers_that_are_none_are_said_to_be_so(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["eval", *arguments])
+    assert message in capsys.readouterr().err
 
 
 def test_the_help_of_each_measurement_names_its_python_call(capsys):

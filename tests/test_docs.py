@@ -13,12 +13,16 @@ from genlip.cli import _parser, main
 from genlip.data.examples import Turn
 from genlip.data.sources import open_source
 from genlip.data.sources.fields import CaptionFields
+from genlip.evaluate.measurements import MEASUREMENTS
+from genlip.train.loop import train
 from genlip.train.recipe import keys, load_recipe, recipe_names
 from genlip.train.tracking import read_log
 
+from .train.helpers import small_run
+
 ROOT = Path(__file__).parents[1]
-GUIDES = ["docs/data.md", "docs/training.md", "docs/use.md", "examples/slurm/README.md"]
-DATA, TRAINING, *_ = ((ROOT / page).read_text(encoding="utf8") for page in GUIDES)
+GUIDES = ["docs/data.md", "docs/training.md", "docs/evaluate.md", "docs/use.md", "examples/slurm/README.md"]
+DATA, TRAINING, EVALUATE, *_ = ((ROOT / page).read_text(encoding="utf8") for page in GUIDES)
 
 
 def blocks(language: str, text: str = DATA) -> list[str]:
@@ -84,7 +88,7 @@ def test_the_conversation_is_one():
     assert caption == (Turn("What is the total?", False), Turn("EUR 967.92", True))
 
 
-@pytest.mark.parametrize("page", GUIDES[:2])
+@pytest.mark.parametrize("page", GUIDES[:3])
 def test_every_command_parses_and_names_settings_that_exist(page, desk):
     words = commands((ROOT / page).read_text(encoding="utf8"))
     assert len(words) > 8
@@ -105,6 +109,21 @@ def test_the_code_of_the_data_guide_runs(capsys):
     assert [int(stream) for stream, _, _ in rows] == [0, 1]
     assert all(3500 < int(tokens) <= 4096 for _, _, tokens in rows)
     assert names["state"]["step"] == 1
+
+
+def test_the_code_of_the_evaluation_guide_runs(desk, capsys):
+    train(small_run("runs/quickstart", steps=2))
+    (code,) = blocks("python", EVALUATE)
+    names: dict = {}
+    exec(compile(code, "docs/evaluate.md", "exec"), names)
+    assert len(names["result"].keys) == 100
+    assert capsys.readouterr().out.splitlines()[-1] == "runs/quickstart/model/evaluations/report.html"
+    assert "scenes:1" in Path("runs/quickstart/model/evaluations/report.html").read_text(encoding="utf8")
+
+
+def test_the_evaluation_guide_names_every_measurement():
+    rows = EVALUATE[EVALUATE.index("| name |") :].partition("\n\n")[0].splitlines()[2:]
+    assert {re.findall(r"`([^`]+)`", row)[0] for row in rows} == set(MEASUREMENTS) - {"resolution"}
 
 
 def test_the_training_guide_explains_a_run(desk, capsys):

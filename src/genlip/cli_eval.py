@@ -58,7 +58,7 @@ def _captioning(inner: Any, command: Callable[..., Any]) -> None:
     parser = _add(
         inner, command, "captioning", _run_captioning, _CAPTIONED,
         "captions against true ones: exact match, BLEU-4, ROUGE-L, CIDEr-D, numbers read, picture gain",
-        "  genlip eval captioning MODEL scenes:1\n  genlip eval captioning MODEL pages/*.tar --transcription",
+        "  genlip eval captioning MODEL scenes:1\n  genlip eval captioning MODEL 'pages/*.tar' --transcription",
         images=500,
     )  # fmt: skip
     _add_captioned(parser)
@@ -110,6 +110,7 @@ def _probe(inner: Any, command: Callable[..., Any]) -> None:
         "a classifier on frozen features: attention pooling with a learned query, or the mean of the patches",
         "  genlip eval probe MODEL imagenet/val --train imagenet/train\n"
         "  genlip eval probe MODEL test.parquet --train train.parquet --pooling mean",
+        batch=256,
     )  # fmt: skip
     _add_classes(parser)
     _add_training(parser, "20")
@@ -122,8 +123,9 @@ def _run_probe(args: argparse.Namespace, rest: list[str]) -> None:
 
     train, test = (open_labelled(spec, args.classes) for spec in (args.train, args.data))
     options = {"pooling": args.pooling, **_training(args)}
-    total = _number(args, train) + _number(args, test)
-    _run(args, total, lambda s, a: probe(s, train, test, model=args.model, advance=a, **options))
+    _run(
+        args, _number_learned(args, train, test), lambda s, a: probe(s, train, test, model=args.model, advance=a, **options)
+    )
 
 
 def _segmentation(inner: Any, command: Callable[..., Any]) -> None:
@@ -132,6 +134,7 @@ def _segmentation(inner: Any, command: Callable[..., Any]) -> None:
         "a linear layer on frozen patch features, enlarged to pixels: mIoU",
         "  genlip eval segmentation MODEL scenes:1 --train scenes:0 --images 2000\n"
         "  genlip eval segmentation MODEL ADEChallengeData2016/images/validation --train …/images/training",
+        batch=16,
     )  # fmt: skip
     _add_classes(parser)
     _add_training(parser, "10")
@@ -142,8 +145,12 @@ def _run_segmentation(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.evaluate.segmentation import segmentation
 
     train, test = (open_segmented(spec, args.classes) for spec in (args.train, args.data))
-    options, total = _training(args), _number(args, train) + _number(args, test)
-    _run(args, total, lambda s, a: segmentation(s, train, test, model=args.model, advance=a, **options))
+    options = _training(args)
+    _run(
+        args,
+        _number_learned(args, train, test),
+        lambda s, a: segmentation(s, train, test, model=args.model, advance=a, **options),
+    )
 
 
 def _readout(inner: Any, command: Callable[..., Any]) -> None:
@@ -211,7 +218,7 @@ def _add(
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
     parser.add_argument("data", metavar="DATA", help=data)
     number = "all" if images is None else str(images)
-    parser.add_argument("--images", type=int, default=images, help=f"how many, evenly spread (default: {number})")
+    parser.add_argument("--images", type=int, default=images, help=f"how many, from all over the set (default: {number})")
     add_model(parser, batch)
     parser.add_argument("--out", help="folder of evaluations (default: evaluations in the model's folder)")
     parser.add_argument("--sizes", type=_numbers, default=(), help="a curve over fixed sizes in pixels, as in 64,96,128")
@@ -247,16 +254,22 @@ def _training(args: argparse.Namespace) -> dict[str, Any]:
     from genlip.data.sources.cache import cache_folder
 
     cache = Path(args.cache) if args.cache else cache_folder() / "features"
-    options = {"images": args.images, "epochs": args.epochs, "seed": args.seed, "cache": cache}
+    options = {"images": args.images, "epochs": args.epochs, "batch": args.batch, "seed": args.seed, "cache": cache}
     return options | ({"learning_rates": args.learning_rates} if args.learning_rates else {})
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: need whole numbers with commas between, as in 64,96") from None
 
 
 def _rates(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: need numbers with commas between, as in 1e-3,1e-2") from None
 
 
 # -- sets
@@ -282,6 +295,14 @@ def _number(args: argparse.Namespace, data: Any) -> int:
     return len(data) if args.images is None else min(args.images, len(data))
 
 
+def _number_learned(args: argparse.Namespace, train: Any, test: Any) -> int:
+    """Images that are encoded, of both sets, and learned from in all epochs, where a tenth of one set is held out."""
+    from genlip.evaluate.frozen.fitting import number_held_out
+
+    of_train = _number(args, train)
+    return of_train + _number(args, test) + args.epochs * (of_train - number_held_out(of_train, 0.1))
+
+
 # -- running
 
 
@@ -291,7 +312,7 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     from genlip.evaluate.result import write_result
     from genlip.progress import progress
 
-    speaker, out = load_speaker(args), _out(args)
+    out, speaker = _out(args), load_speaker(args)
     points = max(1, len(args.sizes) + len(args.budgets))
     with progress(f"{args.measurement} of {args.data}", total * points) as advance:
         if args.sizes or args.budgets:

@@ -16,6 +16,7 @@ from genlip.data.images import ImageConfig, prepare_image
 from genlip.data.sources import Files, Procedural
 from genlip.data.sources.base import Subset
 from genlip.evaluate.attention import attention, compare_section, section
+from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.report import page
 from genlip.evaluate.patches.allocation import MASSES, allocation
 from genlip.evaluate.result import Result, read_result, write_result
@@ -78,7 +79,7 @@ def test_the_result_says_what_was_measured() -> None:
     result = attention(speaker(), SCENES, model="the model", images=3)
     assert (result.measurement, result.model, result.data) == ("attention", "the model", "scenes:1")
     assert result.settings == {"resize": "fixed", "size": 8, "images": 3, "prompt": "say"}
-    assert result.keys == ["scenes:1:0", "scenes:1:1", "scenes:1:3"], "spread evenly over the five"
+    assert result.keys == [f"scenes:1:{place}" for place in spread(5, 3)]
     assert result.figures["even"]["patches to first token"] == 0.25
     assert {name: len(values) for name, values in result.figures["gate"].items()} == {"patches": 2, "text": 2}
     assert len(result.figures["first_patch_norm"]) == 2
@@ -129,7 +130,7 @@ def test_a_set_without_a_usable_image_is_refused(files: Files) -> None:
         attention(speaker(), Subset(files, []))
     files.paths[0].write_bytes(b"no image")
     with pytest.raises(ValueError, match="none of 1 images can be measured"):
-        attention(speaker(), files, images=1)
+        attention(speaker(), Subset(files, [0]))
 
 
 # -- Pages

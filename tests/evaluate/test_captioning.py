@@ -18,6 +18,7 @@ from genlip.evaluate.captioning import captioning, section
 from genlip.evaluate.captions.caption_scores import bleu4, cider_d, rouge_l
 from genlip.evaluate.captions.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.held_out import mean_loss
+from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.report import page
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.model.genlip import GenLIP
@@ -99,6 +100,11 @@ def test_captions_are_scored_against_all_their_references():
         assert result.scores[name].evidence.tolist() == metric(SAID, ALL_TRUE).evidence.tolist()
 
 
+def test_other_true_captions_of_the_same_images_are_another_measurement():
+    one, same, other = (captioning(Reciter(), Shown([*TRUE[:4], last])) for last in (TRUE[4], TRUE[4], "a dog"))
+    assert one.identity == same.identity != other.identity
+
+
 def test_scores_that_say_nothing_are_left_out():
     result = captioning(Reciter(["a"] * 2), Shown(["a cat", "a dog"]))
     assert list(result.scores) == ["exact match", "BLEU-4", "ROUGE-L", "CIDEr-D", "picture gain", "loss"]
@@ -134,7 +140,7 @@ def test_images_that_are_all_the_same_give_no_picture_gain():
 def test_images_are_spread_over_the_source_and_batched():
     speaker, done = Reciter(["a"] * 10), list[int]()
     result = captioning(speaker, Shown(["a"] * 10), images=5, batch=2, max_tokens=7, top_p=0.5, advance=done.append)
-    assert [numbers for numbers, _ in speaker.asked] == [[0, 2], [4, 6], [8]]
+    assert [numbers for numbers, _ in speaker.asked] == [[1, 3], [5, 6], [8]]
     assert done == [2, 2, 1]
     assert all((asked["max_tokens"], asked["top_p"]) == (7, 0.5) for _, asked in speaker.asked)
     assert {"images": 5, "prompt": "say", "max_tokens": 7, "top_p": 0.5, "size": 8}.items() <= result.settings.items()
@@ -200,14 +206,15 @@ def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("change", ["settings", "weights", "model", "images"])
+@pytest.mark.parametrize("change", ["settings", "weights", "model", "images", "captions"])
 def test_another_measurement_begins_anew(tmp_path: Path, change: str) -> None:
     path = tmp_path / "so_far.jsonl"
     with pytest.raises(Stop):
         captioning(Reciter(), Shown(TRUE), model="m", batch=2, partial=path, advance=stop_after(4))
     speaker = Reciter(seed=int(change == "weights"))
     changes = {"settings": {"max_tokens": 9}, "model": {"model": "other"}, "images": {"images": 4}}.get(change, {})
-    captioning(speaker, Shown(TRUE), batch=8, partial=path, **{"model": "m", **changes})
+    shown = Shown([*TRUE[:4], "another true caption"] if change == "captions" else TRUE)
+    captioning(speaker, shown, batch=8, partial=path, **{"model": "m", **changes})
     assert [len(numbers) for numbers, _ in speaker.asked] == [4 if change == "images" else 5]
 
 
@@ -243,8 +250,19 @@ def test_the_first_failures_after_the_first_images_are_shown():
 
 
 def test_stored_pictures_are_small():
-    result = captioning(Reciter(["a"] * 200), Shown(["a"] * 200), images=2)
-    assert [decode(picture).size for picture in result.pictures.values()] == [(4, 4), (224, 2)]
+    result = captioning(Reciter(["a"] * 200), Shown(["a"] * 200), images=10)
+    widths = [decode(picture).size[0] for picture in result.pictures.values()]
+    assert widths == [min(224, 4 * (place + 1)) for place in spread(200, 10)]
+    assert min(widths) < max(widths) == 224
+
+
+def test_pictures_are_as_large_as_those_that_were_captioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[int]()
+    monkeypatch.setattr(module, "decode", lambda image, most=0: (asked.append(most), decode(image))[1])
+    speaker = Reciter()
+    speaker.images = replace(speaker.images, max_pixels=2**30)
+    captioning(speaker, Shown(TRUE))
+    assert asked == [2**30] * 5
 
 
 def test_a_page_of_an_empty_caption_can_be_written():

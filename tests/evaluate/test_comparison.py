@@ -9,6 +9,7 @@ import pytest
 from genlip.evaluate.comparison import compare, paired, short_names
 from genlip.evaluate.formulas import error_rate
 from genlip.evaluate.pages.comparison_page import comparison_page, comparison_text
+from genlip.evaluate.patches.allocation import MASSES
 from genlip.evaluate.result import Result, write_result
 from genlip.evaluate.scores import Scores, difference
 
@@ -53,6 +54,13 @@ def test_images_are_paired_by_their_keys() -> None:
     found = paired(result(FIRST), other, "right")
     assert found.images == 30
     assert found.difference == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_an_image_that_occurs_twice_is_left_out_where_keys_differ() -> None:
+    twice = [KEYS[0], KEYS[0], *KEYS[2:]]
+    found = paired(result(FIRST, keys=twice), result(SECOND[:39], keys=twice[:39]), "right")
+    assert found.images == 37
+    assert found.difference == difference(Scores.mean(FIRST[2:39]), Scores.mean(SECOND[2:39]))
 
 
 @pytest.mark.parametrize(
@@ -100,6 +108,19 @@ def test_scores_that_cannot_be_paired_are_said_to_be_so(tmp_path: Path) -> None:
     write_result(result(FIRST), a)
     write_result(result(SECOND, keys=[f"other {i}" for i in range(40)]), b)
     assert "not comparable" in comparison_text(compare([a, b]), width=400)
+
+
+@pytest.mark.parametrize(("images", "charts"), [(40, True), (39, False)])
+def test_attention_over_other_images_is_compared_without_charts(images: int, charts: bool, tmp_path: Path) -> None:
+    """As where one model could not use an image, such as one whose caption is too long for its prompt."""
+    even = {name: {"value": [0.5, 0.25]} for name in MASSES}
+    for name, number, gate in (("a", 40, {"patches": [0.5, 0.5], "text": [0.5, 0.5]}), ("b", images, None)):
+        figures = {"layers": even, "gate": gate, "first_patch_norm": [1.0, 2.0]}
+        scores = {mass: Scores.mean(FIRST[:number]) for mass in MASSES}
+        write_result(result(FIRST[:number], "attention", figures=figures, scores=scores), tmp_path / name)
+    html = comparison_page(compare([str(tmp_path / "a"), str(tmp_path / "b")]))
+    assert ("<svg" in html) == charts
+    assert ("on 39 common images" in html) != charts
 
 
 def test_a_score_that_only_one_model_has_is_left_out(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`genlip.evaluate.looking`: which images are looked at, in which order, and what is said of the others."""
 
 import logging
+from collections import Counter
 
 import pytest
 
@@ -11,10 +12,18 @@ from .speaking import Known, named
 DATA = Known([named(f"n{i}", []) if i != 4 else None for i in range(7)])
 
 
-def test_some_items_are_spread_evenly_and_all_are_all():
-    assert spread(100, 4) == [0, 25, 50, 75]
-    assert spread(3, 10) == [0, 1, 2]
-    assert spread(7, 3) == [0, 2, 4]
+def test_one_item_is_drawn_from_each_equal_stretch_and_all_are_all():
+    chosen = spread(1003, 100)
+    assert all(place * 1003 // 100 <= chosen[place] < (place + 1) * 1003 // 100 for place in range(100))
+    assert chosen == spread(1003, 100), "every model is measured on the same"
+    assert spread(3, 10) == spread(3, 3) == [0, 1, 2]
+    assert spread(0, 4) == spread(4, 0) == []
+
+
+def test_a_set_that_repeats_in_a_rhythm_is_met_at_every_beat():
+    counts = Counter(place % 10 for place in spread(10_000, 1000))
+    assert len(counts) == 10
+    assert max(counts.values()) < 2 * 1000 / 10
 
 
 def test_items_come_in_order_in_lists_without_those_that_cannot_be_used(caplog):

@@ -17,8 +17,8 @@ from genlip.evaluate.readout import readout, readout_page, section
 from genlip.evaluate.result import Result, read_result, write_result
 
 from ..data.helpers import InMemory, noise
-from .speaking import Known, named, small_speaker
 from .pages.test_report import EVIL, Checker
+from .speaking import Known, named, small_speaker
 
 SPEAKER = small_speaker()
 CIRCLE, NUMBER = (("red", "circle"), (0, 0, 16, 16)), (("47",), (20, 8, 30, 30))

@@ -139,6 +139,18 @@ def test_a_damaged_result_says_which_file_it_is(tmp_path: Path, change) -> None:
         read_results(tmp_path)
 
 
+def test_a_score_is_of_the_images_that_are_named(tmp_path: Path) -> None:
+    message = r"top-1: evidence of shape \(2, 2\) for 3 images; need a row for each"
+    with pytest.raises(ValueError, match=message):
+        write_result(result(scores={"top-1": Scores.mean([1, 0])}), tmp_path)
+    folder = write_result(result(), tmp_path)
+    stored = json.loads((folder / "result.json").read_text())
+    stored["scores"]["top-1"]["evidence"].pop()
+    (folder / "result.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=message):
+        read_result(folder)
+
+
 def test_a_file_that_is_no_json_says_so(tmp_path: Path) -> None:
     folder = write_result(result(), tmp_path)
     for text in ("{", "[]", "1"):

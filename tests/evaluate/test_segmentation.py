@@ -17,7 +17,9 @@ from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig
 from genlip.data.sets.base import IGNORED, Segmented
 from genlip.evaluate.frozen.features import frozen_features
-from genlip.evaluate.frozen.pixel_layer import FeatureMaps, Standard, learn
+from genlip.evaluate.frozen.fitting import Standard, hold_out
+from genlip.evaluate.frozen.pixel_layer import FeatureMaps, learn
+from genlip.evaluate.looking import spread
 from genlip.evaluate.pages import report
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.segmentation import section, segmentation
@@ -106,7 +108,7 @@ def test_a_layer_trained_long_enough_is_the_optimum_of_the_plain_problem(speaker
     rows = torch.from_numpy(features.rows.astype(np.float64))[:, :2]  # few channels: the optimum is finite
     features = dataclasses.replace(features, rows=np.ascontiguousarray(features.rows[:, :2]))
     data.tiles = truth
-    maps = FeatureMaps(data, features, Standard.of(features, range(6)), torch.device("cpu"))
+    maps = FeatureMaps(data, features, Standard.of(features[i] for i in range(6)), torch.device("cpu"))
     (layer,), pixels = learn(maps, range(6), (0.3,), 400, 6, 0, lambda done: None)
     labels = torch.from_numpy(np.stack(truth)).flatten()
     rows = (rows - rows.mean(dim=0)) / rows.std(dim=0, correction=0)
@@ -140,13 +142,15 @@ def test_a_bfloat16_model_is_measured_too(speaker: Speaker) -> None:
 
 
 def test_the_same_seed_gives_the_same_result_and_label_maps_are_read_again(speaker: Speaker) -> None:
-    train, test = Tiles(20, "train"), Tiles(4, "test set")
+    train, test, encoded = Tiles(20, "train"), Tiles(4, "test set"), Tiles(20, "train")
+    frozen_features(speaker, encoded)
     first, again = (segmentation(speaker, train, test, epochs=2, seed=5) for _ in range(2))
     assert np.array_equal(first.scores["mIoU"].evidence, again.scores["mIoU"].evidence)
     assert first.figures == again.figures
-    held_out = [index for index in range(20) if train.read.count(index) == 2 * (1 + 3)]  # features, and once for each rate
+    read = [train.read.count(index) - 2 * encoded.read.count(index) for index in range(20)]  # beyond what features need
+    held_out = [index for index in range(20) if read[index] == 2 * 3]  # once for each rate
     assert len(held_out) == first.figures["images"]["held out"] == 2
-    assert all(train.read.count(index) == 2 * (1 + 2) for index in set(range(20)) - set(held_out))  # and in each epoch
+    assert all(read[index] == 2 * 2 for index in set(range(20)) - set(held_out))  # once in each epoch
 
 
 def test_the_rate_is_chosen_on_held_out_training_images(speaker: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,9 +216,9 @@ def test_an_image_that_cannot_be_used_is_skipped_and_named(speaker: Speaker, cap
 
 def test_a_label_map_that_becomes_unusable_later_stops_with_the_error_of_the_set(speaker: Speaker, tmp_path: Path) -> None:
     train = Tiles(8, "train")
-    segmentation(speaker, train, Tiles(4, "test set"), epochs=1, cache=tmp_path)
+    segmentation(speaker, train, Tiles(20, "test set"), epochs=1, cache=tmp_path)
     with pytest.raises(Unusable, match="its label map is 3x3 pixels, its image 16x16"):
-        segmentation(speaker, train, Damaged(4, "test set"), epochs=1, cache=tmp_path)
+        segmentation(speaker, train, Damaged(20, "test set"), epochs=1, cache=tmp_path)
 
 
 def test_kept_features_of_other_images_are_refused(speaker: Speaker, tmp_path: Path) -> None:
@@ -237,13 +241,29 @@ class _Renamed:
         return self._data[index]
 
 
-def test_images_are_spread_evenly_and_progress_counts_encoding_and_epochs(speaker: Speaker) -> None:
+def test_a_single_step_teaches(speaker: Speaker) -> None:
+    """Of its own rate, not of the 0 at which the cosine would end."""
+    settings = {"learning_rates": (0.1,), "validation": 0, "epochs": 1}
+    result = segmentation(speaker, Tiles(8, "train"), Tiles(12, "test set"), **settings)
+    assert result.scores["pixel accuracy"].score > 0.5, "one class everywhere would be a third"
+
+
+def test_images_are_from_all_over_the_set_and_progress_counts_encoding_and_epochs(speaker: Speaker) -> None:
     done: list[int] = []
     train, test = Tiles(30, "train"), Tiles(9, "test set")
     result = segmentation(speaker, train, test, epochs=2, images=10, advance=done.append)
     assert result.keys == [f"test set {i}" for i in range(9)]
-    assert sorted(set(train.read)) == list(range(0, 30, 3))
+    assert sorted(set(train.read)) == spread(30, 10)
     assert sum(done) == 10 + 9 + 2 * 9  # one of ten is held out
+
+
+def test_held_out_images_without_a_class_cannot_choose_a_rate(speaker: Speaker) -> None:
+    train = Tiles(8, "train")
+    _, held = hold_out(8, 0.25, seed=3)
+    for index in held.tolist():
+        train.tiles[index] = np.full((4, 4), 3)
+    with pytest.raises(ValueError, match="train: no pixel of the 2 held-out images has a class, so no rate can be chosen"):
+        segmentation(speaker, train, Tiles(4, "test set"), epochs=1, validation=0.25, seed=3)
 
 
 def other_classes(data: Tiles) -> Tiles:
@@ -266,22 +286,26 @@ def with_unknown_labels(data: Tiles) -> Tiles:
     [
         ({"train": Tiles(0, "train")}, "train: 0 images: segmentation needs at least 1 to test on, and 2 to learn from"),
         ({"test": Tiles(0, "test set")}, "test set: 0 images"),
-        ({"train": Tiles(1, "train")}, "train: 1 images, of which 1 would be held out, leave none to learn from"),
+        ({"train": Tiles(1, "train")}, r"1 training images, of which validation 0\.1 holds out 1: none is left"),
         (
             {"test": other_classes(Tiles(3, "test set"))},
             r"train has the classes red, <green>, blue \(3\), test set has red, blue, <green> \(3\): a layer that learned",
         ),
         ({"test": without_classes(Tiles(3, "test set"))}, "test set: no pixel of 3 images has a class"),
         (
+            {"train": without_classes(Tiles(8, "train"))},
+            "train: no pixel of 7 images has a class: there is nothing to learn",
+        ),
+        (
             {"train": with_unknown_labels(Tiles(3, "train")), "test": with_unknown_labels(Tiles(3, "test set"))},
             r"train: train . has labels from 0 to 2: need 0 to 1, the 2 classes, or -1 where a pixel has none",
         ),
         ({"epochs": 0}, "epochs 0, batch 16 and images None must be at least 1"),
         ({"images": 0}, "images 0 must be at least 1"),
-        ({"learning_rates": ()}, r"learning_rates are \[\]: need at least one, each above 0"),
-        ({"learning_rates": (1e-3, 0.0)}, "each above 0"),
-        ({"validation": 0}, "validation is 0 for 3 learning rates: need a share above 0 and below 1"),
-        ({"validation": 1}, "validation is 1 for 3"),
+        ({"learning_rates": ()}, r"learning_rates are \[\]: need at least one, all above 0"),
+        ({"learning_rates": (1e-3, 0.0)}, "all above 0"),
+        ({"validation": 0}, "validation is 0: need a share of the training images below 1, and above 0 to choose among 3"),
+        ({"validation": 1}, "validation is 1: need a share"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(speaker: Speaker, settings: dict, message: str) -> None:

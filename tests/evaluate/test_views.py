@@ -13,8 +13,8 @@ from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.views import feature_views, outliers, section
 
 from ..data.helpers import InMemory, noise
-from .speaking import Known, small_speaker
 from .pages.test_report import EVIL, Checker
+from .speaking import Known, small_speaker
 
 SIZES = [(32, 32), (24, 40), (40, 24), (32, 32), (16, 16)]
 NATIVE = ImageConfig(resize="native", min_patches=4, max_patches=64)

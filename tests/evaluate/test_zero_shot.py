@@ -17,6 +17,7 @@ from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig, image_patches
 from genlip.data.sets.base import Labelled
 from genlip.evaluate import zero_shot as module
+from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.report import page
 from genlip.evaluate.result import read_result, write_result
 from genlip.evaluate.zero_shot import section, zero_shot
@@ -149,14 +150,14 @@ def test_a_place_that_takes_all_classes_is_left_out(classes, top, names):
     assert set(zero_shot(speaker(), Set([0, 1], classes), top=top).scores) == names
 
 
-def test_images_are_spread_evenly_and_those_that_cannot_be_used_skipped(caplog):
-    data, done = Set([0, 1, 0, 1, None, 1, 0, 1]), []
+def test_images_are_from_all_over_the_set_and_those_that_cannot_be_used_skipped(caplog):
+    data, done = Set([0, 1, 0, 1, 1, None, 0, 1]), []
     with caplog.at_level(logging.WARNING):
         result = zero_shot(speaker(), data, images=4, batch=2, advance=done.append)
-    assert data.asked == [0, 2, 4, 6]
-    assert result.keys == ["n0", "n2", "n6"]
+    assert data.asked == spread(8, 4) == [1, 3, 5, 6]
+    assert result.keys == ["n1", "n3", "n6"]
     assert done == [2, 2]
-    assert "skipped number 4 is damaged" in caplog.text
+    assert "skipped number 5 is damaged" in caplog.text
     assert result.settings["images"] == 4
 
 
@@ -164,6 +165,12 @@ def test_batches_do_not_change_a_choice():
     data = Set([0, 1, 2, 3, 4], sizes=[(24, 16), (8, 8), (8, 24)])
     whole, single = (zero_shot(speaker(), data, batch=batch, without_picture=True) for batch in (64, 1))
     assert whole.outputs == single.outputs
+
+
+def test_a_batch_of_which_nothing_can_be_used_is_skipped_with_and_without_a_grey_picture():
+    for without_picture in (False, True):
+        result = zero_shot(speaker(), Set([None, None, 1]), batch=2, without_picture=without_picture)
+        assert result.keys == ["n2"]
 
 
 def test_other_names_or_captions_are_another_measurement():

@@ -25,7 +25,7 @@ from genlip.data.sources import Source
 from genlip.evaluate.captions.caption_scores import bleu4, cider_d, exact_match, rouge_l
 from genlip.evaluate.captions.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.captions.spoken import Spoken
-from genlip.evaluate.captions.told import Told, told_captions
+from genlip.evaluate.captions.told import Told, captions_digest, told_captions
 from genlip.evaluate.captions.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.captions.unfinished import Unfinished, weights_fingerprint
 from genlip.evaluate.held_out import held_out_scores, paired_losses
@@ -82,12 +82,18 @@ def captioning(
         )
     chosen = spread(len(data), images)
     spoken_by = {name: value for name, value in dataclasses.asdict(decoding).items() if name != "end_ids"}
-    settings = settings_of(speaker, images=len(chosen), prompt=speaker.captions.config.prompt, **spoken_by)
+    settings = settings_of(
+        speaker,
+        images=len(chosen),
+        prompt=speaker.captions.config.prompt,
+        captions=captions_digest(data, chosen),
+        **spoken_by,
+    )
     weights = weights_fingerprint(speaker.model) if partial else ""
     unfinished = Unfinished(partial, {"model": model, "data": data.name, "settings": settings, "weights": weights})
     told = told_captions(speaker, data, chosen, decoding, unfinished, batch, advance)
     outputs = [{"key": one.key, "references": one.references, "spoken": one.spoken} for one in told]
-    shown, pictures = _pictures(data, told)
+    shown, pictures = _pictures(data, told, speaker.images.max_pixels)
     result = Result(
         measurement="captioning",
         model=model,
@@ -143,12 +149,12 @@ def _loss_scores(speaker: Speaker, data: Source, told: Sequence[Told]) -> dict[s
     return held_out_scores(losses)
 
 
-def _pictures(data: Source, told: Sequence[Told]) -> tuple[dict[str, int], dict[str, Image.Image]]:
+def _pictures(data: Source, told: Sequence[Told], max_pixels: int) -> tuple[dict[str, int], dict[str, Image.Image]]:
     """The first images, and the first others whose captions are not exact: their places by file name, and themselves."""
     wrong = [place for place, one in enumerate(told) if place >= _SHOWN and not one.exact]
     places = [*range(min(_SHOWN, len(told))), *wrong[:_FAILURES_SHOWN]]
     shown = {f"image-{place}.png": place for place in places}
-    return shown, {name: _small(decode(data[told[place].number].image)) for name, place in shown.items()}
+    return shown, {name: _small(decode(data[told[place].number].image, max_pixels)) for name, place in shown.items()}
 
 
 def _small(image: Image.Image) -> Image.Image:

@@ -3,11 +3,13 @@
 In: folders of models with stored results. Out: each score of each model with its interval, and how much it differs from the
 first model's by a paired bootstrap: both are resampled alike, because what is hard for one is mostly hard for the other.
 
-Results are the same measurement if set and settings are the same to the letter. Images are paired by their keys.
+Results are the same measurement if set and settings are the same to the letter. Images are paired by their keys; where the
+keys differ, one that occurs twice is left out, because nothing tells which of its rows belong together.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +108,10 @@ def paired(first: Result, second: Result, name: str) -> Pairing | None:
     if one.formula is not other.formula or one.evidence.shape[1:] != other.evidence.shape[1:]:
         return None
     if list(first.keys) != list(second.keys):
+        times = [Counter(result.keys) for result in (first, second)]
         places = {key: place for place, key in enumerate(second.keys)}
-        common = [(place, places[key]) for place, key in enumerate(first.keys) if key in places]
+        once = [(place, key) for place, key in enumerate(first.keys) if all(count[key] == 1 for count in times)]
+        common = [(place, places[key]) for place, key in once]
         if not common:
             return None
         mine, theirs = np.array(common).T

@@ -1,7 +1,8 @@
 """Looking: the images of a set that can be used, decoded, some at a time.
 
 In: a set of images. Out: each item with its decoded image; one that cannot be used is skipped and named in the log. Where
-only some are asked for they are spread evenly over the set, because folders are often in the order of their classes.
+only some are asked for, one is drawn from each of as many equal stretches of the set: folders are often in the order of
+their classes, and of a set that repeats in a rhythm, every tenth item may be a single beat. The draw is always the same.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from PIL import Image
 
 from genlip.data.examples import Unusable
@@ -21,9 +23,13 @@ log = logging.getLogger(__name__)
 
 
 def spread(length: int, number: int) -> list[int]:
-    """Numbers of so many items of a set of `length`, evenly over it; all of them where there are no more."""
+    """Ascending numbers of so many items of a set of `length`, one of each equal stretch; all where there are no more.
+
+    The same for every model and seed, so that all are measured on the same items.
+    """
     taken = min(number, length)
-    return [place * length // taken for place in range(taken)]
+    edges = np.arange(taken + 1) * length // max(1, taken)
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:]).tolist() if taken else []
 
 
 def looked_at(

@@ -27,6 +27,7 @@ from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
 from genlip.evaluate.frozen.pooling import Pooling
 from genlip.evaluate.frozen.probe_inputs import ProbeInputs
 from genlip.evaluate.frozen.sweep import HeadConfig, Sweep, logits, sweep
+from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.probe_page import section
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
@@ -61,13 +62,13 @@ def probe(
 
     model         what the user calls the model
     pooling       "attentive": one learned query looks at the patches; "mean": a linear classifier of their mean
-    images        at most this many of each set, drawn by the seed; None takes all
+    images        at most this many of each set, chosen as `looking.spread` does, whatever the seed; None takes all
     cache         a folder that keeps the features for other probes; None holds them in memory
     advance       hears of encoded images, of both sets, then of images learned, each once per epoch
     epochs, batch, learning_rates, weight_decay, validation, seed: see `HeadConfig`
 
     Scores: "top-1" and, of more than 5 classes, "top-5", both in [0, 1]. Raises ValueError where the classes differ, a set
-    is empty, or images are too few to hold some out.
+    is empty, images are too few to hold some out, or training diverges at every rate.
     """
     config = HeadConfig(
         pooling=pooling, epochs=epochs, batch=batch, learning_rates=tuple(learning_rates), weight_decay=weight_decay,
@@ -75,9 +76,9 @@ def probe(
     )  # fmt: skip
     started = time.perf_counter()
     _require_same_classes(train, test)
-    learn_from, learn_labels = _labelled(speaker, train, images, seed, cache, advance)
+    learn_from, learn_labels = _labelled(speaker, train, images, cache, advance)
     _warn_of_untaught(train, learn_labels)
-    judged_on, true = _labelled(speaker, test, images, seed, cache, advance)
+    judged_on, true = _labelled(speaker, test, images, cache, advance)
     inputs = ProbeInputs(learn_from, learn_labels, pooling, speaker.model.device)
     heads = speaker.model.config.num_attention_heads
     found, inputs = sweep(inputs, len(train.classes), heads, config, advance)
@@ -118,16 +119,13 @@ def _labelled(
     speaker: Speaker,
     data: LabelledSet,
     images: int | None,
-    seed: int,
     cache: Path | None,
     advance: Callable[[int], None],
 ) -> tuple[FrozenFeatures, Tensor]:
     """Features of a set or of a part of it, and Int64[i], their classes."""
     if images is not None and images < 1:
         raise ValueError(f"images is {images}: it must be at least 1, or None for all")
-    indices = None
-    if images is not None and images < len(data):
-        indices = np.sort(np.random.default_rng(seed).choice(len(data), images, replace=False))
+    indices = None if images is None else spread(len(data), images)
     features = frozen_features(speaker, data, indices=indices, folder=cache, advance=advance)
     labels = []
     for key, index in zip(features.keys, features.indices.tolist(), strict=True):

@@ -90,7 +90,11 @@ def evaluations_folder(model: str | Path) -> Path:
 
 
 def write_result(result: Result, folder: str | Path) -> Path:
-    """Store a result in a folder of evaluations; returns its own folder. The JSON file is written last, in one step."""
+    """Store a result in a folder of evaluations; returns its own folder. The JSON file is written last, in one step.
+
+    Raises ValueError for a score that is not of the images of `keys`, and a picture that would lie elsewhere.
+    """
+    _check_images(result.keys, result.scores)
     own = Path(folder) / result.folder_name
     own.mkdir(parents=True, exist_ok=True)
     for old in own.glob("*.png"):
@@ -118,6 +122,7 @@ def read_result(folder: str | Path) -> Result:
         if stored.pop("format") != _FORMAT:
             raise ValueError(f"its format is not {_FORMAT}: measure again, or use the version that wrote it")
         stored["scores"] = {name: _scores(entry) for name, entry in stored["scores"].items()}
+        _check_images(stored["keys"], stored["scores"])
         stored["pictures"] = {name: file.parent / _checked(name) for name in stored["pictures"]}
         return Result(**stored)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -142,6 +147,15 @@ def _stored(scores: Scores) -> dict[str, Any]:
 
 def _scores(entry: Mapping[str, Any]) -> Scores:
     return Scores(np.asarray(entry["evidence"], dtype=np.float64), FORMULAS[entry["formula"]])
+
+
+def _check_images(keys: Sequence[str], some: Mapping[str, Scores]) -> None:
+    """Comparisons pair rows of evidence by the keys."""
+    for name, scores in some.items():
+        if scores.evidence.ndim != 2 or len(scores.evidence) != len(keys):
+            raise ValueError(
+                f"{name}: evidence of shape {scores.evidence.shape} for {len(keys)} images; need a row for each"
+            )
 
 
 def _number(value: float) -> float | None:

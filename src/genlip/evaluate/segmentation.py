@@ -26,8 +26,9 @@ from genlip.data.images import ImageLike, decode
 from genlip.data.sets.base import SegmentedSet
 from genlip.evaluate.formulas import mean_iou, ratio
 from genlip.evaluate.frozen.features import frozen_features
+from genlip.evaluate.frozen.fitting import Standard, check_rates, hold_out
 from genlip.evaluate.frozen.pixel_classes import overlap, predict
-from genlip.evaluate.frozen.pixel_layer import FeatureMaps, Standard, learn
+from genlip.evaluate.frozen.pixel_layer import FeatureMaps, learn
 from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.class_colours import choose_colours, coloured
 from genlip.evaluate.pages.segmentation_page import section, some_of
@@ -66,11 +67,11 @@ def segmentation(
     seed            of what is held out, and of the order of images
     cache           folder for the features; None holds them in memory
     validation      share of the training images that is held out to choose the rate; 0 holds none out, for a single rate
-    images          at most so many of each set, spread evenly over it; None takes all
+    images          at most so many of each set, chosen as `looking.spread` does; None takes all
     advance         hears of encoded images, of both sets, then of images learned, each once per epoch
 
     Raises ValueError where a set is empty or has no image that can be used, the sets have other classes, a label is none, or
-    no test pixel has one.
+    no pixel has one of the images that are learned from, held out or tested on.
     """
     started = time.perf_counter()
     _check(train, test, epochs, batch, learning_rates, validation, images)
@@ -80,11 +81,18 @@ def segmentation(
         )
         for data in (train, test)
     )
-    fitted, held = _split(len(of_train), validation, seed, train.name)
-    standard = Standard.of(of_train, fitted)
+    fitted, held = (sorted(some.tolist()) for some in hold_out(len(of_train), validation, seed))
+    standard = Standard.of(of_train[i] for i in fitted)
     known = FeatureMaps(train, of_train, standard, speaker.model.device)
     layers, pixels = learn(known, fitted, learning_rates, epochs, batch, seed, advance)
+    if not pixels.any():
+        raise ValueError(f"{train.name}: no pixel of {len(fitted)} images has a class: there is nothing to learn")
     sweep = [mean_iou(_overlaps(layer, known, held, batch)) for layer in layers] if held else [float("nan")]
+    if held and np.isnan(sweep).all():
+        raise ValueError(
+            f"{train.name}: no pixel of the {len(held)} held-out images has a class, so no rate can be chosen: give more "
+            "images, another seed, or one learning rate and validation 0"
+        )
     chosen = int(np.argmax(sweep))
     tested = _test(
         layers[chosen], FeatureMaps(test, of_test, standard, speaker.model.device), batch, speaker.images.max_pixels
@@ -139,25 +147,7 @@ def _check(
         )
     if epochs < 1 or batch < 1 or (images is not None and images < 1):
         raise ValueError(f"epochs {epochs}, batch {batch} and images {images} must be at least 1")
-    if not learning_rates or min(learning_rates) <= 0:
-        raise ValueError(f"learning_rates are {list(learning_rates)}: need at least one, each above 0")
-    if not 0 <= validation < 1 or (validation == 0 and len(learning_rates) > 1):
-        raise ValueError(
-            f"validation is {validation} for {len(learning_rates)} learning rates: need a share above 0 and below 1 to "
-            "choose among them, or a single rate"
-        )
-
-
-def _split(number: int, validation: float, seed: int, name: str) -> tuple[list[int], list[int]]:
-    """Places to learn from and to hold out, each in order; at least one is held out unless the share is 0."""
-    held = max(1, round(validation * number)) if validation else 0
-    if held >= number:
-        raise ValueError(
-            f"{name}: {number} images, of which {held} would be held out, leave none to learn from: give more images, or "
-            f"lower validation (now {validation})"
-        )
-    order = np.random.default_rng(seed).permutation(number)
-    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
+    check_rates(learning_rates, validation)
 
 
 # -- testing

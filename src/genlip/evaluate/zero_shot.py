@@ -150,7 +150,8 @@ class _Classifier:
         if order := by_shape(samples):
             scores[order] = self._scores([samples[i] for i in order])
         if self.without_picture:
-            scores -= [self._text_alone(sample.grid) for sample in samples]
+            for row, sample in zip(scores, samples, strict=True):
+                row -= self._text_alone(sample.grid)
         return scores
 
     def _scores(self, samples: Sequence[Sample]) -> np.ndarray:

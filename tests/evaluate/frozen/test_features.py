@@ -162,6 +162,18 @@ def test_the_key_tells_apart_what_changes_features() -> None:
     assert len(changed - {key}) == 6
 
 
+def test_other_images_under_the_same_names_are_encoded_anew(tmp_path: Path) -> None:
+    class Repainted(Pictures):
+        def __getitem__(self, index: int) -> Example:
+            example = super().__getitem__(index)
+            return example._replace(image=Image.eval(example.image, lambda value: 255 - value))
+
+    first = frozen_features(Counting(), Pictures(), folder=tmp_path)
+    second = frozen_features(Counting(), Repainted(), folder=tmp_path)
+    assert second.keys == first.keys
+    assert not np.array_equal(second.rows, first.rows)
+
+
 def test_the_text_part_of_the_model_changes_no_key() -> None:
     speaker = Counting()
     key = features_key(speaker, Pictures(), np.arange(3))

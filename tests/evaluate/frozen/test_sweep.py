@@ -168,7 +168,8 @@ def test_held_out_images_teach_nothing() -> None:
     [
         ([(0.5, 1.0), (0.7, 9.0), (0.6, 0.1)], 1),
         ([(0.5, 1.0), (0.5, 0.9), (0.5, math.inf)], 1),
-        ([(0.5, math.inf), (0.4, 0.1)], 0),
+        ([(0.5, math.inf), (0.4, 0.1)], 1),
+        ([(0.5, math.inf), (0.6, math.inf)], 1),
         ([(None, None)], 0),
     ],
 )
@@ -198,6 +199,13 @@ def test_progress_counts_each_image_once_per_epoch() -> None:
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         HeadConfig(**changes)
+
+
+@pytest.mark.parametrize(("rates", "validation"), [([1e30], 0), ([1e30, 1e31], 0.2)])
+def test_rates_that_all_diverge_are_an_error_and_no_score(rates: list[float], validation: float) -> None:
+    config = HeadConfig(epochs=3, batch=8, learning_rates=rates, validation=validation)
+    with pytest.raises(ValueError, match=r"training diverged at all learning rates of \[1e\+30.*: give smaller ones"):
+        sweep(blobs(40, seed=13, pooling="attentive"), 3, heads=2, config=config)
 
 
 def test_too_few_images_to_hold_some_out() -> None:

@@ -22,10 +22,21 @@ def open_any(spec: str, classes: str = "", fields: str = "", images: str = "") -
 
     scenes, and folders with label maps, give objects (`open_named`); idx files and folders without captions are read as
     labelled sets; everything else as captioned images (`open_source`, which takes `fields` and `images`).
+
+    Raises ValueError for an option that what was found has no use for, and what these functions raise.
     """
     path = Path(spec).expanduser()
     if spec.partition(":")[0] == "scenes" or (path.is_dir() and has_label_maps(path)):
+        _refuse(spec, fields=fields, images=images)
         return open_named(spec, classes)
     if "-ubyte" in path.name or (path.is_dir() and next(path.rglob("*.txt"), None) is None):
+        _refuse(spec, fields=fields, images=images)
         return open_labelled(spec, classes)
+    _refuse(spec, classes=classes)
     return open_source(spec, fields, images)
+
+
+def _refuse(spec: str, **unused: str) -> None:
+    for option, value in unused.items():
+        if value:
+            raise ValueError(f"{spec}: {option} {value!r} would be lost on a set of this form; leave it out")

@@ -1,6 +1,7 @@
 """idx files: the MNIST family (MNIST, Fashion-MNIST, EMNIST), a file of images beside a file of labels.
 
 In: the path of …-images-idx3-ubyte, plain or gzipped; its labels lie beside it as …-labels-idx1-ubyte. Out: a labelled set.
+Images come as they are stored, and EMNIST stores its own transposed: letters lie on their sides, mirrored.
 A file tells its size in its header; no more than that is ever unpacked, however much a small file would unfold to.
 
     byte 0, 1   0

@@ -26,7 +26,7 @@ _FORMS = (
 def open_source(spec: str, fields: str = "", images: str = "") -> Source:
     """Open a source by what the user wrote.
 
-    "scenes", "documents", "charts", "notes" or "bars", also with a seed as in "charts:7"   procedural images
+    "scenes" or another of `procedural.KINDS`, also with a seed as in "charts:7"   procedural images
     a folder                      images, each beside a .txt of the same name with its caption
     .csv, .tsv, .json or .jsonl   rows with a path (relative to the file) and a caption
     .json of COCO or TextCaps     images with all their captions, as `genlip.data.sources.coco` tells them

@@ -7,8 +7,11 @@ said is kept as it comes, so that a stopped measurement goes on.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from genlip.data.examples import Example, Unusable
@@ -18,7 +21,7 @@ from genlip.evaluate.captions.unfinished import Unfinished
 from genlip.model.decoding import Decoding
 from genlip.speaker import Speaker
 
-__all__ = ["Told", "told_captions"]
+__all__ = ["Told", "captions_digest", "told_captions"]
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,17 @@ def told_captions(
     if not told:
         raise ValueError(_nothing(source, [entry["skipped"] for _, entry in entries]))
     return told
+
+
+def captions_digest(source: Source, indices: Sequence[int]) -> str:
+    """Of the true captions of these examples: other fields of the same files give another one, and another measurement."""
+    found = hashlib.sha256()
+    for index in indices:
+        some: list[str] = []
+        with suppress(Unusable):
+            some = references(source.caption(index))
+        found.update(json.dumps(some).encode())
+    return found.hexdigest()[:8]
 
 
 def _entry(one: tuple[Example, str] | Unusable) -> dict[str, Any]:

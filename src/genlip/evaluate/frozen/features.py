@@ -15,6 +15,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +38,8 @@ __all__ = ["FrozenFeatures", "ImageSet", "KeyedImage", "features_key", "frozen_f
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1  # of what is kept; part of the key
+_FORMAT = 2  # of what is kept; part of the key
+_SAMPLED = 8  # images whose pixels are part of the key
 _ENCODER = ("vision_embeddings.", "visual.", "ln_post.")  # what features depend on; the weights of the text may change
 
 
@@ -130,9 +132,9 @@ def frozen_features(
     batch    images encoded together
     advance  hears of finished images, kept and skipped ones included
 
-    Whatever changes the features takes another file: weights, sizes, image settings, set, indices. Not so images that change
-    under the same name of the set: empty the folder then. Raises ValueError where there is nothing to encode, the disk is
-    too small, or features are beyond float16.
+    Whatever changes the features takes another file: weights, sizes, image settings, set, indices, and the pixels of a few
+    images, by which sets of one name are told apart. If only others change under that name, empty the folder. Raises
+    ValueError where there is nothing to encode, the disk is too small, or features are beyond float16.
     """
     chosen = _checked(data, indices, batch)
     if folder is None:
@@ -155,11 +157,17 @@ def frozen_features(
 
 
 def features_key(speaker: Speaker, data: ImageSet, indices: np.ndarray) -> str:
-    """32 hexadecimal digits that change with what the features depend on, and not with the text's part of the model."""
+    """32 hexadecimal digits that change with what the features depend on, and not with the text's part of the model.
+
+    A relative path may name other images tomorrow or in another folder, so some are read, evenly from first to last.
+    """
     digest = hashlib.sha256()
     about = [_FORMAT, speaker.model.config.to_dict(), dataclasses.asdict(speaker.images), data.name, len(data)]
     digest.update(json.dumps(about, sort_keys=True).encode())
     digest.update(np.asarray(indices, dtype="<i8").tobytes())
+    for index in np.unique(indices[np.linspace(0, len(indices) - 1, _SAMPLED).astype(int)]).tolist():
+        with suppress(Unusable):  # it is named when its turn comes
+            digest.update(image_patches(data[index].image, speaker.images, speaker.model.config)[0].tobytes())
     for name, value in sorted(speaker.model.state_dict().items()):
         if name.startswith(_ENCODER):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

@@ -1,16 +1,14 @@
 """Pixel layer: linear layers that learn the class of each pixel from frozen features of patches.
 
 In: features and label maps of a set. Out: a layer for each learning rate, all trained side by side on the same batches.
-Features are standardised first, channel by channel, by the mean and deviation of the patches that are learned from. That is
-what the BatchNorm of usual linear segmentation probes comes to, but it does not depend on the batches. What remains is
-convex, so layers start from zeros: AdamW, a short linear warm-up, then a cosine to 0.
+Features are standardised first, channel by channel, over the patches that are learned from, where usual linear segmentation
+probes have a BatchNorm. What remains is convex, so layers start from zeros.
 
 Axes: p patches of some images, D trunk width, H W pixels of a label map, c classes.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,35 +16,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from genlip.data.sets.base import IGNORED, SegmentedSet
 from genlip.evaluate.frozen.features import FrozenFeatures
+from genlip.evaluate.frozen.fitting import Standard, scheduled
 from genlip.evaluate.frozen.pixel_classes import Size, backward, overlap
 
-__all__ = ["FeatureMaps", "PixelBatch", "Standard", "learn"]
+__all__ = ["FeatureMaps", "PixelBatch", "learn"]
 
-_WARM_UP = 0.05  # of all steps
 _DECAY = 1e-4
-
-
-class Standard(NamedTuple):
-    """Float32[D] what is taken off each channel of features, and what it is then multiplied with."""
-
-    shift: Tensor
-    scale: Tensor
-
-    @classmethod
-    def of(cls, features: FrozenFeatures, some: Sequence[int]) -> Standard:
-        """Over the patches of these images. A channel that is constant tells nothing, and becomes 0."""
-        sums, patches = torch.zeros(2, features.rows.shape[1], dtype=torch.float64), 0
-        for i in some:
-            rows = features[i].double()
-            sums += torch.stack([rows.sum(dim=0), rows.square().sum(dim=0)])
-            patches += len(rows)
-        mean, square = sums / patches
-        deviation = (square - mean.square()).clamp(min=0).sqrt()
-        return cls(mean.float(), torch.where(deviation > 1e-6, 1 / deviation, 0.0).float())
 
 
 class PixelBatch(NamedTuple):
@@ -76,9 +54,9 @@ class FeatureMaps:
     def read(self, some: Sequence[int]) -> PixelBatch:
         """The batch of the images at these places. Raises ValueError for a label that is no class, and as the set does."""
         rows = torch.cat([self.features[i] for i in some])
-        features = (rows - self.standard.shift) * self.standard.scale
+        features = self.standard.of_rows(rows).to(self.device)
         grids = [(int(rows), int(columns)) for rows, columns in self.features.grids[list(some)]]
-        return PixelBatch(features.to(self.device), grids, [self._labels(i) for i in some])
+        return PixelBatch(features, grids, [self._labels(i) for i in some])
 
     def _labels(self, place: int) -> Tensor:
         index = int(self.features.indices[place])
@@ -97,6 +75,7 @@ class FeatureMaps:
         return torch.from_numpy(labels.astype(np.int64)).to(self.device)
 
 
+@torch.enable_grad()
 def learn(
     images: FeatureMaps,
     some: Sequence[int],
@@ -114,17 +93,18 @@ def learn(
     """
     classes = len(images.data.classes)
     layers = [_layer(images.features.rows.shape[1], classes, images.device) for _ in rates]
-    optimizers = [AdamW(layer.parameters(), lr=0.0, weight_decay=_DECAY) for layer in layers]
     draw, pixels = np.random.default_rng(seed), np.zeros(classes, dtype=np.int64)
     starts = range(0, len(some), batch)
+    optimizer, schedule = scheduled(layers, rates, _DECAY, epochs * len(starts))
     for epoch in range(epochs):
         order = draw.permutation(some).tolist()
-        for step, start in enumerate(starts, start=1):
+        for start in starts:
             seen = images.read(order[start : start + batch])
-            height = _schedule((epoch * len(starts) + step) / (epochs * len(starts)))
-            for layer, optimizer, rate in zip(layers, optimizers, rates, strict=True):
-                optimizer.param_groups[0]["lr"] = rate * height
-                _update(layer, optimizer, seen)
+            optimizer.zero_grad()
+            for layer in layers:
+                backward(layer(seen.features), seen.grids, seen.labels)
+            optimizer.step()
+            schedule.step()
             if epoch == 0:
                 pixels += sum(overlap(one, one, classes)[:classes].astype(np.int64) for one in seen.labels)
             advance(len(seen.labels))
@@ -136,17 +116,3 @@ def _layer(width: int, classes: int, device: torch.device) -> nn.Linear:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
-
-
-def _schedule(progress: float) -> float:
-    """The share of the peak rate at a `progress` in (0, 1]: linear up to 1, then a cosine to 0."""
-    if progress < _WARM_UP:
-        return progress / _WARM_UP
-    return (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP))) / 2
-
-
-@torch.enable_grad()
-def _update(layer: nn.Linear, optimizer: AdamW, seen: PixelBatch) -> None:
-    optimizer.zero_grad()
-    backward(layer(seen.features), seen.grids, seen.labels)
-    optimizer.step()

@@ -1,7 +1,7 @@
 """Probe inputs: frozen features with labels, as heads read them: pooled beforehand where pooling is "mean", standardised.
 
 In: features on disk. Out: batches on a device. The mean and deviation of each channel are those of the images that heads
-learn from: what BatchNorm without parameters comes to once it is trained, without the noise of its batches.
+learn from.
 
 Axes: b images of a batch, p patches (1 where they are pooled beforehand), D trunk width, i images.
 """
@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from genlip.evaluate.frozen.features import FrozenFeatures
+from genlip.evaluate.frozen.fitting import Standard
 from genlip.evaluate.frozen.pooling import Pooling, mean_pooled
 
 __all__ = ["ProbeBatch", "ProbeInputs", "in_batches"]
-
-_CONSTANT = 1e-6  # deviation of a channel that tells nothing; it becomes 0
 
 
 class ProbeBatch(NamedTuple):
@@ -42,16 +41,14 @@ class ProbeInputs:
         labels: Int64[i], their classes.
         pooling: "mean" reads the mean over patches as an image's only vector.
         device: of the batches.
-        shift: Float32[D] or Float32[], taken off each vector.
-        scale: Float32[D] or Float32[], what it is then multiplied with.
+        standard: of the images that are learned from, on the device; None leaves vectors as they are.
     """
 
     features: FrozenFeatures
     labels: Tensor
     pooling: Pooling
     device: torch.device
-    shift: Tensor = dataclasses.field(default_factory=lambda: torch.tensor(0.0))
-    scale: Tensor = dataclasses.field(default_factory=lambda: torch.tensor(1.0))
+    standard: Standard | None = None
 
     def __len__(self) -> int:
         return len(self.features)
@@ -59,21 +56,15 @@ class ProbeInputs:
     def batch(self, some: np.ndarray) -> ProbeBatch:
         """Images by their places in the features."""
         vectors, real = self._vectors(some)
-        vectors = (vectors.to(self.device) - self.shift) * self.scale
+        vectors = vectors.to(self.device)
+        if self.standard is not None:
+            vectors = self.standard.of_rows(vectors)
         return ProbeBatch(vectors, real.to(self.device), self.labels[torch.from_numpy(some)].to(self.device))
 
     def standardised(self, some: np.ndarray, batch: int) -> ProbeInputs:
         """The same with a mean of 0 and a deviation of 1 over all vectors of these images, in each channel."""
-        count = 0
-        total, squares = torch.zeros(2, self.features.width, dtype=torch.float64)
-        for chosen in in_batches(some, batch):
-            vectors, real = self._vectors(chosen)
-            found = vectors[real].double()
-            count, total, squares = count + len(found), total + found.sum(dim=0), squares + found.square().sum(dim=0)
-        mean = total / count
-        deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
-        scale = torch.where(deviation > _CONSTANT, 1 / deviation, 0.0)
-        return dataclasses.replace(self, shift=mean.float().to(self.device), scale=scale.float().to(self.device))
+        parts = (vectors[real] for vectors, real in map(self._vectors, in_batches(some, batch)))
+        return dataclasses.replace(self, standard=Standard.of(parts).to(self.device))
 
     def of(self, features: FrozenFeatures, labels: Tensor) -> ProbeInputs:
         """Other images, standardised by the same numbers."""

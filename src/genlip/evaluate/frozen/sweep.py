@@ -17,14 +17,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
+from genlip.evaluate.frozen.fitting import check_rates, hold_out, scheduled
 from genlip.evaluate.frozen.pooling import Pooling, ProbeHead
 from genlip.evaluate.frozen.probe_inputs import ProbeInputs, in_batches
 
 __all__ = ["HeadConfig", "Rate", "Sweep", "logits", "sweep", "train_heads"]
-
-_WARM_UP = 0.05  # share of the steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +55,7 @@ class HeadConfig:
                 f"epochs {self.epochs}, batch {self.batch}, weight_decay {self.weight_decay}: need 1 or more epochs and "
                 "images, and no decay below 0"
             )
-        if not self.learning_rates or not min(self.learning_rates) > 0:
-            raise ValueError(f"learning_rates are {list(self.learning_rates)}: need at least one, all above 0")
-        if not 0 <= self.validation < 1 or (self.validation == 0 and len(self.learning_rates) > 1):
-            raise ValueError(
-                f"validation is {self.validation}: need a share of the training images below 1, and above 0 to choose "
-                f"among {len(self.learning_rates)} learning rates"
-            )
+        check_rates(self.learning_rates, self.validation)
 
 
 @dataclass(frozen=True)
@@ -107,9 +99,9 @@ def sweep(
     heads    of attentive pooling
     advance  hears of images learned, each once per epoch
 
-    Raises ValueError where a share of the images leaves none to learn from or none to choose by.
+    Raises ValueError where the held-out images leave none to learn from, and where all rates diverge.
     """
-    learn, hold = _split(len(inputs), config)
+    learn, hold = hold_out(len(inputs), config.validation, config.seed)
     inputs = inputs.standardised(learn, config.batch)
     pool = heads if config.pooling == "attentive" else None
     trained = [ProbeHead(inputs.features.width, classes, pool, config.seed).to(inputs.device) for _ in config.learning_rates]
@@ -119,6 +111,8 @@ def sweep(
         for rate, of_rate, head in zip(config.learning_rates, losses, trained, strict=True)
     ]
     best = _best(rates)
+    if not math.isfinite(rates[best].losses[-1]):
+        raise ValueError(f"training diverged at all learning rates of {list(config.learning_rates)}: give smaller ones")
     return Sweep(rates, best, trained[best], len(learn), len(hold)), inputs
 
 
@@ -133,10 +127,8 @@ def train_heads(
 
     The sum of the losses has, for each head, the gradient of its own loss.
     """
-    pairs = zip(heads, config.learning_rates, strict=True)
-    groups = [{"params": list(head.parameters()), "lr": rate} for head, rate in pairs]
-    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-    schedule = LambdaLR(optimizer, _share_of_peak(config.epochs * math.ceil(len(some) / config.batch)))
+    steps = config.epochs * math.ceil(len(some) / config.batch)
+    optimizer, schedule = scheduled(heads, config.learning_rates, config.weight_decay, steps)
     order = np.random.default_rng(config.seed)
     epochs = []
     for _ in range(config.epochs):
@@ -164,29 +156,6 @@ def logits(head: ProbeHead, inputs: ProbeInputs, some: np.ndarray, batch: int) -
     return torch.cat(parts)
 
 
-def _split(images: int, config: HeadConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Places of images to learn from, and of those to choose by, at random."""
-    held = math.ceil(config.validation * images)
-    if held >= images:
-        raise ValueError(
-            f"{images} training images, of which validation {config.validation} holds out {held}: none is left to "
-            "learn from; give more images, or one learning rate and validation 0"
-        )
-    order = np.random.default_rng((config.seed, 1)).permutation(images)
-    return order[held:], order[:held]
-
-
-def _share_of_peak(steps: int) -> Callable[[int], float]:
-    warm_up = max(1, round(_WARM_UP * steps))
-
-    def share(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / (warm_up + 1)
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-    return share
-
-
 def _judged(head: ProbeHead, inputs: ProbeInputs, some: np.ndarray, batch: int) -> tuple[float, float]:
     """The share of right answers, and the loss; a head that has diverged has an infinite one."""
     found, labels = logits(head, inputs, some, batch), inputs.labels[torch.from_numpy(some)]
@@ -195,7 +164,10 @@ def _judged(head: ProbeHead, inputs: ProbeInputs, some: np.ndarray, batch: int) 
 
 
 def _best(rates: Sequence[Rate]) -> int:
-    """The place of the rate with the most right answers; of equal ones, the least loss."""
-    if rates[0].accuracy is None:
-        return 0
-    return max(range(len(rates)), key=lambda place: (rates[place].accuracy, -(rates[place].loss or 0.0)))
+    """The place of the rate with the most right answers, of equal ones the least loss; last those that diverged."""
+
+    def merit(rate: Rate) -> tuple[bool, float, float]:
+        loss = rate.loss or 0.0
+        return math.isfinite(loss), rate.accuracy or 0.0, -loss
+
+    return max(range(len(rates)), key=lambda place: merit(rates[place]))

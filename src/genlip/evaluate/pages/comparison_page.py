@@ -106,9 +106,10 @@ def _remarks(comparison: Comparison, names: Mapping[str, str]) -> Iterator[str]:
 
 
 def _curves(shared: Shared) -> str:
-    """For attention with a gate and without one, both over the layers in one chart."""
+    """For attention to the same images with a gate and without one, both over the layers in one chart."""
     gated = {result.figures.get("gate") is not None: result for result in shared.results.values()}
-    if shared.measurement != "attention" or len(shared.results) != 2 or len(gated) != 2:
+    same = len({tuple(result.keys) for result in shared.results.values()}) == 1
+    if shared.measurement != "attention" or len(shared.results) != 2 or len(gated) != 2 or not same:
         return ""
     from genlip.evaluate.attention import compare_section
 
