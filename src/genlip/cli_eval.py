@@ -6,6 +6,7 @@ In: a model and a set. Out: a table of scores, and the stored result, of which `
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +73,14 @@ def _run_captioning(args: argparse.Namespace, rest: list[str]) -> None:
 
     source = _captioned(args)
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "transcription": args.transcription}
-    options |= {"max_tokens": args.max_tokens, "partial": _out(args) / "captioning.unfinished.jsonl"}
+    options |= {"max_tokens": args.max_tokens, "partial": _unfinished(args)}
     _run(args, _number(args, source), lambda s, a: captioning(s, source, model=args.model, advance=a, **options))
+
+
+def _unfinished(args: argparse.Namespace) -> Path:
+    """Where captions are kept until all are spoken: two measurements at once must not share it."""
+    asked = {name: str(value) for name, value in vars(args).items() if name not in ("run", "batch", "device")}
+    return _out(args) / f"captioning.{hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()[:8]}.jsonl"
 
 
 def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
