@@ -76,7 +76,8 @@ def trained(out: Path, gated: bool, samples: str) -> tuple[Path, float]:
 
 @dataclass(frozen=True)
 class OneShape:
-    """Scenes of a seed that hold a single shape, by its colour and kind; classes as a close-up says them: "red circle"."""
+    """Scenes of a seed that hold a single shape, by its colour and kind: "red circle". What a probe learns from is of the
+    seed that the trunk learned from, too."""
 
     seed: int
     indices: Sequence[int]

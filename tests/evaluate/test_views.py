@@ -121,6 +121,7 @@ def test_the_same_images_give_the_same_pictures(result):
         (Known([]), {}, "known holds no images: need at least 1"),
         (Known([None, None]), {}, "known: none of its images can be used; the log names them"),
         (images(), {"queries": -1}, "queries -1 and neighbours 4: neither may be less than 0"),
+        (images(), {"images": 201}, "201 images: all are shown, so at most 200 can be viewed at a time; lower images"),
     ],
 )
 def test_what_cannot_be_viewed_is_said(data, options, message):

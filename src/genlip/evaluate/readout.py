@@ -80,7 +80,7 @@ def readout(
         measurement="readout",
         model=model,
         data=data.name,
-        settings=settings_of(speaker, k=k, images=images),
+        settings=settings_of(speaker, k=k, images=min(images, len(data))),
         scores=_scores(reads, tokens),
         keys=[read.key for read in reads],
         figures={"likeliest": _frequent(reads), "words": _words(reads, tokens), "shown": len(pictures) // 2},

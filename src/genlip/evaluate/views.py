@@ -38,6 +38,7 @@ from genlip.speaker import Speaker
 __all__ = ["feature_views", "outliers", "section"]
 
 _SIDE = 480  # pixels of a picture's longer side
+_MOST = 200  # images of a page
 _FAR = 6  # deviations above the median, from where on a patch is an outlier
 _PLACES = 10  # places of a table
 
@@ -67,7 +68,7 @@ def feature_views(
     """View the features of the patches of some images of a set.
 
     model       what the user called it
-    images      how many, spread evenly over the set; all are shown
+    images      how many, spread evenly over the set, at most 200; all are shown
     queries     patches that stand out, each of another image, whose like is looked for in the other images
     neighbours  how many of these are shown for each
     batch       images read together
@@ -78,6 +79,8 @@ def feature_views(
     """
     if min(queries, neighbours) < 0:
         raise ValueError(f"queries {queries} and neighbours {neighbours}: neither may be less than 0")
+    if images > _MOST:
+        raise ValueError(f"{images} images: all are shown, so at most {_MOST} can be viewed at a time; lower images")
     started, seen = time.perf_counter(), list[_Seen]()
     for some in looked_at(data, images, batch, speaker.images.max_pixels, advance):
         seen += _see(speaker, some)
@@ -92,7 +95,7 @@ def feature_views(
         measurement="features",
         model=model,
         data=data.name,
-        settings=settings_of(speaker, images=images, queries=queries, neighbours=neighbours),
+        settings=settings_of(speaker, images=min(images, len(data)), queries=queries, neighbours=neighbours),
         scores={"outlier patches": Scores(np.array([[some.sum(), len(some)] for some in own], dtype=np.float64), ratio)},
         keys=[one.key for one in seen],
         figures={"explained variance": explained, "limit": limit, "places": _places(seen, own), "neighbours": found},

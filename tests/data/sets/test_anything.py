@@ -16,15 +16,16 @@ from genlip.data.sources import Files, Procedural
 
 @pytest.fixture
 def sets(tmp_path):
-    """A captioned folder, one of class folders, one with label maps, and an idx file, by name."""
-    for name in ("captioned/a", "labelled/cat/a", "segmented/images/a", "segmented/masks/a"):
+    """A captioned folder, one of class folders, one of images alone, one with label maps, and an idx file, by name."""
+    for name in ("captioned/a", "labelled/cat/a", "plain/a", "segmented/images/a", "segmented/masks/a"):
         path = tmp_path / f"{name}.png"
         path.parent.mkdir(parents=True)
         Image.new("L", (2, 2)).save(path)
     (tmp_path / "captioned/a.txt").write_text("a cat")
     (tmp_path / "t-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">III", 1, 1, 1) + b"a")
     (tmp_path / "t-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 0]))
-    places = {name: str(tmp_path / name) for name in ("captioned", "labelled", "segmented")}
+    (tmp_path / "labelled/README.txt").write_text("not a caption")
+    places = {name: str(tmp_path / name) for name in ("captioned", "labelled", "plain", "segmented")}
     return places | {"idx": str(tmp_path / "t-images-idx3-ubyte"), "scenes": "scenes:3", "charts": "charts:3"}
 
 
@@ -37,6 +38,7 @@ def sets(tmp_path):
         ("labelled", "", LabelledFiles),
         ("idx", "cat,dog", IdxImages),
         ("captioned", "", Files),
+        ("plain", "", Files),
     ],
 )
 def test_each_form_is_read_with_what_is_known_of_it(sets, name, classes, kind):

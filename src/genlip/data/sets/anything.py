@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sets.base import LabelledSet
 from genlip.data.sets.opening import open_labelled
 from genlip.data.sets.regions import NamedSet
 from genlip.data.sets.segmented_folder import has_label_maps
 from genlip.data.sets.segmented_opening import open_named
-from genlip.data.sources import Source, open_source
+from genlip.data.sources import Files, Source, open_source
 
 __all__ = ["open_any"]
 
@@ -20,8 +21,9 @@ __all__ = ["open_any"]
 def open_any(spec: str, classes: str = "", fields: str = "", images: str = "") -> NamedSet | LabelledSet | Source:
     """Open images by what the user wrote.
 
-    scenes, and folders with label maps, give objects (`open_named`); idx files and folders without captions are read as
-    labelled sets; everything else as captioned images (`open_source`, which takes `fields` and `images`).
+    scenes, and folders with label maps, give objects (`open_named`); idx files, and folders of class folders, are read as
+    labelled sets; a folder of nothing but images is taken as it is; everything else as captioned images (`open_source`,
+    which takes `fields` and `images`).
 
     Raises ValueError for an option that what was found has no use for, and what these functions raise.
     """
@@ -29,9 +31,12 @@ def open_any(spec: str, classes: str = "", fields: str = "", images: str = "") -
     if spec.partition(":")[0] == "scenes" or (path.is_dir() and has_label_maps(path)):
         _refuse(spec, fields=fields, images=images)
         return open_named(spec, classes)
-    if "-ubyte" in path.name or (path.is_dir() and next(path.rglob("*.txt"), None) is None):
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else []
+    if "-ubyte" in path.name or (found and not any(p.with_suffix(".txt").is_file() for p in found)):
         _refuse(spec, fields=fields, images=images)
-        return open_labelled(spec, classes)
+        if classes or not found or any(p.parent != path for p in found):
+            return open_labelled(spec, classes)
+        return Files([str(p) for p in found], [""] * len(found), spec)
     _refuse(spec, classes=classes)
     return open_source(spec, fields, images)
 
