@@ -32,7 +32,7 @@ def result() -> Result:
 
 def test_a_result_says_what_was_measured(result):
     assert (result.measurement, result.model, result.data) == ("features", "small", "memory")
-    assert result.settings == {"resize": "native", "patches": [4, 64], "images": 24, "queries": 3, "neighbours": 2}
+    assert result.settings == {"resize": "native", "patches": [4, 64], "images": len(SIZES), "queries": 3, "neighbours": 2}
     assert result.keys == [f"image {i}" for i in range(5)]
     assert [output["grid"] for output in result.outputs] == [[4, 4], [3, 5], [5, 3], [4, 4], [2, 2]]
 
