@@ -63,6 +63,9 @@ class Scores:
         return _middle(_resampled([self], level, resamples, seed)[:, 0], level)
 
 
+_NONE = 1e-6
+
+
 class Difference(NamedTuple):
     """How much higher the second of two scores is, and where that lies for a share of the resampled sets."""
 
@@ -72,8 +75,11 @@ class Difference(NamedTuple):
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval leaves 0 out: other images would hardly have turned the difference around."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves 0 out: other images would hardly have turned the difference around.
+
+        Less than a millionth is none: smoothed scores such as BLEU's of nothing right differ by as little.
+        """
+        return self.low > _NONE or self.high < -_NONE
 
 
 def difference(first: Scores, second: Scores, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Difference:
