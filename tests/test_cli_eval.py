@@ -66,7 +66,7 @@ def test_captioning_says_and_stores_what_python_finds(model, capsys):
     }
     said = capsys.readouterr().out
     assert f"loss{'':{max(map(len, result.scores)) - 4}}  {expected.scores['loss'].score:.4f}" in said
-    assert f"page: genlip report {model}" in said
+    assert f"page of all results: genlip report {model}" in said
     assert main(["report", model]) == 0
     assert "scenes:1" in (Path(model) / "evaluations/report.html").read_text(encoding="utf8")
 

@@ -93,7 +93,8 @@ def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
     _add_classes(parser)
     parser.add_argument(
         "--template", action="append", metavar="TEXT",
-        help="caption with {} for the class or {a} for it with its article; several are averaged (default: a photo of {a})",
+        help="caption with {} for the class or {a} for it with its article, or a set: plain, name, photos, objects; several "
+        "are averaged (default: a photo of {a})",
     )  # fmt: skip
     parser.add_argument("--without-picture", action="store_true", help="subtract each caption's score with a grey picture")
     parser.add_argument("--normalise", choices=("mean", "sum"), default="mean", help="over tokens (default: mean)")
@@ -101,8 +102,11 @@ def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
 
 def _run_zero_shot(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.sets.opening import open_labelled
+    from genlip.evaluate.captions.templates import chosen_templates
     from genlip.evaluate.zero_shot import zero_shot
 
+    if args.template:
+        chosen_templates(args.template)  # refused before the model is loaded
     labelled = open_labelled(args.data, args.classes)
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "normalise": args.normalise}
     options["without_picture"] = args.without_picture
@@ -329,7 +333,7 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
             result = measure(speaker, advance)
     print(_told(result))
     print(f"result: {write_result(result, out)}")
-    print(f"page: genlip report {args.model if out == _default_out(args) else out}")
+    print(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
 
 
 def _out(args: argparse.Namespace) -> Path:

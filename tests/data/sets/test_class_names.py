@@ -1,5 +1,6 @@
 """`genlip.data.sets.class_names`: what may be written for the classes of a set, and what is said where it does not fit."""
 
+import logging
 import re
 
 import pytest
@@ -133,3 +134,11 @@ def test_a_label_outside_the_classes_is_named_with_its_place(label):
 
 def test_a_label_within_the_classes_is_given_back():
     assert [check_label(label, ("cat", "dog"), "x") for label in (0, 1)] == [0, 1]
+
+
+def test_names_that_are_not_the_folders_own_are_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        keyed_classes("cat,dog", ["cat", "dog"], "folders")
+        assert not caplog.records
+        keyed_classes("dog,cat", ["cat", "dog"], "folders")
+    assert caplog.messages == ["folders: named in their order, so cat is called dog, dog is called cat"]

@@ -112,7 +112,7 @@ def test_images_that_are_nowhere_are_told_with_where_they_were_looked_for(tmp_pa
     coco = tmp_path / "coco"
     assert refused(path, kind=FileNotFoundError) == (
         f"{path}: no 000000000009.jpg, nor any of its first 2 images, in {coco}/annotations or {coco}/val2017 or "
-        f"{coco}/annotations/val2017; name the folder of its images: images=FOLDER (in a mixture, `images`)"
+        f"{coco}/annotations/val2017; name the folder of its images (images=, --image-folder, in a mixture `images`)"
     )
     assert refused(path, coco / "no", FileNotFoundError) == (
         f"{path}: its images are said to be in {coco}/no, and there is no such folder"

@@ -1,6 +1,7 @@
 """The page of a model: all that is stored, in order, and what to do where nothing is."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_results_come_in_the_order_of_a_page(tmp_path: Path) -> None:
 def test_a_result_without_scores_has_dashes(model: Path) -> None:
     nothing = Result(measurement="views", model="m", data="d", settings={}, scores={}, keys=["a"])
     assert "<td>views</td><td>d</td><td>–</td><td>–</td><td>–</td><td>1</td>" in summary([nothing]).body
+
+
+def test_results_of_one_set_are_told_apart_by_the_settings_that_differ() -> None:
+    probes = [replace(result("probe"), settings={"size": 64, "pooling": pooling}) for pooling in ("attentive", "mean")]
+    body = summary([*probes, result("captioning")]).body
+    assert "<td>Probe of frozen features, pooling attentive</td>" in body
+    assert "<td>Probe of frozen features, pooling mean</td>" in body
+    assert "<td>Captioning</td>" in body
 
 
 def test_a_model_without_results_says_how_to_measure(tmp_path: Path) -> None:

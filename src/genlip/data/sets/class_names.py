@@ -7,9 +7,12 @@ whoever compares captions must refuse.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 __all__ = ["BUILT_IN", "check_label", "class_list", "keyed_classes", "need_classes", "words"]
 
@@ -67,6 +70,9 @@ def keyed_classes(classes: str, keys: Sequence[str], where: str) -> tuple[str, .
             f"{file or f'classes {_shortened(classes)}'}: {len(names)} names for {len(keys)} {where} "
             f"({_shortened(', '.join(keys))}); need one per line in the order of labels, or lines '{keys[0]} its name'"
         )
+    if names != (known := _named(keys, where)):
+        calls = [f"{key} is called {name}" for key, name in zip(known, names, strict=True) if key != name]
+        log.warning("%s: named in their order, so %s%s", where, ", ".join(calls[:3]), ", …" if len(calls) > 3 else "")
     return names
 
 

@@ -130,5 +130,5 @@ def _folder(file: Path, images: str, names: Sequence[str]) -> Path:
             return folder
     raise FileNotFoundError(
         f"{file}: no {names[0]}, nor any of its first {len(names)} images, in {' or '.join(map(str, looked))}; "
-        "name the folder of its images: images=FOLDER (in a mixture, `images`)"
+        "name the folder of its images (images=, --image-folder, in a mixture `images`)"
     )

@@ -54,15 +54,23 @@ def model_page(results: Sequence[Result], title: str) -> str:
 def summary(results: Sequence[Result], title: str = "Summary") -> Section:
     """A line for each result: what was measured on which set, its first score, and how sure that is."""
     head = ["measurement", "set", "score", "value", "95 % interval", "images"]
-    return Section(title, report.table(head, map(_row, results)))
+    return Section(title, report.table(head, [_row(one, results) for one in results]))
 
 
-def _row(result: Result) -> list[str]:
+def _row(result: Result, results: Sequence[Result]) -> list[str]:
     figures = ["–"] * 3
     if result.scores:
         name, scores = next(iter(result.scores.items()))
         figures = [name, number_words(scores.score), interval_words(scores.interval())]
-    return [title_of(result.measurement), set_words(result.data), *figures, f"{len(result.keys):,}"]
+    name = ", ".join([title_of(result.measurement), *_own_settings(result, results)])
+    return [name, set_words(result.data), *figures, f"{len(result.keys):,}"]
+
+
+def _own_settings(result: Result, results: Sequence[Result]) -> list[str]:
+    """The settings that tell a result from others of the same measurement and set."""
+    alike = [one.settings for one in results if (one.measurement, one.data) == (result.measurement, result.data)]
+    own = {name: value for name, value in result.settings.items() if any(one.get(name) != value for one in alike)}
+    return [settings_words(own)] if own else []
 
 
 def _origin(results: Sequence[Result]) -> Section:
