@@ -27,7 +27,8 @@ from genlip.evaluate.captions.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.captions.told import Told, captions_digest, told_captions
 from genlip.evaluate.captions.transcription import character_error_rate, word_error_rate
-from genlip.evaluate.captions.unfinished import Unfinished, weights_fingerprint
+from genlip.evaluate.captions.unfinished import Unfinished
+from genlip.evaluate.fingerprint import weights_fingerprint
 from genlip.evaluate.held_out import held_out_scores, paired_losses
 from genlip.evaluate.looking import spread
 from genlip.evaluate.pages import report

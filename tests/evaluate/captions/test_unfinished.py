@@ -2,7 +2,8 @@
 
 import torch
 
-from genlip.evaluate.captions.unfinished import Unfinished, weights_fingerprint
+from genlip.evaluate.captions.unfinished import Unfinished
+from genlip.evaluate.fingerprint import weights_fingerprint
 from tests.model.helpers import small_model
 
 PURPOSE = {"model": "m", "settings": {"seed": 0}}

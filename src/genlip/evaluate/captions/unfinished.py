@@ -6,17 +6,12 @@ lines; its first says what is measured, and a file of anything else (other setti
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from genlip.model.genlip import GenLIP
-
-__all__ = ["Unfinished", "weights_fingerprint"]
+__all__ = ["Unfinished"]
 
 
 class Unfinished:
@@ -51,15 +46,6 @@ class Unfinished:
         """Remove the file: nothing is left to go on with."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-
-
-def weights_fingerprint(model: GenLIP) -> str:
-    """Of the weights, bit by bit: a model that was trained further under the same name has another one."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
 
 
 def _entries(path: Path, first: str) -> dict[int, Any]:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from genlip.data.examples import ImageLike, Unusable
 from genlip.data.images import image_patches
+from genlip.evaluate.fingerprint import weights_fingerprint
 from genlip.evaluate.frozen.feature_files import ROW, Block, FeatureFiles
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
@@ -168,10 +169,7 @@ def features_key(speaker: Speaker, data: ImageSet, indices: np.ndarray) -> str:
     for index in np.unique(indices[np.linspace(0, len(indices) - 1, _SAMPLED).astype(int)]).tolist():
         with suppress(Unusable):  # it is named when its turn comes
             digest.update(image_patches(data[index].image, speaker.images, speaker.model.config)[0].tobytes())
-    for name, value in sorted(speaker.model.state_dict().items()):
-        if name.startswith(_ENCODER):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    digest.update(weights_fingerprint(speaker.model, _ENCODER).encode())
     return digest.hexdigest()[:32]
 
 
