@@ -5,7 +5,7 @@ CORE := .venv/.core
 READY := .venv/.ready
 LOWEST := .venv/lowest
 
-.PHONY: quickstart test test-all check format clean help
+.PHONY: quickstart test test-all check format gpu gpu-wheels clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,12 @@ check: $(READY)  ## format, lint and type checks
 format: $(READY)  ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+gpu: $(READY)  ## check and measure on a GPU within nine minutes; without one, at tiny size
+	sh benchmarks/gpu.sh $(ARGS)
+
+gpu-wheels:  ## collect the wheels that a GPU machine without a network lacks
+	sh benchmarks/gpu_wheels.sh $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,8 @@ up to exactly --rows. Times are medians of --repeats runs, after two that warm u
 that the mask leaves: 4 h d per query and key that it sees, and 2.5 times that for the backward pass.
 The last line is JSON.
 
-Not yet run on a GPU, so no figures stand beside it. `--device cpu --rows 2048` shows that it runs, with `sdpa` alone.
+No figures stand beside it yet; `gpu.py` runs it as its step `rates`. `--device cpu --rows 2048` shows that it runs, with
+`sdpa` alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,32 +31,49 @@ from genlip.model.pack import Pack, Sample
 COMPARED = ("varlen", "flex", "sdpa")
 
 
-def stage_1(rows: int) -> Pack:
+Shape = tuple[int, int, int]  # rows and columns of patches, text tokens
+
+
+def stage_1_shape(chance: random.Random) -> Callable[[], Shape]:
     """Equal images, captions of 50 to 100 tokens."""
-    chance = random.Random(1)
-    return packed(rows, lambda: (14, 14, chance.randint(50, 100)))
+    return lambda: (14, 14, chance.randint(50, 100))
 
 
-def stage_2(rows: int) -> Pack:
+def stage_2_shape(chance: random.Random) -> Callable[[], Shape]:
     """Images of any size and shape, longer captions."""
-    chance = random.Random(2)
 
-    def shape() -> tuple[int, int, int]:
+    def shape() -> Shape:
         height, width = chance.randint(4, 32), chance.randint(4, 32)
         return height, width, chance.randint(height * width // 4, height * width // 2)
 
-    return packed(rows, shape)
+    return shape
 
 
-def packed(rows: int, shape: Callable[[], tuple[int, int, int]]) -> Pack:
+def stage_1(rows: int) -> Pack:
+    """A pack of stage 1."""
+    return packed(rows, stage_1_shape(random.Random(1)))
+
+
+def stage_2(rows: int) -> Pack:
+    """A pack of stage 2."""
+    return packed(rows, stage_2_shape(random.Random(2)))
+
+
+def packed(rows: int, shape: Callable[[], Shape]) -> Pack:
     """Samples of such shapes until the next one would not fit, and a tail."""
-    samples, left = [], rows
-    while (size := (drawn := shape())[0] * drawn[1] + drawn[2]) <= left:
-        samples.append(Sample(torch.zeros(drawn[0] * drawn[1], 1), drawn[:2], [0] * drawn[2], [True] * drawn[2]))
-        left -= size
-    if not samples:
-        raise SystemExit(f"--rows {rows} holds no sample: raise it to 2048 or more")
+    samples = [Sample(torch.zeros(h * w, 1), (h, w), [0] * text, [True] * text) for h, w, text in fitting(rows, shape)]
     return Pack.of(samples).padded(rows)
+
+
+def fitting(rows: int, shape: Callable[[], Shape]) -> list[Shape]:
+    """Shapes as drawn, until the next one would not fit into so many rows."""
+    shapes: list[Shape] = []
+    while (size := (drawn := shape())[0] * drawn[1] + drawn[2]) <= rows:
+        shapes.append(drawn)
+        rows -= size
+    if not shapes:
+        raise SystemExit(f"a pack of {rows} rows holds no sample: raise it to 2048 or more")
+    return shapes
 
 
 def visible_pairs(pack: Pack) -> int:
@@ -94,6 +113,24 @@ def preparation(pack: Pack, backend: str, qkv: list[Tensor]) -> float:
     return statistics.median(times[::2]) - statistics.median(times[1::2])
 
 
+def measure(pack: Pack, backend: str, heads: int, width: int, device: torch.device, repeats: int) -> dict[str, Any]:
+    """One layer with this backend over a pack, in bfloat16; or why it cannot run."""
+    try:
+        resolve_attention(backend, device, torch.bfloat16, width)
+    except ValueError as error:
+        return {"not_run": str(error)}
+    shape = (pack.num_rows, heads, width)
+    qkv = [torch.randn(shape, device=device, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    ms = milliseconds(pack, backend, qkv, repeats)
+    return {
+        "samples": len(pack.grids),
+        "ms": round(ms, 3),
+        "tflops": round(3.5 * 4 * heads * width * visible_pairs(pack) / ms / 1e9, 1),
+        "prepare_ms": round(preparation(pack, backend, qkv), 3),
+        "strays": round(disagreement(BACKENDS[backend], device, torch.bfloat16, width), 4),
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -103,32 +140,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64, help="dimension of a head; the published L/16 has 72")
     parser.add_argument("--repeats", type=int, default=20)
     args = parser.parse_args()
-    device, dtype = torch.device(args.device), torch.bfloat16
+    device = torch.device(args.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     results = []
     for stage, make in (("stage 1", stage_1), ("stage 2", stage_2)):
         pack = make(args.rows).to(device)
-        shape = (pack.num_rows, args.heads, args.width)
-        qkv = [torch.randn(shape, device=device, dtype=dtype, requires_grad=True) for _ in range(3)]
-        products = 3.5 * 4 * args.heads * args.width * visible_pairs(pack)
         for backend in COMPARED:
-            try:
-                resolve_attention(backend, device, dtype, args.width)
-            except ValueError as error:
-                print(error)
-                continue
-            ms = milliseconds(pack, backend, qkv, args.repeats)
-            results.append(
-                {
-                    "pack": stage,
-                    "samples": len(pack.grids),
-                    "backend": backend,
-                    "ms": round(ms, 3),
-                    "tflops": round(products / ms / 1e9, 1),
-                    "prepare_ms": round(preparation(pack, backend, qkv), 3),
-                    "strays": round(disagreement(BACKENDS[backend], device, dtype, args.width), 4),
-                }
-            )
+            found = measure(pack, backend, args.heads, args.width, device, args.repeats)
+            results.append({"pack": stage, "backend": backend, **found})
             print(results[-1])
     print(json.dumps({"device": name, "torch": torch.__version__, **vars(args), "results": results}))
 

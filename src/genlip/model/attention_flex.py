@@ -88,10 +88,15 @@ def _fill(x: Tensor, rows: int, value: int = 0) -> Tensor:
 @cache
 def _kernels(device_type: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Attention, and the builder of its masks."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention  # imports the compiler, see varlen
+    from torch._dynamo import config  # imports the compiler, see varlen
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     if device_type == "cpu":
         return flex_attention, create_block_mask
     # fullgraph: running uncompiled would hold rows x rows scores, and PyTorch would do so without a word
-    options: dict[str, Any] = {"dynamic": False, "fullgraph": True, "recompile_limit": _SHAPES}
-    return torch.compile(flex_attention, **options), torch.compile(create_block_mask, **options)
+    # config.patch: torch.compile takes a recompile_limit only from PyTorch 2.13 on
+    more_shapes = config.patch(recompile_limit=_SHAPES)
+    return tuple(
+        more_shapes(torch.compile(function, dynamic=False, fullgraph=True))
+        for function in (flex_attention, create_block_mask)
+    )
