@@ -41,7 +41,7 @@ def error_line(capsys, *arguments):
 
 
 def test_caption_says_what_python_says(model, images, capsys):
-    assert main(["caption", model, *map(str, images), "--max-tokens", "6"]) == 0
+    assert main(["caption", model, *map(str, images), "--max-tokens", "6", "--dtype", "float32"]) == 0
     expected = genlip.Speaker.load(model).caption(images, max_tokens=6)
     assert capsys.readouterr().out.splitlines() == [f"{p}: {text}" for p, text in zip(images, expected, strict=True)]
 
@@ -101,7 +101,8 @@ def test_a_broken_image_among_others_is_named_and_the_rest_is_done(model, images
 
 def test_encode_writes_one_row_per_patch_and_the_grids(model, images, tmp_path, capsys):
     out = tmp_path / "features.safetensors"
-    assert main(["encode", model, *map(str, images), "--out", str(out), "--resize", "native", "--batch", "2"]) == 0
+    exact = ["--dtype", "float32", "--resize", "native", "--batch", "2"]
+    assert main(["encode", model, *map(str, images), "--out", str(out), *exact]) == 0
     expected = genlip.Speaker.load(model, resize="native").encode(images)
     with safe_open(out, "pt") as file:
         features, grids = file.get_tensor("features"), file.get_tensor("grids")
@@ -109,6 +110,24 @@ def test_encode_writes_one_row_per_patch_and_the_grids(model, images, tmp_path, 
     assert paths == [str(p) for p in images]
     assert grids.tolist() == [list(e.grid) for e in expected] == [[4, 5], [4, 5], [4, 5]]
     torch.testing.assert_close(features, torch.cat([e.patches for e in expected]))
+
+
+@pytest.mark.parametrize(("faster", "told"), [(torch.bfloat16, "bfloat16"), (torch.float32, "float32")])
+def test_the_machine_chooses_the_precision_and_says_so(faster, told, model, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("genlip.train.precision._product_time", lambda dtype: 1.0 if dtype == faster else 2.0)
+    out = tmp_path / "features.safetensors"
+    assert main(["encode", model, str(images[0]), "--out", str(out)]) == 0
+    said = "computing in bfloat16, which is faster on this cpu; --dtype float32 is exact\n"
+    assert capsys.readouterr().err == (said if told == "bfloat16" else "")
+    (expected,) = genlip.Speaker.load(model, dtype=getattr(torch, told)).encode(images[:1])
+    with safe_open(out, "pt") as file:
+        features = file.get_tensor("features")
+    assert features.dtype == torch.float32
+    torch.testing.assert_close(features, expected.patches.float())
+    assert main(["encode", model, str(images[0]), "--out", str(out), "--dtype", "bfloat16"]) == 0
+    with safe_open(out, "pt") as file:
+        assert file.get_tensor("features").dtype == torch.bfloat16
+    assert said not in capsys.readouterr().err
 
 
 def test_encode_in_8_bits_stays_near(model, images, tmp_path):
@@ -150,7 +169,8 @@ def test_train_runs_prints_and_resumes(tmp_path, capsys):
     assert "holds no checkpoint to go on from" in error_line(capsys, *elsewhere, "--resume")
 
 
-def test_errors_are_one_clear_line(model, images, tmp_path, capsys):
+def test_errors_are_one_clear_line(model, images, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("genlip.train.precision._product_time", lambda dtype: 1.0)  # no note of bfloat16 before the error
     (tmp_path / "empty").mkdir()
     text = tmp_path / "text.png"
     text.write_text("no image")

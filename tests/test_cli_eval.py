@@ -58,9 +58,10 @@ def stored(model):
 
 
 def test_captioning_says_and_stores_what_python_finds(model, capsys):
-    assert main(["eval", "captioning", model, "scenes:1", "--images", "5", "--max-tokens", "4"]) == 0
+    assert main(["eval", "captioning", model, "scenes:1", "--images", "5", "--max-tokens", "4", "--dtype", "float32"]) == 0
     expected = captioning(genlip.Speaker.load(model), open_source("scenes:1"), images=5, max_tokens=4)
     (result,) = stored(model)
+    assert result.about["precision"] == "float32"
     assert {name: score.score for name, score in result.scores.items()} == {
         name: score.score for name, score in expected.scores.items()
     }

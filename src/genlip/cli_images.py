@@ -91,8 +91,9 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
         else:
             found.append((path, result._replace(patches=result.patches.cpu())))
     if found:
+        dtype = torch.float32 if args.dtype == "auto" else found[0][1].patches.dtype  # NumPy reads no bfloat16
         grids = torch.tensor([features.grid for _, features in found])
-        rows = torch.cat([features.patches for _, features in found]).contiguous()
+        rows = torch.cat([features.patches for _, features in found]).to(dtype).contiguous()
         names = json.dumps([path for path, _ in found])
         save_file({"features": rows, "grids": grids}, args.out, metadata={"paths": names})
         print(f"{args.out}: {len(found)} images, {len(rows)} patches of {rows.shape[1]} numbers")

@@ -79,8 +79,14 @@ def settings_of(speaker: Speaker, **more: Any) -> dict[str, Any]:
 
 
 def measured_on(speaker: Speaker, seconds: float) -> dict[str, Any]:
-    """`Result.about`: the machine, the versions, and how long it took."""
-    return {"machine": machine(speaker.model.device), "versions": versions(), "seconds": round(seconds, 1)}
+    """`Result.about`: the machine, the precision, the versions, and how long it took."""
+    precision = str(speaker.model.ln_post.weight.dtype).removeprefix("torch.")
+    return {
+        "machine": machine(speaker.model.device),
+        "precision": precision,
+        "versions": versions(),
+        "seconds": round(seconds, 1),
+    }
 
 
 def evaluations_folder(model: str | Path) -> Path:

@@ -74,9 +74,9 @@ def _own_settings(result: Result, results: Sequence[Result]) -> list[str]:
 
 
 def _origin(results: Sequence[Result]) -> Section:
-    """Machines and versions, each said once, and the time and settings of each result."""
+    """Machines, precisions and versions, each said once, and the time and settings of each result."""
     facts = {}
-    for name in ("machine", "versions"):
+    for name in ("machine", "precision", "versions"):
         told = [settings_words(one.about[name]) for one in results if name in one.about]
         if told:
             facts[name] = "; ".join(dict.fromkeys(told))
