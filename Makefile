@@ -4,8 +4,11 @@ BIN := .venv/bin
 CORE := .venv/.core
 READY := .venv/.ready
 LOWEST := .venv/lowest
+# Processes that share the tests; 0 runs them in one, where a debugger can stop.
+PYTEST_WORKERS ?= auto
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
 
-.PHONY: quickstart test test-all check format clean help
+.PHONY: quickstart test test-slow test-all check format clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,11 +17,13 @@ quickstart: $(CORE)  ## train a small model on scenes within minutes and write i
 	$(BIN)/genlip quickstart
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-test-all: $(READY) $(LOWEST)/.ready  ## run the tests, the slow ones too, and those of exports with the oldest libraries
-	$(BIN)/python -m pytest -m ""
-	GENLIP_LOWEST=1 PYTHONPATH=$(LOWEST) $(BIN)/python -m pytest -m "" tests/export
+test-slow: $(READY) $(LOWEST)/.ready  ## run the slow tests, and those of exports with the oldest libraries
+	$(PYTEST) -m slow
+	GENLIP_LOWEST=1 PYTHONPATH=$(LOWEST) $(PYTEST) -m "" tests/export
+
+test-all: test test-slow  ## both
 
 check: $(READY)  ## format, lint and type checks
 	$(BIN)/ruff format --check .

@@ -1,8 +1,12 @@
 """What holds for all tests: one thread each, and tokenizers that are learned from few captions."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
+
 import torch
 
 from .train.helpers import ALL_CAPTIONS
