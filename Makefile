@@ -8,7 +8,7 @@ LOWEST := .venv/lowest
 PYTEST_WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
 
-.PHONY: quickstart test test-slow test-all check format clean help
+.PHONY: quickstart test test-slow test-all coverage check format clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ test-slow: $(READY) $(LOWEST)/.ready  ## run the slow tests, and those of export
 	GENLIP_LOWEST=1 PYTHONPATH=$(LOWEST) $(PYTEST) -m "" tests/export
 
 test-all: test test-slow  ## both
+
+coverage: $(READY)  ## run the tests and list the lines and branches that they miss
+	$(PYTEST) --cov --cov-report term-missing:skip-covered
 
 check: $(READY)  ## format, lint and type checks
 	$(BIN)/ruff format --check .
