@@ -3,9 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORE := .venv/.core
 READY := .venv/.ready
-LOWEST := .venv/lowest
+OLDEST := .venv/oldest
+# Processes that share the tests; 0 runs them in one, where a debugger can stop.
+PYTEST_WORKERS ?= auto
+PYTEST = python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
 
-.PHONY: quickstart test test-all check format gpu gpu-wheels clean help
+.PHONY: quickstart test test-slow test-oldest test-all coverage check format gpu gpu-wheels clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,11 +17,18 @@ quickstart: $(CORE)  ## train a small model on scenes within minutes and write i
 	$(BIN)/genlip quickstart
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/$(PYTEST)
 
-test-all: $(READY) $(LOWEST)/.ready  ## run the tests, the slow ones too, and those of exports with the oldest libraries
-	$(BIN)/python -m pytest -m ""
-	GENLIP_LOWEST=1 PYTHONPATH=$(LOWEST) $(BIN)/python -m pytest -m "" tests/export
+test-slow: $(READY)  ## run the slow tests
+	$(BIN)/$(PYTEST) -m slow
+
+test-oldest: $(OLDEST)/.ready  ## run the tests with the oldest PyTorch and libraries that we support (lowest.txt)
+	GENLIP_OLDEST=1 $(OLDEST)/bin/$(PYTEST)
+
+test-all: test test-slow test-oldest  ## all three
+
+coverage: $(READY)  ## run the tests and list the lines and branches that they miss
+	$(BIN)/$(PYTEST) --cov --cov-report term-missing:skip-covered
 
 check: $(READY)  ## format, lint and type checks
 	$(BIN)/ruff format --check .
@@ -48,9 +58,7 @@ $(READY): $(CORE)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
-# Laid before the newest by PYTHONPATH. Not timm's dependencies: they are there already, and torch is large.
-$(LOWEST)/.ready: $(READY) lowest.txt
-	rm -rf $(LOWEST)
-	$(BIN)/python -m pip install --quiet --target $(LOWEST) $$(grep ^transformers lowest.txt)
-	$(BIN)/python -m pip install --quiet --target $(LOWEST) --no-deps $$(grep ^timm lowest.txt)
+$(OLDEST)/.ready: pyproject.toml lowest.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --constraint lowest.txt --editable ".[dev]"
 	@touch $@

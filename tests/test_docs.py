@@ -45,7 +45,6 @@ def desk(tmp_path, monkeypatch):
         (name,) = re.findall(r"^# (\w+\.yaml):", block)
         (tmp_path / name).write_text(block, encoding="utf8")
     monkeypatch.setattr("genlip.train.recipe.read_config", lambda name: genlip.GenLIPConfig.preset("base"))
-    monkeypatch.setattr("genlip.train.state._TOKENIZER_CORPUS", 300)
     monkeypatch.setenv("GENLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -143,6 +143,7 @@ def test_patches_that_mostly_say_the_same_are_explained(measured: Measured, toke
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_captions")
 def test_the_packaged_recipe_describes_nine_of_ten_held_out_scenes_exactly(tmp_path: Path) -> None:
     """Minutes of training; the figure that the README promises."""
     torch.set_num_threads(os.cpu_count() or 1)

@@ -14,6 +14,7 @@ from genlip.cli import main
 from genlip.export import FORMATS, export
 from genlip.export.extras import MissingExtra, require
 
+from ..forks import forks
 from .helpers import model_folder, pictures
 
 EXTRAS = {"transformers": ["transformers"], "timm": ["timm"], "onnx": ["onnxruntime", "onnxscript", "onnx"]}
@@ -29,9 +30,7 @@ def fresh(script):
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
 
-@pytest.mark.skipif(
-    "GENLIP_LOWEST" not in os.environ, reason="make test-all runs these tests with the oldest libraries, too"
-)
+@pytest.mark.skipif("GENLIP_OLDEST" not in os.environ, reason="make test-oldest runs the tests with the oldest libraries")
 def test_the_oldest_libraries_are_those_that_run():
     lines = (Path(__file__).parents[2] / "lowest.txt").read_text(encoding="utf8").splitlines()
     for library, _, version in (line.partition("==") for line in lines if not line.startswith("#")):
@@ -44,11 +43,18 @@ def test_importing_genlip_and_its_exports_imports_no_extra():
     assert fresh(script).stdout.strip() == "[]"
 
 
+@pytest.fixture(scope="module")
+def forked():
+    """Runs a program where genlip is imported, and no extra is."""
+    with forks("torch, genlip.cli, genlip.export.published", Path.cwd()) as run:
+        yield run
+
+
 @pytest.mark.parametrize(("to", "module"), [(to, module) for to, modules in EXTRAS.items() for module in modules])
-def test_a_missing_library_is_one_line_that_says_what_to_install(to, module, model, tmp_path):
+def test_a_missing_library_is_one_line_that_says_what_to_install(to, module, model, tmp_path, forked):
     arguments = ["export", str(model), str(tmp_path / "out"), "--to", to, *(["--int8"] if module == "onnxruntime" else [])]
     script = f"import sys; sys.modules[{module!r}] = None; from genlip.cli import main; sys.exit(main({arguments}))"
-    done = fresh(script)
+    done = forked(script)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line == f'genlip: {module} is not installed: pip install "genlip[{to}]"'
@@ -99,11 +105,11 @@ def test_the_version_that_is_asked_for_is_enough(tmp_path, monkeypatch):
             require(library, extra)
 
 
-def test_an_older_library_is_one_line_of_the_command(model, tmp_path):
+def test_an_older_library_is_one_line_of_the_command(model, tmp_path, forked):
     installed(tmp_path, "timm", "1.0.9")
     arguments = ["export", str(model), str(tmp_path / "out"), "--to", "timm"]
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from genlip.cli import main; sys.exit(main({arguments}))"
-    done = fresh(script)
+    done = forked(script)
     told = "genlip: timm 1.0.9 is installed, and genlip needs 1.0.28 or newer"
     assert (done.returncode, done.stderr) == (1, f'{told}: pip install "genlip[timm]"\n')
 

@@ -1,6 +1,7 @@
-"""A run in several processes, as `torchrun` starts them: python -m tests.train.distributed OUT KILL_AT --key value …
+"""A run in several processes, as `torchrun` starts them: torchrun … -m tests.train.distributed OUT KILL_AT --key value …
 
-In float64, so that one process and many can be compared to the last digits.
+In float64, so that one process and many can be compared to the last digits. Started as a program without ranks, this file is
+`torchrun` itself with the libraries imported already, and forks its ranks: most of the time would go into their imports.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed.run
 
 from genlip.train.loop import train
 from genlip.train.state import State
-
-from .helpers import small_run
+from tests.train.helpers import small_run  # torchrun runs this file by its path, too
 
 ROOT = Path(__file__).parents[2]
 STEPS = 20
@@ -43,18 +44,22 @@ def _kill(state: State, at: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def launch(out: Path, ranks: int, nodes: int = 1, check: bool = True, kill_at: int = 0, **changes: object) -> str:
-    """Run with `ranks` processes on each of so many nodes; returns what they said."""
+def launch(
+    out: Path, ranks: int, nodes: int = 1, check: bool = True, kill_at: int = 0, fork: bool = True, **changes: object
+) -> str:
+    """Run with `ranks` processes on each of so many nodes, forks or programs of their own; returns what they said."""
     words = [str(word) for key, value in (SETTINGS | changes).items() for word in (f"--{key}", value)]
+    torchrun = "tests.train.distributed" if fork else "torch.distributed.run"
+    program = ["--start-method", "fork", "--run-path", __file__] if fork else ["-m", "tests.train.distributed"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = [
         subprocess.Popen(
             [
-                sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--nnodes", str(nodes),
+                sys.executable, "-m", torchrun, "--nproc-per-node", str(ranks), "--nnodes", str(nodes),
                 "--node-rank", str(node), "--master-addr", "127.0.0.1", "--master-port", str(port),
-                "-m", "tests.train.distributed", str(out), str(kill_at), *words,
+                *program, str(out), str(kill_at), *words,
             ],
             cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
@@ -66,10 +71,15 @@ def launch(out: Path, ranks: int, nodes: int = 1, check: bool = True, kill_at: i
     return "\n".join(told)
 
 
+def main(out: str, kill_at: str, *words: str) -> None:
+    changes = {key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)}
+    train_here(Path(out), int(kill_at), **changes)
+
+
 if __name__ == "__main__":
-    out, kill_at, *words = sys.argv[1:]
-    train_here(
-        Path(out),
-        int(kill_at),
-        **{key.removeprefix("--"): value for key, value in zip(words[::2], words[1::2], strict=True)},
-    )
+    if "RANK" in os.environ:
+        main(*sys.argv[1:])
+    else:
+        import torch._dynamo  # the first update of a rank imports it
+
+        torch.distributed.run.main(sys.argv[1:])

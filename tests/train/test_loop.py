@@ -109,6 +109,7 @@ def test_resuming_keeps_the_state_of_muon(tmp_path):
     assert equal(weights(train(run)), weights(whole))
 
 
+@pytest.mark.usefixtures("all_captions")
 def test_the_first_update_is_the_mean_loss_over_all_supervised_tokens(tmp_path):
     """The logged loss and gradient norm of step 1, from a plain computation over the same samples."""
     run = small_run(tmp_path, steps=1)

@@ -37,7 +37,7 @@ def furthest(a, b):
 @pytest.mark.parametrize(("ranks", "how"), [(2, "ddp"), (3, "ddp"), (2, "fsdp"), (3, "fsdp")])
 def test_several_processes_train_what_one_does(alone, ranks, how, tmp_path):
     """Parameters after 20 updates to 1e-9, figures and sample log too; three ranks have unequally many packs."""
-    launch(tmp_path, ranks, parallel=how)
+    launch(tmp_path, ranks, fork=(ranks, how) != (2, "ddp"), parallel=how)
     assert furthest(weights(tmp_path), weights(alone)) < 1e-9
     assert read_samples(tmp_path) == read_samples(alone)
     assert len(read_samples(tmp_path)) == 7 * STEPS
@@ -77,7 +77,7 @@ def test_hybrid_needs_several_equal_nodes():
 
 
 def test_more_ranks_than_packs_are_refused_on_all(tmp_path):
-    told = launch(tmp_path, 2, check=False, **{"packing.batch": "1 pack"})
+    told = launch(tmp_path, 2, check=False, fork=False, **{"packing.batch": "1 pack"})
     assert "rank 0 of 2 with 1 packs an update: every rank needs at least one; raise packing.batch" in told
 
 

@@ -91,6 +91,7 @@ def test_the_other_twins_run(size, first, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_captions")
 @pytest.mark.parametrize("size", SIZES)
 def test_every_twin_learns_when_run_whole(size, tmp_path):
     first = train(load_recipe(f"stage1_{size}_cpu", ["--out", str(tmp_path / "one")]))
