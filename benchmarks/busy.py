@@ -2,7 +2,7 @@
 
 Trains the quickstart for some seconds, in a process of its own, in three surroundings: on a quiet machine, beside one busy
 process, and beside one busy and four niced ones (nice 19). Each time two ways: as the command line does it ("now"), and
-with all threads, all the time, and OpenMP's own spinning ("before"). The two alternate, and medians count. Images a second
+on a fixed number of threads, one for each core ("before"). The two alternate, and medians count. Images a second
 are those of all updates, the first ones included.
 
     python benchmarks/busy.py [--seconds 25] [--repeats 3] [--surroundings quiet beside_one beside_four]

@@ -23,7 +23,6 @@ from genlip.cli_images import add_caption, add_encode, add_readout
 from genlip.cli_model import UsageError
 from genlip.cli_plan import add_plan
 from genlip.cli_report import add_report
-from genlip.spinning import limit_spinning
 
 __all__ = ["main"]
 
@@ -31,7 +30,6 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; what goes wrong is one line on standard error."""
     args, rest = _parser().parse_known_args(arguments)
-    limit_spinning()  # before anything imports PyTorch
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     from genlip.export.extras import MissingExtra
     from genlip.train.loop import Interrupted, NonFinite

@@ -21,6 +21,7 @@ import torch
 __all__ = ["Change", "Chooser", "Threads"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_WARM_UP = 2.0  # seconds at the start that are slower than all others: memory is fetched and kernels are prepared
 _PIECES, _SECONDS, _LONG = 2, 0.4, 2.0  # a speed is measured over so many pieces and seconds, or over one long piece
 _BETTER = 1.05  # another number is taken if it is faster by this factor
 _CHANGED = 0.8  # a speed below this share of what it was, or above the inverse, is another one
@@ -54,7 +55,7 @@ class Chooser:
     def __init__(self, most: int) -> None:
         self.numbers = sorted({1, max(1, most // 2), max(1, most - 1), most}, reverse=True)
         self.chosen = self.threads = most
-        self._first = True  # piece, which is slower than all others, since kernels are being prepared
+        self._warm_up = _WARM_UP
         self._pieces: deque[tuple[float, float]] = deque()  # units and seconds, of `threads`
         self._usual = 0.0  # rate of `chosen` when numbers were last compared
         self._since = self._pause = self._cost = 0.0  # the last comparison: seconds since, until the next, lost by it
@@ -64,8 +65,8 @@ class Chooser:
         """Take account of a piece of work; a change if it settles on another number."""
         if len(self.numbers) == 1 or not (units > 0 and seconds > 0):
             return None
-        if self._first:
-            self._first = False
+        if self._warm_up > 0:
+            self._warm_up -= seconds
             return None
         self._pieces.append((units, seconds))
         if self._rates:
