@@ -169,8 +169,8 @@ def test_a_number_that_the_user_has_set_stays(two_processors, monkeypatch):
     assert fixed(2)
 
 
-def test_beside_other_ranks_and_on_an_accelerator_nothing_is_chosen(two_processors):
-    assert fixed(2, alone=False)
+def test_where_nothing_may_be_chosen_and_on_an_accelerator_the_number_stays(two_processors):
+    assert fixed(2, choose=False)
     assert fixed(2, device=torch.device("meta"))
 
 

@@ -136,18 +136,19 @@ class Threads:
 
     wanted   0 chooses, unless OMP_NUM_THREADS or torch.set_num_threads has set a number before
     device   where the work is done; on an accelerator nothing is chosen
-    alone    false where several processes share the machine, as under torchrun: nothing is chosen
+    choose   false keeps PyTorch's own number: where several processes share the machine, as under torchrun, and where
+             kernels are compiled, which is done for one number
 
     Raises ValueError for a negative number. The number of threads is as before once the context is left.
     """
 
-    def __init__(self, wanted: int = 0, device: torch.device | None = None, alone: bool = True) -> None:
+    def __init__(self, wanted: int = 0, device: torch.device | None = None, choose: bool = True) -> None:
         if wanted < 0:
             raise ValueError(f"threads is {wanted}: it must be at least 1, or 0 to choose by measured speed")
         self._before = torch.get_num_threads()
         self.most = wanted or self._before
         self.on_processor = device is None or device.type == "cpu"
-        chosen = self.on_processor and alone and not wanted and not _set_by_the_user(self._before)
+        chosen = self.on_processor and choose and not wanted and not _set_by_the_user(self._before)
         self._chooser = Chooser(self.most) if chosen else None
         self._last = time.perf_counter()
 

@@ -57,7 +57,7 @@ def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = 
     `SkippedTooMany` if too many samples are unusable; `NonFinite` if losses are no numbers time after time; OSError if a
     checkpoint cannot be written.
     """
-    with join_world() as world, Threads(run.threads, world.device, alone=world.ranks == 1) as threads:
+    with join_world() as world, Threads(run.threads, world.device, world.ranks == 1 and not run.compile) as threads:
         newest = world.agree(_checkpoint_to_resume(run, resume) if world.leads else None)
         Path(run.out).mkdir(parents=True, exist_ok=True)
         source, measured = _sources(run)
