@@ -2,10 +2,10 @@
 
 Trains the quickstart for some seconds, in a process of its own, in three surroundings: on a quiet machine, beside one busy
 process, and beside one busy and four niced ones (nice 19). Each time two ways: as the command line does it ("now"), and
-on a fixed number of threads, one for each core ("before"). The two alternate, and medians count. Images a second
-are those of all updates, the first ones included.
+on a fixed number of threads, one for each core ("before"). The two alternate, and medians count. The first
+seconds do not count: memory is fetched, kernels are prepared, and "now" compares numbers of threads.
 
-    python benchmarks/busy.py [--seconds 25] [--repeats 3] [--surroundings quiet beside_one beside_four]
+    python benchmarks/busy.py [--seconds 25] [--settle 5] [--repeats 3] [--surroundings quiet beside_one beside_four]
 
 What follows `--` replaces settings of the recipe: `-- --model.hidden_size 32`. The last line is JSON.
 """
@@ -71,19 +71,21 @@ def free() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(OPENMP)}
 
 
-def images_per_second(kind: str, niceness: tuple[int, ...], seconds: float, settings: list[str]) -> tuple[float, list[int]]:
-    """Of one training, and the numbers of threads that it chose."""
+def images_per_second(
+    kind: str, niceness: tuple[int, ...], seconds: float, settle: float, settings: list[str]
+) -> tuple[float, list[int]]:
+    """Of one training after its first seconds, and the numbers of threads that it changed to."""
     with tempfile.TemporaryDirectory() as out, busy(niceness), Path(out, "told").open("w+") as told:
         training = subprocess.Popen(command(kind, out, settings), env=free(), stderr=told, stdout=told)
         try:
             wait_for_an_update(training, Path(out), told.name)
-            time.sleep(seconds)
+            time.sleep(settle + seconds)
             training.send_signal(signal.SIGINT)
             training.wait()
         finally:
             training.kill()
             training.wait()
-        return rate(read_log(out, "train")), [event["threads"] for event in read_log(out, "threads")]
+        return rate(read_log(out, "train"), settle), [event["threads"] for event in read_log(out, "threads")]
 
 
 def wait_for_an_update(training: subprocess.Popen[bytes], out: Path, told: str) -> None:
@@ -94,16 +96,18 @@ def wait_for_an_update(training: subprocess.Popen[bytes], out: Path, told: str) 
         time.sleep(0.1)
 
 
-def rate(events: list[dict[str, float]]) -> float:
-    """Images a second of all updates."""
-    spans = [event["seconds_per_step"] for event in events]  # each event is one update
-    return sum(event["samples_per_s"] * span for event, span in zip(events, spans, strict=True)) / sum(spans)
+def rate(events: list[dict[str, float]], settle: float) -> float:
+    """Images a second of the updates that end after the first seconds."""
+    counted = [event for event in events if event["seconds"] > settle]  # each is one update
+    images = sum(event["samples_per_s"] * event["seconds_per_step"] for event in counted)
+    return images / sum(event["seconds_per_step"] for event in counted)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=25, help="of each training, after its first update (default 25)")
+    parser.add_argument("--seconds", type=float, default=25, help="of each training that count (default 25)")
+    parser.add_argument("--settle", type=float, default=5, help="first seconds, which do not count (default 5)")
     parser.add_argument("--repeats", type=int, default=3, help="trainings of each kind; the median counts (default 3)")
     parser.add_argument("--surroundings", nargs="+", choices=SURROUNDINGS, default=list(SURROUNDINGS), help="default: all")
     parser.add_argument("settings", nargs="*", help="settings of the recipe, after --")
@@ -114,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         chose: list[list[int]] = []
         for _ in range(args.repeats):
             for kind, rates in found.items():
-                images, changes = images_per_second(kind, SURROUNDINGS[name], args.seconds, args.settings)
+                images, changes = images_per_second(kind, SURROUNDINGS[name], args.seconds, args.settle, args.settings)
                 rates.append(round(images, 1))
                 chose += [changes] if kind == "now" else []
         now, before = (statistics.median(rates) for rates in found.values())

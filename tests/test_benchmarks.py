@@ -22,7 +22,9 @@ def benchmark(name: str) -> ModuleType:
 
 def test_busy_prints_speeds_of_now_and_before(capsys):
     sizes = [word for key in SMALL if key.startswith(("model", "packing")) for word in (f"--{key}", str(SMALL[key]))]
-    benchmark("busy").main(["--seconds", "0.5", "--repeats", "1", "--surroundings", "beside_one", "--", *sizes])
+    benchmark("busy").main(
+        ["--seconds", "0.5", "--settle", "0", "--repeats", "1", "--surroundings", "beside_one", "--", *sizes]
+    )
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result.keys() == {"beside_one", "beside_one_before", "machine", "versions"}
     assert min(result["beside_one"], result["beside_one_before"]) > 0
@@ -51,5 +53,7 @@ def test_busy_ends_its_processes_whatever_happens():
 
 
 def test_busy_counts_images_by_the_time_of_updates():
-    events = [{"samples_per_s": 10.0, "seconds_per_step": 3.0}, {"samples_per_s": 40.0, "seconds_per_step": 1.0}]
-    assert benchmark("busy").rate(events) == (30 + 40) / 4
+    updates = [(2.0, 999.0, 2.0), (5.0, 10.0, 3.0), (6.0, 40.0, 1.0)]
+    names = ("seconds", "samples_per_s", "seconds_per_step")
+    events = [dict(zip(names, update, strict=True)) for update in updates]
+    assert benchmark("busy").rate(events, 2.0) == (30 + 40) / 4

@@ -5,7 +5,7 @@ In: the size and the seconds of every piece of work. Out: the number of threads 
 PyTorch cuts each operator into one part for each thread and waits for the last part. Where another program runs on one of
 the cores, all threads wait for the one that shares it, and fewer threads are faster. How much is not predicted but measured:
 each other number does a piece or two of the work, and the fastest is kept. This is done at the start, when the speed has
-changed by a fifth, and at intervals that keep its cost at a few percent. Sums depend on the number in their last bits, so
+changed by a fifth, and at intervals that keep its cost below two percent. Sums depend on the number in their last bits, so
 a number that the user has set is kept.
 """
 
@@ -27,7 +27,7 @@ _BETTER = 1.05  # another number is taken if it is faster by this factor
 _CHANGED = 0.8  # a speed below this share of what it was, or above the inverse, is another one
 _PAUSES = 10.0, 60.0  # seconds between comparisons: first, and after several that changed nothing
 _PATIENCE = 2.0  # seconds between comparisons at the least
-_COST = 0.025  # of the time, spent on numbers that prove slower
+_COST = 0.015  # of the time, spent on numbers that prove slower
 
 
 @dataclass(frozen=True)
