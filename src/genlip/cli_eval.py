@@ -79,7 +79,7 @@ def _run_captioning(args: argparse.Namespace, rest: list[str]) -> None:
 
 def _unfinished(args: argparse.Namespace) -> Path:
     """Where captions are kept until all are spoken: two measurements at once must not share it."""
-    asked = {name: str(value) for name, value in vars(args).items() if name not in ("run", "batch", "device")}
+    asked = {name: str(value) for name, value in vars(args).items() if name not in ("run", "batch", "device", "threads")}
     return _out(args) / f"captioning.{hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()[:8]}.jsonl"
 
 
@@ -322,10 +322,17 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     from genlip.evaluate.resolution import resolution
     from genlip.evaluate.result import write_result
     from genlip.progress import progress
+    from genlip.threads import Threads
 
     out, speaker = _out(args), load_speaker(args)
     points = max(1, len(args.sizes) + len(args.budgets))
-    with progress(f"{args.measurement} of {args.data}", total * points) as advance:
+    shown = progress(f"{args.measurement} of {args.data}", total * points)
+    with Threads(args.threads, speaker.model.device) as threads, shown as show:
+
+        def advance(images: int) -> None:
+            show(images)
+            threads.advance(images)
+
         if args.sizes or args.budgets:
             curve = lambda one: measure(one, advance)  # noqa: E731
             result = resolution(curve, speaker, sizes=args.sizes, max_patches=args.budgets)

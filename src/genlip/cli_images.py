@@ -51,8 +51,11 @@ def _caption(args: argparse.Namespace, rest: list[str]) -> int:
     decoding = {name: getattr(args, name) for name in names}
     images, speaker = _images(args.images), _speaker(args)
     if len(images) == 1 and not args.out and sys.stdout.isatty():
-        for piece in speaker.stream(images[0], **decoding):
-            print(piece, end="", flush=True)
+        from genlip.threads import Threads
+
+        with Threads(args.threads, speaker.model.device):
+            for piece in speaker.stream(images[0], **decoding):
+                print(piece, end="", flush=True)
         print()
         return 0
 
@@ -84,7 +87,7 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
     images, speaker = _images(args.images), _speaker(args)
     found: list[tuple[str, Any]] = []
     failed = 0
-    for path, result in _in_batches(speaker, images, args.batch, partial(speaker.encode, batch=args.batch)):
+    for path, result in _in_batches(args, speaker, images, partial(speaker.encode, batch=args.batch)):
         if isinstance(result, str):
             failed += 1
             print(f"genlip: {result}", file=sys.stderr)
@@ -169,29 +172,32 @@ def _images(patterns: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def _in_batches(speaker: Speaker, images: Sequence[str], size: int, work: Work) -> Iterator[tuple[str, Any]]:
+def _in_batches(args: argparse.Namespace, speaker: Speaker, images: Sequence[str], work: Work) -> Iterator[tuple[str, Any]]:
     """(path, result) of every image, in order; the result is a message where the image cannot be used."""
     from genlip.data.images import ImageError, decode
+    from genlip.threads import Threads
 
-    if size < 1:
-        raise UsageError(f"--batch is {size}: it must be at least 1")
-    for start in range(0, len(images), size):
-        opened: dict[str, Any] = {}
-        faults: dict[str, str] = {}
-        for path in images[start : start + size]:
-            try:
-                opened[path] = decode(path, speaker.images.max_pixels)
-            except ImageError as error:
-                faults[path] = str(error)
-        done = dict(zip(opened, work(list(opened.values())), strict=True))
-        yield from ((path, faults.get(path) or done[path]) for path in images[start : start + size])
+    if args.batch < 1:
+        raise UsageError(f"--batch is {args.batch}: it must be at least 1")
+    with Threads(args.threads, speaker.model.device) as threads:
+        for start in range(0, len(images), args.batch):
+            opened: dict[str, Any] = {}
+            faults: dict[str, str] = {}
+            for path in images[start : start + args.batch]:
+                try:
+                    opened[path] = decode(path, speaker.images.max_pixels)
+                except ImageError as error:
+                    faults[path] = str(error)
+            done = dict(zip(opened, work(list(opened.values())), strict=True))
+            threads.advance(len(opened))
+            yield from ((path, faults.get(path) or done[path]) for path in images[start : start + args.batch])
 
 
 def _each(args: argparse.Namespace, speaker: Speaker, images: list[str], work: Work, say: Any) -> int:
     """Work on all images; write records to --out or say them."""
     failed = 0
     with _output(args.out) as out:
-        for path, result in _in_batches(speaker, images, args.batch, work):
+        for path, result in _in_batches(args, speaker, images, work):
             if isinstance(result, str):
                 failed += 1
                 print(f"genlip: {result}", file=sys.stderr)

@@ -24,6 +24,12 @@ def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[st
     """Add the options of `load_speaker`, and --batch with its default; `more_dtypes` may be "int8"."""
     parser.add_argument("--batch", type=int, default=batch, help=f"images at a time (default: {batch})")
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="of PyTorch on a processor (default: 0, the number that is measured to be fastest)",
+    )
     dtypes = ("auto", "float32", "bfloat16", *more_dtypes)
     note = "; int8: on a CPU, features then depend a little on the other images of a batch" if "int8" in dtypes else ""
     parser.add_argument(

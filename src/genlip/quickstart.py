@@ -26,6 +26,7 @@ from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
 from genlip.progress import progress
 from genlip.speaker import PatchWords, Speaker
+from genlip.threads import Threads
 from genlip.train.loop import Interrupted, Resume, train
 from genlip.train.recipe import Run, load_recipe, to_yaml
 
@@ -83,7 +84,13 @@ def quickstart(
         again = shlex.join(["genlip", "quickstart", "--out", str(out), *overrides])
         raise Interrupted(f"stopped and saved; go on with: {again}") from None
     speaker = Speaker.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
-    with progress("captioning held-out images", images, console) as advance:
+    shown = progress("captioning held-out images", images, console)
+    with Threads(run.threads, speaker.model.device) as threads, shown as show:
+
+        def advance(images: int) -> None:
+            show(images)
+            threads.advance(images)
+
         measured = measure(run, speaker, images, advance)
     path = _write(measured)
     console.print(

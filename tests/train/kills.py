@@ -23,7 +23,7 @@ from .helpers import small_run
 def run(out: Path | str) -> Run:
     return small_run(
         out, steps=80, save_every=1, evaluate_every=40, spoken=1, log_samples="true", model__drop_path_rate=0.3, ema=0.9,
-        packing__batch="2 packs", packing__streams=4,
+        packing__batch="2 packs", packing__streams=4, threads=1,
     )  # fmt: skip
 
 

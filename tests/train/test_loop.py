@@ -21,6 +21,7 @@ from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source
 from genlip.data.tally import SkippedTooMany
 from genlip.model.genlip import GenLIP
+from genlip.threads import Change, Chooser
 from genlip.train.checkpoints import latest
 from genlip.train.loop import Interrupted, NonFinite, train
 from genlip.train.tracking import read_log
@@ -99,6 +100,53 @@ def test_a_signal_to_all_processes_of_a_run_saves_it(kind, tmp_path):
     assert "Interrupted: stopped and saved" in told
     assert "DataLoader worker" not in told
     assert latest(tmp_path) is not None
+
+
+def test_resuming_is_exact_on_a_fixed_number_of_threads_whatever_was_set_before(tmp_path):
+    whole = train(small_run(tmp_path / "whole", threads=2))
+    assert torch.get_num_threads() == 1
+    run = small_run(tmp_path / "stopped", threads=2)
+    with pytest.raises(Interrupted):
+        train(run, on_step=stop_after(4))
+    assert equal(weights(train(run)), weights(whole))
+    (start, again) = read_log(tmp_path / "stopped", "start")
+    assert (start["threads"], start["threads_fixed"], again["threads"]) == (2, True, 2)
+    assert {event["threads"] for event in read_log(tmp_path / "stopped", "train")} == {2}
+
+
+def test_another_number_of_threads_is_chosen_and_told(tmp_path, monkeypatch, capsys):
+    """The measurement itself is tests/test_threads.py's matter."""
+
+    def done(self, units, seconds):
+        self.pieces = [*getattr(self, "pieces", []), (units, seconds)]
+        if len(self.pieces) != 3:
+            return None
+        self.threads = self.chosen = 1
+        return Change(1, 2, {2: 70.04, 1: 200.0})
+
+    monkeypatch.setattr(Chooser, "done", done)
+    monkeypatch.setattr("genlip.threads._set_by_the_user", lambda number: False)
+    used = []
+    torch.set_num_threads(2)
+    try:
+        train(small_run(tmp_path), on_step=lambda state: used.append(torch.get_num_threads()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert used == [2, 2, 1, 1, 1, 1]
+    assert [event["threads"] for event in read_log(tmp_path, "train")] == used
+    (event,) = read_log(tmp_path, "threads")
+    assert (event["step"], event["threads"], event["before"]) == (3, 1, 2)
+    assert event["tokens_per_s"] == {"2": 70.0, "1": 200.0}
+    told = capsys.readouterr().err
+    assert "on cpu with up to 2 threads" in told
+    assert "step 3: 1 of PyTorch's threads from here on, not 2: 200 tokens/s in place of 70" in told
+
+
+def test_going_on_with_another_setting_of_threads_is_not_refused(tmp_path):
+    with pytest.raises(Interrupted):
+        train(small_run(tmp_path, threads=1), on_step=stop_after(4))
+    assert (train(small_run(tmp_path, threads=2)) / "model.safetensors").is_file()
 
 
 def test_resuming_keeps_the_state_of_muon(tmp_path):

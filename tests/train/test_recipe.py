@@ -87,7 +87,7 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path):
 
 def test_differences_name_what_changes_the_result_and_nothing_else(tmp_path):
     run = small_run(tmp_path)
-    assert differences(run, dataclasses.replace(run, out="elsewhere", log_every=99, keep=7)) == []
+    assert differences(run, dataclasses.replace(run, out="elsewhere", log_every=99, keep=7, threads=1)) == []
     changed = dataclasses.replace(run, seed=3, optimizer=dataclasses.replace(run.optimizer, clip=2.0))
     assert differences(run, changed) == ["optimizer.clip: 1.0 -> 2.0", "seed: 0 -> 3"]
 

@@ -13,13 +13,13 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Literal
 
-import torch
 import yaml
 
 from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sources import Source, hold_out, open_source
 from genlip.data.tally import SkippedTooMany
 from genlip.machine import machine, memory, versions
+from genlip.threads import Threads
 from genlip.train import checkpoints
 from genlip.train.checkpoints import Checkpoints
 from genlip.train.measuring import HeldOutSet, held_out_set, measure
@@ -57,22 +57,24 @@ def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = 
     `SkippedTooMany` if too many samples are unusable; `NonFinite` if losses are no numbers time after time; OSError if a
     checkpoint cannot be written.
     """
-    with join_world() as world:
+    with join_world() as world, Threads(run.threads, world.device, world.ranks == 1 and not run.compile) as threads:
         newest = world.agree(_checkpoint_to_resume(run, resume) if world.leads else None)
         Path(run.out).mkdir(parents=True, exist_ok=True)
         source, measured = _sources(run)
         state = begin(run, world, source, newest)
         held_out = held_out_set(state.loader.reader, measured, run) if world.leads else None
-        with _Loop(state, held_out, on_step) as loop:
+        with _Loop(state, held_out, threads, on_step) as loop:
             return loop.go()
 
 
 class _Loop:
     """What the loop has at hand besides the state: its ears, its voice, and where things are kept."""
 
-    def __init__(self, state: State, held_out: HeldOutSet | None, on_step: Callable[[State], None]) -> None:
+    def __init__(
+        self, state: State, held_out: HeldOutSet | None, threads: Threads, on_step: Callable[[State], None]
+    ) -> None:
         run, world = state.run, state.world
-        self.state, self.held_out, self.on_step = state, held_out, on_step
+        self.state, self.held_out, self.threads, self.on_step = state, held_out, threads, on_step
         self.recent: list[Update] = []
         self.spikes, self.named = Spikes(), 0
         self.path, self.saved = checkpoints.latest(run.out) or Path(), state.step or -1  # of the checkpoint written last
@@ -104,6 +106,7 @@ class _Loop:
                 break
             if done.tokens:  # else all samples were unusable
                 self.recent.append(done)
+                self.choose_threads(done)
                 self.on_step(state)
                 if _due(run.log_every, state):
                     self.report()
@@ -158,6 +161,18 @@ class _Loop:
                 "lower optimizer.learning_rate or precision float32"
             )
 
+    def choose_threads(self, done: Update) -> None:
+        """Go on with the number of threads that is fastest now, and say so where it is another."""
+        change = self.threads.done(done.tokens, done.seconds)
+        if change is None:
+            return
+        step, rates = self.state.step, {number: round(rate, 1) for number, rate in change.rates.items()}
+        self.tracker.event("threads", step=step, threads=change.threads, before=change.before, tokens_per_s=rates)
+        self.tracker.say(
+            f"step {step}: {change.threads} of PyTorch's threads from here on, not {change.before}: "
+            f"{rates[change.threads]:.0f} tokens/s in place of {rates[change.before]:.0f}"
+        )
+
     def report(self) -> None:
         """Log the mean over the updates since the last report."""
         state, recent = self.state, self.recent
@@ -183,6 +198,7 @@ class _Loop:
             wait=round(sum(one.waited for one in recent) / seconds, 4),
             skipped=skipped,
             memory=used,
+            threads=self.threads.number if self.threads.on_processor else None,
             left=round(state.seconds * (1 - state.progress) / max(state.progress, 1e-9)),
         )
         recent.clear()
@@ -244,6 +260,7 @@ class _Loop:
         self.tracker.start(
             step=state.step, parameters=parameters, precision=state.precision, attention=state.model.attention, parallel=how,
             ranks=world.ranks, device=str(world.device), machine=machine(world.device), versions=versions(),
+            threads=self.threads.most, threads_fixed=self.threads.fixed,
             matrix_rate=round(self.matrix_rate), source=run.data.source, samples=len(source),
             held_out=run.data.held_out or f"{run.data.held_out_samples} of {run.data.source}",
         )  # fmt: skip
@@ -252,7 +269,7 @@ class _Loop:
             f"{parameters / 1e6:.1f} M parameters, {len(source)} samples of {run.data.source} to learn from, "
             f"{number} of {run.data.held_out or 'it'} held out, {state.precision} and {state.model.attention} attention on "
             f"{world.device}"
-            + (f" times {world.ranks} by {how}" if world.ranks > 1 else f" with {torch.get_num_threads()} threads")
+            + (f" times {world.ranks} by {how}" if world.ranks > 1 else f" with {self.threads}")
             + (f", starting from {run.start_from}" if run.start_from and not state.step else "")
             + (f", going on after step {state.step}" if state.step else "")
         )

@@ -117,7 +117,7 @@ def _rows(figures: Mapping[str, Any], losses: str) -> list[list[tuple[str, str]]
             ("skipped samples", words("skipped", ",")),
         ],
         [
-            ("samples/s", words("samples_per_s", ",.0f")),
+            ("samples/s", words("samples_per_s", ",.0f") + _threads(figures.get("threads"))),
             ("tokens/s", words("tokens_per_s", ",.0f")),
             ("matrix rate", words("matrix_share", ".1%")),
         ],
@@ -127,6 +127,10 @@ def _rows(figures: Mapping[str, Any], losses: str) -> list[list[tuple[str, str]]
             ("memory", _UNKNOWN if memory is None else f"{memory / 2**30:.1f} GiB"),
         ],
     ]
+
+
+def _threads(number: int | None) -> str:
+    return "" if number is None else f", {number} thread{'s' * (number > 1)}"
 
 
 def sparkline(values: Iterable[float]) -> str:

@@ -40,7 +40,7 @@ __all__ = [
 
 _ASIDE = {  # where results go, how often, and how the same work is shared out
     "out", "data.workers", "log_every", "evaluate_every", "spoken", "save_every", "keep", "keep_every", "max_skipped",
-    "max_nonfinite", "log_samples", "trackers", "parallel", "recompute", "compile", "attention",
+    "max_nonfinite", "log_samples", "trackers", "parallel", "recompute", "compile", "attention", "threads",
 }  # fmt: skip
 
 

@@ -107,6 +107,8 @@ class Run:
         attention: backend of the attention; "auto" takes the fastest that this machine can run.
         parallel: how several processes share the work: "ddp" copies the model to each, "fsdp" shards it over all, "hybrid"
             shards it within a node and copies it between nodes. "auto" is ddp, and nothing for a single process.
+        threads: of PyTorch on a processor; 0 chooses the number by measured speed, again and again while the run goes on. A
+            run is repeated bit for bit only where the number is fixed, here or by OMP_NUM_THREADS.
         recompute: keep only the input of each block and compute the rest again in the backward pass (activation
             checkpointing): less memory, more time; `genlip plan` says how much.
         compile: compile each block with torch.compile, which draws other random numbers for DropPath.
@@ -141,6 +143,7 @@ class Run:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     attention: Literal["auto", "sdpa", "varlen", "flex", "reference"] = "auto"
     parallel: Literal["auto", "ddp", "fsdp", "hybrid"] = "auto"
+    threads: int = 0
     recompute: bool = False
     compile: bool = False
     freeze: tuple[str, ...] = ()
@@ -161,9 +164,9 @@ class Run:
         for name in ("log_every", "evaluate_every", "save_every", "keep", "max_nonfinite"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if min(self.spoken, self.keep_every) < 0 or not 0 <= self.ema < 1:
+        if min(self.spoken, self.keep_every, self.threads) < 0 or not 0 <= self.ema < 1:
             raise ValueError(
-                f"spoken {self.spoken} and keep_every {self.keep_every} must not be negative, "
+                f"spoken {self.spoken}, keep_every {self.keep_every} and threads {self.threads} must not be negative, "
                 f"ema {self.ema} must lie in [0, 1)"
             )
         ends = {name: getattr(self, name) for name in ("steps", "epochs", "samples", "tokens")}

@@ -1,0 +1,59 @@
+"""Benchmarks that nothing else runs: a tiny run of each, so that they do not rot."""
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from .train.helpers import SMALL
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_busy_prints_speeds_of_now_and_before(capsys):
+    sizes = [word for key in SMALL if key.startswith(("model", "packing")) for word in (f"--{key}", str(SMALL[key]))]
+    benchmark("busy").main(
+        ["--seconds", "0.5", "--settle", "0", "--repeats", "1", "--surroundings", "beside_one", "--", *sizes]
+    )
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result.keys() == {"beside_one", "beside_one_before", "machine", "versions"}
+    assert min(result["beside_one"], result["beside_one_before"]) > 0
+
+
+def test_busy_ends_its_processes_whatever_happens():
+    busy, others = benchmark("busy"), []
+
+    def popen(*args, **options):
+        others.append(subprocess.Popen(*args, **options))
+        return others[-1]
+
+    class Patched:
+        Popen = staticmethod(popen)
+
+    busy.subprocess = Patched
+
+    def interrupted():
+        with busy.busy((0, 19)):
+            assert [other.poll() for other in others] == [None, None]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert all(other.poll() is not None for other in others)
+
+
+def test_busy_counts_images_by_the_time_of_updates():
+    updates = [(2.0, 999.0, 2.0), (5.0, 10.0, 3.0), (6.0, 40.0, 1.0)]
+    names = ("seconds", "samples_per_s", "seconds_per_step")
+    events = [dict(zip(names, update, strict=True)) for update in updates]
+    assert benchmark("busy").rate(events, 2.0) == (30 + 40) / 4
