@@ -88,6 +88,7 @@ def test_a_folder_may_lack_a_tokenizer(folder):
         ('{"images": 3, "captions": {}}', "it.images is 3: it must be an object"),
         ('{"images": {}, "captions": {"prompt": 5}}', "captions.prompt is 5: it must be a text"),
         ('{"images": {}, "captions": {"max_tokens": 1e999}}', "captions.max_tokens is inf: it must be a whole number"),
+        ('{"images": {}, "captions": {"prompt": "' + "x" * 70_000 + '"}}', "captions.prompt and end have 70,011 characters"),
         ("[" * 100_000, "nested deeper than 100"),
         ('{"images": ' + "[" * 101 + "]" * 101 + "}", "nested deeper than 100"),
         ('{"images": {}, "captions": {"max_tokens": 0}}', "captions.max_tokens is 0"),

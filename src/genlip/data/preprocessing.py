@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 PUBLISHED_PROMPT = "Describe the image in detail."
 _SETTINGS, _TOKENIZER = "preprocessing.json", "tokenizer.json"
 _PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
-_BYTES = 2**22  # of a file of settings
+_BYTES, _MOST_CHARACTERS = 2**22, 65_536  # of a file of settings, and of what stands around a caption
 
 
 class _Stored(TypedDict):
@@ -78,7 +78,7 @@ def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, T
     try:
         stored = checked(read_json(file, _BYTES), _Stored, "it")
         images, captions = read_fields(ImageConfig, stored["images"], "images"), stored["captions"]
-        return Preprocessing(images=images, captions=read_fields(CaptionConfig, captions, "captions")), tokenizer
+        return Preprocessing(images=images, captions=_bounded(read_fields(CaptionConfig, captions, "captions"))), tokenizer
     except ValueError as error:
         raise ValueError(f"{file}: not the preprocessing of a model: {error}") from error
 
@@ -105,9 +105,17 @@ def _of_transformers(folder: Path) -> Preprocessing | None:
         return None
     try:
         captions = {key: texts[key] for key in ("prompt", "end", "max_tokens") if key in texts}
-        return Preprocessing(images=_images(images), captions=CaptionConfig(**captions))
+        return Preprocessing(images=_images(images), captions=_bounded(CaptionConfig(**captions)))
     except ValueError as error:
         raise ValueError(f"{folder}: its {_PROCESSOR} or {_IMAGE_PROCESSOR} cannot be used: {error}") from error
+
+
+def _bounded(captions: CaptionConfig) -> CaptionConfig:
+    """Refuse wording of a foreign model that fills memory: it stands before every caption."""
+    characters = len(captions.prompt) + len(captions.end)
+    if characters > _MOST_CHARACTERS:
+        raise ValueError(f"captions.prompt and end have {characters:,} characters; the limit is {_MOST_CHARACTERS:,}")
+    return captions
 
 
 def _images(stored: Mapping[str, Any]) -> ImageConfig:

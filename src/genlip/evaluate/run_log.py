@@ -48,9 +48,8 @@ class _Stored(TypedDict, total=False):
     message: str
     path: str
     versions: dict[str, Any]
-    run: dict[str, Any]
+    run: dict[str, Any] | None
     used: dict[str, int]
-    samples: list[_Sample]
     skipped: float | dict[str, Any] | None
     loss: float | None
     loss_other_image: float | None
@@ -68,6 +67,10 @@ class _Stored(TypedDict, total=False):
     gradient_norm: float | None
     memory: float | None
     usual: float | None
+
+
+class _Spoken(TypedDict):
+    samples: list[_Sample]
 
 
 def read_log(out: str | Path, kind: str) -> list[Event]:
@@ -114,6 +117,8 @@ def _parsed(file: Path) -> Iterator[Event]:
 def _event(stored: Mapping[str, Any], name: str) -> Event:
     try:
         event: Event = checked(stored, _Stored, "it")
+        if event["event"] == "spoken":
+            checked(event, _Spoken, "it")
         if not 0 <= event["time"] < _YEAR_3000:
             raise ValueError(f"time is {event['time']}: it must be in seconds since 1970")
     except ValueError as error:

@@ -198,7 +198,7 @@ class _AttentionFigures(TypedDict, total=False):
     layers: dict[str, _Layers]
     heads: dict[str, list[list[float]]]
     even: dict[str, float]
-    gate: dict[str, list[Any]] | None
+    gate: dict[str, list[float]] | None
     first_patch_norm: list[_Number]
 
 
