@@ -77,7 +77,7 @@ def test_a_log_of_nothing_is_empty_and_none_is_an_error(tmp_path: Path) -> None:
     [
         ({"time": "now"}, "time is 'now': it must be a finite number"),
         ({"time": 1e300}, "time is 1e+300: it must be in seconds since 1970"),
-        ({"time": -1}, "time is -1.0: it must be in seconds since 1970"),
+        ({"time": -1}, "time is -1: it must be in seconds since 1970"),
         ({"event": ["train"]}, "event is ['train']: it must be a text"),
         ({"step": "1"}, "step is '1': it must be a whole number"),
         ({"step": 1.5}, "step is 1.5: it must be a whole number"),

@@ -17,6 +17,10 @@ class Point(TypedDict, total=False):
     at: tuple[int, int]
 
 
+class Whole(TypedDict):
+    parts: list[int]
+
+
 @dataclass(frozen=True)
 class Settings:
     size: int = 3
@@ -71,6 +75,7 @@ def test_what_fits_passes(value, hint, found):
         ("c", Literal["a", "b"], "x is 'c': it must be 'a' or 'b'"),
         (["a"], Literal["a", "b"], "x is ['a']: it must be 'a' or 'b'"),
         ({"at": [1, 2]}, Point, "x has no 'name'"),
+        ({}, Whole, "x has no 'parts'"),
         ({"name": "a", "at": [1, "b"]}, Point, "x.at[1] is 'b': it must be a whole number"),
         ("y" * 10**6, int, "x is 'yyyy"),
     ],

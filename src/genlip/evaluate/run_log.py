@@ -7,7 +7,7 @@ A run that resumes goes back to a checkpoint: what it had done after that one no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
@@ -114,9 +114,10 @@ def _parsed(file: Path) -> Iterator[Event]:
                 yield _event(event, f"{file}, line {number}")
 
 
-def _event(stored: Mapping[str, Any], name: str) -> Event:
+def _event(event: Event, name: str) -> Event:
+    """The event as it stands, if what is read of it is of the right types."""
     try:
-        event: Event = checked(stored, _Stored, "it")
+        checked(event, _Stored, "it")
         if event["event"] == "spoken":
             checked(event, _Spoken, "it")
         if not 0 <= event["time"] < _YEAR_3000:

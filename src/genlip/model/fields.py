@@ -91,7 +91,9 @@ def _is_needed(field: dataclasses.Field[Any]) -> bool:
 def _required(hint: Any) -> list[str]:
     """Keys of a TypedDict that must be there; `__required_keys__` does not know annotations that are texts."""
     marked = {key: typing.get_origin(kind) for key, kind in typing.get_type_hints(hint, include_extras=True).items()}
-    return [key for key, mark in marked.items() if mark is typing.Required or (hint.__total__ and mark is None)]
+    return [
+        key for key, mark in marked.items() if mark is typing.Required or (hint.__total__ and mark is not typing.NotRequired)
+    ]
 
 
 def _plain(value: Any, hint: Any, name: str) -> Any:

@@ -5,6 +5,7 @@ import errno
 import json
 import shutil
 import threading
+import time
 import zlib
 from collections import namedtuple
 from pathlib import Path
@@ -260,12 +261,18 @@ def test_waiting_for_another_process_is_said_with_the_locks_name(tmp_path: Path,
     monkeypatch.setattr(module, "_PATIENCE", 0.01)
     speaker = Counting()
     file = tmp_path / f"{features_key(speaker, Pictures(), np.arange(10))}.lock"
-    lock = FileLock(file)
-    lock.acquire()
-    released = threading.Timer(0.3, lock.release)
-    released.start()
+    held = threading.Event()
+
+    def other() -> None:
+        with FileLock(file):
+            held.set()
+            time.sleep(0.3)
+
+    process = threading.Thread(target=other)
+    process.start()
+    held.wait()
     frozen_features(speaker, Pictures(), folder=tmp_path)
-    released.join()
+    process.join()
     assert f"waiting for another process that encodes the same images; its lock is {file}" in caplog.text
 
 
