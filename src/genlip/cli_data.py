@@ -6,7 +6,6 @@ In: arguments. Out: a summary, a page, or tar shards. Every command is a thin la
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -74,6 +73,7 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.evaluate.inspection import inspect_source
     from genlip.evaluate.pages.inspection_page import inspection_page, summary, warnings
     from genlip.model.config import GenLIPConfig
+    from genlip.model.writing import write_json, write_text
     from genlip.progress import progress
 
     for file in filter(None, (args.out, args.json)):
@@ -90,11 +90,11 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
         found = inspect_source(source, images, captions, model, packing, args.samples, args.seed, advance)
     print(summary(found))
     if args.out:
-        Path(args.out).write_text(inspection_page(found), encoding="utf8")
+        write_text(Path(args.out), inspection_page(found))
         print(f"page: {args.out}")
     if args.json:
         figures = {**found.to_json(), "warnings": warnings(found)}
-        Path(args.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf8")
+        write_json(Path(args.json), figures)
         print(f"figures: {args.json}")
 
 

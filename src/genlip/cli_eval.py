@@ -338,8 +338,11 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
             result = resolution(curve, speaker, sizes=args.sizes, max_patches=args.budgets)
         else:
             result = measure(speaker, advance)
-    print(_told(result))
-    print(f"result: {write_result(result, out)}")
+    try:  # what was measured is kept before anything is said, and said if it cannot be kept
+        stored = write_result(result, out)
+    finally:
+        print(_told(result))
+    print(f"result: {stored}")
     print(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
 
 
@@ -370,11 +373,12 @@ def _told(result: Result) -> str:
 def _compare(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.evaluate.comparison import compare
     from genlip.evaluate.pages.comparison_page import comparison_page, comparison_text
+    from genlip.model.writing import write_text
 
     if args.out:
         check_folder("--out", args.out)
     found = compare(args.models)
     print(comparison_text(found))
     if args.out:
-        Path(args.out).write_text(comparison_page(found), encoding="utf8")
+        write_text(Path(args.out), comparison_page(found))
         print(f"page: {args.out}")

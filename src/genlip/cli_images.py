@@ -123,8 +123,9 @@ def _readout(args: argparse.Namespace, rest: list[str]) -> int:
     images, speaker = _images(args.images), _speaker(args)
     if args.html:
         from genlip.evaluate.readout import readout_page
+        from genlip.model.writing import write_text
 
-        Path(args.html).write_text(readout_page(speaker, images, args.k), encoding="utf8")
+        write_text(Path(args.html), readout_page(speaker, images, args.k))
         print(f"page: {args.html}")
         return 0
 
@@ -216,7 +217,7 @@ def _output(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
     else:
-        with Path(path).open("w", encoding="utf8") as file:
+        with Path(path).open("w", encoding="utf8", errors="backslashreplace") as file:
             yield file
 
 

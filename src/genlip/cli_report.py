@@ -46,4 +46,6 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
         try:
             print(f"page: {write_model_report(folder, out)}")
         except ValueError as error:
+            if "no results in" not in str(error):
+                raise
             raise ValueError(f"{error}; or name the folder of a run, which holds {LOG}") from None

@@ -6,7 +6,6 @@ Measuring and rendering are apart: `measure` asks the model, `render` only write
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from genlip.evaluate.pages import report
 from genlip.evaluate.pages.report import Headline, Section
 from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
+from genlip.model.writing import write_json, write_text
 from genlip.progress import progress
 from genlip.speaker import PatchWords, Speaker
 from genlip.threads import Threads
@@ -254,8 +254,8 @@ def _write(measured: Measured) -> Path:
     """Put page, figures and the first image into the run's folder."""
     out = Path(measured.run.out)
     path = out / "report.html"
-    path.write_text(render(measured), encoding="utf8")
-    (out / "results.json").write_text(json.dumps(results(measured), indent=2) + "\n", encoding="utf8")
+    write_text(path, render(measured))
+    write_json(out / "results.json", results(measured))
     decode(measured.spoken[0].image).save(out / "image.png")
     return path
 

@@ -81,6 +81,11 @@ class Speaker:
         return cls(model, dataclasses.replace(settings.images, **images), captions)
 
     @property
+    def speaks(self) -> bool:
+        """Whether the model came with a tokenizer."""
+        return self._captions is not None
+
+    @property
     def captions(self) -> Captions:
         """Tokenizer and wording. Raises ValueError where the model came without a tokenizer."""
         if self._captions is None:

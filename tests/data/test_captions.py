@@ -1,5 +1,8 @@
 """`genlip.data.captions` against what its parts must be, and its refusals."""
 
+import json
+import re
+
 import huggingface_hub
 import numpy as np
 import pytest
@@ -383,3 +386,76 @@ def test_of_a_very_long_caption_only_what_can_be_learned_is_tokenized(text, monk
     ids, learned = captions.encode(text * 100_000)
     assert (ids.tolist(), learned.all()) == (expected, True)
     assert max(seen) < 10_000
+
+
+# -- tokenizers of others
+
+
+def tokenizer_file(folder, **parts):
+    """A byte-free BPE of one letter, with other parts."""
+    stored = {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(stored | parts), encoding="utf8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+        {
+            "model": {
+                "type": "BPE",
+                "vocab": {"a": 0, "b": 1},
+                "merges": ["a b"],
+                "continuing_subword_prefix": "xx",
+            }
+        },
+    ],
+)
+def test_a_tokenizer_that_panics_is_one_line(parts, tmp_path, capfd):
+    file = tokenizer_file(tmp_path, **parts)
+    with pytest.raises(ValueError, match=rf"^{file}: not a tokenizer\.json: ") as error:
+        load_tokenizer(file)
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_tokenizer_that_explodes_is_refused(tmp_path):
+    tenfold = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
+    file = tokenizer_file(tmp_path, normalizer={"type": "Sequence", "normalizers": [tenfold] * 12})
+    with pytest.raises(
+        ValueError, match=rf"^{file}: refused: its normalizer makes a text up to 1,000,000,000,000 times as long"
+    ):
+        load_tokenizer(file)
+    file = tokenizer_file(tmp_path, model={"type": "BPE", "vocab": {"a" * 5000: 0}, "merges": []})
+    with pytest.raises(ValueError, match="refused: it has a token of 5,000 characters; the limit is 4,096"):
+        load_tokenizer(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", "is a Git LFS pointer, not the file"),
+        ("[" * 100_000, "not a tokenizer.json: lists and objects are nested deeper than 100"),
+        ("[]", "not a tokenizer.json: "),
+        ("{}", "not a tokenizer.json: "),
+    ],
+)
+def test_what_is_no_tokenizer_is_one_line(text, told, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'tokenizer.json'}: {told}")):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_one_line(tmp_path):
+    model = {"type": "WordLevel", "vocab": {"a": 0, END: 1}, "unk_token": "lost"}
+    special = {"id": 1, "content": END, "special": True} | dict.fromkeys(
+        ("single_word", "lstrip", "rstrip", "normalized"), False
+    )
+    captions = Captions(
+        load_tokenizer(tokenizer_file(tmp_path, model=model, added_tokens=[special])), CaptionConfig(end=END)
+    )
+    with pytest.raises(ValueError, match=r"^the tokenizer fails on a caption: WordLevel error: Missing"):
+        captions.encode("b")

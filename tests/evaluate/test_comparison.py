@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genlip.evaluate.comparison import compare, paired, short_names
+from genlip.evaluate.comparison import compare, paired, short_names, tokenizers
 from genlip.evaluate.formulas import error_rate
 from genlip.evaluate.pages.comparison_page import comparison_page, comparison_text
 from genlip.evaluate.patches.allocation import MASSES
@@ -166,3 +166,52 @@ def test_a_model_without_results_is_named(folders: list[str], tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: no results in"):
         compare([folders[0], str(tmp_path / "empty")])
+
+
+def loss_of(tokenizer: str | None, name: str = "loss", measurement: str = "captioning") -> Result:
+    about = {} if tokenizer is None else {"tokenizer": tokenizer}
+    return result(FIRST, measurement, scores={name: Scores.mean(FIRST)}, about=about)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name", "measurement", "told"),
+    [
+        ("a", "a", "loss", "captioning", "same"),
+        ("a", "b", "loss", "captioning", "different"),
+        ("a", "b", "picture gain", "captioning", "different"),
+        (None, "b", "picture gain", "captioning", "unknown"),
+        (None, None, "loss", "captioning", "unknown"),
+        ("a", "b", "BLEU-4", "captioning", "no matter"),
+        ("a", "b", "same token", "readout", "different"),
+        ("a", "b", "top-1", "probe", "no matter"),
+    ],
+)
+def test_what_is_counted_in_tokens_needs_the_same_tokenizer(first, second, name, measurement, told) -> None:
+    one, other = loss_of(first, name, measurement), loss_of(second, name, measurement)
+    assert tokenizers(one, other, name) == told
+    assert (paired(one, other, name) is None) == (told == "different")
+
+
+def test_over_sizes_the_inner_measurement_decides() -> None:
+    settings = {"measurement": "captioning"}
+    one, other = (
+        result(FIRST, "resolution", settings=settings, scores={}, about={"tokenizer": name}) for name in ("a", "b")
+    )
+    assert tokenizers(one, other, "loss at 64x64") == "different"
+    assert tokenizers(one, other, "BLEU-4 at 64x64") == "no matter"
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ("b", "not comparable: counted in tokens of another tokenizer"),
+        (None, "whether the tokenizers are the same is unknown"),
+    ],
+)
+def test_text_and_page_say_why_a_loss_is_not_compared(second: str | None, told: str, tmp_path: Path) -> None:
+    names = [str(tmp_path / "one"), str(tmp_path / "two")]
+    write_result(loss_of("a"), names[0])
+    write_result(loss_of(second), names[1])
+    found = compare(names)
+    assert told in " ".join(comparison_text(found, width=300).split())
+    assert told in comparison_page(found)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from genlip.evaluate.result import (
 from genlip.evaluate.scores import Scores
 from genlip.speaker import Speaker
 from tests.model.helpers import small_model
+from tests.stopping import Stop, stopped_at
 
 RED, BLUE = Image.new("RGB", (3, 2), "red"), Image.new("RGB", (5, 5), "blue")
 
@@ -180,3 +183,37 @@ def test_where_and_how_long_is_told() -> None:
     assert about["seconds"] == 1.3
     assert "threads" in about["machine"]
     assert {"genlip", "torch"} <= about["versions"].keys()
+
+
+NO_UTF8 = os.fsdecode(b"caf\xe9-1.png")
+
+
+def test_names_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
+    one = result(data=f"photos/{NO_UTF8}", keys=[NO_UTF8, "b", "c"], outputs=[{"spoken": NO_UTF8}, {}, {}])
+    found = read_result(write_result(one, tmp_path))
+    assert (found.data, found.keys, found.outputs) == (one.data, one.keys, one.outputs)
+
+
+def test_a_result_that_stops_on_its_way_leaves_the_old_one_the_new_one_or_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = result(figures={"asked": 1}), result(figures={"asked": 2}, pictures={"first.png": BLUE})
+    ends = set()
+    for number in range(40):
+        home = tmp_path / str(number)
+        write_result(old, home)
+        caplog.clear()
+        with monkeypatch.context() as patched:
+            stopped_at(number, patched)
+            with suppress(Stop):
+                write_result(new, home)
+                ends.add("finished")
+        found = read_results(home)
+        if not found:
+            assert "a new result was being put into the place of this one; measure again" in caplog.text
+            ends.add("warned")
+            continue
+        asked = found[0].figures["asked"]
+        assert decode(found[0].pictures["first.png"]).tobytes() == {1: RED, 2: BLUE}[asked].tobytes(), number
+        ends.add(asked)
+    assert ends == {1, "warned", 2, "finished"}

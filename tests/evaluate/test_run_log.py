@@ -1,6 +1,7 @@
 """Reading a log back: what counts after kills and resumes, on one rank or several."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,33 @@ def test_a_log_of_nothing_is_empty_and_none_is_an_error(tmp_path: Path) -> None:
         read_events(tmp_path)
     (tmp_path / "log.jsonl").touch()
     assert read_events(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"time": "now"}, "time is 'now': it must be a finite number"),
+        ({"time": 1e300}, "time is 1e+300: it must be in seconds since 1970"),
+        ({"time": -1}, "time is -1: it must be in seconds since 1970"),
+        ({"event": ["train"]}, "event is ['train']: it must be a text"),
+        ({"step": "1"}, "step is '1': it must be a whole number"),
+        ({"step": 1.5}, "step is 1.5: it must be a whole number"),
+        ({"update": None}, "update is None: it must be a whole number"),
+        ({"loss": "low"}, "loss is 'low': it must be a finite number"),
+        ({"loss": float("inf")}, "loss is inf: it must be a finite number"),
+        ({"event": "spoken", "samples": 5}, "samples is 5: it must be a list"),
+        ({"event": "spoken"}, "it has no 'samples'"),
+        ({"event": "spoken", "samples": [{"key": 5}]}, "samples[0] has no 'true'"),
+    ],
+)
+def test_an_event_of_another_type_is_named_with_its_line(values: dict[str, Any], told: str, tmp_path: Path) -> None:
+    good = {"event": "train", "time": 1, "step": 1, "loss": None}
+    lines = [json.dumps(good), json.dumps(good | values)]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf8")
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'log.jsonl'}, line 2: not an event of a run: {told}")):
+        read_events(tmp_path)
+
+
+def test_a_line_nested_without_end_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path / "log.jsonl", ("train", 1, {"step": 1}), rest="[" * 100_000 + "\n")
+    assert len(read_events(tmp_path)) == 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import genlip
@@ -18,6 +21,7 @@ from genlip.export.folders import clear
 from genlip.export.published import export_published
 from genlip.model.checkpoint import CheckpointError
 
+from ..stopping import Stop, stopped_at
 from .helpers import CORPUS, model_folder
 
 # What each library writes where the model has neither tokenizer nor preprocessing.
@@ -115,3 +119,57 @@ def test_clearing_touches_no_folder_and_needs_none(tmp_path: Path):
     (tmp_path / "config.json" / "model.safetensors").mkdir(parents=True)
     clear(tmp_path)
     assert (tmp_path / "config.json" / "model.safetensors").is_dir()
+
+
+def speaking(folder: Path, prompt: str, theta: float) -> Path:
+    """Models of one shape: only their settings tell them apart."""
+    return model_folder(folder, num_hidden_layers=1, prompt=prompt, rope_theta=theta)
+
+
+@pytest.mark.parametrize("to", ["published", "transformers", "timm"])
+def test_an_export_that_stops_at_any_change_leaves_the_old_one_the_new_one_or_one_error(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip(NEEDS[to])
+    models = {theta: speaking(tmp_path / prompt, prompt, theta) for prompt, theta in (("old", 10_000.0), ("new", 500.0))}
+    old = export(models[10_000.0], tmp_path / "first", to)
+    new = export(models[500.0], tmp_path / "second", to)
+    whole = {
+        name: {file: (folder / file).read_bytes() for file in files(folder)} for name, folder in (("old", old), ("new", new))
+    }
+    ends: set[str] = set()
+    for number in range(400):
+        out = Path(shutil.copytree(old, tmp_path / f"out-{number}"))
+        with monkeypatch.context() as patched:
+            stopped_at(number, patched)
+            with suppress(Stop):
+                export(models[500.0], out, to)
+                ends.add("finished")
+        found = {file: (out / file).read_bytes() for file in files(out) if "/" not in file and not file.endswith(".part")}
+        states = [name for name, content in whole.items() if content == found]
+        if not states:
+            assert "config.json" not in found, number
+            with pytest.raises(CheckpointError, match=r"not a checkpoint: it has no config\.json"):
+                genlip.load(out)
+        ends.update(states or ["refused"])
+        shutil.rmtree(out)
+        if "finished" in ends:
+            break
+    assert ends == {"old", "refused", "new", "finished"}
+
+
+def test_a_full_disk_is_one_line_with_the_file_and_leaves_the_older_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    old, new = speaking(tmp_path / "old", "old", 1e4), speaking(tmp_path / "new", "new", 500.0)
+    out = export(old, tmp_path / "out", "published")
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("genlip.model.weights.save_file", full)
+    assert main(["export", str(new), str(out), "--to", "published"]) == 1
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"genlip: \S+model\.safetensors: cannot be written: .*No space left on device.*\n", told)
+    assert genlip.load(out).config.rope_theta == 1e4
+    assert files(out) == {"config.json", "model.safetensors", "tokenizer.json", "preprocessing.json"}

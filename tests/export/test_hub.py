@@ -226,3 +226,26 @@ def test_a_parcel_tells_what_would_be_sent(folder, monkeypatch, tmp_path):
     assert sent.sizes["model.safetensors"] == (folder / "model.safetensors").stat().st_size
     assert sent.sizes["README.md"] == len(sent.card.encode())
     assert not (folder / "README.md").exists()
+
+
+def test_links_that_lead_out_are_refused_by_name(hub, folder, tmp_path):
+    (tmp_path / "secret").write_text("key")
+    (folder / "vocab.txt").symlink_to(tmp_path / "secret")
+    assert f"{folder / 'vocab.txt'} is a link to {tmp_path / 'secret'}, outside its folder" in refusal(folder, "owner/tiny")
+    (folder / "vocab.txt").unlink()
+    (folder / "README.md").symlink_to(tmp_path / "secret")
+    assert f"{folder / 'README.md'} is a link to" in refusal(folder, "owner/tiny")
+    assert (tmp_path / "secret").read_text() == "key"
+    (folder / "README.md").unlink()
+    (folder / "vocab.txt").symlink_to(folder / "config.json")
+    assert "vocab.txt" in parcel(folder, "owner/tiny").sizes
+
+
+def test_links_of_the_hubs_own_cache_are_followed(folder, tmp_path):
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "c0ffee", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for file in list(folder.iterdir()):
+        file.rename(blobs / file.name)
+        (snapshot / file.name).symlink_to(blobs / file.name)
+    assert {"config.json", "model.safetensors"} <= parcel(snapshot, "owner/tiny").sizes.keys()

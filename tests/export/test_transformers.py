@@ -1,5 +1,6 @@
 """Transformers: the same numbers as genlip, whatever the padding, attention or generation, and folders that both read."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -480,6 +481,31 @@ def test_a_saved_model_is_read_by_genlip_and_by_transformers_again(native, speak
     assert torch.equal(again(**inputs).logits, model(**inputs).logits)
     same = AutoProcessor.from_pretrained(tmp_path)
     assert (same.prompt, same.end, same.image_token) == (processor.prompt, processor.end, processor.image_token)
+
+
+@pytest.mark.parametrize("kind", ["native", "fixed"])
+def test_settings_that_a_processor_saved_are_those_that_genlip_reads(kind, request, tmp_path, caplog):
+    folder, hub = request.getfixturevalue(kind)
+    AutoModelForImageTextToText.from_pretrained(hub).save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(hub).save_pretrained(tmp_path)
+    assert not (tmp_path / "preprocessing.json").exists()
+    one, other = genlip.Speaker.load(folder), genlip.Speaker.load(tmp_path)
+    assert other.images == dataclasses.replace(one.images, max_pixels=other.images.max_pixels)
+    assert other.captions.config == one.captions.config
+    assert "assuming" not in caplog.text
+    assert other.caption(pictures(), max_tokens=8) == one.caption(pictures(), max_tokens=8)
+
+
+def test_settings_of_a_processor_that_are_altered_are_one_line(native, tmp_path):
+    AutoModelForImageTextToText.from_pretrained(native[1]).save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(native[1]).save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    stored = json.loads(file.read_text())
+    file.write_text(json.dumps(stored | {"prompt": 5}))
+    with pytest.raises(
+        ValueError, match=r"processor_config\.json.* cannot be used: captions\.prompt is 5: it must be a text"
+    ):
+        genlip.Speaker.load(tmp_path)
 
 
 def test_an_exported_folder_is_still_a_folder_of_genlip(native):

@@ -142,7 +142,9 @@ def test_absurd_sizes_are_refused_in_a_checkpoints_words(key, size, tmp_path):
     save(small_model(), tmp_path)
     keys = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(keys | {key: size}))
-    with pytest.raises(CheckpointError, match=r"sizes in config\.json cannot be built: \w|do not fit config\.json"):
+    with pytest.raises(
+        CheckpointError, match=r"sizes in config\.json cannot be built: \w|do not fit config\.json|less than 2\*\*63"
+    ):
         load(tmp_path)
 
 
@@ -182,7 +184,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     model = small_model()
     save(model, tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
-    monkeypatch.setattr("genlip.model.checkpoint.save_file", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("genlip.model.weights.save_file", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         save(small_model(), tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before

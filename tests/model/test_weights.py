@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import zipfile
+from contextlib import suppress
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from genlip.model.checkpoint import CheckpointError, load, save
+from genlip.model.checkpoint import CheckpointError, load, read_config, save
 
+from ..stopping import Stop, stopped_at
 from .helpers import small_model
 
 SHARDS = {"safetensors": "model-0000{}-of-00002.safetensors", "bin": "pytorch_model-0000{}-of-00002.bin"}
@@ -194,3 +197,94 @@ def test_a_pickle_that_is_cut_short_is_a_clear_error(kept, model, folder):
     file.write_bytes(file.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: cannot be read as PyTorch weights: \S"):
         load(folder)
+
+
+# -- what weights of others may not do
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pointer_of_git_lfs_is_named(name, folder):
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(CheckpointError, match=rf"{name}: is a Git LFS pointer, not the file: fetch it with `git lfs pull`"):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_not_finite_are_named(value, dtype, model, folder):
+    weights = dict(model.to(dtype).state_dict())
+    weights["ln_post.bias"] = weights["ln_post.bias"].clone()
+    weights["ln_post.bias"][3] = value
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"weights hold NaN or infinity: ln_post\.bias; the model is damaged"):
+        load(folder)
+
+
+def test_few_numbers_that_stand_for_many_are_refused(model, folder):
+    """Strides of 0 repeat one number as often as the shape says; a copy of it would fill any memory."""
+    weights = dict(model.state_dict()) | {"embeddings.weight": torch.zeros(1).expand(2**40, 2**20)}
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(
+        CheckpointError, match=r"embeddings\.weight of shape \[\d+, \d+\] has more numbers than the file holds"
+    ):
+        load(folder)
+
+
+def test_a_compressed_pickle_is_refused(model, folder):
+    torch.save(model.state_dict(), folder / "plain.bin")
+    with (
+        zipfile.ZipFile(folder / "plain.bin") as plain,
+        zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for member in plain.namelist():
+            packed.writestr(member, plain.read(member))
+    with pytest.raises(CheckpointError, match=r"refused: plain/data\.pkl is compressed, and PyTorch compresses no weights"):
+        load(folder)
+
+
+def test_a_header_that_fills_memory_is_refused(folder):
+    length = 2**25 + 8
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(length.to_bytes(8, "little"))
+        file.truncate(length + 8)
+    with pytest.raises(CheckpointError, match=r"its header has 33,554,440 bytes; the limit is 33,554,432"):
+        load(folder)
+
+
+def test_a_config_of_far_more_parameters_is_refused_before_the_model_is_built(model, folder, monkeypatch):
+    save_file(model.state_dict(), folder / "model.safetensors")
+    keys = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(keys | {"hidden_size": 2400}))
+    monkeypatch.setattr("genlip.model.checkpoint.GenLIP", None)
+    with pytest.raises(
+        CheckpointError, match=r"cannot be built: it has at least 46,\d{3},\d{3} parameters, and the weights hold"
+    ):
+        load(folder)
+
+
+def test_layers_are_bounded_where_no_weights_tell(folder):
+    keys = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(keys | {"num_hidden_layers": 10**6}))
+    with pytest.raises(CheckpointError, match=r"num_hidden_layers is 1000000: it must be at most 1024"):
+        read_config(folder)
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_save_that_stops_at_any_write_leaves_old_new_or_nothing_to_load(at, tmp_path, monkeypatch):
+    """The new config has the shapes of the old one, and other angles: mixed up, the model would be a third one."""
+    old, new = small_model(), small_model(rope_theta=77.0)
+    save(old, tmp_path)
+    with torch.no_grad():
+        new.ln_post.bias.add_(1)
+    stopped_at(at, monkeypatch)
+    with suppress(Stop):
+        save(new, tmp_path)
+    monkeypatch.undo()
+    try:
+        found = load(tmp_path)
+    except CheckpointError as error:
+        assert "has no config.json" in str(error)  # noqa: PT017
+        return
+    whole = new if found.config == new.config else old
+    assert found.config == whole.config
+    assert torch.equal(found.ln_post.bias, whole.ln_post.bias)

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.decoders import DecodeStream
 
 from genlip.data.examples import Conversation, Turn
+from genlip.model.fields import check_fields
+from genlip.model.reading import parse_json, read_text
 
 __all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer"]
 
 END = "<|im_end|>"
+# Limits of a tokenizer.json, far above those of known models: 33 MB, no growth, tokens of 512 spaces.
+_TOKENIZER_BYTES, _MOST_GROWTH, _MOST_CHARACTERS = 2**27, 64, 4096
+_PROBE = "A probe: 12 ünïts, 一, 😀\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +45,7 @@ class CaptionConfig:
     max_tokens: int = 512
 
     def __post_init__(self) -> None:
+        check_fields(self, "captions.")
         if self.max_tokens < 1:
             raise ValueError(f"captions.max_tokens is {self.max_tokens}: it must be at least 1")
         if not self.end:
@@ -69,7 +77,8 @@ class Captions:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text as it stands."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        with _guarded(f"the tokenizer fails on {text[:40]!r}"):
+            return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode(self, caption: str | Conversation) -> tuple[np.ndarray, np.ndarray]:
         """Int64[L] token ids of a caption, and Bool[L], True where they are learned; see `encode_all`."""
@@ -104,13 +113,15 @@ class Captions:
         """Token ids of texts in which special tokens are only characters: a caption must not be able to end itself."""
         self.tokenizer.encode_special_tokens = True
         try:
-            return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            with _guarded("the tokenizer fails on a caption"):
+                return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         finally:
             self.tokenizer.encode_special_tokens = False
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids, special tokens left out."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+        with _guarded("the tokenizer fails on token ids"):
+            return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
 
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of token ids piece by piece, as they come: a piece ends where a character does."""
@@ -125,7 +136,8 @@ class Captions:
 
     def piece(self, token_id: int) -> str:
         """One token as text, with its leading space; bytes that are no character of their own show as U+FFFD."""
-        return self.tokenizer.decode([token_id], skip_special_tokens=False)
+        with _guarded(f"the tokenizer fails on token {token_id}"):
+            return self.tokenizer.decode([token_id], skip_special_tokens=False)
 
 
 def _as_turns(caption: str | Conversation) -> Conversation:
@@ -160,10 +172,60 @@ def load_tokenizer(path_or_hub_id: str | os.PathLike[str]) -> Tokenizer:
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         file = _download(os.fspath(path_or_hub_id), file)
+    text = read_text(file, _TOKENIZER_BYTES)
+    _check_growth(parse_json(text, f"{file}: not a tokenizer.json"), file)
+    with _silent(), _guarded(f"{file}: not a tokenizer.json"):
+        tokenizer = Tokenizer.from_str(text)
+        with suppress(Exception):  # it may lack characters of the probe; panics are no Exceptions
+            tokenizer.encode(_PROBE, add_special_tokens=False)
+    return tokenizer
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what the library writes to standard error by itself, a page for each panic."""
     try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises a bare Exception
-        raise ValueError(f"{file}: not a tokenizer.json: {error}") from error
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def _guarded(saying: str) -> Iterator[None]:
+    """What the library raises, as a ValueError that begins so: bare Exceptions, and panics, which are not even that."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error) is Exception or type(error).__name__ == "PanicException":
+            raise ValueError(f"{saying}: {' '.join(str(error).split())[:300]}") from None
+        raise
+
+
+def _check_growth(stored: Any, file: Path) -> None:
+    """Refuse a tokenizer that makes long texts of short ones: replacements after each other multiply."""
+    parts = stored if isinstance(stored, dict) else {}
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        growth, left = 1, [parts.get(part)]
+        while left:
+            one = left.pop()
+            left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else []
+            if isinstance(one, dict) and one.get("type") == "Replace":
+                growth *= max(1, len(str(one.get("content", ""))))
+        if growth > _MOST_GROWTH:
+            raise ValueError(f"{file}: refused: its {part} makes a text up to {growth:,} times as long")
+    model = parts.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    names = vocabulary if isinstance(vocabulary, dict) else (x[0] for x in vocabulary or [] if isinstance(x, list) and x)
+    if (longest := max((len(str(name)) for name in names), default=0)) > _MOST_CHARACTERS:
+        raise ValueError(f"{file}: refused: it has a token of {longest:,} characters; the limit is {_MOST_CHARACTERS:,}")
 
 
 def _download(name: str, file: Path) -> Path:

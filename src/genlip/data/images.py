@@ -28,6 +28,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from genlip.data.examples import ImageLike, Unusable
 from genlip.model.config import GenLIPConfig
+from genlip.model.fields import check_fields
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -64,6 +65,8 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: np.rot90(pixels),
 }
 _MAX_BYTES = 2**29
+# What settings may ask for: they come with models of others, and are obeyed before memory is counted.
+_MOST = {"size": 4096, "max_patches": 65_536, "max_pixels": 1_000_000_000}
 
 # Remarks on metadata and size, which name no file and hold ever other numbers: over a crawl, no end of lines.
 for _remark in (UserWarning, Image.DecompressionBombWarning):
@@ -95,6 +98,7 @@ class ImageConfig:
     max_pixels: int = 100_000_000
 
     def __post_init__(self) -> None:
+        check_fields(self, "images.", but=("resize",))
         if self.resize not in ("fixed", "native"):
             raise ValueError(f"resize is {self.resize!r}: need 'fixed' or 'native'")
         if self.size < 1 or not 1 <= self.min_patches <= self.max_patches or self.max_pixels < 1:
@@ -102,6 +106,9 @@ class ImageConfig:
                 f"size {self.size} and max_pixels {self.max_pixels} must be positive, and patches within "
                 f"[{self.min_patches}, {self.max_patches}] a range that starts at 1 or more"
             )
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"images.{name} is {getattr(self, name)}: it must be at most {most:,}")
 
 
 class Patches(NamedTuple):
@@ -131,6 +138,8 @@ def prepare_image(image: ImageLike, config: ImageConfig, model: GenLIPConfig) ->
     if config.resize == "fixed":
         if config.size % side:
             raise ValueError(f"images.size {config.size} is no multiple of the model's patch_size {side}")
+        if (config.size // side) ** 2 > _MOST["max_patches"]:
+            raise ValueError(f"images.size {config.size} has more than {_MOST['max_patches']:,} patches of {side} pixels")
         height = width = config.size
     else:
         height, width = native_size(height, width, side, config.min_patches, config.max_patches)

@@ -1,22 +1,27 @@
 """What a model was fed with: image settings, caption settings and tokenizer, kept in the model's folder.
 
-In: the folder of a model. Out: `Preprocessing`. Published folders lack our file; then the image settings are the published
-ones for fixed resolution, and the tokenizer is the folder's own.
+In: the folder of a model. Out: `Preprocessing`. A folder that Transformers saved has its settings in the files of our
+processor there. Published folders have neither; then the image settings are the published ones for fixed resolution. The
+tokenizer is the folder's own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypedDict
 
 from tokenizers import Tokenizer
 
 from genlip.data.captions import CaptionConfig, load_tokenizer
 from genlip.data.images import ImageConfig
+from genlip.model.fields import checked, read_fields
+from genlip.model.reading import read_json
+from genlip.model.writing import write_json, write_text
 
 __all__ = ["Preprocessing", "load_preprocessing", "save_preprocessing"]
 
@@ -24,6 +29,18 @@ log = logging.getLogger(__name__)
 
 PUBLISHED_PROMPT = "Describe the image in detail."
 _SETTINGS, _TOKENIZER = "preprocessing.json", "tokenizer.json"
+_PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
+_BYTES, _MOST_CHARACTERS = 2**22, 65_536  # of a file of settings, and of what stands around a caption
+
+
+class _Stored(TypedDict):
+    images: dict[str, Any]
+    captions: dict[str, Any]
+
+
+class _Sides(TypedDict):
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +55,8 @@ def save_preprocessing(folder: str | os.PathLike[str], settings: Preprocessing, 
     """Write `preprocessing.json` and `tokenizer.json` beside a model."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _SETTINGS).write_text(json.dumps(dataclasses.asdict(settings), indent=2) + "\n", encoding="utf8")
-    tokenizer.save(str(folder / _TOKENIZER))
+    write_text(folder / _TOKENIZER, tokenizer.to_str(pretty=True))
+    write_json(folder / _SETTINGS, dataclasses.asdict(settings))
 
 
 def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, Tokenizer | None]:
@@ -48,6 +65,8 @@ def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, T
     tokenizer = load_tokenizer(folder) if (folder / _TOKENIZER).is_file() else None
     file = folder / _SETTINGS
     if not file.is_file():
+        if (saved := _of_transformers(folder)) is not None:
+            return saved, tokenizer
         log.warning(
             "%s has no %s: assuming a published model of stage 1, images of 224x224 pixels and the prompt %r; "
             "other models need other settings (resize, size, prompt)",
@@ -57,8 +76,54 @@ def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, T
         )
         return Preprocessing(captions=CaptionConfig(prompt=PUBLISHED_PROMPT)), tokenizer
     try:
-        stored = json.loads(file.read_text(encoding="utf8"))
-        images, captions = ImageConfig(**stored["images"]), CaptionConfig(**stored["captions"])
-    except (ValueError, TypeError, KeyError) as error:
+        stored = checked(read_json(file, _BYTES), _Stored, "it")
+        images, captions = read_fields(ImageConfig, stored["images"], "images"), stored["captions"]
+        return Preprocessing(images=images, captions=_bounded(read_fields(CaptionConfig, captions, "captions"))), tokenizer
+    except ValueError as error:
         raise ValueError(f"{file}: not the preprocessing of a model: {error}") from error
-    return Preprocessing(images=images, captions=captions), tokenizer
+
+
+def _of_transformers(folder: Path) -> Preprocessing | None:
+    """The settings that `save_pretrained` of our processor, or of our image processor, left in a folder."""
+    images: Mapping[str, Any] | None = None
+    texts: Mapping[str, Any] = {}
+    for name in (_IMAGE_PROCESSOR, _PROCESSOR):
+        if not (folder / name).is_file():
+            continue
+        try:
+            stored = checked(read_json(folder / name, _BYTES), dict[str, Any], "it")
+            if stored.get("processor_class") == "GenLIPProcessor" and name == _PROCESSOR:
+                texts = stored
+                stored = checked(
+                    stored.get("image_processor", {}), dict[str, Any], "image_processor"
+                )  # as of Transformers 5
+            if stored.get("image_processor_type") == "GenLIPImageProcessor":
+                images = stored
+        except ValueError as error:
+            raise ValueError(f"{folder / name}: not the settings of a processor: {error}") from error
+    if images is None:
+        return None
+    try:
+        captions = {key: texts[key] for key in ("prompt", "end", "max_tokens") if key in texts}
+        return Preprocessing(images=_images(images), captions=_bounded(CaptionConfig(**captions)))
+    except ValueError as error:
+        raise ValueError(f"{folder}: its {_PROCESSOR} or {_IMAGE_PROCESSOR} cannot be used: {error}") from error
+
+
+def _bounded(captions: CaptionConfig) -> CaptionConfig:
+    """Refuse wording of a foreign model that fills memory: it stands before every caption."""
+    characters = len(captions.prompt) + len(captions.end)
+    if characters > _MOST_CHARACTERS:
+        raise ValueError(f"captions.prompt and end have {characters:,} characters; the limit is {_MOST_CHARACTERS:,}")
+    return captions
+
+
+def _images(stored: Mapping[str, Any]) -> ImageConfig:
+    """Image settings under the names of Transformers, where a size has two sides."""
+    fields = {key: stored[key] for key in ("resize", "min_patches", "max_patches") if key in stored}
+    if "size" in stored:
+        height, width = (checked(stored["size"], _Sides, "size")[side] for side in ("height", "width"))
+        if height != width:
+            raise ValueError(f"size is {height} x {width}: genlip needs a square")
+        fields["size"] = height
+    return ImageConfig(**fields)

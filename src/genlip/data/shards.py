@@ -8,7 +8,6 @@ shards that are missing; each is written under another name and renamed, so that
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from collections import Counter
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from filelock import FileLock, Timeout
 from PIL import Image
@@ -26,9 +25,11 @@ from genlip.data.examples import Caption, Choice, Conversation, Example, ImageLi
 from genlip.data.images import decode_pixels, file_suffix, read_file
 from genlip.data.loader import leave_signals_to_the_parent
 from genlip.data.sources.base import Source
-from genlip.data.sources.cache import write_whole
 from genlip.data.sources.fields import IMAGE_MARK
 from genlip.data.sources.mixture import Mixture, lengths
+from genlip.model.fields import checked
+from genlip.model.reading import read_json
+from genlip.model.writing import to_json, write_json, write_whole
 
 __all__ = ["ShardConfig", "Written", "write_shards"]
 
@@ -125,6 +126,14 @@ def _write_missing(shards: _Shards, workers: int, advance: Callable[[int], None]
     return total
 
 
+class _Counts(TypedDict):
+    """What the counts file of a shard holds."""
+
+    successes: int
+    skipped: dict[str, int]
+    fields: dict[str, int]
+
+
 @dataclass(frozen=True)
 class _Shards(Dataset[Written]):
     """Shards that are written when they are asked for."""
@@ -142,9 +151,8 @@ class _Shards(Dataset[Written]):
         counts = shard.with_name(f"{shard.stem}_stats.json")
         if not (shard.exists() and counts.exists()):
             stored = self._write(shard, self.examples(number))
-            with write_whole(counts) as part:
-                part.write_text(json.dumps(stored) + "\n", encoding="utf8")
-        stored = json.loads(counts.read_text(encoding="utf8"))
+            write_json(counts, stored, indent=None)
+        stored = checked(read_json(counts), _Counts, str(counts))
         size = shard.stat().st_size
         return Written(1, stored["successes"], size, Counter(stored["skipped"]), Counter(stored["fields"]))
 
@@ -182,9 +190,8 @@ def _agree(folder: Path, plan: dict[str, Any]) -> None:
     if not file.exists():
         if any(folder.glob("*.tar")):
             raise ValueError(f"{folder} holds tar files, but no {_PLAN} that says what of: choose an empty folder")
-        with write_whole(file) as part:
-            part.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf8")
-    if (found := json.loads(file.read_text(encoding="utf8"))) != plan:
+        write_json(file, plan)
+    if (found := checked(read_json(file), dict[str, Any], str(file))) != plan:
         differs = [f"{key}: {found.get(key)} there, {value} now" for key, value in plan.items() if found.get(key) != value]
         raise ValueError(f"{folder} holds another packing ({'; '.join(differs)}): choose another folder")
 
@@ -234,7 +241,7 @@ def _written_caption(caption: Caption, fields: Counter[str]) -> tuple[str, str]:
         held = [_plain(one) for one, of in zip(choice.captions, names, strict=True) if of == name]
         record[name] = held[0] if len(held) == 1 else held
         fields[name] += 1
-    return "json", json.dumps(record, ensure_ascii=False)
+    return "json", to_json(record)
 
 
 def _plain(caption: str | Conversation) -> str | list[dict[str, str]]:

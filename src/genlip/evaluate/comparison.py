@@ -4,7 +4,8 @@ In: folders of models with stored results. Out: each score of each model with it
 first model's by a paired bootstrap: both are resampled alike, because what is hard for one is mostly hard for the other.
 
 Results are the same measurement if set and settings are the same to the letter. Images are paired by their keys; where the
-keys differ, one that occurs twice is left out, because nothing tells which of its rows belong together.
+keys differ, one that occurs twice is left out, because nothing tells which of its rows belong together. What is counted in
+tokens is compared between models of the same tokenizer alone: a loss per token is lower where tokens are shorter.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +22,11 @@ from genlip.evaluate.pages.model_report import stored_results
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Difference, Scores, difference
 
-__all__ = ["Alone", "Comparison", "Pairing", "Shared", "compare", "paired", "short_names"]
+__all__ = ["Alone", "Comparison", "Pairing", "Shared", "compare", "paired", "short_names", "tokenizers"]
+
+
+_ALL = ("all scores",)
+_IN_TOKENS = {"captioning": ("loss", "picture gain"), "readout": _ALL, "attention": _ALL}  # measurements' scores
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,18 @@ class Pairing:
     images: int
 
 
+def tokenizers(first: Result, second: Result, name: str) -> Literal["no matter", "same", "unknown", "different"]:
+    """Whether a score of both is counted in the same tokens; results of older versions do not tell the tokenizer."""
+    inner = str(first.settings.get("measurement", "")) if first.measurement == "resolution" else first.measurement
+    counted = _IN_TOKENS.get(inner, ())
+    if counted != _ALL and name.partition(" at ")[0] not in counted:
+        return "no matter"
+    known = [result.about.get("tokenizer") for result in (first, second)]
+    if None in known:
+        return "unknown"
+    return "same" if known[0] == known[1] else "different"
+
+
 def compare(folders: Sequence[str]) -> Comparison:
     """Compare models by their stored results; a folder is a model's or that of its evaluations.
 
@@ -100,9 +118,10 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
 def paired(first: Result, second: Result, name: str) -> Pairing | None:
     """How much higher the second result's score of that name is, on the images of both.
 
-    None where one of them lacks the score, they have no image in common, or the scores are not made alike.
+    None where one of them lacks the score, they have no image in common, or the scores are not made alike, or of other
+    tokens.
     """
-    if name not in first.scores or name not in second.scores:
+    if name not in first.scores or name not in second.scores or tokenizers(first, second, name) == "different":
         return None
     one, other = first.scores[name], second.scores[name]
     if one.formula is not other.formula or one.evidence.shape[1:] != other.evidence.shape[1:]:

@@ -43,6 +43,11 @@ def title_of(measurement: str) -> str:
 def section_of(result: Result) -> Section:
     """The part of a page about a result; of a measurement from elsewhere its scores alone."""
     if result.measurement in MEASUREMENTS:
-        return import_module(f"genlip.evaluate.{MEASUREMENTS[result.measurement].module}").section(result)
+        module = import_module(f"genlip.evaluate.{MEASUREMENTS[result.measurement].module}")
+        try:
+            return module.section(result)
+        except (LookupError, ValueError, ArithmeticError) as error:  # types are checked; values may still not fit each other
+            told = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{result.folder_name}: not what {result.measurement} finds ({told}); measure again") from error
     story = paragraphs(f"Measured on {len(result.keys):,} images.")
     return Section(f"{result.measurement} on {result.data}", story + score_table(result.scores))

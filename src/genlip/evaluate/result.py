@@ -12,8 +12,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,22 @@ from typing import Any
 import numpy as np
 
 from genlip.data.images import ImageLike, decode
-from genlip.evaluate.formulas import FORMULAS
+from genlip.evaluate.fingerprint import tokenizer_fingerprint
+from genlip.evaluate.formulas import FORMULAS, bleu, error_rate, mean_iou
+from genlip.evaluate.schemas import check_stored
 from genlip.evaluate.scores import Scores
 from genlip.machine import machine, versions
+from genlip.model.fields import checked, read_fields, shown
+from genlip.model.reading import read_json
+from genlip.model.writing import escaped, to_json, write_whole
 from genlip.speaker import Speaker
 
 __all__ = ["Result", "evaluations_folder", "measured_on", "read_result", "read_results", "settings_of", "write_result"]
 
-_FILE, _FORMAT = "result.json", 1
+log = logging.getLogger(__name__)
+
+_FILE, _OLD, _FORMAT = "result.json", "result.json.old", 1
+_COUNTED = (bleu, error_rate, mean_iou)  # formulas whose evidence cannot be negative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +78,8 @@ class Result:
     def folder_name(self) -> str:
         """Of the result, such as `captioning.scenes-1.3f9a02`."""
         data = re.sub(r"[^A-Za-z0-9]+", "-", self.data).strip("-")[-40:]
-        return f"{self.measurement}.{data}.{hashlib.sha256('|'.join(self.identity).encode()).hexdigest()[:6]}"
+        digest = hashlib.sha256(escaped("|".join(self.identity)).encode()).hexdigest()
+        return f"{self.measurement}.{data}.{digest[:6]}"
 
 
 def settings_of(speaker: Speaker, **more: Any) -> dict[str, Any]:
@@ -79,14 +90,14 @@ def settings_of(speaker: Speaker, **more: Any) -> dict[str, Any]:
 
 
 def measured_on(speaker: Speaker, seconds: float) -> dict[str, Any]:
-    """`Result.about`: the machine, the precision, the versions, and how long it took."""
-    precision = str(speaker.model.ln_post.weight.dtype).removeprefix("torch.")
-    return {
+    """`Result.about`: the machine, the precision, the versions, how long it took, and which tokenizer the model has, if any."""
+    about = {
         "machine": machine(speaker.model.device),
-        "precision": precision,
+        "precision": str(speaker.model.ln_post.weight.dtype).removeprefix("torch."),
         "versions": versions(),
         "seconds": round(seconds, 1),
     }
+    return about | ({"tokenizer": tokenizer_fingerprint(speaker.captions.tokenizer)} if speaker.speaks else {})
 
 
 def evaluations_folder(model: str | Path) -> Path:
@@ -102,21 +113,20 @@ def write_result(result: Result, folder: str | Path) -> Path:
     """
     _check_images(result.keys, result.scores)
     own = Path(folder) / result.folder_name
-    own.mkdir(parents=True, exist_ok=True)
-    for old in own.glob("*.png"):
-        if old.name not in result.pictures:
-            old.unlink()
-    for name, picture in result.pictures.items():
-        image = decode(picture)  # before it is written: it may be the very file
-        image.save(own / _checked(name))
+    pictures = {own / _checked(name): decode(picture) for name, picture in result.pictures.items()}  # it may be its own file
     stored = {"format": _FORMAT} | {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
     stored |= {
         "scores": {name: _stored(scores) for name, scores in result.scores.items()},
         "pictures": list(result.pictures),
     }
-    new = own / f"{_FILE}.new"
-    new.write_text(json.dumps(stored, ensure_ascii=False) + "\n", encoding="utf8")
-    new.replace(own / _FILE)
+    with ExitStack() as stack:  # which takes the last first: the file of figures comes into its place after its pictures
+        stack.enter_context(write_whole(own / _FILE)).write_text(to_json(stored) + "\n", encoding="utf8")
+        for file, image in pictures.items():
+            image.save(stack.enter_context(write_whole(file)), "PNG")
+        if (own / _FILE).is_file():
+            (own / _FILE).replace(own / _OLD)
+    for file in {*own.glob("*.png"), own / _OLD} - pictures.keys():
+        file.unlink(missing_ok=True)
     return own
 
 
@@ -124,19 +134,24 @@ def read_result(folder: str | Path) -> Result:
     """A stored result; its pictures are paths. Raises ValueError that says what is wrong with the file."""
     file = Path(folder) / _FILE
     try:
-        stored = json.loads(file.read_text(encoding="utf8"))
-        if stored.pop("format") != _FORMAT:
+        stored = checked(read_json(file), dict[str, Any], "it")
+        if stored.get("format") != _FORMAT:
             raise ValueError(f"its format is not {_FORMAT}: measure again, or use the version that wrote it")
-        stored["scores"] = {name: _scores(entry) for name, entry in stored["scores"].items()}
+        check_stored(stored)
+        del stored["format"]
+        stored["scores"] = {name: _scores(entry, f"scores.{name}") for name, entry in stored["scores"].items()}
         _check_images(stored["keys"], stored["scores"])
-        stored["pictures"] = {name: file.parent / _checked(name) for name in stored["pictures"]}
-        return Result(**stored)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        stored["pictures"] = {name: file.parent / _checked(name) for name in stored.get("pictures", [])}
+        return read_fields(Result, stored)
+    except ValueError as error:
         raise ValueError(f"{file}: not a stored result: {error}") from error
 
 
 def read_results(folder: str | Path) -> list[Result]:
     """All results of a folder of evaluations, in order of their names; empty if there is none."""
+    for file in sorted(Path(folder).glob(f"*/{_OLD}")):
+        if not file.with_name(_FILE).is_file():
+            log.warning("%s: a new result was being put into the place of this one; measure again", file)
     return [read_result(file.parent) for file in sorted(Path(folder).glob(f"*/{_FILE}"))]
 
 
@@ -151,8 +166,19 @@ def _stored(scores: Scores) -> dict[str, Any]:
     }
 
 
-def _scores(entry: Mapping[str, Any]) -> Scores:
-    return Scores(np.asarray(entry["evidence"], dtype=np.float64), FORMULAS[entry["formula"]])
+def _scores(entry: Mapping[str, Any], name: str) -> Scores:
+    """Raises ValueError for evidence that is not of the formula's kind."""
+    if entry["formula"] not in FORMULAS:
+        raise ValueError(f"{name}.formula is {shown(entry['formula'])}: it must be one of {', '.join(FORMULAS)}")
+    formula = FORMULAS[entry["formula"]]
+    try:
+        scores = Scores(np.asarray(entry["evidence"], dtype=np.float64), formula)
+        fits = scores.evidence.ndim == 2 and isinstance(scores.score, float)
+    except (ValueError, TypeError, ArithmeticError, IndexError):
+        fits = False
+    if not fits or (formula in _COUNTED and scores.evidence.min(initial=0) < 0):
+        raise ValueError(f"{name}.evidence is not what {entry['formula']} needs: rows of numbers, as many in each")
+    return scores
 
 
 def _check_images(keys: Sequence[str], some: Mapping[str, Scores]) -> None:

@@ -6,11 +6,13 @@ A run that resumes goes back to a checkpoint: what it had done after that one no
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
+
+from genlip.model.fields import checked
+from genlip.model.reading import parse_json
 
 __all__ = ["LOG", "Event", "read_events", "read_log"]
 
@@ -18,7 +20,57 @@ LOG = "log.jsonl"
 _OF_A_RANK = re.compile(r"log\.rank-\d+\.jsonl")
 _MANY = ("start", "skipped")  # may happen several times at one step; all else counts once per step, the last time
 
+_YEAR_3000 = 32_503_680_000
+
 Event = dict[str, Any]
+
+
+class _Sample(TypedDict, total=False):
+    """What a model said of an image during the run."""
+
+    key: Required[str]
+    true: Required[str]
+    spoken: Required[str]
+    exact: Required[bool]
+    image: str | None
+
+
+class _Stored(TypedDict, total=False):
+    """What of an event is read; figures that are not finite are stored as null."""
+
+    event: Required[str]
+    time: Required[float]
+    step: int
+    update: int
+    key: str
+    source: str
+    reason: str
+    message: str
+    path: str
+    versions: dict[str, Any]
+    run: dict[str, Any] | None
+    used: dict[str, int]
+    skipped: float | dict[str, Any] | None
+    loss: float | None
+    loss_other_image: float | None
+    picture_gain: float | None
+    progress: float | None
+    left: float | None
+    seconds: float | None
+    tokens: float | None
+    samples_per_s: float | None
+    tokens_per_s: float | None
+    matrix_share: float | None
+    wait: float | None
+    fill: float | None
+    learning_rate: float | None
+    gradient_norm: float | None
+    memory: float | None
+    usual: float | None
+
+
+class _Spoken(TypedDict):
+    samples: list[_Sample]
 
 
 def read_log(out: str | Path, kind: str) -> list[Event]:
@@ -53,13 +105,26 @@ def _in_order(out: Path) -> list[Event]:
 def _parsed(file: Path) -> Iterator[Event]:
     """The events of a file, without lines that a kill cut short."""
     with file.open(encoding="utf8", errors="replace") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, start=1):
             try:
-                event = json.loads(line)
+                event = parse_json(line, file.name)
             except ValueError:
                 continue
             if isinstance(event, dict) and {"event", "time"} <= event.keys():
-                yield event
+                yield _event(event, f"{file}, line {number}")
+
+
+def _event(event: Event, name: str) -> Event:
+    """The event as it stands, if what is read of it is of the right types."""
+    try:
+        checked(event, _Stored, "it")
+        if event["event"] == "spoken":
+            checked(event, _Spoken, "it")
+        if not 0 <= event["time"] < _YEAR_3000:
+            raise ValueError(f"time is {event['time']}: it must be in seconds since 1970")
+    except ValueError as error:
+        raise ValueError(f"{name}: not an event of a run: {str(error).removeprefix('it.')}") from None
+    return event
 
 
 def _step(event: Event) -> int:

@@ -22,7 +22,9 @@ from genlip.data.preprocessing import load_preprocessing
 from genlip.evaluate.run_log import Event, read_events
 from genlip.model.checkpoint import check
 from genlip.model.config import GenLIPConfig
+from genlip.model.fields import checked
 from genlip.model.genlip import GenLIP
+from genlip.model.reading import read_json
 from genlip.model.weights import read_weights, weight_files
 
 __all__ = ["model_card"]
@@ -95,7 +97,7 @@ def _until_the_end(events: list[Event]) -> list[Event]:
 def _results(run: Path) -> dict[str, Any]:
     """What `genlip quickstart` writes beside the model; nothing for other runs."""
     file = run / "results.json"
-    found = json.loads(file.read_text(encoding="utf8")) if file.is_file() else {}
+    found = checked(read_json(file), dict[str, Any], str(file)) if file.is_file() else {}
     return found if {"exact_match", "captions", "steps"} <= found.keys() else {}
 
 
@@ -265,7 +267,7 @@ def _how_to_use(folder: Path, name: str) -> str:
 
 def _transformers(folder: Path, speaks: bool) -> str:
     """With the code in the folder, with genlip's, or with genlip's after the settings of Transformers were written."""
-    remote = "auto_map" in json.loads((folder / "config.json").read_text(encoding="utf8"))
+    remote = "auto_map" in read_json(folder / "config.json")
     ready = any((folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json"))
     lines = _SPEAKING if speaks else _LOOKING
     if remote:

@@ -2,17 +2,26 @@
 
 In: a model's folder or Hub id, and a folder to write. Out: both as paths. They must differ: an export has files of the same
 names, and a model's own `config.json` is not to be lost. A folder to write may hold an older export, whose files would be
-read as the new model's where it has none of that name: `clear` takes them away, known names alone.
+read as the new model's where it has none of that name: they are taken away, known names alone.
+
+An export is written beside what is there, and then takes its place: `config.json`, without which nothing reads a folder,
+goes first and comes last. Whatever stops it leaves the old export, the new one, or a folder that is refused.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from genlip.model.checkpoint import checkpoint_folder
+from genlip.model.writing import naming
 
-__all__ = ["clear", "source_and_target"]
+__all__ = ["clear", "replaced", "source_and_target"]
+
+_MARKER, _WORKPLACE = "config.json", ".export.partial"
 
 # What our exports write, and the other names under which genlip, Transformers and timm would look for the same things.
 _OURS = (
@@ -38,12 +47,35 @@ def source_and_target(model: str | os.PathLike[str], out: str | os.PathLike[str]
     return source, target
 
 
-def clear(target: Path) -> None:
-    """Remove the files of an older export, of whatever format, from a folder that need not exist.
+@contextmanager
+def replaced(target: Path) -> Iterator[Path]:
+    """A folder to write an export to, whose files then take the place of an older export in `target`.
 
-    Only files of names that our exports write or a model is read from go, and none in folders inside it; all else stays. To
-    be called when nothing can be refused any more: what was there should not be lost to a wrong argument.
+    Only files of names that our exports write or a model is read from go, and none in folders inside it; all else stays.
+    What fails inside leaves what was there.
     """
+    workplace, new = target / _WORKPLACE, not target.exists()
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.rmtree(workplace, ignore_errors=True)  # of an export that was killed
+        with naming(target):
+            workplace.mkdir()
+            yield workplace
+        _move(workplace, target)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+        if new and not any(target.iterdir()):
+            target.rmdir()
+
+
+def clear(target: Path) -> None:
+    """Remove the files of an older export, of whatever format, from a folder that need not exist; `config.json` first."""
     for name in _OURS:
         if (target / name).is_file():
             (target / name).unlink()
+
+
+def _move(workplace: Path, target: Path) -> None:
+    clear(target)
+    for file in sorted(workplace.iterdir(), key=lambda file: (file.name == _MARKER, file.name)):
+        file.replace(target / file.name)

@@ -7,7 +7,6 @@ all that lies in the folder: training states, half-written files and pictures st
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ from genlip.evaluate.run_log import LOG
 from genlip.export.card import model_card
 from genlip.model.checkpoint import check
 from genlip.model.download import failures, reason
+from genlip.model.reading import read_json
 from genlip.model.weights import index_of, weight_files
 
 if TYPE_CHECKING:
@@ -148,10 +148,27 @@ def _files(folder: Path) -> list[str]:
             f"`genlip export {folder} OUT --to published` and push that"
         )
     index = index_of(weights)
-    keys = json.loads((folder / "config.json").read_text(encoding="utf8"))
+    keys = read_json(folder / "config.json")
     patterns = [*_SETTINGS, _CODE] if "auto_map" in keys else _SETTINGS
     settings = [file.name for file in folder.iterdir() if file.is_file() and any(fnmatch(file.name, p) for p in patterns)]
-    return [*settings, *(file.relative_to(folder).as_posix() for file in [*weights, *([index] if index else [])])]
+    names = [*settings, *(file.relative_to(folder).as_posix() for file in [*weights, *([index] if index else [])])]
+    _check_inside(folder, names)
+    return names
+
+
+def _check_inside(folder: Path, names: list[str]) -> None:
+    """Refuse links that lead out of the folder: what they point to was not meant to be published.
+
+    The Hub's own cache consists of links, from the folder of a revision to the `blobs` beside all revisions.
+    """
+    home = folder.resolve()
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    for name in [*names, CARD]:
+        real = (folder / name).resolve()
+        if not any(real.is_relative_to(one) for one in homes):
+            raise PushError(
+                f"{folder / name} is a link to {real}, outside its folder: put the file itself there, or remove it"
+            )
 
 
 @contextmanager

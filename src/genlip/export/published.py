@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from genlip.export.folders import clear, source_and_target
+from genlip.export.folders import replaced, source_and_target
 from genlip.model.checkpoint import load, save
 
 __all__ = ["export_published"]
@@ -23,13 +23,13 @@ def export_published(
 ) -> Path:
     """Write a folder of published layout; tokenizer and preprocessing settings come along if the source has them.
 
-    Files of an older export in `out` go, see `genlip.export.folders.clear`.
+    Files of an older export in `out` go, see `genlip.export.folders.replaced`.
     """
     source, target = source_and_target(model, out)
     loaded = load(source, dtype=dtype)
     names = [name for name in ("tokenizer.json", "preprocessing.json") if (source / name).is_file()]
-    clear(target)
-    save(loaded, target)
-    for name in names:
-        shutil.copyfile(source / name, target / name)
+    with replaced(target) as workplace:
+        save(loaded, workplace)
+        for name in names:
+            shutil.copyfile(source / name, workplace / name)
     return target

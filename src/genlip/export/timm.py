@@ -28,26 +28,24 @@ Axes: b images, C channels, H, W pixels, N patches of an image, D width of the t
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import load_preprocessing
 from genlip.export.extras import require
-from genlip.export.folders import clear, source_and_target
+from genlip.export.folders import replaced, source_and_target
 from genlip.model.checkpoint import CheckpointError, load
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
+from genlip.model.weights import write_model
 
 require("timm", extra="timm")
 
@@ -183,18 +181,21 @@ def save_timm(model: GenLIP, folder: str | os.PathLike[str], images: ImageConfig
 
     Raises ValueError for what timm cannot express, and where a fixed size is no multiple of the patch size.
     """
-    return _write(*_content(model, images or ImageConfig()), Path(folder))
+    settings, weights = _content(model, images or ImageConfig())
+    write_model(Path(folder), weights, settings)
+    return Path(folder)
 
 
 def export_timm(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
     """`save_timm` of a model's folder or Hub repository, with the image settings it was trained with.
 
-    Files of an older export in `out` go, see `genlip.export.folders.clear`.
+    Files of an older export in `out` go, see `genlip.export.folders.replaced`.
     """
     source, target = source_and_target(model, out)
     settings, weights = _content(load(source), load_preprocessing(source)[0].images)
-    clear(target)
-    return _write(settings, weights, target)
+    with replaced(target) as workplace:
+        write_model(workplace, weights, settings)
+    return target
 
 
 def _content(model: GenLIP, images: ImageConfig) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -410,14 +411,3 @@ def _restack(weights: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]]) ->
     for name, new in pairs:
         stacks[new].append(next(parts[name]))
     return {new: torch.cat(stack) for new, stack in stacks.items()}
-
-
-def _write(settings: Mapping[str, Any], weights: dict[str, Tensor], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial_weights, partial_config = folder / "model.safetensors.partial", folder / "config.json.partial"
-    save_file({name: value.contiguous() for name, value in weights.items()}, partial_weights, metadata={"format": "pt"})
-    partial_config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf8")
-    shutil.copymode(partial_config, partial_weights)  # safetensors gives its files to their owner alone
-    partial_weights.replace(folder / "model.safetensors")
-    partial_config.replace(folder / "config.json")
-    return folder

@@ -7,28 +7,37 @@ warning, unless a GenLIP of another config would read it: `config.json` then des
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from genlip.model.config import GenLIPConfig
 from genlip.model.download import fetch
 from genlip.model.genlip import GenLIP
-from genlip.model.weights import WEIGHTS, CheckpointError, read_weights, some, stored_shapes, weight_files
+from genlip.model.reading import read_json
+from genlip.model.weights import (
+    CONFIG,
+    WEIGHTS,
+    CheckpointError,
+    read_weights,
+    some,
+    stored_shapes,
+    weight_files,
+    write_model,
+)
 
 __all__ = ["CheckpointError", "check", "checkpoint_folder", "load", "read_config", "save", "save_weights"]
 
 log = logging.getLogger(__name__)
 
-_CONFIG = "config.json"
+_CONFIG_BYTES, _MOST_LAYERS = 2**22, 1024
+_FAR_MORE = 8  # times as many parameters as there are: not a model that lacks some, whose names are told
 _ENCODER = ("vision_embeddings.", "visual.", "ln_post.")
 _LANGUAGE = ("embeddings.weight", "lm_head.weight")
 # Parameters that a GenLIP has or has not, by its config: layers, gated feed-forward, LayerScale, maps between the widths.
@@ -49,13 +58,7 @@ def save_weights(weights: Mapping[str, Tensor], config: GenLIPConfig, folder: st
     """The same of a model's weights and config, as a run keeps them."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    partial_weights, partial_config = folder / f"{WEIGHTS}.partial", folder / f"{_CONFIG}.partial"
-    save_file(tensors, partial_weights, metadata={"format": "pt"})
-    partial_config.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf8")
-    shutil.copymode(partial_config, partial_weights)  # safetensors gives its files to their owner alone
-    partial_weights.replace(folder / WEIGHTS)
-    partial_config.replace(folder / _CONFIG)
+    write_model(folder, weights, config.to_dict())
     return folder
 
 
@@ -81,8 +84,16 @@ def load(
     weights = read_weights(files, model.state_dict(), device)
     if strange := [f"{name} is {value.dtype}" for name, value in weights.items() if not value.is_floating_point()]:
         raise CheckpointError(f"{folder}: parameters must be floating-point numbers, and {some(strange)}")
+    if broken := [name for name, value in weights.items() if not _is_finite(value)]:
+        raise CheckpointError(f"{folder}: weights hold NaN or infinity: {some(broken)}; the model is damaged, or diverged")
     model.load_state_dict({n: w.to(dtype) if dtype else w for n, w in weights.items()}, assign=True)
     return model.requires_grad_(True).eval()
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Without another tensor of this size."""
+    wide = value.float() if value.element_size() == 1 else value
+    return not value.numel() or all(part.isfinite() for part in torch.aminmax(wide))
 
 
 def check(folder: str | os.PathLike[str]) -> GenLIPConfig:
@@ -97,7 +108,10 @@ def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | No
 
 def read_config(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> GenLIPConfig:
     """The config of a checkpoint alone; from the Hub, the weights are not fetched. Raises `CheckpointError`."""
-    return _read_config(_local(path_or_hub_id) or fetch(os.fspath(path_or_hub_id), revision, weights=False))
+    folder = _local(path_or_hub_id) or fetch(os.fspath(path_or_hub_id), revision, weights=False)
+    config = _read_config(folder)
+    _check_layers(config, folder)
+    return config
 
 
 def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
@@ -106,18 +120,22 @@ def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
     if folder.is_dir():
         return folder
     if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise CheckpointError(f"{name}: no such folder; need a folder with {_CONFIG} and {WEIGHTS}, or a Hub id owner/name")
+        raise CheckpointError(f"{name}: no such folder; need a folder with {CONFIG} and {WEIGHTS}, or a Hub id owner/name")
     return None
 
 
 def _read_config(folder: Path) -> GenLIPConfig:
     try:
-        return GenLIPConfig.from_dict(json.loads((folder / _CONFIG).read_text(encoding="utf8")))
+        stored = read_json(folder / CONFIG, _CONFIG_BYTES)
     except FileNotFoundError:
-        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / _CONFIG).is_file() else ""
-        raise CheckpointError(f"{folder}: not a checkpoint: it has no {_CONFIG}{hint}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder / _CONFIG}: {error}") from error
+        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / CONFIG).is_file() else ""
+        raise CheckpointError(f"{folder}: not a checkpoint: it has no {CONFIG}{hint}") from None
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    try:
+        return GenLIPConfig.from_dict(stored)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
 
 
 def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
@@ -125,18 +143,38 @@ def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
     config, files = _read_config(folder), weight_files(folder)
     found = stored_shapes(files)
     if config.num_hidden_layers > len(found):  # before so many are built
-        raise CheckpointError(f"{folder}: {config.num_hidden_layers} layers in {_CONFIG}, but only {len(found)} parameters")
+        raise CheckpointError(f"{folder}: {config.num_hidden_layers} layers in {CONFIG}, but only {len(found)} parameters")
+    _check_layers(config, folder)
+    held = sum(map(math.prod, found.values()))
+    if (needed := _fewest_parameters(config)) > _FAR_MORE * held:
+        raise CheckpointError(
+            f"{folder}: a model of the sizes in {CONFIG} cannot be built: it has at least {needed:,} parameters, and the "
+            f"weights hold {held:,}"
+        )
     try:
         with torch.device("meta"):
             model = GenLIP(config)
     except (RuntimeError, TypeError) as error:  # more bytes, or a longer side, than PyTorch can count
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{folder}: a model of the sizes in {_CONFIG} cannot be built: {reason}") from error
-    needed = {name: tuple(parameter.shape) for name, parameter in model.state_dict().items()}
-    _check_parameters(needed, found, folder)
-    if unread := [name for name in found if name not in needed]:
+        raise CheckpointError(f"{folder}: a model of the sizes in {CONFIG} cannot be built: {reason}") from error
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.state_dict().items()}
+    _check_parameters(shapes, found, folder)
+    if unread := [name for name in found if name not in shapes]:
         log.warning("%s: not parameters of a GenLIP, left out: %s", folder, some(unread))
     return model, files
+
+
+def _fewest_parameters(config: GenLIPConfig) -> int:
+    """Of the large matrices alone, the head's and the tokens' left out: an encoder may have neither."""
+    width, hidden = config.hidden_size, config.intermediate_size
+    return config.num_hidden_layers * (4 * width**2 + 2 * width * hidden) + width * config.patch_dim
+
+
+def _check_layers(config: GenLIPConfig, folder: Path) -> None:
+    """Every layer takes time to build, even without its weights."""
+    if config.num_hidden_layers > _MOST_LAYERS:
+        found = config.num_hidden_layers
+        raise CheckpointError(f"{folder / CONFIG}: num_hidden_layers is {found}: it must be at most {_MOST_LAYERS}")
 
 
 def _check_parameters(needed: Shapes, found: Shapes, folder: Path) -> None:
@@ -147,7 +185,7 @@ def _check_parameters(needed: Shapes, found: Shapes, folder: Path) -> None:
         )
     faults = [f"{name}: missing, needs {list(shape)}" for name, shape in needed.items() if name not in found]
     faults += [
-        f"{name}: no parameter of the model in {_CONFIG}, has {list(shape)}"
+        f"{name}: no parameter of the model in {CONFIG}, has {list(shape)}"
         for name, shape in found.items()
         if name not in needed and _OF_SOME_GENLIP.fullmatch(name)
     ]
@@ -158,7 +196,7 @@ def _check_parameters(needed: Shapes, found: Shapes, folder: Path) -> None:
     ]
     if faults:
         shown = "\n  ".join(faults[:20]) + (f"\n  and {len(faults) - 20} more" if len(faults) > 20 else "")
-        raise CheckpointError(f"{folder}: the weights do not fit {_CONFIG}:\n  {shown}")
+        raise CheckpointError(f"{folder}: the weights do not fit {CONFIG}:\n  {shown}")
 
 
 def _is_encoder_alone(needed: Shapes, found: Shapes) -> bool:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from genlip.model.fields import check_fields, checked, shown
+
 __all__ = ["ACTIVATIONS", "PRESETS", "GenLIPConfig"]
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class GenLIPConfig:
     mrope_interleaved: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self, but=("mrope_section",))
         _check_sizes(self)
         if self.text_embed_dim is None:
             object.__setattr__(self, "text_embed_dim", self.hidden_size)
@@ -111,14 +114,16 @@ class GenLIPConfig:
         Keys that no GenLIP knows are named in the log, since they might change what the network should compute.
         Raises ValueError where a needed key is missing or a value is impossible.
         """
-        keys = dict(published)
-        rope = dict(keys.pop("rope_scaling", None) or {}) | dict(keys.pop("rope_parameters", None) or {})
+        keys: dict[str, Any] = dict(checked(published, dict[str, Any], "a config"))
+        rope: dict[str, Any] = {}
+        for name in ("rope_scaling", "rope_parameters"):
+            rope |= checked(keys.pop(name, None), dict[str, Any] | None, name) or {}
         if "mrope_section" in rope:
-            keys["mrope_section"] = tuple(rope.pop("mrope_section"))
+            keys["mrope_section"] = rope.pop("mrope_section")
         if "rope_theta" in rope:
             keys["rope_theta"] = rope.pop("rope_theta")
         keys |= {f"rope_scaling.{key}": value for key, value in rope.items() if (key, value) not in _PLAIN_ROPE}
-        if keys.pop("tie_word_embeddings", False):
+        if checked(keys.pop("tie_word_embeddings", None), bool | None, "tie_word_embeddings"):
             raise ValueError("tie_word_embeddings is true: GenLIP has separate embeddings and lm_head; set it to false")
         if missing := [key for key in _COUNTS if key not in keys]:
             raise ValueError(f"not a GenLIP config: {', '.join(missing)} missing; it has {', '.join(sorted(published))}")
@@ -184,10 +189,6 @@ _COUNTS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attenti
 
 
 def _check_sizes(config: GenLIPConfig) -> None:
-    for name in (*_COUNTS, "text_embed_dim", "patch_size", "num_channels"):
-        value = getattr(config, name)
-        if not _is_whole(value) and (name, value) != ("text_embed_dim", None):
-            raise ValueError(f"{name} is {value!r}: it must be a whole number")
     for name in _COUNTS:
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}: it must be at least 1")
@@ -215,18 +216,19 @@ def _check_sizes(config: GenLIPConfig) -> None:
 
 
 def _check_section(config: GenLIPConfig) -> tuple[int, int, int]:
-    section, half = tuple(config.mrope_section or ()), config.head_dim // 2
-    if len(section) != 3 or not all(_is_whole(count) and count >= 0 for count in section):
-        raise ValueError(f"mrope_section {section}: need three counts of channels, for time, row and column")
+    section, half = config.mrope_section, config.head_dim // 2
+    if not isinstance(section, (tuple, list)) or len(section) != 3 or not all(map(_is_count, section)):
+        raise ValueError(f"mrope_section {shown(section)}: need three counts of channels, for time, row and column")
     if not config.mrope_interleaved and sum(section) != half:
         raise ValueError(
             f"mrope_section {section} sums to {sum(section)}: chunked sections must sum to half the head dimension, {half}"
         )
-    return section
+    time, row, column = section
+    return time, row, column
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _with_nearest(unknown: list[str], names: set[str]) -> str:

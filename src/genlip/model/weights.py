@@ -7,22 +7,46 @@ safetensors, and only by PyTorch's restricted unpickler, which builds tensors an
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
-from collections.abc import Container, Sequence
+import shutil
+import struct
+import zipfile
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["INDEX", "WEIGHTS", "CheckpointError", "index_of", "read_weights", "some", "stored_shapes", "weight_files"]
+from genlip.model.fields import checked
+from genlip.model.reading import is_lfs_pointer, read_json
+from genlip.model.writing import to_json, write_whole
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+__all__ = [
+    "CONFIG",
+    "INDEX",
+    "WEIGHTS",
+    "CheckpointError",
+    "index_of",
+    "read_weights",
+    "some",
+    "stored_shapes",
+    "weight_files",
+    "write_model",
+]
+
+_HEADER_BYTES = 2**25
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _PICKLE, _PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 # What PyTorch answers damaged files with.
-_DAMAGE = (RuntimeError, OSError, ValueError, LookupError, EOFError, TypeError, AttributeError)
+_DAMAGE = (
+    RuntimeError, OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, ArithmeticError, MemoryError,
+    AssertionError, zipfile.BadZipFile, struct.error,
+)  # fmt: skip
 
 
 class CheckpointError(ValueError):
@@ -53,10 +77,11 @@ def _indexed(index: Path) -> list[Path]:
     """The files that an index names: of its kind, inside its folder, and there."""
     kind = ".bin" if index.name == _PICKLE_INDEX else ".safetensors"
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf8"))["weight_map"].values()))
-        strange = [name for name in names if not name.endswith(kind) or not _is_inside(name)]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{index}: not an index of weights: {error!r}") from error
+        places = checked(read_json(index), dict[str, Any], "it").get("weight_map")
+        names = sorted(set(checked(places, dict[str, str], "weight_map").values()))
+    except ValueError as error:
+        raise CheckpointError(f"{index}: not an index of weights: {error}") from error
+    strange = [name for name in names if not name.endswith(kind) or not _is_inside(name)]
     if strange or not names:
         found = some(strange) if strange else "nothing"
         raise CheckpointError(f"{index}: names {found}, and must name {kind} files inside its own folder")
@@ -80,10 +105,13 @@ def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor in the files, by name; no values are read. Raises `CheckpointError`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
+        if is_lfs_pointer(file):
+            raise CheckpointError(f"{file}: is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
         if file.suffix != ".safetensors":
             shapes |= {name: tuple(value.shape) for name, value in _unpickled(file, "meta").items()}
             continue
         try:
+            _check_header(file)
             with safe_open(file, "pt") as stored:
                 shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
@@ -91,13 +119,24 @@ def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _check_header(file: Path) -> None:
+    """Refuse a header that takes much memory to read: those of our largest models have some 60 KiB."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+    if _HEADER_BYTES < length <= file.stat().st_size:
+        raise CheckpointError(f"{file}: its header has {length:,} bytes; the limit is {_HEADER_BYTES:,}")
+
+
 def read_weights(files: Sequence[Path], wanted: Container[str], device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """The wanted tensors of the files, by name, on a device. Raises `CheckpointError`."""
     weights: dict[str, Tensor] = {}
     for file in files:
         if file.suffix == ".safetensors":
-            with safe_open(file, "pt", device=str(device)) as stored:
-                weights |= {name: stored.get_tensor(name) for name in stored.keys() if name in wanted}  # noqa: SIM118
+            try:
+                with safe_open(file, "pt", device=str(device)) as stored:
+                    weights |= {name: stored.get_tensor(name) for name in stored.keys() if name in wanted}  # noqa: SIM118
+            except SafetensorError as error:
+                raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from error
             continue
         found = _unpickled(file, device)
         for name in [name for name in found if name in wanted]:
@@ -109,6 +148,7 @@ def read_weights(files: Sequence[Path], wanted: Container[str], device: torch.de
 def _unpickled(file: Path, device: torch.device | str) -> dict[str, Tensor]:
     """The tensors of a file that `torch.save` wrote. Raises `CheckpointError` where it holds anything else."""
     try:
+        _check_archive(file)
         found = torch.load(file, map_location=device, weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:  # whose message recommends to trust the file
         wish = re.search(r"GLOBAL (\S+)", str(error))
@@ -116,9 +156,52 @@ def _unpickled(file: Path, device: torch.device | str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{file}: refused: {reason}; weights need no program: get them as safetensors, from someone you trust"
         ) from error
+    except CheckpointError:
+        raise
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{file}: cannot be read as PyTorch weights: {reason}") from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise CheckpointError(f"{file}: holds {type(found).__name__}, need a dictionary of tensors and nothing else")
+    _check_memory(file, found)
     return dict(found)
+
+
+def _check_archive(file: Path) -> None:
+    """Refuse what unpacks to more than the file holds; `torch.save` compresses nothing."""
+    if not zipfile.is_zipfile(file):
+        return  # PyTorch says what is wrong with it
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > file.stat().st_size:
+                raise CheckpointError(f"{file}: refused: {member.filename} is compressed, and PyTorch compresses no weights")
+
+
+def _check_memory(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that repeat few stored numbers many times: copied, they would fill any memory."""
+    total, most = 0, 2 * file.stat().st_size  # embeddings and head may be one tensor, under two names
+    for name, value in tensors.items():
+        if value.layout is not torch.strided:
+            raise CheckpointError(f"{file}: {name} is {value.layout}, need plain tensors")
+        total += value.numel() * value.element_size()
+        if total > most:
+            raise CheckpointError(f"{file}: {name} of shape {list(value.shape)} has more numbers than the file holds")
+
+
+def write_model(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write `config.json` and `model.safetensors`, each in one step, the config last.
+
+    An older config goes before the new weights come: the two never stand beside each other. Raises OSError with the file's
+    name where the disk does not take them.
+    """
+    file, settings = folder / WEIGHTS, folder / CONFIG
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    with write_whole(settings) as new_settings:
+        new_settings.write_text(to_json(config, indent=2) + "\n", encoding="utf8")
+        with write_whole(file) as part:
+            try:
+                save_file(tensors, part, metadata={"format": "pt"})
+            except SafetensorError as error:
+                raise OSError(f"{file}: cannot be written: {error}") from error
+            shutil.copymode(new_settings, part)  # safetensors gives its files to their owner alone
+            settings.unlink(missing_ok=True)

@@ -33,7 +33,9 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
+from genlip.model.fields import checked
 from genlip.model.genlip import GenLIP
+from genlip.model.reading import read_json
 from genlip.train.average import Average
 from genlip.train.parallel import World
 from genlip.train.recipe import Run, load_recipe, to_yaml
@@ -148,7 +150,7 @@ def restore(
 def read_progress(folder: Path) -> dict[str, Any]:
     """What `state.json` holds: counts, places in the data, versions."""
     try:
-        progress: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf8"))
+        progress: dict[str, Any] = checked(read_json(folder / "state.json"), dict[str, Any], "state.json")
     except (OSError, ValueError) as error:
         raise _damaged(folder, error) from error
     return progress

@@ -23,6 +23,7 @@ from jsonargparse import ArgumentParser
 from genlip.data.sizes import count
 from genlip.model.checkpoint import read_config
 from genlip.model.config import PRESETS, GenLIPConfig
+from genlip.model.reading import parse_yaml, read_yaml
 from genlip.train.run import DataConfig, OptimizerConfig, Run
 
 __all__ = [
@@ -154,14 +155,16 @@ def _model(name: str) -> dict[str, Any]:
 def _read(name_or_file: str | Path) -> dict[str, Any]:
     packaged = files("genlip.recipes") / f"{name_or_file}.yaml"
     try:
-        text = (packaged if packaged.is_file() else Path(name_or_file)).read_text(encoding="utf8")
-        recipe = yaml.safe_load(text) or {}
+        if packaged.is_file():
+            recipe = parse_yaml(packaged.read_text(encoding="utf8"), str(name_or_file)) or {}
+        else:
+            recipe = read_yaml(name_or_file) or {}
     except (FileNotFoundError, IsADirectoryError):
         raise RecipeError(
             f"{name_or_file}: no such recipe; need a YAML file or one of {', '.join(recipe_names())}"
         ) from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{name_or_file}: not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
     if not isinstance(recipe, dict):
         raise RecipeError(f"{name_or_file}: holds {type(recipe).__name__}, need keys and values")
     return recipe

@@ -9,17 +9,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import TypedDict
 
 from genlip.data.packing import Batch
+from genlip.model.fields import checked
+from genlip.model.reading import parse_json
 
 __all__ = ["SampleLog", "read_samples"]
+
+
+class _Line(TypedDict):
+    update: int
+    row: int
+    keys: list[str]
 
 
 class SampleLog:
     """Writes the keys of samples; use as a context."""
 
     def __init__(self, out: Path, rank: int, wanted: bool) -> None:
-        self.file = (out / f"samples-{rank}.jsonl").open("a", encoding="utf8") if wanted else None
+        self.file = (out / f"samples-{rank}.jsonl").open("a", encoding="utf8", errors="backslashreplace") if wanted else None
         if self.file and self.file.tell():
             self.file.write("\n")  # a kill may have cut the last line short
 
@@ -50,7 +59,7 @@ def read_samples(out: str | Path) -> dict[tuple[int, int], tuple[str, ...]]:
     for file in sorted(Path(out).glob("samples-*.jsonl")):
         for text in file.read_text(encoding="utf8").splitlines():
             try:
-                line = json.loads(text)
+                line = checked(parse_json(text, str(file)), _Line, "a line")
             except ValueError:  # empty, or cut short
                 continue
             place, found = (line["update"], line["row"]), tuple(line["keys"])

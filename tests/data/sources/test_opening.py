@@ -275,7 +275,7 @@ def test_what_is_no_yaml_is_named_in_one_line(text, here):
     assert said.startswith("mixture.yaml: not YAML: ")
     assert "\n" not in said
     written(here, "mixture.yaml", "sources: é", encoding="latin-1")
-    assert refusal("mixture.yaml").startswith("mixture.yaml: not YAML: 'utf-8' codec can't decode")
+    assert refusal("mixture.yaml").startswith("mixture.yaml: not UTF-8 text: 'utf-8' codec can't decode")
 
 
 def test_all_sources_have_a_weight_or_none(here):

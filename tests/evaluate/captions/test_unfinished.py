@@ -1,5 +1,8 @@
 """Unfinished measurements: what is read back, what is begun anew, and files that were cut off."""
 
+import os
+
+import pytest
 import torch
 
 from genlip.evaluate.captions.unfinished import Unfinished
@@ -64,3 +67,22 @@ def test_weights_have_the_same_fingerprint_until_one_bit_differs():
         same.ln_post.bias[0] = torch.nextafter(same.ln_post.bias[0], torch.tensor(9.0, dtype=torch.float64))
     assert weights_fingerprint(one) != weights_fingerprint(same)
     assert len(weights_fingerprint(one.bfloat16())) == 64
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["5", "[1]", '["1", {"skipped": "x"}]', "[4, 5]", '[4, {"said": "x"}]', '[4, {"said": [1, [], "x"]}]', "[" * 10**5],
+)
+def test_a_line_of_another_form_is_measured_again(line, tmp_path):
+    path = tmp_path / "so_far.jsonl"
+    Unfinished(path, PURPOSE).add([(3, ENTRY)])
+    with path.open("a", encoding="utf8") as file:
+        file.write(f"{line}\n")
+    assert Unfinished(path, PURPOSE).entries == {3: ENTRY}
+
+
+def test_names_that_are_no_utf8_are_kept(tmp_path):
+    name = os.fsdecode(b"caf\xe9-1.png")
+    path, purpose, entry = tmp_path / "so_far.jsonl", {"data": name}, {"said": [name, [name], "x"]}
+    Unfinished(path, purpose).add([(0, entry)])
+    assert Unfinished(path, purpose).entries == {0: entry}

@@ -1,7 +1,12 @@
 """Frozen features: the encoder's own, kept on disk, resumed, mended, and never computed twice."""
 
 import dataclasses
+import errno
+import json
 import shutil
+import threading
+import time
+import zlib
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -9,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig, ImageError
 from genlip.evaluate.frozen import features as module
+from genlip.evaluate.frozen.feature_files import Block, FeatureFiles
 from genlip.evaluate.frozen.features import FrozenFeatures, features_key, frozen_features
 from genlip.speaker import Speaker
 from tests.model.helpers import small_model
@@ -248,3 +255,42 @@ def test_bad_input_is_refused(keywords: dict[str, Any], message: str) -> None:
 def test_an_index_beyond_the_images_is_an_error() -> None:
     with pytest.raises(IndexError, match="features of image 10 of 10"):
         frozen_features(Counting(), Pictures())[10]
+
+
+def test_waiting_for_another_process_is_said_with_the_locks_name(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.01)
+    speaker = Counting()
+    file = tmp_path / f"{features_key(speaker, Pictures(), np.arange(10))}.lock"
+    held = threading.Event()
+
+    def other() -> None:
+        with FileLock(file):
+            held.set()
+            time.sleep(0.3)
+
+    process = threading.Thread(target=other)
+    process.start()
+    held.wait()
+    frozen_features(speaker, Pictures(), folder=tmp_path)
+    process.join()
+    assert f"waiting for another process that encodes the same images; its lock is {file}" in caplog.text
+
+
+def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path, monkeypatch) -> None:
+    files = FeatureFiles(tmp_path / "x", 4)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'x.npy'}'"):
+        files.append(Block(1, [0], ["a"], [(1, 1)]), np.zeros((1, 4), dtype=np.float16))
+
+
+@pytest.mark.parametrize("entry", [5, "a", {"places": "1"}, {"places": 1, "indices": [0], "keys": [0], "grids": [[1, 1]]}])
+def test_a_journal_of_other_types_is_damaged(entry: Any, tmp_path: Path) -> None:
+    files = FeatureFiles(tmp_path / "x", 4)
+    files.append(Block(1, [0], ["a"], [(1, 1)]), np.zeros((1, 4), dtype=np.float16))
+    text = json.dumps(entry).encode()
+    files.journal.write_bytes(b"%08x %s\n" % (zlib.crc32(b"", zlib.crc32(text)), text))
+    assert files.sound_blocks() == []

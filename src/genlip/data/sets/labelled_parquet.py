@@ -6,7 +6,6 @@ first file's schema, unless the user gives others.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from genlip.data.sets.class_names import check_label, class_list, keyed_classes,
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.parquet_columns import described
 from genlip.data.sources.parquet_rows import ParquetRows
+from genlip.model.reading import parse_json
 
 __all__ = ["LabelledParquet", "open_labelled_parquet"]
 
@@ -89,7 +89,8 @@ def _label_column(path: str, schema: pa.Schema, _image: str) -> tuple[str, ...]:
 def _stored_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the classes of each column that has some, as the Hub's `datasets` writes them into a schema."""
     try:
-        features: dict[str, Any] = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        told = parse_json((schema.metadata or {})[b"huggingface"].decode("utf8"), "huggingface")
+        features: dict[str, Any] = told["info"]["features"]
         return {column: list(told["names"]) for column, told in features.items() if told.get("_type") == "ClassLabel"}
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}

@@ -17,8 +17,7 @@ import hashlib
 import logging
 import os
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +25,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from genlip.data.sources.paths import file_system, is_remote
+from genlip.model.writing import write_whole
 
 __all__ = ["ShardCache", "cache_folder", "fingerprint", "write_whole"]
 
@@ -81,18 +81,6 @@ def _info(url: str) -> dict[str, Any]:
     """What a file system tells of a file."""
     system, path = file_system(url)
     return _persistently(lambda: dict(system.info(path)), url)
-
-
-@contextlib.contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
-    """A temporary file, which replaces `path` at the end: readers see all of it or nothing, also of two writers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

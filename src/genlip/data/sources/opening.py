@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from genlip.data.sources.base import Source
 from genlip.data.sources.coco import holds_object, open_captions
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.mixture import Mixture
 from genlip.data.sources.procedural import KINDS, Procedural, is_procedural
 from genlip.data.sources.tables import READERS, open_folder, open_tables
+from genlip.model.fields import shown
+from genlip.model.reading import read_yaml
 
 __all__ = ["open_source"]
 
@@ -100,11 +100,9 @@ def _open_mixture(path: Path, fields: str) -> Mixture:
 def _entries(path: Path) -> list[dict[str, Any]]:
     """The parts that a mixture's file lists."""
     try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+        stored = read_yaml(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such mixture") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     entries = stored.get("sources") if isinstance(stored, dict) and len(stored) == 1 else None
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: not a mixture: need `sources`, a list of `source`, and nothing beside it")
@@ -127,6 +125,8 @@ def _wrong(entry: Any) -> str:
     weight = entry.get("weight", 1)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
         return f"weight {weight!r}; need a number"
+    if not abs(weight) < 2**63:
+        return f"weight {shown(weight)}; need a finite number"
     return ""
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 from genlip.data.examples import Caption, Example, Unusable
 from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sources.fields import CaptionFields
+from genlip.model.reading import parse_json
 
 __all__ = ["PATH_COLUMNS", "READERS", "Files", "Row", "open_folder", "open_tables", "read_json"]
 
@@ -146,10 +146,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
 def _read_jsonl(path: Path) -> Iterator[Row]:
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: not JSON: {error}") from None
+            row = parse_json(line, f"{path}, line {number}")
             if not isinstance(row, dict):
                 raise ValueError(f"{path}, line {number}: found {type(row).__name__}, need an object with path and caption")
             yield row
@@ -157,11 +154,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises ValueError for any other text."""
-    text = _read_text(path)
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    return parse_json(_read_text(path), str(path))
 
 
 def _read_json(path: Path) -> list[Row]:

@@ -8,7 +8,6 @@ files and maps are kept by each process for a few shards. Of a sample, only the 
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -21,6 +20,7 @@ from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.paths import is_remote
 from genlip.data.sources.tar_index import BLOCK, index_path, index_shards, member_name
+from genlip.model.reading import parse_json
 
 __all__ = ["TarShards"]
 
@@ -162,9 +162,9 @@ class TarShards:
     def _entries(self, place: _Place) -> dict[str, Any]:
         text = self._text(place, place.json, place.json_bytes)
         try:
-            entries = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise Unusable("damaged", f"{self._key(place)}: not JSON: {error}") from None
+            entries = parse_json(text)
+        except ValueError as error:
+            raise Unusable("damaged", f"{self._key(place)}: {error}") from None
         if not isinstance(entries, dict):
             raise Unusable("damaged", f"{self._key(place)}: its JSON is {type(entries).__name__}, need an object")
         return entries

@@ -9,9 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from genlip.model.fields import checked
+from genlip.model.reading import parse_json
+from genlip.model.writing import escaped, naming, to_json, write_text
 
 __all__ = ["Unfinished"]
+
+
+class _Entry(TypedDict, total=False):
+    """Of an image: its key, its true captions and what was said of it; or why it was skipped."""
+
+    said: tuple[str, list[str], str]
+    skipped: str
 
 
 class Unfinished:
@@ -23,23 +34,20 @@ class Unfinished:
 
     def __init__(self, path: Path | None, purpose: Mapping[str, Any]) -> None:
         """Read what the file holds if it is of the same purpose (JSON-ready); None keeps nothing."""
-        self._path, first = path, json.dumps(purpose, sort_keys=True, ensure_ascii=False)
+        self._path, first = path, escaped(json.dumps(purpose, sort_keys=True, ensure_ascii=False))
         self.entries: dict[int, Any] = {}
         if path is None:
             return
         self.entries = _entries(path, first)
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [first, *(_line(number, entry) for number, entry in self.entries.items())]
-        new = path.with_name(f"{path.name}.new")
-        new.write_text("".join(f"{line}\n" for line in kept), encoding="utf8")
-        new.replace(path)
+        write_text(path, "".join(f"{line}\n" for line in kept))
 
     def add(self, entries: Iterable[tuple[int, Any]]) -> None:
         """Keep entries, on disk too."""
         new = dict(entries)
         self.entries |= new
         if self._path is not None:
-            with self._path.open("a", encoding="utf8") as file:
+            with naming(self._path), self._path.open("a", encoding="utf8") as file:
                 file.write("".join(f"{_line(number, entry)}\n" for number, entry in new.items()))
 
     def finish(self) -> None:
@@ -54,12 +62,13 @@ def _entries(path: Path, first: str) -> dict[int, Any]:
     entries: dict[int, Any] = {}
     for line in lines[1:-1] if lines[:1] == [first] else []:  # the last one is empty, or torn
         try:
-            number, entry = json.loads(line)
-        except ValueError:
+            number, entry = parse_json(line, path.name)
+            checked(number, int, "a number"), checked(entry, _Entry, "an entry")
+        except (ValueError, TypeError):  # no JSON, no pair, or no entry
             break
         entries[number] = entry
     return entries
 
 
 def _line(number: int, entry: Any) -> str:
-    return json.dumps([number, entry], ensure_ascii=False)
+    return to_json([number, entry])

@@ -21,9 +21,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypedDict
 
 import numpy as np
+
+from genlip.model.fields import checked
+from genlip.model.reading import parse_json
+from genlip.model.writing import naming
 
 __all__ = ["ROW", "Block", "FeatureFiles"]
 
@@ -45,12 +49,19 @@ class Block(NamedTuple):
     places: int
     indices: list[int]
     keys: list[str]
-    grids: list[list[int]]
+    grids: list[tuple[int, int]]
 
     @property
     def patches(self) -> int:
         """p."""
         return sum(rows * columns for rows, columns in self.grids)
+
+
+class _Stored(TypedDict):
+    places: int
+    indices: list[int]
+    keys: list[str]
+    grids: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -98,10 +109,9 @@ class FeatureFiles:
     def append(self, block: Block, rows: np.ndarray) -> None:
         """Add a block and its Float16[p D]. Rows go first: without a line of the journal they are overwritten."""
         data, text = rows.astype(ROW, copy=False).tobytes(), json.dumps(block._asdict()).encode()
-        with self.rows_file.open("ab") as file:
-            file.write(data)
-        with self.journal.open("ab") as file:
-            file.write(b"%08x %s\n" % (_checksum(text, data), text))
+        for path, added in ((self.rows_file, data), (self.journal, b"%08x %s\n" % (_checksum(text, data), text))):
+            with naming(path), path.open("ab") as file:
+                file.write(added)
 
     def rows(self, blocks: Sequence[Block]) -> np.ndarray:
         """Float16[total D], memory-mapped; the header now tells the total, so that `numpy.load` reads the file too."""
@@ -120,7 +130,7 @@ class FeatureFiles:
         """The block of a line of the journal, unless the line or the rows read next are not what was written."""
         checksum, _, text = line.rstrip(b"\n").partition(b" ")
         try:
-            block = Block(**json.loads(text))
+            block = Block(**checked(parse_json(text.decode("utf8"), self.journal.name), _Stored, "a block"))
             data = rows.read(ROW.itemsize * self.width * block.patches)
             sound = line.endswith(b"\n") and int(checksum, 16) == _checksum(text, data)
         except (ValueError, TypeError):

@@ -14,8 +14,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from genlip.data.examples import ImageLike, Unusable
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 2  # of what is kept; part of the key
 _SAMPLED = 8  # images whose pixels are part of the key
+_PATIENCE = 1.0  # seconds of waiting without a word
 _ENCODER = ("vision_embeddings.", "visual.", "ln_post.")  # what features depend on; the weights of the text may change
 
 
@@ -144,7 +145,7 @@ def frozen_features(
             return dataclasses.replace(found, rows=np.array(found.rows))
     folder.mkdir(parents=True, exist_ok=True)
     files = FeatureFiles(folder / features_key(speaker, data, chosen), speaker.model.config.hidden_size)
-    with FileLock(files.path.with_suffix(".lock")):
+    with _alone(files.path.with_suffix(".lock")):
         blocks = files.sound_blocks()
         done = sum(block.places for block in blocks)
         advance(done)
@@ -155,6 +156,21 @@ def frozen_features(
             blocks.append(block)
             advance(block.places)
         return _collected(files, blocks, data.name)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Hold a lock; what has to wait for it says so."""
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        log.warning("waiting for another process that encodes the same images; its lock is %s", file)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def features_key(speaker: Speaker, data: ImageSet, indices: np.ndarray) -> str:
@@ -212,7 +228,7 @@ def _encoded(speaker: Speaker, data: ImageSet, indices: Sequence[int]) -> tuple[
         samples.append(sample)
         block.indices.append(index)
         block.keys.append(one.key)
-        block.grids.append(list(sample.grid))
+        block.grids.append(sample.grid)
     rows = _rows(speaker.model, samples) if samples else np.zeros((0, speaker.model.config.hidden_size), dtype=ROW)
     if not np.isfinite(rows).all():
         raise ValueError(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from genlip.evaluate.comparison import Comparison, Shared, paired, short_names
+from genlip.evaluate.comparison import Comparison, Shared, paired, short_names, tokenizers
 from genlip.evaluate.measurements import title_of
 from genlip.evaluate.pages import report
 from genlip.evaluate.pages.report import Section
@@ -87,14 +87,17 @@ def _difference(shared: Shared, model: str, name: str) -> list[str]:
     """The difference with its interval, and what it means."""
     if model == shared.first:
         return ["", "compared with"]
-    pairing = paired(shared.results[shared.first], shared.results[model], name)
+    first, second = shared.results[shared.first], shared.results[model]
+    tokens = tokenizers(first, second, name)
+    pairing = paired(first, second, name)
     if pairing is None:
-        return ["–", "not comparable"]
+        return ["–", "not comparable: counted in tokens of another tokenizer" if tokens == "different" else "not comparable"]
     value, low, high = pairing.difference
     reading = ("higher" if value > 0 else "lower") + ", beyond noise" if pairing.difference.beyond_noise else "within noise"
     images = {len(shared.results[model].keys), len(shared.results[shared.first].keys)}
     some = "" if images == {pairing.images} else f", on {pairing.images:,} common images"
-    return [f"{signed_words(value)} ({signed_words(low)} to {signed_words(high)})", reading + some]
+    doubt = "; whether the tokenizers are the same is unknown" if tokens == "unknown" else ""
+    return [f"{signed_words(value)} ({signed_words(low)} to {signed_words(high)})", reading + some + doubt]
 
 
 def _remarks(comparison: Comparison, names: Mapping[str, str]) -> Iterator[str]:

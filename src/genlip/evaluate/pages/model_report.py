@@ -14,6 +14,7 @@ from genlip.evaluate.pages import report
 from genlip.evaluate.pages.report import Section
 from genlip.evaluate.pages.score_words import interval_words, number_words, set_words, settings_words
 from genlip.evaluate.result import Result, evaluations_folder, read_results
+from genlip.model.writing import write_text
 
 __all__ = ["model_page", "stored_results", "summary", "write_model_report"]
 
@@ -25,7 +26,7 @@ def write_model_report(folder: str | Path, out: str | Path | None = None, title:
     """
     home, results = stored_results(folder)
     path = Path(out) if out else home / "report.html"
-    path.write_text(model_page(results, title or f"Evaluation of {results[0].model or folder}"), encoding="utf8")
+    write_text(path, model_page(results, title or f"Evaluation of {results[0].model or folder}"))
     return path
 
 

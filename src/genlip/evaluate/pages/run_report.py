@@ -22,6 +22,7 @@ from genlip.evaluate.pages.model_report import summary
 from genlip.evaluate.pages.report import Headline, Section, Speech
 from genlip.evaluate.result import read_results
 from genlip.evaluate.run_log import Event, read_events
+from genlip.model.writing import write_text
 
 __all__ = ["render", "write_report"]
 
@@ -74,7 +75,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     folder = Path(run)
     path = Path(out) if out else folder / "run.html"
     html = render(read_events(folder), folder)
-    path.write_text(html, encoding="utf8")
+    write_text(path, html)
     return path
 
 

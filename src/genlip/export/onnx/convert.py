@@ -9,7 +9,6 @@ these lie in one file beside them, `weights.bin`.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import warnings
@@ -24,12 +23,13 @@ from torch.export import Dim
 from genlip.data.captions import Captions, load_tokenizer
 from genlip.data.preprocessing import load_preprocessing, save_preprocessing
 from genlip.export.extras import require
-from genlip.export.folders import clear, source_and_target
+from genlip.export.folders import replaced, source_and_target
 from genlip.export.onnx.graphs import EncoderGraph, PrefillGraph, StepGraph
 from genlip.export.onnx.quantize import quantize_folder
 from genlip.export.onnx.weights import save_sharing_weights
 from genlip.model.checkpoint import load
 from genlip.model.genlip import GenLIP
+from genlip.model.writing import write_json
 
 __all__ = ["export_onnx", "export_onnx_folder"]
 
@@ -56,7 +56,7 @@ def export_onnx(model: GenLIP, folder: str | os.PathLike[str], captions: bool = 
         graphs["step"] = _trace_step(StepGraph(model))
     folder.mkdir(parents=True, exist_ok=True)
     save_sharing_weights(graphs, folder)
-    (folder / "config.json").write_text(json.dumps(model.config.to_dict(), indent=2) + "\n", encoding="utf8")
+    write_json(folder / "config.json", model.config.to_dict())
     return folder
 
 
@@ -73,7 +73,7 @@ def export_onnx_folder(
     int8       weights in 8 bits, see `quantize_folder`
     tokenizer  a tokenizer.json, folder or Hub id, if the model's folder has none
 
-    Files of an older export in `out` go once the new graphs are there, see `genlip.export.folders.clear`. Raises
+    Files of an older export in `out` go once the new graphs are there, see `genlip.export.folders.replaced`. Raises
     `CheckpointError`, and ValueError where `out` is the model's folder, or where captions are wanted but there is no
     tokenizer that fits the model.
     """
@@ -90,17 +90,15 @@ def export_onnx_folder(
         )
     if found is not None:
         Captions(found, settings.captions, model.config.vocab_size)  # refuses a tokenizer of another model
-    out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=out) as workplace:
-        made = export_onnx(model, Path(workplace) / "float32", captions)
-        made = quantize_folder(made, Path(workplace) / "int8") if int8 else made
-        clear(out)
-        for file in made.iterdir():
-            file.replace(out / file.name)
-    if found is not None:
-        save_preprocessing(out, settings, found)
-    elif (source / "preprocessing.json").is_file():
-        shutil.copyfile(source / "preprocessing.json", out / "preprocessing.json")
+    with replaced(out) as workplace:
+        with TemporaryDirectory(dir=workplace) as rough:
+            quantize_folder(export_onnx(model, rough, captions), workplace) if int8 else export_onnx(
+                model, workplace, captions
+            )
+        if found is not None:
+            save_preprocessing(workplace, settings, found)
+        elif (source / "preprocessing.json").is_file():
+            shutil.copyfile(source / "preprocessing.json", workplace / "preprocessing.json")
     return out
 
 

@@ -11,7 +11,6 @@ Axes: b images, C channels, H, W pixels, N patches of an image, D trunk width, V
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from genlip.export.onnx.pixels import checked_pixels, equal_sizes
 from genlip.export.onnx.sampling import choose_tokens
 from genlip.model.config import GenLIPConfig
 from genlip.model.decoding import Decoding, Spoken
+from genlip.model.reading import read_json
 
 __all__ = ["OnnxCaptioner", "OnnxEncoder", "OnnxFeatures"]
 
@@ -185,9 +185,10 @@ def _read_config(folder: Path) -> GenLIPConfig:
     file = folder / "config.json"
     if not file.is_file():
         raise ValueError(f"{folder}: no config.json; need a folder that `genlip export … --to onnx` wrote")
+    stored = read_json(file)
     try:
-        return GenLIPConfig.from_dict(json.loads(file.read_text(encoding="utf8")))
-    except (ValueError, TypeError, AttributeError) as error:
+        return GenLIPConfig.from_dict(stored)
+    except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
 

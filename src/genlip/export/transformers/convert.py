@@ -20,13 +20,15 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast
 from genlip.data.captions import Captions, load_tokenizer
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
-from genlip.export.folders import clear, source_and_target
+from genlip.export.folders import replaced, source_and_target
 from genlip.export.transformers.configuration_genlip import GenLIPConfig
 from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor
 from genlip.export.transformers.processing_genlip import GenLIPProcessor
 from genlip.model import config as plain
 from genlip.model.checkpoint import load, save
 from genlip.model.genlip import GenLIP
+from genlip.model.reading import read_json
+from genlip.model.writing import write_json
 
 __all__ = ["export_transformers", "hub_config", "image_processor"]
 
@@ -62,21 +64,26 @@ def export_transformers(
     settings, found = load_preprocessing(source)
     found = load_tokenizer(tokenizer) if tokenizer is not None else found
     captions = found and Captions(found, settings.captions, loaded.config.vocab_size)  # refuses a tokenizer of another model
-    clear(target)
-    save(loaded, target)
+    with replaced(target) as workplace:
+        _write(loaded, settings, captions, workplace, remote_code)
     if captions is None:
         log.warning(
             "%s has no tokenizer.json: no processor for texts was written; name a tokenizer (--tokenizer), for published "
             "models Qwen/Qwen3-0.6B",
             source,
         )
-        _hub_config_of(loaded, settings).save_pretrained(target)
-        image_processor(settings.images, loaded.config).save_pretrained(target)
-    else:
-        _save_speaking(loaded, settings, captions, target)
-    if remote_code:
-        _add_code(target)
     return target
+
+
+def _write(model: GenLIP, settings: Preprocessing, captions: Captions | None, out: Path, remote_code: bool) -> None:
+    save(model, out)
+    if captions is None:
+        _hub_config_of(model, settings).save_pretrained(out)
+        image_processor(settings.images, model.config).save_pretrained(out)
+    else:
+        _save_speaking(model, settings, captions, out)
+    if remote_code:
+        _add_code(out)
 
 
 def hub_config(config: plain.GenLIPConfig, **more: Any) -> GenLIPConfig:
@@ -154,7 +161,7 @@ def _add_code(out: Path) -> None:
         shutil.copyfile(here / f"{name}_genlip.py", out / f"{name}_genlip.py")
     for name, classes in (("config", _MODELS), ("preprocessor_config", _IMAGES), ("processor_config", _PROCESSOR)):
         if (file := out / f"{name}.json").is_file():
-            keys = json.loads(file.read_text(encoding="utf8")) | {"auto_map": classes}
+            keys = read_json(file) | {"auto_map": classes}
             if "image_processor" in keys:
                 keys["image_processor"]["auto_map"] = _IMAGES
-            file.write_text(json.dumps(keys, indent=2) + "\n", encoding="utf8")
+            write_json(file, keys)

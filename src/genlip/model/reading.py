@@ -1,0 +1,143 @@
+"""Reading: JSON and YAML that others wrote, within bounds.
+
+In: a file, or a text with the name that messages give it. Out: plain values. All JSON and YAML is read here, so that one
+place bounds size and depth, and refuses keys that stand twice: of two values, one would be lost in silence. YAML may hold no
+alias: a few lines of them stand for billions of values.
+
+What a value may be is the reader's to say, see `genlip.model.fields`: NaN, for one, is JSON to Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["is_lfs_pointer", "parse_json", "parse_yaml", "read_json", "read_text", "read_yaml"]
+
+_DEPTH = 100  # lists and objects inside each other
+_JSON_BYTES, _YAML_BYTES = 2**28, 2**20  # YAML takes seconds per MiB
+_POINTER = b"version https://git-lfs.github.com/spec/"
+# What PyYAML answers values with that do not fit their tag, such as `!!int x` or a 40th of May.
+_NO_VALUE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+
+
+class _Refused(ValueError):
+    """What could be read, and is not."""
+
+
+def read_json(path: str | os.PathLike[str], most: int = _JSON_BYTES) -> Any:
+    """What a JSON file holds. Raises ValueError that names the file, and OSError where it cannot be opened."""
+    return parse_json(read_text(path, most), os.fspath(path))
+
+
+def parse_json(text: str, name: str = "") -> Any:
+    """What a JSON text holds. Raises ValueError that begins with the name."""
+    name = f"{name}: " if name else ""
+    try:
+        value = json.loads(text, object_pairs_hook=_object)
+        if text.count("[") + text.count("{") > _DEPTH:
+            _check_depth(value)
+    except _Refused as error:
+        raise ValueError(f"{name}{error}") from None
+    except RecursionError:
+        raise ValueError(f"{name}{_TOO_DEEP}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}not JSON: {error}") from None
+    return value
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """What a YAML file holds. Raises ValueError that names the file, and OSError where it cannot be opened."""
+    return parse_yaml(read_text(path, _YAML_BYTES), os.fspath(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """What a YAML text holds. Raises ValueError that begins with the name."""
+    try:
+        return yaml.load(text, _Loader)  # a safe loader, which refuses more
+    except _Refused as error:
+        raise ValueError(f"{name}{error}") from None
+    except (yaml.YAMLError, *_NO_VALUE) as error:
+        raise ValueError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def read_text(path: str | os.PathLike[str], most: int = _JSON_BYTES) -> str:
+    """The UTF-8 text of a file of at most so many bytes. Raises ValueError that names the file, and OSError."""
+    about = Path(path).stat()
+    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+        raise ValueError(f"{path}: is no file, but a pipe or a device")
+    if about.st_size > most:
+        raise ValueError(f"{path}: has {about.st_size:,} bytes; the limit for such a file is {most:,}")
+    with Path(path).open("rb") as file:
+        data = file.read(most)
+    if data.startswith(_POINTER):
+        raise ValueError(f"{path}: is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error}") from None
+
+
+def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is what Git leaves in the place of a large one that was not fetched."""
+    with Path(path).open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
+
+
+_TOO_DEEP = f"lists and objects are nested deeper than {_DEPTH}"
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Refused(f"the key {next(key for key in found if keys.count(key) > 1)!r} stands twice in an object")
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEPTH):
+        inner = (x.values() if isinstance(x, dict) else x for x in level)
+        level = [x for x in chain.from_iterable(inner) if isinstance(x, (dict, list))]
+        if not level:
+            return
+    raise _Refused(_TOO_DEEP)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader without aliases, deep nesting and keys that stand twice."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise _Refused(f", line {_line(event)}: *{event.anchor} is an alias: write out what it stands for")
+        self._depth += 1
+        if self._depth > _DEPTH + 1:
+            raise _Refused(f", line {_line(self.peek_event())}: {_TOO_DEEP}")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode):
+                key = self.construct_object(key_node)
+                if key in lines:
+                    raise _Refused(f": the key {key!r} stands twice, in line {lines[key]} and in line {_line(key_node)}")
+                lines[key] = _line(key_node)
+        return super().construct_mapping(node, deep)
+
+
+def _line(where: Any) -> int:
+    return int(where.start_mark.line) + 1

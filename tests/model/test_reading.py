@@ -1,0 +1,103 @@
+"""Reading JSON and YAML of others: what is kept, and what is refused in one line with the file's name."""
+
+import json
+import os
+import re
+
+import pytest
+
+from genlip.model.reading import is_lfs_pointer, parse_json, parse_yaml, read_json, read_text, read_yaml
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+def test_json_is_read_as_python_does(tmp_path):
+    value = {"a": [1, 2.5, None, True, "ä\u2028"], "b": {"c": {}}}
+    (tmp_path / "x.json").write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8-sig")
+    assert read_json(tmp_path / "x.json") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "x: not JSON: Expecting property name"),
+        ("[" * 100_000, "x: lists and objects are nested deeper than 100"),
+        ('{"a":' * 100_000, "x: lists and objects are nested deeper than 100"),
+        ("[" * 101 + "]" * 101, "x: lists and objects are nested deeper than 100"),
+        ('{"a": 1, "b": {"c": 2, "d": 3, "c": 4}}', "x: the key 'c' stands twice in an object"),
+        ("9" * 5000, "x: not JSON: Exceeds the limit"),
+    ],
+)
+def test_json_that_is_refused(text, told):
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}") as error:
+        parse_json(text, "x")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 200
+
+
+def test_a_hundred_levels_are_read():
+    value = parse_json("[" * 100 + "]" * 100, "x")
+    for _ in range(99):
+        (value,) = value
+    assert value == []
+    assert parse_yaml("[" * 100 + "]" * 100, "x") == parse_json("[" * 100 + "]" * 100, "x")
+
+
+def test_yaml_is_read(tmp_path):
+    (tmp_path / "x.yaml").write_text("base: a\nmodel: {width: 3, b: [x, 1.5, null]}\n", encoding="utf8")
+    assert read_yaml(tmp_path / "x.yaml") == {"base": "a", "model": {"width": 3, "b": ["x", 1.5, None]}}
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (BOMB, "x, line 2: *a is an alias: write out what it stands for"),
+        ("a: &a\n  b: 1\nc:\n  <<: *a\n", "x, line 4: *a is an alias"),
+        ("a: &a [*a]\n", "x, line 1: *a is an alias"),
+        ("steps: 1\nout: x\nsteps: 2\n", "x: the key 'steps' stands twice, in line 1 and in line 3"),
+        ("data:\n  source: a\n  workers: 1\n  source: b\n", "x: the key 'source' stands twice, in line 2 and in line 4"),
+        ("- {a: 1, a: 2}\n", "x: the key 'a' stands twice, in line 1 and in line 1"),
+        ("a: " + "[" * 5000, "x, line 1: lists and objects are nested deeper than 100"),
+        ("a: !!python/object/apply:os.system [ls]\n", "x: not YAML: could not determine a constructor"),
+        ("a: [1\n", "x: not YAML: while parsing a flow sequence"),
+        ("a: !!int x\n", "x: not YAML: "),
+        ("a: !!int ''\n", "x: not YAML: "),
+        ("a: !!bool x\n", "x: not YAML: "),
+        ("a: !!timestamp x\n", "x: not YAML: "),
+        ("a: 2024-13-45\n", "x: not YAML: "),
+        ("a: 1\n---\nb: 2\n", "x: not YAML: expected a single document"),
+        ("a: \x01\n", "x: not YAML: unacceptable character"),
+        ("{[1]: 2}: 3\n", "x: not YAML: "),
+    ],
+)
+def test_yaml_that_is_refused(text, told):
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}") as error:
+        parse_yaml(text, "x")
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_read_as_text(tmp_path):
+    file = tmp_path / "x.json"
+    file.write_text(POINTER)
+    with pytest.raises(ValueError, match=rf"^{file}: is a Git LFS pointer, not the file: fetch it with `git lfs pull`$"):
+        read_json(file)
+    assert is_lfs_pointer(file)
+    file.write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match=rf"^{file}: not UTF-8 text: "):
+        read_text(file)
+    with pytest.raises(ValueError, match=rf"^{file}: has 4 bytes; the limit for such a file is 3$"):
+        read_text(file, most=3)
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "absent")
+    with pytest.raises(IsADirectoryError):
+        read_yaml(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe: is no file, but a pipe or a device"):
+        read_text(tmp_path / "pipe")
