@@ -236,12 +236,12 @@ def file_suffix(data: bytes) -> str:
     return {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(found, found.lower())
 
 
-def reduced(image: Image.Image, side: int) -> Image.Image:
+def reduced(image: Image.Image, side: int, method: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
     """The image with a longer side of at most `side` pixels; a ribbon keeps one pixel across."""
     scale = side / max(image.size)
     if scale >= 1:
         return image
-    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), method)
 
 
 def is_ribbon(height: int, width: int, max_patches: int) -> bool:
