@@ -49,6 +49,7 @@ __all__ = [
     "prepare_image",
     "read_file",
     "reduced",
+    "refuse_url",
     "resize",
 ]  # fmt: skip
 
@@ -320,16 +321,21 @@ def _pillow_pixels(pil_image: Image.Image, mode: str) -> np.ndarray:
     return np.array(_to_mode(pil_image, mode))
 
 
-_URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+://")
+_URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a Path has one slash less
+
+
+def refuse_url(name: str) -> None:
+    """Raise `ImageError` for a URL: what a list of images names is not fetched, as it may come from anyone."""
+    if (url := _URL.match(name)) and not Path(name[:_MAX_NAME]).exists():
+        kind = (
+            "a data: URL: decode it and give its bytes" if url[0] == "data:" else "a URL, which is not fetched: download it"
+        )
+        raise ImageError("missing", f"{_clipped(name)}: {kind}")
 
 
 def read_file(file: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file of bounded size: a list of images may name anything. Raises `ImageError`."""
-    if isinstance(file, str) and (url := _URL.match(file)):
-        kind = (
-            "a data: URL: decode it and give its bytes" if url[0] == "data:" else "a URL, which is not fetched: download it"
-        )
-        raise ImageError("missing", f"{_clipped(file)}: {kind}")
+    refuse_url(str(file))
     path = Path(file)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
