@@ -21,9 +21,14 @@ def test_a_file_takes_its_place_at_the_end(tmp_path):
 def test_what_fails_leaves_the_old_file_and_nothing_beside_it(error, tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises((type(error), OSError)), whole_file(file) as partial:
-        partial.write_text("half")
-        raise error
+
+    def fail():
+        with whole_file(file) as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert (file.read_text(), list(tmp_path.iterdir())) == ("old", [file])
 
 
@@ -31,12 +36,12 @@ def test_what_fails_leaves_the_old_file_and_nothing_beside_it(error, tmp_path):
     ("error", "reason"),
     [
         (OSError(28, "No space left on device"), "No space left on device"),
-        (SafetensorError("Error: I/O error: No space left on device (os error 28)"), "Error: I/O error: No space left on device"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "I/O error: No space left on device"),
         (OSError("a reason of its own"), "a reason of its own"),
     ],
 )  # fmt: skip
 def test_an_error_names_the_file_in_one_line(error, reason):
-    with pytest.raises(OSError, match="^out/f: cannot be written: ") as found, naming("out/f"):
+    with pytest.raises(OSError, match=r"^out/f: cannot be written: ") as found, naming("out/f"):
         raise error
     assert reason in str(found.value)
 
