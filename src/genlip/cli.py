@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,8 @@ from genlip.cli_plan import add_plan
 from genlip.cli_report import add_report
 
 __all__ = ["main"]
+
+_LACK_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)  # as PyTorch words it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MissingExtra, NonFinite) as error:  # bad input; programming errors keep their traceback
         print(f"genlip: {error}", file=sys.stderr)
         return 1
+    except BaseException as error:
+        if not (line := _beyond_us(error)):
+            raise
+        print(f"genlip: {line}", file=sys.stderr)
+        return 1
+
+
+def _beyond_us(error: BaseException) -> str:
+    """A line for what is no mistake of this program: a lack of memory, and a panic in a library's Rust; else ""."""
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _LACK_OF_MEMORY.search(text)):
+        return f"out of memory{f' ({text})' if text else ''}: lower --batch, or the size of images or packs"
+    # Raised by tokenizers and safetensors; no module gives the class a name to import.
+    return f"a library failed: {text}; is a file of the model damaged?" if type(error).__name__ == "PanicException" else ""
 
 
 def _leads() -> bool:

@@ -1,6 +1,7 @@
 """Speaker: a model with its preprocessing, from images to features, captions and what every patch says.
 
-In: paths, bytes or Pillow images. Out: tensors and texts. This is what the commands `caption`, `encode` and `readout` call.
+In: paths, bytes or Pillow images, or what `Speaker.prepare` made of them. Out: tensors and texts. This is what the commands
+`caption`, `encode` and `readout` call.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from genlip.data.captions import Captions, load_tokenizer
-from genlip.data.images import ImageConfig, ImageLike
+from genlip.data.images import ImageConfig, ImageLike, Patches, prepare_image
 from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_preprocessing
 from genlip.model.checkpoint import checkpoint_folder, load
@@ -95,8 +96,15 @@ class Speaker:
             )
         return self._captions
 
+    def prepare(self, image: ImageLike) -> Patches:
+        """An image decoded and resized, as the other methods take it too. Raises `ImageError`.
+
+        Small, whatever the size of the image: hold these where many images are gathered.
+        """
+        return prepare_image(image, self.images, self.model.config)
+
     @torch.no_grad()  # not inference mode: a probe may be trained on the features
-    def encode(self, images: Sequence[ImageLike], batch: int = 16) -> list[Features]:
+    def encode(self, images: Sequence[ImageLike | Patches], batch: int = 16) -> list[Features]:
         """Encoder features of every patch: the last block's output after `ln_post`. Raises `ImageError`."""
         found: list[Features] = []
         for pack in self._packs(images, batch, with_prompt=False):
@@ -104,13 +112,13 @@ class Speaker:
             found += [Features(rows, grid) for rows, grid in zip(features, pack.grids, strict=True)]
         return found
 
-    def caption(self, images: Sequence[ImageLike], batch: int = 16, **decoding: Any) -> list[str]:
+    def caption(self, images: Sequence[ImageLike | Patches], batch: int = 16, **decoding: Any) -> list[str]:
         """A caption for each image; keywords are fields of `Decoding`. Raises `ImageError`."""
         settings, captions = self.decoding(**decoding), self.captions
         packs = self._packs(images, batch, with_prompt=True)
         return [captions.decode(ids) for pack in packs for ids in generate(self.model, pack, settings)]
 
-    def stream(self, image: ImageLike, **decoding: Any) -> Iterator[str]:
+    def stream(self, image: ImageLike | Patches, **decoding: Any) -> Iterator[str]:
         """The caption of one image, piece by piece as it is spoken.
 
         The pieces join to the caption, up to white space around it; what `repetition_stop` cuts has already been said.
@@ -119,7 +127,7 @@ class Speaker:
         steps = generate_steps(self.model, pack, self.decoding(**decoding))
         return self.captions.pieces(token for step in steps for token in step if token is not None)
 
-    def readout(self, images: Sequence[ImageLike], k: int = 5, batch: int = 16) -> list[PatchWords]:
+    def readout(self, images: Sequence[ImageLike | Patches], k: int = 5, batch: int = 16) -> list[PatchWords]:
         """The k tokens that each patch would most likely say next. Raises `ImageError`."""
         read: list[PatchWords] = []
         for pack in self._packs(images, batch, with_prompt=False):
@@ -137,8 +145,8 @@ class Speaker:
         """Greedy decoding that ends where this model's captions end, with fields replaced."""
         return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
-    def _packs(self, images: Sequence[ImageLike], batch: int, with_prompt: bool) -> Iterator[Pack]:
-        if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
+    def _packs(self, images: Sequence[ImageLike | Patches], batch: int, with_prompt: bool) -> Iterator[Pack]:
+        if isinstance(images, (str, bytes, os.PathLike, Image.Image, Patches)):
             raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
         if batch < 1:
             raise ValueError(f"batch is {batch}: it must be at least 1")

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from PIL import Image
+from PIL import Image, features
 from tokenizers import Tokenizer
 
 from genlip.data.captions import train_tokenizer
 from genlip.data.examples import Caption, Example
 from genlip.data.sources import Source, open_source
 from genlip.model.config import GenLIPConfig
+
+# What a message says of the formats that are read.
+READ = "(formats read: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM" + (", AVIF)" if features.check("avif") else ")")
 
 
 def examples(number: int) -> settings:

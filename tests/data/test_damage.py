@@ -33,7 +33,7 @@ CONFIGS = {
     "fixed": ImageConfig(size=32, max_pixels=MOST_PIXELS),
     "native": ImageConfig(resize="native", min_patches=4, max_patches=16, max_pixels=MOST_PIXELS),
 }
-REASONS = {"not an image", "damaged", "too large"}
+REASONS = {"not an image", "damaged", "too large", "unknown range"}
 # Kinds of which every file must end the same way, or in one of a few.
 CERTAIN = {
     "empty": {"not an image"},

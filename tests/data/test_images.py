@@ -42,10 +42,12 @@ from .damage import (
     jpeg_parts,
     reframed,
     small_png,
+    sound_tags,
+    tiff,
     with_adobe_transform,
     with_multiplied_alpha,
 )
-from .helpers import encoded, examples, noise, png, small_config
+from .helpers import READ, encoded, examples, noise, png, small_config
 
 # What the row 0 and the column 0 of the stored image are to the eye (EXIF 2.3, tag 0x0112).
 ORIENTATIONS = {
@@ -239,13 +241,79 @@ def test_sixteen_bit_grey_is_the_same_in_every_format():
         assert (pixels(image, mode="L") == SIXTEEN // 256).all()
 
 
-def test_wide_numbers_are_cut_to_eight_bits():
-    floats = np.array([[-5.0, 0.0, 99.9], [255.0, 1e9, np.nan]], np.float32)
-    assert pixels(encoded(Image.fromarray(floats), "TIFF"), mode="L").tolist() == [[0, 0, 99], [255, 255, 0]]
-    integers = np.array([[-70_000, 0, 2**31 - 1]], np.int32)
-    assert pixels(Image.fromarray(integers), mode="L").tolist() == [[0, 0, 255]]
-    eight_bits = np.array([[0, 7, 255]], np.int32)
-    assert pixels(Image.fromarray(eight_bits), mode="L").tolist() == [[0, 7, 255]]
+FLOATS = np.float32
+# Values and their levels, by hand: fractions are 255ths; 12 bits lose four, 16 bits eight.
+DEPTHS = {
+    "0 to 1": ([[0.0, 0.25, 0.5, 1.0]], FLOATS, [[0, 64, 128, 255]]),
+    "0 to 1, none of them 1": ([[0.0, 0.1, 0.2]], FLOATS, [[0, 26, 51]]),
+    "0 to 1 in 64 bits": ([[0.0, 1.0]], np.float64, [[0, 255]]),
+    "fractions of bytes": ([[k / 255 for k in range(256)]], FLOATS, [list(range(256))]),
+    "floats to 255": ([[0.0, 99.9, 255.0]], FLOATS, [[0, 99, 255]]),
+    "whole floats": ([[0.0, 3.0, 9.0]], FLOATS, [[0, 3, 9]]),
+    "floats of 12 bits": ([[0.0, 256.0, 4095.0]], FLOATS, [[0, 16, 255]]),
+    "floats of 16 bits": ([[0.0, 255.9, 65_535.0]], FLOATS, [[0, 0, 255]]),
+    "bytes in 16 bits": ([[0, 7, 255]], np.uint16, [[0, 7, 255]]),
+    "12 bits in 16": ([[0, 15, 16, 2048, 4095]], np.uint16, [[0, 0, 1, 128, 255]]),
+    "16 bits": ([[0, 255, 256, 65_535]], np.uint16, [[0, 0, 1, 255]]),
+    "bytes in 32 bits": ([[0, 7, 255]], np.int32, [[0, 7, 255]]),
+    "12 bits in 32": ([[0, 16, 4095]], np.int32, [[0, 1, 255]]),
+    "16 bits in 32": ([[0, 256, 65_535]], np.int32, [[0, 1, 255]]),
+}
+UNKNOWN = {
+    "negative": ([[-5.0, 0.0, 1.0]], FLOATS, "values from -5 to 1"),
+    "huge": ([[0.0, 1e9]], FLOATS, "values from 0 to 1e+09"),
+    "a little above 1": ([[0.0, 0.5, 1.25]], FLOATS, "values from 0 to 1.25"),
+    "NaN": ([[0.0, np.nan, 1.0]], FLOATS, "NaN or infinite at 1 of 3 pixels"),
+    "infinite": ([[np.inf, -np.inf, 1.0]], FLOATS, "NaN or infinite at 2 of 3 pixels"),
+    "negative integers": ([[-1000, 0, 3000]], np.int32, "values from -1000 to 3000"),
+    "32 bits": ([[0, 2**31 - 1]], np.int32, "values from 0 to 2.14748e+09"),
+}
+
+
+def deep_images(values, dtype) -> list[bytes | Image.Image]:
+    """Grey of more than 8 bits, in memory and in the files that hold it."""
+    image = Image.fromarray(np.array(values, dtype))
+    found = [image, encoded(image, "TIFF"), encoded(image, "TIFF", compression="tiff_adobe_deflate")]
+    return [*found, encoded(image, "PNG")] if dtype == np.uint16 else found
+
+
+@pytest.mark.parametrize("kind", DEPTHS)
+def test_wide_numbers_are_levels_of_the_depth_that_holds_them(kind):
+    values, dtype, levels = DEPTHS[kind]
+    for image in deep_images(values, dtype):
+        assert pixels(image, mode="L").tolist() == levels
+        assert pixels(image)[..., 1].tolist() == levels
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_numbers_of_no_known_range_are_refused_and_never_black(kind):
+    values, dtype, message = UNKNOWN[kind]
+    for image in deep_images(values, dtype):
+        error = refusal(image)
+        assert error.reason == "unknown range"
+        assert message in str(error)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_twelve_bits_in_sixteen_are_refused(channels):
+    def sixteen_bits(largest: int) -> bytes:
+        row = np.full((2, channels), largest, ">u2")
+        row[:, -1] = 65_535 if channels in (2, 4) else largest  # opaque
+        return png(2, 1, depth=16, colour_type={2: 4, 3: 2, 4: 6}[channels], scanlines=b"\0" + row.tobytes())
+
+    assert refusal(sixteen_bits(4095)).reason == "unknown range"
+    assert "16 bits a channel, of which the highest 4 are never used" in str(refusal(sixteen_bits(255)))
+    assert pixels(sixteen_bits(4096)).tolist() == [[[16, 16, 16]] * 2]
+
+
+def test_tiff_colours_of_twelve_bits_in_sixteen_are_refused():
+    for largest, expected in ((4095, None), (40_960, 160)):
+        tags = sound_tags(3, 3) | {258: (16, 16, 16), 279: 54}
+        data = tiff(tags, np.full((3, 3, 3), largest, "<u2").tobytes())
+        if expected is None:
+            assert refusal(data).reason == "unknown range"
+        else:
+            assert (pixels(data) == expected).all()
 
 
 def test_cmyk_becomes_rgb():
@@ -429,13 +497,87 @@ def test_half_a_file_is_damaged_and_named(file_format, tmp_path):
     assert str(path) in str(error)
 
 
-@pytest.mark.parametrize("content", [b"", b"a red square\n", b"<svg></svg>", b"\x89PNG\r\n\x1a\n", bytes(1000)])
-def test_what_is_no_image_is_not_an_image(content, tmp_path):
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b"a red square\n", "plain text"),
+        (b"<svg></svg>", "an SVG drawing"),
+        (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "an HTML page"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200), "a HEIC image"),
+        (b"\xff\x0a" + bytes(20), "a JPEG XL image"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (POINTER, "a Git LFS pointer, not the file itself (fetch it with: git lfs pull)"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image of a kind that is not read, or with a damaged header"),
+        (bytes(1000), "zero bytes only"),
+        (b"\x07\x08\x99" * 9, "of unknown content"),
+    ],
+)
+def test_what_is_no_image_is_told_by_its_kind(content, found, tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     assert refusal(path).reason == refusal(content).reason == "not an image"
-    assert str(refusal(path)) == f"{path}: not an image in a known format"
-    assert str(refusal(content)) == f"{len(content)} bytes: not an image in a known format"
+    assert str(refusal(path)) == f"{path}: not an image in a known format: {found} {READ}"
+    assert str(refusal(content)) == f"{len(content)} bytes: not an image in a known format: {found} {READ}"
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "http://localhost/a.png", "s3://bucket/a.png"])
+def test_urls_are_not_fetched(url):
+    assert str(refusal(url)) == f"{url}: a URL, which is not fetched: download it"
+
+
+def test_a_data_url_is_named_by_its_ends():
+    message = str(refusal("data:image/png;base64," + "A" * 10**6))
+    assert message.endswith("a data: URL: decode it and give its bytes")
+    assert len(message) < 400
+
+
+def test_an_endless_name_is_cut_in_messages():
+    assert len(str(refusal("a" * 10**6))) < 400
+
+
+def test_lack_of_memory_is_no_damage(monkeypatch):
+    for error in (MemoryError("none left"), OSError("out of memory error when reading image file")):
+        monkeypatch.setattr(images, "_pillow_pixels", lambda *_, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(MemoryError):
+            decode(small_png())
+
+
+def with_scans(scans: int) -> bytes:
+    """A progressive JPEG whose last scan comes so many times in all."""
+    data = encoded(edges(33, 47).convert("L"), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (scans - data.count(b"\xff\xda")) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded():
+    assert decode(with_scans(50)).size == (47, 33)
+    error = refusal(with_scans(5000))
+    assert error.reason == "too large"
+    assert "a JPEG of more than 100 scans" in str(error)
+
+
+def test_scans_of_what_follows_an_image_or_lies_in_its_header_are_not_counted():
+    data = encoded(edges(33, 47), "JPEG", comment=b"\xff\xda" * 500) + b"\xff\xda" * 500
+    assert np.array_equal(decode_pixels(data), by_pillow(data))
+
+
+def test_a_jpeg_with_more_metadata_than_any_camera_writes_is_refused():
+    data = encoded(edges(33, 47), "JPEG")
+    exif = b"\xff\xe1\xff\xff" + (b"Exif\0\0II*\0" + struct.pack("<L", 8)).ljust(65_533, b"\0")
+    error = refusal(data[:2] + exif * 600 + data[2:])
+    assert (error.reason, "bytes of metadata before its pixels" in str(error)) == ("too large", True)
+    assert decode(data[:2] + exif * 3 + data[2:]).size == (47, 33)
+
+
+@pytest.mark.parametrize(
+    ("size", "small"), [((400, 200), (100, 50)), ((1, 4000), (1, 100)), ((4000, 1), (100, 1)), ((9, 7), (9, 7))]
+)
+def test_a_reduced_image_keeps_its_shape_and_a_ribbon_its_one_pixel(size, small):
+    assert images.reduced(Image.new("RGB", size), 100).size == small
 
 
 @pytest.mark.parametrize("file_format", ["EPS", "PDF", "ICO", "TGA"])
@@ -580,7 +722,7 @@ def test_a_broken_file_gives_a_image_or_an_image_error(name):
         else:
             outcomes.add(image.mode)
             assert image.width * image.height <= 1_000_000
-    assert outcomes <= {"RGB", "not an image", "damaged", "too large"}
+    assert outcomes <= {"RGB", "not an image", "damaged", "too large", "unknown range"}
     assert len(outcomes) > 1  # the dice did break something
 
 

@@ -72,6 +72,9 @@ class Reciter(Speaker):
         super().__init__(model, ImageConfig(size=8), captions)
         self.said, self.asked = said, list[tuple[list[int], dict[str, Any]]]()
 
+    def prepare(self, image: Any) -> Any:
+        return decode(image)
+
     def caption(self, images: Sequence[Any], batch: int = 16, **decoding: Any) -> list[str]:
         numbers = [decode(image).width // 4 - 1 for image in images]
         self.asked.append((numbers, decoding))

@@ -21,7 +21,7 @@ from genlip.evaluate import inspection
 from genlip.evaluate.inspection import inspect_source
 
 from ..data import small_run
-from ..data.helpers import InMemory, encoded, noise, numbered, small_config, small_tokenizer
+from ..data.helpers import READ, InMemory, encoded, noise, numbered, small_config, small_tokenizer
 from ..data.small_run import CAPTIONS, IMAGES, PACKING
 
 MODEL = small_config()
@@ -154,7 +154,7 @@ def test_the_skipped_are_told_apart_by_reason():
     assert next(iter(counts)) == "not an image", "the most frequent first"
     named = found.skipped["not an image"]
     assert [one.key for one in named] == [f"key {i}" for i in (1, 2, *range(10, 17))]
-    assert named[0].message == "key 1: 8 bytes: not an image in a known format"
+    assert named[0].message == f"key 1: 8 bytes: not an image in a known format: plain text {READ}"
     assert [one.message for one in found.skipped["missing"]] == [
         "key 6: /nowhere/a.png: no such file", "example 8: no such file",
     ]  # fmt: skip
@@ -164,7 +164,7 @@ def test_nothing_usable_is_an_error_that_counts_and_names():
     examples = [Example("a", b"", "x"), Example("b", b"", "x"), Example("c", image(), "")]
     message = (
         "memory: none of the 3 examples looked at can be used (2 not an image, 1 no caption), such as a: 0 bytes: not an "
-        "image in a known format; remove these files, or fetch them again"
+        f"image in a known format: an empty file {READ}; remove these files, or fetch them again"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         inspected(examples)

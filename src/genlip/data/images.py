@@ -1,8 +1,9 @@
 """Images: bytes -> RGB -> resized -> patches and grid. The only place that decodes an image.
 
 In: the bytes of a file, a path, or a Pillow image. Out: UInt8[N, C*P*P] patches and their (rows, columns).
-The rules are fixed: EXIF orientation is applied, transparency lies over white, 16-bit, palette and CMYK become 8-bit RGB,
-an animation gives its first frame, and the number of pixels is bounded before anything is decoded.
+The rules are fixed: EXIF orientation is applied, transparency lies over white, palette and CMYK become 8-bit RGB, so do
+numbers of more bits (`_to_8_bits`), an animation gives its first frame, and the number of pixels is bounded before anything
+is decoded.
 
 JPEGs are decoded by simplejpeg, which gives Pillow's very pixels; whatever it does not take, Pillow does. PyTorch resizes,
 with AVX2 several times as fast as Pillow, and to within two levels of it (benchmarks/decoders.md).
@@ -13,6 +14,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import stat
 import struct
 import warnings
@@ -24,11 +26,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from genlip.data.examples import ImageLike, Unusable
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import check_fields
+from genlip.model.file_kinds import what_is
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -46,14 +49,16 @@ __all__ = [
     "patchify",
     "prepare_image",
     "read_file",
+    "reduced",
+    "refuse_url",
     "resize",
 ]  # fmt: skip
 
 # Pillow would also open formats that start other programs (EPS) or hold no image.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM") + (("AVIF",) if features.check("avif") else ())
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-# Pillow's decoders answer damaged files with any of these.
-_DAMAGE = (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, struct.error)
+# Pillow's decoders answer damaged files with any of these. A MemoryError says nothing about the file.
+_DAMAGE = (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
 # What makes pixels [H, W, C] upright, by their EXIF orientation.
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: pixels[:, ::-1],
@@ -67,6 +72,9 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 _MAX_BYTES = 2**29
 # What settings may ask for: they come with models of others, and are obeyed before memory is counted.
 _MOST = {"size": 4096, "max_patches": 65_536, "max_pixels": 1_000_000_000}
+_MAX_SCANS = 100  # of a JPEG: cameras and encoders write up to about 20, and each costs a pass over all pixels
+_MAX_JPEG_HEADER = 2**25  # bytes before the pixels: profiles, EXIF and previews
+_MAX_NAME = 300  # characters of a name in a message
 
 # Remarks on metadata and size, which name no file and hold ever other numbers: over a crawl, no end of lines.
 for _remark in (UserWarning, Image.DecompressionBombWarning):
@@ -125,13 +133,17 @@ class Patches(NamedTuple):
     squeezed: bool
 
 
-def image_patches(image: ImageLike, config: ImageConfig, model: GenLIPConfig) -> tuple[np.ndarray, tuple[int, int]]:
+def image_patches(
+    image: ImageLike | Patches, config: ImageConfig, model: GenLIPConfig
+) -> tuple[np.ndarray, tuple[int, int]]:
     """UInt8[N, C*P*P] patches and the grid (rows, columns) of an image. Raises `ImageError` where it cannot be used."""
     return prepare_image(image, config, model)[:2]
 
 
-def prepare_image(image: ImageLike, config: ImageConfig, model: GenLIPConfig) -> Patches:
-    """The patches of an image, sized for a model. Raises `ImageError` where it cannot be used."""
+def prepare_image(image: ImageLike | Patches, config: ImageConfig, model: GenLIPConfig) -> Patches:
+    """The patches of an image, sized for a model; those that are there already stay. Raises `ImageError`."""
+    if isinstance(image, Patches):
+        return image
     pixels = decode_pixels(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
     height, width = pixels.shape[:2]
     side, squeezed = model.patch_size, config.resize == "native" and is_ribbon(height, width, config.max_patches)
@@ -155,7 +167,10 @@ def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal
     """UInt8[H, W, 3] pixels of an upright image, [H, W] for grey. Raises `ImageError` with a reason where there are none."""
     with opened(image, max_pixels) as (data, pil_image):
         pixels = _jpeg_pixels(data, pil_image, mode)
-        return _upright(_pillow_pixels(pil_image, mode) if pixels is None else pixels, pil_image)
+        if pixels is None:
+            pixels = _pillow_pixels(pil_image, mode)
+            _check_depth(data, pil_image)
+        return _upright(pixels, pil_image)
 
 
 @contextmanager
@@ -166,19 +181,21 @@ def opened(image: ImageLike, max_pixels: int) -> Iterator[tuple[bytes, Image.Ima
     """
     if not isinstance(image, (bytes, str, os.PathLike, Image.Image)):
         raise TypeError(f"an image is a path, bytes or a Pillow image, not {type(image).__name__}")
+    data = _bytes(image)
     try:
-        data = _bytes(image)
+        _check_jpeg(data)
         pil_image = image if isinstance(image, Image.Image) else _open(data)
-        _check_size(image, pil_image, max_pixels)
+        _check_size(pil_image, max_pixels)
         yield data, pil_image
-    except ImageError:
-        raise
+    except Unusable as error:
+        raise ImageError(error.reason, f"{_name(image)}: {error}") from None
     except UnidentifiedImageError:
-        raise ImageError("not an image", f"{_name(image)}: not an image in a known format") from None
+        raise ImageError("not an image", f"{_name(image)}: {_unknown(data)}") from None
     except Image.DecompressionBombError as error:
         raise ImageError("too large", f"{_name(image)}: {error}") from None
     except _DAMAGE as error:
-        raise ImageError("damaged", f"{_name(image)}: damaged image: {error}") from error
+        _raise_lack_of_memory(error)
+        raise ImageError("damaged", f"{_name(image)}: damaged image: {_clipped(str(error))}") from error
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -225,8 +242,16 @@ def file_suffix(data: bytes) -> str:
     except Image.DecompressionBombError as error:
         raise ImageError("too large", f"{len(data)} bytes: {error}") from None
     except (UnidentifiedImageError, *_DAMAGE) as error:
-        raise ImageError("not an image", f"{len(data)} bytes: not an image in a known format") from error
+        raise ImageError("not an image", f"{len(data)} bytes: {_unknown(data)}") from error
     return {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(found, found.lower())
+
+
+def reduced(image: Image.Image, side: int, method: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+    """The image with a longer side of at most `side` pixels; a ribbon keeps one pixel across."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), method)
 
 
 def is_ribbon(height: int, width: int, max_patches: int) -> bool:
@@ -253,10 +278,37 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
-def _check_size(image: ImageLike, pil_image: Image.Image, max_pixels: int) -> None:
+def _unknown(data: bytes) -> str:
+    """What is said of a file that Pillow does not recognise: what it seems to be, and what would be read."""
+    names, found = [name.replace("WEBP", "WebP") for name in _FORMATS], what_is(data)
+    if any(found.endswith(f" {name} image") for name in names):
+        found += " of a kind that is not read, or with a damaged header"
+    return f"not an image in a known format: {found or 'of unknown content'} (formats read: {', '.join(names)})"
+
+
+def _check_size(pil_image: Image.Image, max_pixels: int) -> None:
     if not 0 < pil_image.width * pil_image.height <= max_pixels:
         size = f"{pil_image.width}x{pil_image.height}"
-        raise ImageError("too large", f"{_name(image)}: {size} pixels; the limit is {max_pixels} in all (images.max_pixels)")
+        raise Unusable("too large", f"{size} pixels; the limit is {max_pixels} in all (images.max_pixels)")
+
+
+# A marker of a JPEG that matters; within coded pixels, 0xFF is followed by 0 or is a restart.
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Refuse a JPEG that costs far more than its pixels: by thousands of scans, or by what stands before them."""
+    if data[:2] != b"\xff\xd8" or (data.count(b"\xff\xda") <= _MAX_SCANS and len(data) <= _MAX_JPEG_HEADER):
+        return
+    scans, place = 0, 2
+    while (marker := _MARKER.search(data, place)) and marker[1] != b"\xd9":
+        if marker[1] == b"\xda":
+            scans += 1
+        if not scans and marker.end() > _MAX_JPEG_HEADER:
+            raise Unusable("too large", f"a JPEG with more than {_MAX_JPEG_HEADER} bytes of metadata before its pixels")
+        if scans > _MAX_SCANS:
+            raise Unusable("too large", f"a JPEG of more than {_MAX_SCANS} scans; save it anew")
+        place = marker.end() + max(2, int.from_bytes(data[marker.end() : marker.end() + 2], "big"))
 
 
 def _jpeg_pixels(data: bytes, pil_image: Image.Image, mode: str) -> np.ndarray | None:
@@ -278,22 +330,36 @@ def _pillow_pixels(pil_image: Image.Image, mode: str) -> np.ndarray:
     return np.array(_to_mode(pil_image, mode))
 
 
+_URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a Path has one slash less
+
+
+def refuse_url(name: str) -> None:
+    """Raise `ImageError` for a URL: what a list of images names is not fetched, as it may come from anyone."""
+    if (url := _URL.match(name)) and not Path(name[:_MAX_NAME]).exists():
+        kind = (
+            "a data: URL: decode it and give its bytes" if url[0] == "data:" else "a URL, which is not fetched: download it"
+        )
+        raise ImageError("missing", f"{_clipped(name)}: {kind}")
+
+
 def read_file(file: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file of bounded size: a list of images may name anything. Raises `ImageError`."""
+    refuse_url(str(file))
     path = Path(file)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError("not an image", f"{path}: not a file")
+            raise ImageError("not an image", f"{_name(path)}: not a file")
         with path.open("rb") as opened:
             data = opened.read(_MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise ImageError("missing", f"{path}: no such file") from None
+        raise ImageError("missing", f"{_name(path)}: no such file") from None
     except ImageError:
         raise
     except (OSError, ValueError) as error:  # no permission, a broken disk, a name that no system takes
-        raise ImageError("damaged", f"{path}: cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ImageError("damaged", f"{_name(path)}: cannot be read: {reason}") from error
     if len(data) > _MAX_BYTES:
-        raise ImageError("too large", f"{path}: more than {_MAX_BYTES} bytes")
+        raise ImageError("too large", f"{_name(path)}: more than {_MAX_BYTES} bytes")
     return data
 
 
@@ -318,12 +384,64 @@ def _to_mode(pil_image: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_8_bits(pil_image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, by its largest value: within 0 to 1 if they are fractions, else 8, 12 or 16 bits deep.
+
+    No format says which of these it holds. Values beyond all of them have no known black and white, and are refused.
+    """
     values = np.asarray(pil_image)
-    # Pillow hands some 16-bit grey over in 32 bits, without saying so; other 32-bit images hold bytes.
-    if pil_image.mode.startswith("I;16") or (pil_image.mode == "I" and values.max(initial=0) > 255):
-        values = values // 256
-    return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
+    if values.dtype.kind == "f":
+        return Image.fromarray(_floats(values))
+    least, most = int(values.min()), int(values.max())
+    _check_range(least, most)
+    return Image.fromarray((values >> _shift(most)).astype(np.uint8))
+
+
+_BITS = 258  # the tag of a TIFF that says how many a channel has
+
+
+def _check_depth(data: bytes, pil_image: Image.Image) -> None:
+    """Refuse colours of 16 bits that are nearly black: Pillow keeps the high byte, and 12 bits leave nothing there."""
+    if pil_image.format == "PNG":
+        deep = data[24:25] == b"\x10"
+    else:
+        deep = pil_image.format == "TIFF" and set(pil_image.tag_v2.get(_BITS, ())) == {16}  # type: ignore[attr-defined]
+    colours = [band for band in pil_image.getbands() if band in "RGBL"]
+    if deep and colours and all(np.asarray(pil_image.getchannel(band)).max() < 16 for band in colours):
+        raise Unusable("unknown range", "16 bits a channel, of which the highest 4 are never used; save it in 8 bits")
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    """Float[H W] -> UInt8[H W]."""
+    if strange := int(values.size - np.isfinite(values).sum()):
+        raise Unusable("unknown range", f"NaN or infinite at {strange} of {values.size} pixels; replace these values")
+    least, most = float(values.min()), float(values.max())
+    if least >= 0 and most <= 1:
+        return np.rint(values * np.float64(255)).astype(np.uint8)
+    # HDR pictures reach a little beyond 1: read as bytes, they would be nearly black.
+    _check_range(least, most, fractions=most < 16 and bool((values % 1).any()))
+    return (values / 2 ** _shift(math.ceil(most))).astype(np.uint8)
+
+
+def _check_range(least: float, most: float, fractions: bool = False) -> None:
+    if least < 0 or most > 65_535 or fractions:
+        found = f"values from {least:g} to {most:g}"
+        raise Unusable("unknown range", f"{found}: need 0 to 1, or 0 to 255, 4095 or 65535; save it as 8-bit RGB or grey")
+
+
+def _shift(most: int) -> int:
+    """How many of the lower bits go: 0 of 8, 4 of 12, 8 of 16."""
+    return 0 if most <= 255 else 4 if most <= 4095 else 8
+
+
+def _raise_lack_of_memory(error: BaseException) -> None:
+    """Pillow's decoders answer a lack of memory with an OSError, which is not the file's fault."""
+    if isinstance(error, OSError) and "out of memory" in str(error):
+        raise MemoryError(str(error)) from error
 
 
 def _name(image: ImageLike) -> str:
-    return f"{len(image)} bytes" if isinstance(image, bytes) else str(getattr(image, "filename", None) or image)
+    return f"{len(image)} bytes" if isinstance(image, bytes) else _clipped(str(getattr(image, "filename", None) or image))
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME // 2]}…{text[-_MAX_NAME // 2 :]}"

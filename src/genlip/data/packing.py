@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from genlip.data.images import ImageConfig, ImageLike, image_patches
+from genlip.data.images import ImageConfig, ImageLike, Patches, image_patches
 from genlip.data.order import Order
 from genlip.data.samples import Read, SampleReader, Skipped
 from genlip.data.sizes import batch_size
@@ -252,8 +252,11 @@ def by_shape(samples: Sequence[Sample]) -> list[int]:
 
 
 def pack_images(
-    images: Sequence[ImageLike], config: ImageConfig, model: GenLIPConfig, prompt_ids: Sequence[int] = ()
+    images: Sequence[ImageLike | Patches], config: ImageConfig, model: GenLIPConfig, prompt_ids: Sequence[int] = ()
 ) -> Pack:
-    """Images in the order given, each with the prompt as its text: what generation and encoding read."""
+    """Images in the order given, each with the prompt as its text: what generation and encoding read.
+
+    Each is resized as it is decoded: one at a time is held at its full size.
+    """
     samples = [Sample(*image_patches(image, config, model)) for image in images]
     return Pack.of([s.with_text(prompt_ids, [False] * len(prompt_ids)) for s in samples])

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from genlip.data.images import decode
+from genlip.data.images import decode, reduced
 from genlip.data.order import Draw
 from genlip.data.samples import Read, SampleReader
 from genlip.data.sources import Source
@@ -155,11 +155,7 @@ def _pictures(data: Source, told: Sequence[Told], max_pixels: int) -> tuple[dict
     wrong = [place for place, one in enumerate(told) if place >= _SHOWN and not one.exact]
     places = [*range(min(_SHOWN, len(told))), *wrong[:_FAILURES_SHOWN]]
     shown = {f"image-{place}.png": place for place in places}
-    return shown, {name: _small(decode(data[told[place].number].image, max_pixels)) for name, place in shown.items()}
-
-
-def _small(image: Image.Image) -> Image.Image:
-    return ImageOps.contain(image, (_SIDE, _SIDE)) if max(image.size) > _SIDE else image
+    return shown, {name: reduced(decode(data[told[place].number].image, max_pixels), _SIDE) for name, place in shown.items()}
 
 
 # -- the page

@@ -41,6 +41,7 @@ _REMEDIES = {
     "not an image": "remove these files, or fetch them again",
     "damaged": "remove these files, or fetch them again",
     "too large": "raise images.max_pixels if they are sound, or reduce them beforehand",
+    "unknown range": "save these images in 8 bits",
     "no caption": "name the field of the captions (data.fields), or remove these examples",
     "too large for a pack": "raise packing.max_tokens or lower images.max_patches",
 }

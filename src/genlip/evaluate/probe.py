@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from genlip.data.examples import Unusable
-from genlip.data.images import decode
+from genlip.data.images import decode, reduced
 from genlip.data.sets.base import LabelledSet
 from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
 from genlip.evaluate.frozen.pooling import Pooling
@@ -198,6 +198,6 @@ def _mistakes(
         with suppress(Unusable):  # kept features outlive the files they were made of
             picture = decode(test[int(features.indices[place])].image)
             name = f"mistake-{len(shown)}.png"
-            pictures[name] = ImageOps.contain(picture, (_SIDE, _SIDE)) if max(picture.size) > _SIDE else picture
+            pictures[name] = reduced(picture, _SIDE)
             shown[name] = place
     return shown, pictures

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from genlip.data.images import ImageLike, decode
+from genlip.data.images import ImageLike, decode, reduced
 from genlip.evaluate.formulas import ratio
 from genlip.evaluate.frozen.features import ImageSet
 from genlip.evaluate.looking import looked_at
@@ -35,7 +35,7 @@ from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.speaker import PatchWords, Speaker
 
-__all__ = ["readout", "readout_page", "section"]
+__all__ = ["readout", "readout_page", "section", "words_page", "words_section"]
 
 _SIDE = 1024  # pixels of the longer side of an image that a page shows
 _FREQUENT = 8  # tokens of a table
@@ -69,10 +69,10 @@ def readout(
     """
     started, tokens = time.perf_counter(), WordTokens(speaker.captions)
     reads, pictures = list[Read](), dict[str, ImageLike]()
-    for some in looked_at(data, images, batch, speaker.images.max_pixels, advance):
-        for (_, image), read in zip(some, ask(speaker, some, k), strict=True):
+    for some in looked_at(data, images, batch, speaker.images, speaker.model.config, advance):
+        for one, read in zip(some, ask(speaker, some, k), strict=True):
             if len(reads) < shown:
-                pictures |= _pictures(len(reads), image, read.said)
+                pictures |= _pictures(len(reads), one.picture, read.said)
             reads.append(read)
     if not reads:
         raise ValueError(f"{data.name}: none of its images can be used; the log names them")
@@ -91,15 +91,26 @@ def readout(
 
 
 def readout_page(speaker: Speaker, images: Sequence[ImageLike], k: int = 5) -> str:
-    """A whole page about images at hand, for `genlip readout MODEL IMAGE --html`. Raises `ImageError`."""
-    decoded = [decode(image, speaker.images.max_pixels) for image in images]
-    told = speaker.readout(decoded, k)
+    """A whole page about images at hand, read one by one. Raises `ImageError`."""
     names = [Path(one).name if isinstance(one, str | Path) else f"image {i}" for i, one in enumerate(images, start=1)]
-    sections = [Section("How to read this", report.paragraphs(_ASKED, _CONFIDENT))]
-    for name, image, said in zip(names, decoded, told, strict=True):
-        picture = report.strip([confident_picture(image, said)], "Its surest patches.", side=480)
-        sections.append(Section(name, report.readout(image, said) + picture))
-    return report.page("What each patch would say", sections)
+    sections = []
+    for name, image in zip(names, images, strict=True):
+        (said,) = speaker.readout([image], k)
+        sections.append(words_section(name, image, said, speaker.images.max_pixels))
+    return words_page(sections)
+
+
+def words_page(sections: Sequence[Section]) -> str:
+    """A whole page of what `words_section` made of some images, for `genlip readout MODEL IMAGE --html`."""
+    how = Section("How to read this", report.paragraphs(_ASKED, _CONFIDENT))
+    return report.page("What each patch would say", [how, *sections])
+
+
+def words_section(name: str, image: ImageLike, said: PatchWords, max_pixels: int) -> Section:
+    """One image with what its patches say. Raises `ImageError`."""
+    small = reduced(decode(image, max_pixels), _SIDE)
+    picture = report.strip([confident_picture(small, said)], "Its surest patches.", side=480)
+    return Section(name, report.readout(small, said) + picture)
 
 
 def section(result: Result) -> Section:
@@ -154,8 +165,7 @@ def _output(read: Read, tokens: WordTokens) -> dict[str, Any]:
 
 
 def _pictures(number: int, image: Image.Image, said: PatchWords) -> dict[str, ImageLike]:
-    small = ImageOps.contain(image, (_SIDE, _SIDE)) if max(image.size) > _SIDE else image
-    return {f"image-{number}.png": small, f"surest-{number}.png": confident_picture(image, said)}
+    return {f"image-{number}.png": reduced(image, _SIDE), f"surest-{number}.png": confident_picture(image, said)}
 
 
 # -- the page

@@ -27,6 +27,7 @@ class _About(TypedDict, total=False):
     machine: str
     versions: dict[str, str]
     seconds: float
+    precision: str
     tokenizer: str
 
 

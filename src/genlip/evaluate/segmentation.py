@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
 
-from genlip.data.images import ImageLike, decode
+from genlip.data.images import ImageLike, decode, reduced
 from genlip.data.sets.base import SegmentedSet
 from genlip.evaluate.formulas import mean_iou, ratio
 from genlip.evaluate.frozen.features import frozen_features
@@ -189,7 +189,9 @@ def _test(layer: nn.Linear, maps: FeatureMaps, batch: int, max_pixels: int) -> _
     if not np.any(rows):
         raise ValueError(f"{maps.data.name}: no pixel of {len(rows)} images has a class: there is nothing to test on")
     colours = choose_colours(len(classes), [true for true, _ in shown])
-    images = [decode(maps.data[index].image, max_pixels) for index in maps.features.indices[: len(shown)].tolist()]
+    images = [
+        reduced(decode(maps.data[index].image, max_pixels), _SIDE) for index in maps.features.indices[: len(shown)].tolist()
+    ]
     return _Tested(np.stack(rows), _pictures(images, shown, colours), {classes[label]: c for label, c in colours.items()})
 
 
@@ -199,14 +201,10 @@ def _pictures(
     """Of each image three: itself, its true classes and the predicted ones."""
     found: dict[str, ImageLike] = {}
     for place, (image, (true, said)) in enumerate(zip(images, shown, strict=True)):
-        found[f"{place}-image.png"] = _small(image, Image.Resampling.LANCZOS)
-        found[f"{place}-truth.png"] = _small(coloured(true, colours), Image.Resampling.NEAREST)
-        found[f"{place}-predicted.png"] = _small(coloured(said, colours), Image.Resampling.NEAREST)
+        found[f"{place}-image.png"] = image
+        found[f"{place}-truth.png"] = reduced(coloured(true, colours), _SIDE, Image.Resampling.NEAREST)
+        found[f"{place}-predicted.png"] = reduced(coloured(said, colours), _SIDE, Image.Resampling.NEAREST)
     return found
-
-
-def _small(image: Image.Image, method: Image.Resampling) -> Image.Image:
-    return ImageOps.contain(image, (_SIDE, _SIDE), method) if max(image.size) > _SIDE else image
 
 
 # -- figures

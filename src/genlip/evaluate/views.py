@@ -24,8 +24,8 @@ from PIL import Image
 from genlip.data.images import ImageLike
 from genlip.data.packing import pack_images
 from genlip.evaluate.formulas import ratio
-from genlip.evaluate.frozen.features import ImageSet, KeyedImage
-from genlip.evaluate.looking import looked_at
+from genlip.evaluate.frozen.features import ImageSet
+from genlip.evaluate.looking import Looked, looked_at
 from genlip.evaluate.pages import report
 from genlip.evaluate.pages.patch_pictures import crop, enlarged, heat, outlined, patch_map
 from genlip.evaluate.pages.report import Headline, Section
@@ -82,7 +82,7 @@ def feature_views(
     if images > _MOST:
         raise ValueError(f"{images} images: all are shown, so at most {_MOST} can be viewed at a time; lower images")
     started, seen = time.perf_counter(), list[_Seen]()
-    for some in looked_at(data, images, batch, speaker.images.max_pixels, advance):
+    for some in looked_at(data, images, batch, speaker.images, speaker.model.config, advance):
         seen += _see(speaker, some)
     if not seen:
         raise ValueError(f"{data.name}: none of its images can be used; the log names them")
@@ -128,17 +128,17 @@ def section(result: Result) -> Section:
 
 
 @torch.inference_mode()
-def _see(speaker: Speaker, some: Sequence[tuple[KeyedImage, Image.Image]]) -> list[_Seen]:
+def _see(speaker: Speaker, some: Sequence[Looked]) -> list[_Seen]:
     if not some:
         return []
     model = speaker.model
-    pack = pack_images([image for _, image in some], speaker.images, model.config).to(model.device)
+    pack = pack_images([one.patches for one in some], speaker.images, model.config).to(model.device)
     hidden = model.trunk(pack.without_text())
     after, counts = model.ln_post(hidden).float(), list(pack.patch_counts)
     parts = [rows.cpu().split(counts) for rows in (after, hidden.float().norm(dim=1), after.norm(dim=1))]
     return [
-        _Seen(item.key, enlarged(image, _SIDE), grid, *(part.numpy() for part in own))
-        for (item, image), grid, *own in zip(some, pack.grids, *parts, strict=True)
+        _Seen(one.item.key, enlarged(one.picture, _SIDE), grid, *(part.numpy() for part in own))
+        for one, grid, *own in zip(some, pack.grids, *parts, strict=True)
     ]
 
 

@@ -21,10 +21,10 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from genlip.data.captions import Captions
-from genlip.data.images import image_patches
+from genlip.data.images import Patches, reduced
 from genlip.data.packing import by_shape
 from genlip.data.sets.base import Labelled, LabelledSet
 from genlip.data.sets.templates import fill
@@ -78,9 +78,9 @@ def zero_shot(
     number = len(data) if images is None else images
     classify = _Classifier(speaker, data.classes, wordings, normalise, without_picture)
     told = _Told()
-    for some in looked_at(data, number, batch, speaker.images.max_pixels, advance):
-        for (item, image), scores in zip(some, classify([image for _, image in some]), strict=True):
-            told.add(cast(Labelled, item), image, scores)
+    for some in looked_at(data, number, batch, speaker.images, speaker.model.config, advance):
+        for one, scores in zip(some, classify([one.patches for one in some]), strict=True):
+            told.add(cast(Labelled, one.item), one.picture, scores)
     if not told.keys:
         raise ValueError(f"{data.name}: none of its images can be used; the log names them")
     kept = [k for k in sorted({1, *top}) if k < len(data.classes)]
@@ -142,10 +142,9 @@ class _Classifier:
         self.share = 1 / np.array(lengths, dtype=np.float64)
         self.grey: dict[tuple[int, int], np.ndarray] = {}
 
-    def __call__(self, images: Sequence[Image.Image]) -> np.ndarray:
+    def __call__(self, images: Sequence[Patches]) -> np.ndarray:
         """Float64[s C], larger is likelier."""
-        config = self.speaker.model.config
-        samples = [Sample(*image_patches(image, self.speaker.images, config)) for image in images]
+        samples = [Sample(image.patches, image.grid) for image in images]
         scores = np.empty((len(samples), self.shape[1]))
         if order := by_shape(samples):
             scores[order] = self._scores([samples[i] for i in order])
@@ -194,7 +193,7 @@ class _Told:
             name = f"{kind}-{_SHOWN[kind] - self._room[kind]}.png"
             self._room[kind] -= 1
             self.shown[name] = len(self.keys)
-            self.pictures[name] = ImageOps.contain(image, (_SIDE, _SIDE)) if max(image.size) > _SIDE else image
+            self.pictures[name] = reduced(image, _SIDE)
         self.keys.append(item.key)
         self.ranks.append(int(np.flatnonzero(order == item.label)[0]))
         best = [[int(label), round(float(scores[label]), 5)] for label in order[:_BEST]]

@@ -8,45 +8,61 @@ escaped as JSON escapes them, so that JSON gives them back.
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 __all__ = ["escaped", "naming", "to_json", "write_json", "write_text", "write_whole"]
 
 
 @contextmanager
-def write_whole(path: Path) -> Iterator[Path]:
-    """A temporary file, which replaces `path` at the end: readers see all of it or nothing, also of two writers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary file, which replaces `path` at the end: readers see all of it or nothing, also of two writers.
+
+    A device or a pipe is written to directly, and the target of a link is replaced, not the link.
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        with naming(path):
+            yield target
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex}.part")
     try:
         with naming(path):
             yield part
-            part.replace(path)
+            part.replace(target)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Errors of the system inside get the file's name if they have none, as that of a full disk has."""
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What goes wrong with writing in the block is an OSError of one line that names the file.
+
+    Python tells a full disk without the name, and safetensors not as an OSError. An error that names another file passes.
+    """
     try:
         yield
+    except BrokenPipeError:  # the reader has seen enough
+        raise
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written: {error}") from error
     except OSError as error:
-        if error.errno is not None and (error.filename is None or str(error.filename).endswith(".part")):
-            error.filename, error.filename2 = str(path), None
+        if error.errno is None or (error.filename is not None and not str(error.filename).endswith(".part")):
+            raise
+        error.filename, error.filename2 = str(path), None
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in one step. What is no regular file, such as /dev/stdout, is written as it is."""
-    if path.exists() and not path.is_file():
-        with naming(path):
-            path.write_text(escaped(text), encoding="utf8")
-        return
+    """Write a text in one step."""
     with write_whole(path) as part:
         part.write_text(escaped(text), encoding="utf8")
 

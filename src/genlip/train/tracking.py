@@ -18,11 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from PIL import ImageOps
 from rich.console import Console
 
 from genlip.data.examples import Unusable
-from genlip.data.images import decode
+from genlip.data.images import decode, reduced
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.run_log import LOG, read_log
 from genlip.train.panel import Panel, clock, harmless
@@ -138,11 +137,9 @@ class Tracker:
         name = f"spoken/{hashlib.sha256(one.key.encode('utf8', 'replace')).hexdigest()[:12]}.png"
         if name not in self._pictured:
             try:
-                image = decode(one.image)
+                image = reduced(decode(one.image), _THUMBNAIL)
             except Unusable:
                 return None
-            if max(image.size) > _THUMBNAIL:
-                image = ImageOps.contain(image, (_THUMBNAIL, _THUMBNAIL))
             (self.out / "spoken").mkdir(exist_ok=True)
             image.save(self.out / name)
             self._pictured.add(name)

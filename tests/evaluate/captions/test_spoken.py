@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from genlip.data.examples import Choice, Turn, Unusable
-from genlip.data.images import ImageConfig
+from genlip.data.images import ImageConfig, decode
 from genlip.data.sources import Files, Procedural
 from genlip.evaluate.captions.spoken import Spoken, references, speak_about, spoken_captions
 
@@ -20,6 +20,9 @@ class Echo:
     def __init__(self) -> None:
         self.images = ImageConfig()
         self.asked: list[tuple[int, dict[str, Any]]] = []
+
+    def prepare(self, image: Any) -> Image.Image:
+        return decode(image)
 
     def caption(self, images: Sequence[Image.Image], batch: int = 16, **decoding: Any) -> list[str]:
         assert batch >= len(images), "the speaker would cut the batch again"

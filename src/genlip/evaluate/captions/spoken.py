@@ -10,10 +10,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, plain_text
-from genlip.data.images import decode
+from genlip.data.images import Patches
 from genlip.data.sources import Source
 from genlip.speaker import Speaker
 
@@ -66,7 +64,7 @@ def speak_about(
 
     captioned  an example without a true caption cannot be used
     """
-    looked = [_look(source, int(index), speaker.images.max_pixels, captioned) for index in indices]
+    looked = [_look(source, int(index), speaker, captioned) for index in indices]
     images = [image for _, image in (one for one in looked if not isinstance(one, Unusable))]
     texts = iter(speaker.caption(images, len(indices), **decoding))
     return [one if isinstance(one, Unusable) else (one[0], next(texts)) for one in looked]
@@ -79,12 +77,12 @@ def references(caption: Caption) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text.strip()]
 
 
-def _look(source: Source, index: int, max_pixels: int, captioned: bool) -> tuple[Example, Image.Image] | Unusable:
+def _look(source: Source, index: int, speaker: Speaker, captioned: bool) -> tuple[Example, Patches] | Unusable:
     try:
         example = source[index]
         if captioned and not references(example.caption):
             raise Unusable("no caption", f"{example.key}: no caption")
-        return example, decode(example.image, max_pixels)
+        return example, speaker.prepare(example.image)
     except Unusable as error:
         log.warning("skipped %s", error)
         return error

@@ -24,9 +24,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from PIL import ImageOps
 
-from genlip.data.images import ImageLike, decode
+from genlip.data.images import ImageLike, decode, reduced
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.scores import Scores
 from genlip.speaker import PatchWords
@@ -485,9 +484,7 @@ def _visible(token: str) -> str:
 
 def _image(image: ImageLike, side: int) -> str:
     """An <img> that holds its image as PNG, shown at up to `side` pixels; small images keep their pixels sharp."""
-    image, file = decode(image), io.BytesIO()
-    if max(image.size) > 2 * side:  # twice: screens may show two pixels for one
-        image = ImageOps.contain(image, (2 * side, 2 * side))
+    image, file = reduced(decode(image), 2 * side), io.BytesIO()  # twice: screens may show two pixels for one
     image.save(file, "PNG", optimize=True)
     sharp = ' class="pixels"' if max(image.size) < side else ""
     return f'<img{sharp} alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'

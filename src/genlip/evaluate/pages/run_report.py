@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from genlip.data.images import ImageError, decode
+from genlip.data.images import ImageError, decode, reduced
 from genlip.evaluate.pages import report
 from genlip.evaluate.pages.model_report import summary
 from genlip.evaluate.pages.report import Headline, Section, Speech
@@ -315,12 +315,15 @@ def _some(items: Sequence[tuple[str, str]], number: int) -> list[tuple[str, str]
     return [items[round(i * (len(items) - 1) / (number - 1))] for i in range(number)]
 
 
+_PICTURE = 256  # pixels of the longer side of an image: a page shows half as many
+
+
 def _picture(folder: Path, name: str | None) -> Any:
     """A stored image; None if it is gone or damaged."""
     if not name or not (folder / name).resolve().is_relative_to(folder.resolve()):
         return None
     try:
-        return decode(folder / name)
+        return reduced(decode(folder / name), _PICTURE)  # a foreign one may be of any size, and all are held together
     except ImageError:
         return None
 

@@ -1,6 +1,6 @@
 """Asking: what the patches of images would say, and where the objects of each lie among them.
 
-In: decoded images with what is known of them. Out: for each the k likeliest tokens of every patch, as texts and as ids, and
+In: prepared images with what is known of them. Out: for each the k likeliest tokens of every patch, as texts and as ids, and
 its objects as patches. Ids tell tokens apart that look the same as texts, such as halves of a character.
 
 Axes: p patches of an image, k tokens of a patch.
@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from PIL import Image
-
 from genlip.data.packing import pack_images
 from genlip.data.sets.regions import Named
 from genlip.evaluate.frozen.features import KeyedImage
+from genlip.evaluate.looking import Looked
 from genlip.evaluate.patches.in_place import Asked, Place
 from genlip.evaluate.patches.object_patches import covered, own_patches
 from genlip.model.generation import patch_readout
@@ -38,20 +37,20 @@ class Read(NamedTuple):
     asked: Asked
 
 
-def ask(speaker: Speaker, some: Sequence[tuple[KeyedImage, Image.Image]], k: int) -> list[Read]:
-    """Ask the patches of images together, each item with its decoded image; the order stays.
+def ask(speaker: Speaker, some: Sequence[Looked], k: int) -> list[Read]:
+    """Ask the patches of images together; the order stays.
 
     Raises ValueError for k outside the vocabulary, and an object whose mask has another size than its image.
     """
     if not some:
         return []
-    pack = pack_images([image for _, image in some], speaker.images, speaker.model.config).to(speaker.model.device)
+    pack = pack_images([one.patches for one in some], speaker.images, speaker.model.config).to(speaker.model.device)
     chances, tokens = (part.cpu().split(list(pack.patch_counts)) for part in patch_readout(speaker.model, pack, k))
     texts = {i: speaker.captions.piece(i) for ids in tokens for i in ids.unique().tolist()}
     reads = []
-    for (item, image), grid, chance, ids in zip(some, pack.grids, chances, tokens, strict=True):
+    for one, grid, chance, ids in zip(some, pack.grids, chances, tokens, strict=True):
         said = PatchWords(grid, [_pairs(*row, texts) for row in zip(ids.tolist(), chance.tolist(), strict=True)])
-        reads.append(Read(item.key, said, Asked(ids.numpy(), _places(item, image, grid))))
+        reads.append(Read(one.item.key, said, Asked(ids.numpy(), _places(one.item, one.size, grid))))
     return reads
 
 
@@ -59,16 +58,16 @@ def _pairs(ids: Sequence[int], chances: Sequence[float], texts: Mapping[int, str
     return [(texts[i], round(chance, 4)) for i, chance in zip(ids, chances, strict=True)]
 
 
-def _places(item: KeyedImage, image: Image.Image, grid: tuple[int, int]) -> tuple[Place, ...]:
+def _places(item: KeyedImage, size: tuple[int, int], grid: tuple[int, int]) -> tuple[Place, ...]:
     """The objects of an image among its patches; none where nothing is known of it."""
     if not isinstance(item, Named):
         return ()
     places = []
     for words, mask in item.objects:
-        if mask.shape != (image.height, image.width):
+        if mask.shape != size:
             raise ValueError(
                 f"{item.key}: the mask of {' '.join(words)!r} is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
-                f"{image.width}x{image.height}: give masks of the size of the upright image"
+                f"{size[1]}x{size[0]}: give masks of the size of the upright image"
             )
         share = covered(mask, grid)
         places.append(Place(words, own_patches(share), share > 0))
