@@ -90,7 +90,7 @@ def settings_of(speaker: Speaker, **more: Any) -> dict[str, Any]:
 
 
 def measured_on(speaker: Speaker, seconds: float) -> dict[str, Any]:
-    """`Result.about`: the machine, the precision, the versions, how long it took, and which tokenizer the model has, if any."""
+    """`Result.about`: machine, precision, versions, how long it took, and which tokenizer the model has, if any."""
     about = {
         "machine": machine(speaker.model.device),
         "precision": str(speaker.model.ln_post.weight.dtype).removeprefix("torch."),
