@@ -6,7 +6,6 @@ In: a model and image files. Out: captions, features, patch words. An image that
 from __future__ import annotations
 
 import argparse
-import glob
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -154,18 +153,12 @@ def _speaker(args: argparse.Namespace) -> Speaker:
 
 def _images(patterns: Iterable[str]) -> list[str]:
     """The image files that files, folders and globs name, in order, each once."""
-    from genlip.data.images import IMAGE_SUFFIXES
+    from genlip.data.walk import image_files
 
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        if Path(pattern).is_dir():
-            inside = [str(p) for p in sorted(Path(pattern).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-        else:
-            inside = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-        if not inside:
-            raise UsageError(f"{pattern}: {'no images in this folder' if Path(pattern).is_dir() else 'no such file'}")
-        found |= dict.fromkeys(inside)
-    return list(found)
+    found, left_out = image_files(patterns)
+    for note in left_out:
+        print(f"genlip: {note}", file=sys.stderr)
+    return found
 
 
 def _in_batches(speaker: Speaker, images: Sequence[str], size: int, work: Work) -> Iterator[tuple[str, Any]]:

@@ -50,7 +50,10 @@ __all__ = [
 
 # Pillow would also open formats that start other programs (EPS) or hold no image.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".pfm", ".avif", ".avifs", ".mpo",
+)  # fmt: skip
 # Pillow's decoders answer damaged files with any of these.
 _DAMAGE = (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, MemoryError, struct.error)
 # What makes pixels [H, W, C] upright, by their EXIF orientation.

@@ -62,7 +62,7 @@ def test_images_without_a_caption_are_left_out_and_counted(tmp_path, caplog):
         assert len(open_source(str(path))) == 2
     assert [record.getMessage() for record in caplog.records] == [
         f"{path}: 1 captions are of images that it does not list, and are left out",
-        f"{path}: 1 of 3 images have no caption, and are left out",
+        f"{path}: 1 of 3 images have no caption, and are left out: 000000000030.jpg",
     ]
 
 

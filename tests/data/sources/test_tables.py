@@ -96,8 +96,25 @@ def test_other_columns_and_their_order_do_not_matter(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_absolute_paths_stay_and_captions_are_stripped(suffix, tmp_path):
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), [("/elsewhere/a.png", "  a circle\n")]))
-    ((image, caption),) = held(open_source(str(path)))
+    ((image, caption),) = held(open_source(str(path), allow_outside=True))
     assert (str(image), caption) == ("/elsewhere/a.png", "a circle")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("outside", ["/etc/passwd", "../a.png", "x/../../a.png"])
+def test_a_table_names_no_file_outside_its_folder_unless_that_is_allowed(outside, suffix, tmp_path):
+    rows = [("a.png", "a"), (outside, "b")]
+    path = written(tmp_path, f"sub/table{suffix}", WRITERS[suffix](("path", "caption"), rows))
+    assert refusal(path) == (
+        f"{path}, row 2: its image, {outside!r}, lies outside {tmp_path}/sub; if you trust this file, allow it with "
+        "data.allow_outside (--allow-outside)"
+    )
+    assert held(open_source(str(path), allow_outside=True))[1] == (tmp_path / "sub" / outside, "b")
+    inside = [(str(tmp_path / "sub/a.png"), "a"), ("x/../b..png", "b")]
+    path = written(tmp_path, f"sub/inside{suffix}", WRITERS[suffix](("path", "caption"), inside))
+    assert [str(image) for image, _ in held(open_source(str(path)))] == [
+        f"{tmp_path}/sub/a.png", f"{tmp_path}/sub/x/../b..png"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -167,12 +184,12 @@ def test_an_open_quote_is_refused_instead_of_swallowing_the_rows_after_it(suffix
 def test_a_table_without_a_known_column_says_which_it_has_and_needs(suffix, tmp_path):
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("url", "caption"), [("http", "a")]))
     assert refusal(path) == (
-        f"{path}: columns url, caption; need one of path, file, filename, file_name, image, image_path, filepath"
+        f"{path}: columns url, caption; need one of path, file, filename, file_name, image, image_path, filepath, images"
     )
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "label"), [("a.png", "a")]))
     assert refusal(path) == (
         f"{path}: no captions among path, label; "
-        "need one of caption, text, txt, description, title, re_caption, conversations, messages, captions"
+        "need one of caption, text, txt, description, title, re_caption, conversations, messages, captions, texts, conversation"
     )
     assert refusal(path, "one,two") == f"{path}: no captions among path, label; need one of one, two"
 
@@ -322,7 +339,7 @@ def test_a_row_costs_its_two_texts(suffix, tmp_path):
     rows = [(f"images/{i:04}.jpg", f"a small red circle on the left of {i:04}") for i in range(1000)]
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), rows))
     source = open_source(str(path))
-    assert vars(source).keys() == {"paths", "captions", "name"}
+    assert vars(source).keys() == {"paths", "captions", "name", "notes"}
     assert {type(text) for column in (source.paths, source.captions) for text in column} == {str}
     size = len(pickle.dumps(source)) / len(rows)
     assert size < 2 * 16 + np.mean([len(f"{tmp_path}/{name}") + len(caption) for name, caption in rows])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from genlip.data.examples import Choice, Example, Turn, Unusable
-from genlip.data.sources import tar
+from genlip.data.sources import open_files, tar
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.tar import TarShards
@@ -252,7 +252,7 @@ def test_a_pickled_source_opens_its_own_files(shards):
     source = opened(shards[0])
     list(source)
     copy = pickle.loads(pickle.dumps(source))
-    assert copy._descriptor.cache_info().currsize == copy._index.cache_info().currsize == 0
+    assert not [owner for owner, _ in open_files.LOCAL.opened if owner == id(copy)]
     assert list(copy) == list(source) == shards[1]
 
 
@@ -276,13 +276,12 @@ def test_processes_read_at_once(method, shards):
         assert process.exitcode == 0
 
 
-def open_files():
+def number_open():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_few_files_are_open_and_threads_do_not_close_each_others(shards, monkeypatch):
-    monkeypatch.setattr(tar, "_OPEN_LOCAL", 1)
-    monkeypatch.setattr(tar, "_OPEN_INDEXES", 1)
+    monkeypatch.setattr(open_files.LOCAL, "most", 1)
     source, failures = opened(shards[0]), []
 
     def read(source, seed):
@@ -291,17 +290,17 @@ def test_few_files_are_open_and_threads_do_not_close_each_others(shards, monkeyp
         except BaseException as error:
             failures.append(error)
 
-    before = open_files()
+    before = number_open()
     threads = [threading.Thread(target=read, args=(source, seed)) for seed in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
-    assert open_files() <= before + 1
+    assert number_open() <= before + 1
     del source
     gc.collect()
-    assert open_files() <= before
+    assert number_open() <= before
 
 
 # -- remote shards
