@@ -36,7 +36,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def printable(text: str) -> str:
-    """A text that can be written as UTF-8: bytes of a name that are no UTF-8 as `\\xe9`, halves of characters as `\\ud800`."""
+    """A text that can be written: bytes of a name that are no UTF-8 as `\\xe9`, halves of characters as `\\ud800`."""
     if text.isascii():
         return text
     bytewise = re.sub("[\udc80-\udcff]", lambda half: f"\\x{ord(half[0]) - 0xDC00:02x}", text)

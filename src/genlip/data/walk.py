@@ -18,10 +18,12 @@ from genlip.data.images import IMAGE_SUFFIXES
 
 __all__ = ["Walked", "files_of", "first_names", "image_files", "is_hidden", "subfolders", "suffix_of", "walk"]
 
-_PICTURES = frozenset(
-    ".svg .heic .heif .jxl .jp2 .j2k .jpx .psd .ai .eps .pdf .ico .icns .tga .dds .exr .hdr .pcx .xcf .dng .cr2 .cr3 .nef "
-    ".arw .orf .rw2 .raf .raw .fits .dcm .dib .qoi .xpm .xbm".split()
-)  # of formats that hold pictures and are not read
+# Formats that hold pictures and are not read.
+_PICTURES = (
+    ".svg", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".ai", ".eps", ".pdf", ".ico", ".icns", ".tga", ".dds",
+    ".exr", ".hdr", ".pcx", ".xcf", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".fits", ".dcm",
+    ".dib", ".qoi", ".xpm", ".xbm",
+)  # fmt: skip
 
 
 class Walked(NamedTuple):
@@ -40,10 +42,11 @@ class Walked(NamedTuple):
     def notes(self) -> list[str]:
         """A line for each kind of thing that is left out, whatever the files are for."""
         odd = [path for path in self.odd if suffix_of(path) in (*IMAGE_SUFFIXES, ".txt", "")]
-        return [
-            *([f"{len(odd)} broken links or special files are left out: {first_names(odd)}"] if odd else []),
-            *([f"{len(self.again)} links lead to folders that are read already: {first_names(self.again)}"] if self.again else []),
-        ]  # fmt: skip
+        counted = [
+            (odd, "broken links or special files are left out"),
+            (self.again, "links lead to folders that are read already"),
+        ]
+        return [f"{len(found)} {what}: {first_names(found)}" for found, what in counted if found]
 
     def images(self) -> list[str]:
         """The files whose suffix is that of an image format that is read."""
@@ -81,7 +84,7 @@ def walk(folder: str | os.PathLike[str]) -> Walked:
                 else:
                     (walked.files if is_file else walked.odd).append(entry.path)
     for found in walked:
-        found.sort(key=lambda path: path.split(os.sep))
+        found.sort(key=lambda path: path.split(os.sep))  # noqa: PTH206
     return walked
 
 
@@ -115,7 +118,7 @@ def first_names(paths: Sequence[str], most: int = 3) -> str:
 
 
 def files_of(pattern: str) -> list[str]:
-    """The files of a local path or glob, sorted; none where nothing is there. A path that exists is itself, whatever it holds.
+    """The files of a local path or glob, sorted; none where nothing is there. A path that exists is itself.
 
     `[` begins a set of letters in a glob; where nothing matches so, it is taken as it stands. Raises ValueError for a named
     pipe, a device or a socket.

@@ -1,7 +1,7 @@
 """`genlip.data.sources.fields`: which entries of a record are captions, and how often each is read."""
 
-import math
 import json
+import math
 import pickle
 
 import pytest

@@ -189,7 +189,8 @@ def test_a_table_without_a_known_column_says_which_it_has_and_needs(suffix, tmp_
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "label"), [("a.png", "a")]))
     assert refusal(path) == (
         f"{path}: no captions among path, label; "
-        "need one of caption, text, txt, description, title, re_caption, conversations, messages, captions, texts, conversation"
+        "need one of caption, text, txt, description, title, re_caption, conversations, messages, captions, texts, "
+        "conversation"
     )
     assert refusal(path, "one,two") == f"{path}: no captions among path, label; need one of one, two"
 

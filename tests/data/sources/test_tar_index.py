@@ -89,8 +89,9 @@ def reference(content):
     split = [(place, re.match(r"^((?:.*/|)[^./]+)[.]([^/]*)$", name, re.DOTALL), data) for place, (name, data) in shown]
     split = [(place, match[1], match[2], data) for place, match, data in split if match]
     found = []  # (name, {kind: (place, data)})
-    for base, run in itertools.groupby(split, key=lambda one: one[1]):
-        groups, run = {}, list(run)
+    runs = [(base, list(run)) for base, run in itertools.groupby(split, key=lambda one: one[1])]
+    for base, run in runs:
+        groups = {}
         for place, _, rest, data in run:
             *inner, suffix = rest.lower().split(".")
             kind = "image" if suffix in IMAGES else "txt" if suffix in ("text", "caption") else suffix
@@ -129,8 +130,10 @@ NAMES = st.one_of(
 )
 FOLDERS = st.sampled_from(["", "a/", "./", "a.b/c/", "/abs/", f"{'deep/' * 25}", f"{'z' * 80}/{'w' * 60}/", ".hid/"])
 SUFFIXES = st.sampled_from(
-    [".jpg", ".JPG", ".png", ".webp", ".txt", ".Txt", ".json", ".seg.png", ".cls", "", ".", ".jpg/", ".jpg.txt"]
-    + [".image.jpg", ".jfif", ".caption", ".1.jpg", ".1.txt", ".2.jpg", ".2.txt"]
+    [
+        *(".jpg", ".JPG", ".png", ".webp", ".txt", ".Txt", ".json", ".seg.png", ".cls", "", ".", ".jpg/", ".jpg.txt"),
+        *(".image.jpg", ".jfif", ".caption", ".1.jpg", ".1.txt", ".2.jpg", ".2.txt"),
+    ]
 )
 MEMBERS = st.lists(st.tuples(FOLDERS, NAMES, SUFFIXES, st.one_of(st.none(), st.binary(max_size=1200))), max_size=25)
 

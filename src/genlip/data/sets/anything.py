@@ -20,12 +20,14 @@ from genlip.data.walk import Walked, walk
 __all__ = ["open_any"]
 
 
-def open_any(spec: str, classes: str = "", fields: str = "", images: str = "") -> NamedSet | LabelledSet | Source:
+def open_any(
+    spec: str, classes: str = "", fields: str = "", images: str = "", allow_outside: bool = False
+) -> NamedSet | LabelledSet | Source:
     """Open images by what the user wrote.
 
     scenes, and folders with label maps, give objects (`open_named`); idx files, and folders of class folders, are read as
     labelled sets; a folder of nothing but images is taken as it is; everything else as captioned images (`open_source`,
-    which takes `fields` and `images`).
+    which takes `fields`, `images` and `allow_outside`).
 
     Raises ValueError for an option that what was found has no use for, and what these functions raise.
     """
@@ -41,7 +43,7 @@ def open_any(spec: str, classes: str = "", fields: str = "", images: str = "") -
             return open_labelled(spec, classes)
         return Files(found, [""] * len(found), printable(spec), [*walked.notes(), *walked.unread_pictures()])
     _refuse(spec, classes=classes)
-    return open_source(spec, fields, images)
+    return open_source(spec, fields, images, allow_outside)
 
 
 def _refuse(spec: str, **unused: str) -> None:

@@ -1,8 +1,8 @@
 """Labelled folders: images in a folder per class, as ImageNet and torchvision's ImageFolder have them.
 
 In: FOLDER/<class>/**/*.jpg. Out: `LabelledFiles`. The sorted names of the class folders are the labels 0, 1, …; hidden
-folders and `__MACOSX` are no classes. Also the validation images of ImageNet as they are published: one flat folder, and in it or above it
-the file LOC_val_solution.csv, which tells the class of each.
+folders and `__MACOSX` are no classes. Also the validation images of ImageNet as they are published: one flat folder, and in
+it or above it the file LOC_val_solution.csv, which tells the class of each.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LabelledFiles:
     Attributes:
         name: of the set.
         folder: that they lie in.
-        files: paths in the folder, as texts: a million images must not cost a million path objects; keys are these, printable.
+        files: paths in the folder, as texts: a million images must not cost a million path objects; they are the keys.
         labels: Int[n].
         classes: in words.
     """

@@ -7,5 +7,6 @@ from genlip.data.sources.procedural import Procedural
 from genlip.data.sources.tables import Files
 
 __all__ = [
-    "Files", "Mixture", "Procedural", "Source", "Subset", "Without", "corpus", "hold_out", "locate", "notes_of", "open_source",
+    "Files", "Mixture", "Procedural", "Source", "Subset", "Without", "corpus", "hold_out", "locate", "notes_of",
+    "open_source",
 ]  # fmt: skip

@@ -22,8 +22,8 @@ from genlip.data.sources.fields import CaptionFields
 from genlip.data.walk import Walked, first_names, suffix_of, walk
 
 __all__ = [
-    "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_inside", "has_captions", "image_path", "open_folder", "open_tables",
-    "read_json",
+    "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_inside", "has_captions", "image_path",
+    "open_folder", "open_tables", "read_json",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -122,8 +122,8 @@ def _several_lines(paths: Sequence[str], captions: Sequence[Caption | Unusable])
     if not several:
         return []
     return [
-        f"{len(several)} of {len(paths)} captions have several lines: {first_names(several)}; captions.lines says whether all "
-        "of them are read (the default), the first, or any one"
+        f"{len(several)} of {len(paths)} captions have several lines: {first_names(several)}; captions.lines says whether "
+        "all of them are read (the default), the first, or any one"
     ]
 
 
@@ -201,8 +201,8 @@ def check_inside(folder: Path, path: str, where: str) -> None:
         base = os.path.abspath(folder)  # noqa: PTH100  links are kept: a user's own
         if not os.path.abspath(folder / path).startswith(os.path.join(base, "")):  # noqa: PTH100, PTH118
             raise ValueError(
-                f"{where}: its image, {path!r}, lies outside {printable(str(folder))}; if you trust this file, allow it with "
-                "data.allow_outside (--allow-outside)"
+                f"{where}: its image, {path!r}, lies outside {printable(str(folder))}; if you trust this file, allow it "
+                "with data.allow_outside (--allow-outside)"
             )
 
 

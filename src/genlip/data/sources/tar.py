@@ -1,8 +1,8 @@
 """Tar shards: a source of WebDataset tars, as img2dataset writes them, read at random without unpacking.
 
 In: shards, local or remote. Out: the `Source` of their samples, in the shards' own order.
-Memory holds paths and counts; where each sample lies is looked up in the shards' indexes, on disk. Open files are kept by each
-process for a few shards. Of a sample, only the members that its caption needs are read.
+Memory holds paths and counts; where each sample lies is looked up in the shards' indexes, on disk. Each process keeps a few
+shards open. Of a sample, only the members that its caption needs are read.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ class TarShards:
         cache = cache or ShardCache.default()
         versions, lengths, notes = index_shards(paths, cache)
         shards = cls(paths, versions, lengths, name, cache, notes)
-        left_out = "".join(f"; {note}" for note in notes)
         if not len(shards):
             raise ValueError(
-                f"{shards.name}: no samples with an image in {len(paths)} shards; need members such as 1.jpg and 1.txt{left_out}"
+                f"{shards.name}: no samples with an image in {len(paths)} shards; need members such as 1.jpg and 1.txt"
+                + "".join(f"; {note}" for note in notes)
             )
         shards.fields = shards._decided(fields)
         for note in notes:

@@ -4,7 +4,7 @@ In: a WebDataset shard, members of one sample side by side: 000000001.jpg, 00000
 Out: Row[samples], kept as <cache>/index/<fingerprint of the shard>.npy, so that a changed shard has another index.
 
 Plain headers are parsed here, a batch at a time; a shard with any other header (long names, links, sparse files) is read by
-Python's `tarfile`, about five times slower (benchmarks/tar_index.md). Which members make a sample: `genlip.data.sources.tar_samples`.
+Python's `tarfile`, about five times slower (benchmarks/tar_index.md). Which members make a sample, `tar_samples` says.
 What is left out of the index is counted and kept beside it, <fingerprint>.notes.json, so that every opening can say it.
 """
 

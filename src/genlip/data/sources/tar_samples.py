@@ -113,7 +113,7 @@ def samples_of(members: Iterable[Member], problems: Problems) -> list[TarSample]
 
 
 def _runs(members: Iterable[Member]) -> Iterator[list[tuple[int, Member]]]:
-    """The places of the first dot, and the members, that follow one another with one name up to it; hidden ones are passed over."""
+    """Members that follow one another with one name up to its first dot, with the place of that; none that are hidden."""
     base, run = b"", list[tuple[int, Member]]()
     for member in members:
         name = member[0]
