@@ -199,8 +199,9 @@ def load_tokenizer(path_or_hub_id: str | os.PathLike[str]) -> Tokenizer:
 
 def _download(name: str, file: Path) -> Path:
     if file.suffix == ".json" or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        sought = Path(name) if file == expanded(name) else file  # as it was written
         raise FileNotFoundError(
-            f"{file}: no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
+            f"{sought}: no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
         )
     from huggingface_hub import hf_hub_download
 
