@@ -6,9 +6,9 @@ import pytest
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
-from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer
+from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer, usual_end
 from genlip.data.examples import Conversation, Turn
 
 from ..export.hub_standin import hub_at, running_hub

@@ -39,11 +39,11 @@ def test_links_are_followed_once_and_never_in_a_circle(tmp_path):
     (tmp_path / "disk/deep/up").symlink_to("../../images")
     walked = walk(tmp_path / "images")
     assert names(tmp_path / "images") == ["a.png", "again/b.png", "again/deep/c.png"]
-    assert [Path(path).name for path in walked.again] == ["loop", "more", "up"]
+    assert [Path(path).name for path in walked.again] == ["up", "loop", "more"]
     assert walked.notes() == [
         "2 broken links or special files are left out: self, zz.png",
-        "3 links lead to folders that are read already: loop, more, up",
-    ] or walked.notes()[1].startswith("3 links lead")
+        "3 links lead to folders that are read already: up, loop, more",
+    ]
 
 
 def test_a_folder_is_named_by_its_own_path_if_a_link_leads_to_it_too(tmp_path):

@@ -421,7 +421,9 @@ def test_a_row_group_that_was_refused_is_not_decoded_again(tmp_path, monkeypatch
     source = opened(written(tmp_path / "a.parquet", rows))
     monkeypatch.setattr(parquet_rows, "_DECODED_BYTES", 2**20)
     for index in (7, 8):
-        with pytest.raises(Unusable, match=rf"a\.parquet:{index}: its row group takes more than .* bytes, .* stored") as error:
+        with pytest.raises(
+            Unusable, match=rf"a\.parquet:{index}: its row group takes more than .* bytes, .* stored"
+        ) as error:
             source[index]
         assert error.value.reason == "too large"
         monkeypatch.setattr(parquet_rows.ParquetRows, "_decode", lambda *_: pytest.fail("decoded again"))
@@ -430,4 +432,4 @@ def test_a_row_group_that_was_refused_is_not_decoded_again(tmp_path, monkeypatch
 def test_a_pointer_is_told(tmp_path):
     (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
     with pytest.raises(ValueError, match=r"a\.parquet: a Git LFS pointer, not the file: git lfs pull"):
-        opened(tmp_path / "a.parquet")
+        opened([str(tmp_path / "a.parquet")])

@@ -418,8 +418,8 @@ def test_captions_of_several_lines_are_told(tmp_path):
     pair(tmp_path, "a", caption="one\ntwo\n")
     pair(tmp_path, "b", caption="one\n")
     assert open_source(str(tmp_path)).notes == [
-        "1 of 2 captions have several lines: a.png; captions.lines says whether all of them are read (the default), the first, "
-        "or any one"
+        "1 of 2 captions have several lines: a.png; captions.lines says whether all of them are read (the default), the "
+        "first, or any one"
     ]
 
 
@@ -454,7 +454,13 @@ def test_a_cell_may_be_longer_than_pythons_own_limit(tmp_path):
 
 @pytest.mark.parametrize(
     ("image", "reason"),
-    [(["a.png"], ""), ([{"path": "a.png"}], ""), ([], "missing"), (["a.png", "b.png"], "several images"), ("http://x/a", "missing")],
+    [
+        (["a.png"], ""),
+        ([{"path": "a.png"}], ""),
+        ([], "missing"),
+        (["a.png", "b.png"], "several images"),
+        ("http://x/a", "missing"),
+    ],
 )
 def test_a_list_of_one_image_is_an_image(image, reason, tmp_path):
     path = written(tmp_path, "table.jsonl", json.dumps({"images": image, "caption": "a"}))

@@ -363,7 +363,9 @@ def test_what_is_left_out_is_told_at_every_opening(tmp_path, caplog):
 
 def test_captions_in_another_folder_are_told_where_none_is_left(tmp_path):
     path = write(tmp_path / "a.tar", [("images/0.jpg", b"image"), ("captions/0.txt", b"text")])
-    with pytest.raises(ValueError, match="1 captions in another folder than the images of their names; put them side by side"):
+    with pytest.raises(
+        ValueError, match="1 captions in another folder than the images of their names; put them side by side"
+    ):
         opened(path)
 
 
