@@ -434,7 +434,8 @@ def test_json_holds_all_and_only_plain_values():
     stored = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert stored == found.to_json()
     assert set(stored) == {
-        "source", "examples", "notes", "several_lines", "parts", "looked_at", "usable", "skipped", "measures", "formats", "resized", "squeezed",
+        "source", "examples", "notes", "several_lines",
+        "parts", "looked_at", "usable", "skipped", "measures", "formats", "resized", "squeezed",
         "conversation", "several", "cut", "cut_by_pack", "duplicates", "most_frequent_caption", "packs", "epoch",
     }  # fmt: skip
     assert [part["name"] for part in stored["parts"]] == ["a", "b"]
