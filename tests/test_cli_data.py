@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from genlip.cli import main
+from genlip.data.captions import train_tokenizer
 from genlip.data.sources import open_source
 
 
@@ -96,3 +97,41 @@ def test_every_command_has_help_with_an_example_and_its_python_call(command, cap
     assert stop.value.code == 0
     assert f"  genlip data {command} " in told
     assert "python: " in told
+
+
+def test_inspect_says_what_was_left_out_and_what_lines_are_for(folder, tmp_path, capsys):
+    (folder / "bare.png").write_bytes((folder / "00.png").read_bytes())
+    for i in range(12):
+        (folder / f"{i:02}.txt").write_text(f"first line {i}\nsecond line {i}")
+    page = tmp_path / "page.html"
+    arguments = ["data", "inspect", str(folder), "--max-tokens", "512", "--max-caption", "6"]
+    assert main([*arguments, "--out", str(page)]) == 0
+    told, _ = said(capsys)
+    note = "1 of 13 images have no caption beside them, and are left out: bare.png"
+    assert f"note: {folder}: {note}" in told
+    assert note in page.read_text(encoding="utf8")
+    assert "captions have several lines, which are read as one text" in told
+    assert "raise captions.max_tokens" not in told
+    assert main([*arguments, "--lines", "any"]) == 0
+    assert "read as one text" not in said(capsys)[0]
+
+
+def test_inspect_takes_the_end_that_a_tokenizer_has(folder, tmp_path, capsys):
+    tokenizer = train_tokenizer(["a plain image, the 3th"], 300)
+    file = tmp_path / "tokenizer.json"
+    tokenizer.save(str(file))
+    file.write_text(file.read_text().replace("<|im_end|>", "</s>"))
+    arguments = ["data", "inspect", str(folder), "--max-tokens", "512", "--tokenizer", str(file)]
+    assert main(arguments) == main([*arguments, "--end", "</s>"]) == 0
+    assert main([*arguments, "--end", "<none>"]) == 1
+    assert "captions.end is '<none>'" in said(capsys)[1]
+
+
+def test_inspect_reads_outside_of_a_tables_folder_only_if_that_is_allowed(folder, tmp_path, capsys):
+    (tmp_path / "deep").mkdir()
+    table = tmp_path / "deep/table.csv"
+    table.write_text("path,caption\n" + "".join(f"../images/{i:02}.png,a plain image\n" for i in range(5)))
+    arguments = ["data", "inspect", str(table), "--max-tokens", "512"]
+    assert main(arguments) == 1
+    assert "--allow-outside" in said(capsys)[1]
+    assert main([*arguments, "--allow-outside"]) == 0

@@ -61,6 +61,10 @@ def _add_inspect(commands: Any, command: Callable[..., Any]) -> None:
         "--tokenizer", default="bpe", help="tokenizer.json, folder or Hub id; bpe learns one of 8,192 tokens here (default)"
     )
     parser.add_argument("--prompt", default="", help="text before every caption (default: none)")
+    parser.add_argument("--end", default="", help="token that closes a caption (default: the tokenizer's usual one)")
+    parser.add_argument(
+        "--lines", choices=("all", "first", "any"), default="all", help="lines of a caption that are read (default: all)"
+    )
     parser.add_argument("--max-caption", type=int, default=512, help="tokens at which captions are cut (default: 512)")
     parser.add_argument("--max-tokens", type=int, default=16_384, help="rows of a pack (default: 16384)")
     parser.add_argument("--batch", default="1 pack", help="of an update, such as '8M tokens' (default: 1 pack)")
@@ -79,7 +83,7 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     for file in filter(None, (args.out, args.json)):
         if not Path(file).absolute().parent.is_dir():
             raise ValueError(f"{file}: no such folder {Path(file).absolute().parent}")
-    source = open_source(args.source, args.fields)
+    source = open_source(args.source, args.fields, allow_outside=args.allow_outside)
     images = ImageConfig(
         resize=args.resize, size=args.size, min_patches=args.min_patches, max_patches=args.max_patches
     )  # fmt: skip
@@ -99,12 +103,14 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _captions(args: argparse.Namespace, source: Source) -> Captions:
-    from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer
+    from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer, usual_end
     from genlip.data.sources import corpus
 
     learned = args.tokenizer == "bpe"
     tokenizer = train_tokenizer(corpus(source, 5_000), 8192) if learned else load_tokenizer(args.tokenizer)
-    return Captions(tokenizer, CaptionConfig(prompt=args.prompt, max_tokens=args.max_caption))
+    end = args.end.replace("\\n", "\n") or usual_end(tokenizer)
+    config = CaptionConfig(prompt=args.prompt, end=end, max_tokens=args.max_caption, lines=args.lines)
+    return Captions(tokenizer, config)
 
 
 def _add_pack(commands: Any, command: Callable[..., Any]) -> None:
@@ -126,7 +132,7 @@ def _pack(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.sources import open_source
 
     config = ShardConfig(samples=args.samples_per_shard, verify=args.verify, drawn_as=args.drawn_as)
-    _write(open_source(args.source, args.fields), args, config)
+    _write(open_source(args.source, args.fields, allow_outside=args.allow_outside), args, config)
 
 
 def _add_synth(commands: Any, command: Callable[..., Any]) -> None:
@@ -164,6 +170,9 @@ def _synth(args: argparse.Namespace, rest: list[str]) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="see below")
     parser.add_argument("--fields", default="", help="where captions are, as in re_caption=0.8,org_caption=0.2")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="read images that a table names outside its folder, if you trust it"
+    )
 
 
 def _add_shards(parser: argparse.ArgumentParser) -> None:

@@ -240,6 +240,9 @@ def _add(
 def _add_captioned(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fields", default="", help="where captions are, as in re_caption=0.8,org_caption=0.2")
     parser.add_argument("--image-folder", default="", help="where the images of a COCO-style .json lie")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="read images that a table names outside its folder, if you trust it"
+    )
 
 
 def _add_any(parser: argparse.ArgumentParser) -> None:
@@ -289,14 +292,14 @@ def _rates(text: str) -> tuple[float, ...]:
 def _captioned(args: argparse.Namespace) -> Any:
     from genlip.data.sources import open_source
 
-    return open_source(args.data, args.fields, args.image_folder)
+    return open_source(args.data, args.fields, args.image_folder, args.allow_outside)
 
 
 def _any(args: argparse.Namespace) -> Any:
     """Images whose objects are known, if they are; else images of whatever set."""
     from genlip.data.sets.anything import open_any
 
-    return open_any(args.data, args.classes, args.fields, args.image_folder)
+    return open_any(args.data, args.classes, args.fields, args.image_folder, args.allow_outside)
 
 
 def _number(args: argparse.Namespace, data: Any) -> int:

@@ -7,7 +7,6 @@ Each image is resized as it is decoded, and each record is on the disk before th
 from __future__ import annotations
 
 import argparse
-import glob
 import json
 import os
 import sys
@@ -209,18 +208,12 @@ def _check_output(args: argparse.Namespace) -> None:
 
 def _images(patterns: Iterable[str]) -> list[str]:
     """The image files that files, folders and globs name, in order, each once."""
-    from genlip.data.images import IMAGE_SUFFIXES
+    from genlip.data.walk import image_files
 
-    found: dict[str, None] = {}
-    for pattern in patterns:
-        if Path(pattern).is_dir():
-            inside = [str(p) for p in sorted(Path(pattern).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
-        else:
-            inside = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-        if not inside:
-            raise UsageError(f"{pattern}: {'no images in this folder' if Path(pattern).is_dir() else 'no such file'}")
-        found |= dict.fromkeys(inside)
-    return list(found)
+    found, left_out = image_files(patterns)
+    for note in left_out:
+        print(f"genlip: {note}", file=sys.stderr)
+    return found
 
 
 def _in_batches(args: argparse.Namespace, speaker: Speaker, images: Sequence[str], work: Work) -> Iterator[tuple[str, Any]]:

@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
-from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer
+from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer, usual_end
 from genlip.data.examples import Conversation, Turn
 
 from ..export.hub_standin import hub_at, running_hub
@@ -459,3 +459,27 @@ def test_a_tokenizer_that_fails_on_a_text_is_one_line(tmp_path):
     )
     with pytest.raises(ValueError, match=r"^the tokenizer fails on a caption: WordLevel error: Missing"):
         captions.encode("b")
+
+
+# -- lines, ends and endless texts
+
+
+def test_other_lines_than_known_are_refused():
+    with pytest.raises(ValueError, match=r"captions\.lines is 'some': need all, first or any"):
+        CaptionConfig(lines="some")
+
+
+def test_a_caption_of_millions_of_letters_is_cut_and_never_ends():
+    tokenizer = train_tokenizer(["x" * 3_000_000, "a small red circle"], 300)
+    captions = Captions(tokenizer, CaptionConfig(max_tokens=10**9))
+    ids, learned = captions.encode("x" * 3_000_000)
+    assert learned.all()
+    assert ids[-1] != captions.end_ids[-1]
+    assert captions.encode("x")[0][-1] == captions.end_ids[-1]
+
+
+def test_the_usual_end_is_one_that_a_tokenizer_has():
+    for specials, expected in ((["<s>", "</s>"], "</s>"), (["</s>", "<|im_end|>"], "<|im_end|>\n"), ([], "<|im_end|>\n")):
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.add_special_tokens(specials)
+        assert usual_end(tokenizer) == expected

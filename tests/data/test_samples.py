@@ -294,3 +294,24 @@ def test_some_samples_are_taken_evenly_and_the_broken_ones_made_good(number):
 def test_a_source_may_have_fewer_than_are_asked_for():
     samples, skipped = reader([example(0), example(1, "")]).some(10)
     assert (len(samples), skipped) == (1, [Skipped("1", "no caption", "1: no caption", "memory")])
+
+
+def test_of_a_text_of_several_lines_those_are_read_that_the_setting_says():
+    text = "one\n\n  two  \nthree\n"
+    source = InMemory([Example("a", b"", text)])
+
+    def chosen(lines, caption=text):
+        settings = Captions(small_tokenizer(), CaptionConfig(lines=lines))
+        made = reader(source, captions=settings)
+        return [made.chosen(caption, Draw(epoch, 0)) for epoch in range(300)]
+
+    assert set(chosen("all")) == {text}
+    assert set(chosen("first")) == {"one"}
+    assert all(80 < chosen("any").count(line) < 120 for line in ("one", "two", "three"))
+    assert chosen("any") == chosen("any")
+    # The line does not depend on which of several captions was drawn.
+    both = chosen("any", Choice(("a1\na2", "b1\nb2"), (0.5, 0.5)))
+    assert all(50 < both.count(line) < 100 for line in ("a1", "a2", "b1", "b2"))
+    talk = (Turn("one\ntwo", learned=True),)
+    assert set(chosen("any", talk)) == {talk}
+    assert set(chosen("first", " \n ")) == set(chosen("any", "")) == {""}

@@ -434,7 +434,8 @@ def test_json_holds_all_and_only_plain_values():
     stored = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert stored == found.to_json()
     assert set(stored) == {
-        "source", "examples", "parts", "looked_at", "usable", "skipped", "measures", "formats", "resized", "squeezed",
+        "source", "examples", "notes", "several_lines",
+        "parts", "looked_at", "usable", "skipped", "measures", "formats", "resized", "squeezed",
         "conversation", "several", "cut", "cut_by_pack", "duplicates", "most_frequent_caption", "packs", "epoch",
     }  # fmt: skip
     assert [part["name"] for part in stored["parts"]] == ["a", "b"]
@@ -447,3 +448,16 @@ def test_procedural_images_are_inspected_like_any(resize):
     assert found.examples == 1_000_000
     assert found.formats == {"in memory": 30}
     assert found.measures["patches"].tolist() == [64] * 30
+
+
+def test_captions_of_several_lines_are_counted():
+    source = captioned("one\ntwo", "one", (Turn("a\nb", learned=True),))
+    found = inspected(source)
+    assert ([one.lines for one in found.seen], found.several_lines) == ([2, 1, 1], 1)
+    assert found.to_json()["several_lines"] == 1
+
+
+def test_what_was_left_out_at_the_opening_is_kept():
+    source = InMemory(captioned("one"))
+    object.__setattr__(source, "notes", ["2 images have no caption"])
+    assert inspected(source).notes == inspected(source).to_json()["notes"] == [f"{source.name}: 2 images have no caption"]

@@ -11,23 +11,29 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.decoders import DecodeStream
 
 from genlip.data.examples import Conversation, Turn
+from genlip.data.files import expanded
 from genlip.model.fields import check_fields
 from genlip.model.reading import parse_json, read_text
 
-__all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer"]
+__all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer", "usual_end"]
 
 END = "<|im_end|>"
 # Limits of a tokenizer.json, far above those of known models: 33 MB, no growth, tokens of 512 spaces.
-_TOKENIZER_BYTES, _MOST_GROWTH, _MOST_CHARACTERS = 2**27, 64, 4096
+_TOKENIZER_BYTES, _MOST_GROWTH, _LONGEST_TOKEN = 2**27, 64, 4096
 _PROBE = "A probe: 12 ünïts, 一, 😀\n"
+_USUAL_ENDS = (END, "</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[SEP]")
+_MOST_CHARACTERS = 2**20  # of a caption that are ever tokenized
+_MOST_LEARNED = 2**16  # of a caption that a tokenizer is learned from
+_LONGEST_WORD = 1000  # characters without a space that a tokenizer is learned from at once: its time grows with their square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +44,21 @@ class CaptionConfig:
         prompt: read before every caption, without loss; published models use "Describe the image in detail.". May be empty.
         end: closes every caption and is learned with it; its first token ends generation.
         max_tokens: longer captions are cut, and then carry no end: the model must not learn that they stop there.
+        lines: which lines of a caption that is a text are read: "all", the "first", or "any" one of them, another in each
+            epoch; for files that hold a caption in each line. Empty lines are none.
     """
 
     prompt: str = ""
     end: str = f"{END}\n"
     max_tokens: int = 512
+    lines: Literal["all", "first", "any"] = "all"
 
     def __post_init__(self) -> None:
         check_fields(self, "captions.")
         if self.max_tokens < 1:
             raise ValueError(f"captions.max_tokens is {self.max_tokens}: it must be at least 1")
+        if self.lines not in ("all", "first", "any"):
+            raise ValueError(f"captions.lines is {self.lines!r}: need all, first or any")
         if not self.end:
             raise ValueError(f"captions.end is empty: a caption needs an end token such as {END!r}, or it never stops")
 
@@ -70,7 +81,8 @@ class Captions:
         self.prompt_ids = self.ids(self.config.prompt)
         self.end_ids = self.ids(self.config.end)
         # More characters than any text that is not cut: the rest of a book need not be tokenized. Normalising may join some.
-        self._most_characters = 4 * (self.config.max_tokens + 1) * max(map(len, tokenizer.get_vocab()), default=1)
+        most = 4 * (self.config.max_tokens + 1) * max(map(len, tokenizer.get_vocab()), default=1)
+        self._most_characters = min(most, _MOST_CHARACTERS)
         _check_end(tokenizer, self.config.end, self.end_ids)
         if vocab_size is not None:
             _check_vocabulary(tokenizer, vocab_size)
@@ -91,21 +103,25 @@ class Captions:
         each that is learned; the prompt stands in where its first question is empty or missing. Texts are stripped.
         """
         conversations = [_as_turns(caption) for caption in captions]
-        texts = [turn.text.strip()[: self._most_characters] for turns in conversations for turn in turns]
-        ids = iter(self._plain_ids(texts))
-        return [self._laid_out([(next(ids), turn.learned) for turn in turns]) for turns in conversations]
+        texts = [turn.text.strip() for turns in conversations for turn in turns]
+        ids = iter(self._plain_ids([text[: self._most_characters] for text in texts]))
+        cut = iter([len(text) > self._most_characters for text in texts])
+        return [self._laid_out([(next(ids), turn.learned, next(cut)) for turn in turns]) for turns in conversations]
 
-    def _laid_out(self, messages: list[tuple[list[int], bool]]) -> tuple[np.ndarray, np.ndarray]:
-        """Messages end to end, up to the limit. What is cut carries no end: the model must not learn to stop there."""
+    def _laid_out(self, messages: list[tuple[list[int], bool, bool]]) -> tuple[np.ndarray, np.ndarray]:
+        """Messages (token ids, learned, cut already) end to end, up to the limit.
+
+        What is cut carries no end: the model must not learn to stop there.
+        """
         room, tokens, marks = self.config.max_tokens, list(self.prompt_ids), [False] * len(self.prompt_ids)
         if not messages[0][1] and messages[0][0]:  # the conversation asks for itself
             tokens, marks = [], []
-        for ids, learned in messages:
-            end = self.end_ids if learned and len(ids) <= room else []
+        for ids, learned, cut in messages:
+            end = self.end_ids if learned and len(ids) <= room and not cut else []
             tokens += ids[:room] + end
             marks += [learned] * (min(len(ids), room) + len(end))
             room -= len(ids)
-            if room < 0:
+            if room < 0 or cut:
                 break
         return np.array(tokens, dtype=np.int64), np.array(marks, dtype=bool)
 
@@ -162,13 +178,27 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.train_from_iterator(chain.from_iterable(map(_learnable, corpus)), trainer)
     return tokenizer
+
+
+def _learnable(text: str) -> list[str]:
+    """A text as a tokenizer is learned from it: endless words in pieces, the rest of a book left out."""
+    text = text[:_MOST_LEARNED]
+    if max(map(len, text.split()), default=0) <= _LONGEST_WORD:
+        return [text]
+    return [text[start : start + _LONGEST_WORD] for start in range(0, len(text), _LONGEST_WORD)]
+
+
+def usual_end(tokenizer: Tokenizer) -> str:
+    """What closes a caption where nobody chose it: the usual end, or the first of the known ones that a tokenizer has."""
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    return next((f"{end}\n" if end == END else end for end in _USUAL_ENDS if end in special), f"{END}\n")
 
 
 def load_tokenizer(path_or_hub_id: str | os.PathLike[str]) -> Tokenizer:
     """A tokenizer from a `tokenizer.json`, a folder that holds one, or the Hub ("Qwen/Qwen3-0.6B" is the published one)."""
-    path = Path(path_or_hub_id)
+    path = expanded(path_or_hub_id)
     file = path / "tokenizer.json" if path.is_dir() else path
     if not file.is_file():
         file = _download(os.fspath(path_or_hub_id), file)
@@ -224,14 +254,15 @@ def _check_growth(stored: Any, file: Path) -> None:
     model = parts.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     names = vocabulary if isinstance(vocabulary, dict) else (x[0] for x in vocabulary or [] if isinstance(x, list) and x)
-    if (longest := max((len(str(name)) for name in names), default=0)) > _MOST_CHARACTERS:
-        raise ValueError(f"{file}: refused: it has a token of {longest:,} characters; the limit is {_MOST_CHARACTERS:,}")
+    if (longest := max((len(str(name)) for name in names), default=0)) > _LONGEST_TOKEN:
+        raise ValueError(f"{file}: refused: it has a token of {longest:,} characters; the limit is {_LONGEST_TOKEN:,}")
 
 
 def _download(name: str, file: Path) -> Path:
     if file.suffix == ".json" or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        sought = Path(name) if file == expanded(name) else file  # as it was written
         raise FileNotFoundError(
-            f"{file}: no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
+            f"{sought}: no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
         )
     from huggingface_hub import hf_hub_download
 

@@ -11,7 +11,19 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-__all__ = ["Caption", "Choice", "Conversation", "Example", "ImageLike", "Turn", "Unusable", "pick", "plain_text"]
+__all__ = [
+    "Caption",
+    "Choice",
+    "Conversation",
+    "Example",
+    "ImageLike",
+    "Turn",
+    "Unusable",
+    "pick",
+    "pick_line",
+    "plain_text",
+    "several_lines",
+]
 
 ImageLike = bytes | str | os.PathLike[str] | Image.Image
 
@@ -70,6 +82,19 @@ def pick(caption: Caption, seed: int, epoch: int, index: int) -> str | Conversat
     u = int(np.random.PCG64((seed, epoch, index)).random_raw()) / 2**64
     place = int(np.searchsorted(np.cumsum(caption.chances), u, side="right"))
     return caption.captions[min(place, len(caption.captions) - 1)]
+
+
+def pick_line(text: str, seed: int, epoch: int, index: int) -> str:
+    """One of the lines of a text that are not empty, each as likely as the others, the same for the same numbers."""
+    lines = several_lines(text)
+    # The second number of the stream: the first one chose the caption itself.
+    u = int(np.random.PCG64((seed, epoch, index)).random_raw(2)[1]) / 2**64
+    return lines[min(int(u * len(lines)), len(lines) - 1)] if lines else ""
+
+
+def several_lines(text: str) -> list[str]:
+    """The lines of a text that are not empty."""
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def plain_text(caption: Caption) -> str:

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from genlip.data.captions import Captions
-from genlip.data.examples import Conversation, Unusable, pick, plain_text
+from genlip.data.examples import Caption, Conversation, Unusable, pick, pick_line, plain_text, several_lines
+from genlip.data.files import printable
 from genlip.data.images import ImageConfig, Patches, prepare_image
 from genlip.data.order import Draw
 from genlip.data.sources.base import Source
@@ -81,6 +82,13 @@ class SampleReader:
         texts = iter(self.captions.encode_all([one.caption for one in decoded if isinstance(one, _Decoded)]))
         return [one if isinstance(one, Skipped) else self._finish(one, *next(texts)) for one in decoded]
 
+    def chosen(self, caption: Caption, draw: Draw) -> str | Conversation:
+        """What is read of a caption in a draw: one of several, and of a text the lines that `captions.lines` says."""
+        one, lines = pick(caption, self.seed, *draw), self.captions.config.lines
+        if not isinstance(one, str) or lines == "all":
+            return one
+        return pick_line(one, self.seed, *draw) if lines == "any" else next(iter(several_lines(one)), "")
+
     def some(self, number: int) -> tuple[list[Sample], list[Skipped]]:
         """So many usable samples, taken evenly from the whole source, and what was passed over."""
         skipped: list[Skipped] = []
@@ -101,14 +109,15 @@ class SampleReader:
         try:
             example = source[index]
         except Unusable as error:  # says itself which one it is
-            return Skipped(f"{source.name}[{index}]", error.reason, str(error), source.name)
-        key, caption = example.key, pick(example.caption, self.seed, *draw)
+            return Skipped(f"{source.name}[{index}]", error.reason, printable(str(error)), source.name)
+        key, caption = example.key, self.chosen(example.caption, draw)
         if not plain_text(caption).strip():
             return Skipped(key, "no caption", f"{key}: no caption", source.name)
         try:
             image = prepare_image(example.image, images, self.model)
         except Unusable as error:  # knows a path, but not whose bytes it was given
-            named = str(error) if str(error).startswith(key) else f"{key}: {error}"
+            told = printable(str(error))
+            named = told if told.startswith(key) else f"{key}: {told}"
             return Skipped(key, error.reason, named, source.name)
         return _Decoded(key, image, caption, source.name)
 

@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image
 
 from genlip.data.captions import CaptionConfig, Captions
-from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, pick, plain_text
+from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, pick, plain_text, several_lines
 from genlip.data.images import ImageConfig, decode, file_suffix, read_file
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
 from genlip.data.samples import Read, SampleReader, Skipped
-from genlip.data.sources import Mixture, Source, locate
+from genlip.data.sources import Mixture, Source, locate, notes_of
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Sample
 
@@ -73,6 +73,7 @@ class Seen(NamedTuple):
         resized: whether it gets more or fewer pixels than it has; up to half a patch at a side is neither.
         squeezed: it is a ribbon, whose shape cannot be kept.
         caption: the one that is read in the first epoch.
+        lines: of it as it is stored, if it is a text, before captions.lines chooses among them.
         conversation: it is one; `several` if it was chosen among several.
         tokens: of what is learned of it, before any cut and without its end.
         text: rows that all its text fills in a pack.
@@ -90,6 +91,7 @@ class Seen(NamedTuple):
     resized: Literal["enlarged", "kept", "reduced"]
     squeezed: bool
     caption: str
+    lines: int
     conversation: bool
     several: bool
     tokens: int
@@ -121,6 +123,7 @@ class Inspection:
 
     Attributes:
         name, examples: the source's name and length.
+        notes: what was left out, or looked odd, when the source was opened, a line each.
         parts: of a mixture; empty for any other source.
         seen: examples that can be used.
         skipped: those that cannot, by reason, the most frequent first.
@@ -131,6 +134,7 @@ class Inspection:
 
     name: str
     examples: int
+    notes: Sequence[str]
     parts: Sequence[Part]
     seen: Sequence[Seen]
     skipped: Mapping[str, Sequence[Skipped]]
@@ -175,6 +179,11 @@ class Inspection:
         return self.count(field, value) / self.usable
 
     @property
+    def several_lines(self) -> int:
+        """Usable examples whose caption, as it is stored, has several lines."""
+        return sum(one.lines > 1 for one in self.seen)
+
+    @property
     def formats(self) -> dict[str, int]:
         """Usable examples by the format of their file, the most frequent first."""
         return dict(Counter(one.format for one in self.seen).most_common())
@@ -208,6 +217,7 @@ class Inspection:
         return {
             "source": self.name,
             "examples": self.examples,
+            "notes": list(self.notes),
             "parts": [part._asdict() for part in self.parts],
             "looked_at": self.looked_at,
             "usable": self.usable,
@@ -216,6 +226,7 @@ class Inspection:
             "formats": self.formats,
             "resized": {how: self.count("resized", how) for how in ("enlarged", "kept", "reduced")},
             **{field: self.count(field) for field in ("squeezed", "conversation", "several", "cut", "cut_by_pack")},
+            "several_lines": self.several_lines,
             "duplicates": self.duplicates,
             "most_frequent_caption": {"caption": caption, "times": times},
             "packs": self.packs._asdict(),
@@ -246,7 +257,7 @@ def inspect_source(
     if packing.patch_schedule:
         images = replace(images, max_patches=packing.patch_schedule[-1][1])
     reader = SampleReader(_decoding(source, images, model), images, captions, model, seed, packing.max_tokens)
-    uncut = Captions(captions.tokenizer, replace(captions.config, max_tokens=sys.maxsize))
+    uncut = Captions(captions.tokenizer, replace(captions.config, max_tokens=sys.maxsize))  # up to a million characters
     seen: dict[int, Seen] = {}
     skipped: list[Skipped] = []
     shown: list[tuple[Seen, Image.Image]] = []
@@ -265,6 +276,7 @@ def inspect_source(
     return Inspection(
         name=source.name,
         examples=len(source),
+        notes=notes_of(source),
         parts=_parts(source, indices, list(seen)),
         seen=list(seen.values()),
         skipped=_by_reason(skipped),
@@ -324,7 +336,8 @@ def _look(reader: SampleReader, uncut: Captions, index: int) -> Skipped | tuple[
         return one
     place = locate(reader.source, 0, index)
     example, image, sample = cast(_Decoding, place.source).example, cast(_Decoding, place.source).image, one.sample
-    caption = pick(example.caption, reader.seed, 0, index)
+    caption = reader.chosen(example.caption, Draw(0, index))
+    stored = pick(example.caption, reader.seed, 0, index)
     (whole, learned), (within, _) = uncut.encode(caption), reader.captions.encode(caption)
     answers = 1 if isinstance(caption, str) else sum(turn.learned for turn in caption)
     file_format, file_bytes = _file(example.image)
@@ -340,6 +353,7 @@ def _look(reader: SampleReader, uncut: Captions, index: int) -> Skipped | tuple[
         resized=_resized((image.height, image.width), sample.grid, reader.model.patch_size),
         squeezed=one.squeezed,
         caption=plain_text(caption).strip(),
+        lines=len(several_lines(stored)) if isinstance(stored, str) else 1,
         conversation=not isinstance(caption, str),
         several=isinstance(example.caption, Choice) and len(example.caption.captions) > 1,
         tokens=int(learned.sum()) - answers * len(uncut.end_ids),

@@ -292,9 +292,9 @@ def _checkpoint_to_resume(run: Run, resume: Resume) -> Path | None:
 
 def _sources(run: Run) -> tuple[Source, Source]:
     """What is learned from, and what is measured on."""
-    source = open_source(run.data.source, run.data.fields)
+    source = open_source(run.data.source, run.data.fields, allow_outside=run.data.allow_outside)
     if run.data.held_out:
-        return source, open_source(run.data.held_out, run.data.fields)
+        return source, open_source(run.data.held_out, run.data.fields, allow_outside=run.data.allow_outside)
     if len(source) < 2 * run.data.held_out_samples:
         raise ValueError(
             f"{run.data.source}: {len(source)} samples, of which {run.data.held_out_samples} would be held out, and at most "

@@ -26,6 +26,7 @@ class DataConfig:
             files may be globs, brace ranges and URLs.
         fields: where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2"; empty takes
             the first of the usual names.
+        allow_outside: let tables and captions files name images that lie outside their folders, for files that you trust.
         held_out: a source that is only measured on; empty takes `held_out_samples` out of `source`.
         held_out_samples: how many held-out samples are measured.
         workers: processes that prepare packs ahead; 0 prepares them between the steps.
@@ -33,6 +34,7 @@ class DataConfig:
 
     source: str = "scenes"
     fields: str = ""
+    allow_outside: bool = False
     held_out: str = ""
     held_out_samples: int = 512
     workers: int = 1

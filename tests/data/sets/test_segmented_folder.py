@@ -147,7 +147,7 @@ def test_images_without_a_map_are_left_out_and_counted(tmp_path, caplog):
         found = open_segmented_folder(str(tmp_path), "one,two")
     assert [Path(one.key).name for one in found] == ["b.png"]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path}: 2 of 3 images have no label map, and are left out"
+        f"{tmp_path}: 2 of 3 images have no label map, and are left out: a.png, c.png"
     ]
 
 

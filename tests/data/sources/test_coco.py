@@ -62,7 +62,7 @@ def test_images_without_a_caption_are_left_out_and_counted(tmp_path, caplog):
         assert len(open_source(str(path))) == 2
     assert [record.getMessage() for record in caplog.records] == [
         f"{path}: 1 captions are of images that it does not list, and are left out",
-        f"{path}: 1 of 3 images have no caption, and are left out",
+        f"{path}: 1 of 3 images have no caption, and are left out: 000000000030.jpg",
     ]
 
 
@@ -200,3 +200,16 @@ def test_a_caption_that_is_no_text_costs_its_own_example_alone(tmp_path):
     assert source.caption(1) == "A giraffe by a tree."
     with pytest.raises(Unusable, match=r"000000000009\.jpg: a caption that is no text"):
         source.caption(0)
+
+
+@pytest.mark.parametrize("outside", ["/etc/passwd", "../a.jpg"])
+def test_no_image_outside_its_folder_is_named_unless_that_is_allowed(outside, tmp_path):
+    written(tmp_path, "in/a.jpg", "")
+    rows = {
+        "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": outside}],
+        "annotations": [{"image_id": number, "caption": "a"} for number in (1, 2)],
+    }
+    path = stored(tmp_path, "some.json", rows)
+    with pytest.raises(ValueError, match=f"its image, '{outside}', lies outside {tmp_path}/in; .*--allow-outside"):
+        open_source(str(path), images=str(tmp_path / "in"))
+    assert len(open_source(str(path), images=str(tmp_path / "in"), allow_outside=True)) == 2

@@ -1,5 +1,6 @@
 """`genlip.data.sources.fields`: which entries of a record are captions, and how often each is read."""
 
+import json
 import math
 import pickle
 
@@ -226,7 +227,9 @@ def test_a_conversation_about_several_images_is_unusable(entry, number):
         ({"from": "narrator", "value": "Once"}, "message from 'narrator' with str"),
         ({"from": "human"}, "message from 'human' with NoneType"),
         ({"from": "gpt", "value": ["A cat."]}, "message from 'gpt' with list"),
-        ({"role": "user", "content": [{"type": "text", "text": "What?"}]}, "message from 'user' with list"),
+        ({"role": "user", "content": [{"type": "video"}]}, "message from 'user' with list"),
+        ({"role": "user", "content": [{"type": "text", "text": None}]}, "message from 'user' with list"),
+        ({"user": "What?", "assistant": None}, "message from 'assistant' with NoneType"),
         ({"value": "What?"}, "message from None with str"),
         ({"from": ["human"], "value": "What?"}, "message from ['human'] with str"),
         ({}, "message from None with NoneType"),
@@ -264,3 +267,50 @@ def test_halves_of_characters_are_damage_and_no_mistake_of_ours(entry):
     with pytest.raises(Unusable, match="a caption that is no text") as error:
         CaptionFields({"caption": 1.0}).read({"caption": entry})
     assert error.value.reason == "damaged"
+
+
+# -- other forms in which conversations are published
+
+TALK = (Turn("What?", False), Turn("A cat.", True))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}, assistant("A cat.")],
+        [user([{"type": "image", "text": None}, {"type": "text", "text": "What?"}]), assistant([{"text": "A cat."}])],
+        [user({"type": "text", "text": "What?"}), assistant("A cat.")],
+        [{"user": "What?", "assistant": "A cat.", "source": "own"}],
+        {"user": "What?", "assistant": "A cat."},
+        [{"question": "What?", "answer": "A cat."}],
+        [{"from": "USER", "value": "What?"}, {"from": "Assistant", "value": "A cat."}],
+        [{"from": None, "value": None, "role": "user", "content": "What?"}, assistant("A cat.")],
+        [[user("What?"), assistant("A cat.")]],
+    ],
+)
+def test_every_published_form_is_one_conversation(entry):
+    assert read({"caption": entry}) == TALK
+    assert read({"caption": json.dumps(entry)}) == TALK  # also as a text
+    if isinstance(entry, list):
+        assert read({"caption": json.dumps({"id": 1, "conversations": entry})}) == TALK
+
+
+def test_pairs_are_turns_one_after_another_and_lists_of_them_a_choice():
+    pairs = [{"user": "What?", "assistant": "A cat."}, {"user": "Where?", "assistant": "Here."}]
+    more = (Turn("Where?", False), Turn("Here.", True))
+    assert read({"caption": pairs}) == (*TALK, *more)
+    assert read({"caption": [pairs[:1], pairs[1:]]}) == Choice((TALK, more), (0.5, 0.5), ("caption", "caption"))
+
+
+def test_parts_of_a_message_are_its_paragraphs_and_its_images_are_counted():
+    parts = [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]
+    assert read({"caption": [assistant(parts)]}) == (Turn("One.\nTwo.", True),)
+    several = [user([{"type": "image"}, {"type": "image_url", "image_url": "x"}]), assistant("A cat.")]
+    assert unusable(several) == ("several images", "a conversation about 2 images; a sample holds one")
+
+
+@pytest.mark.parametrize(
+    "text", ["[a cat]", "{a cat}", '["a", "b"]', "[]", "{}", '[{"x": 1}]', '{"caption": "a"}', "[" * 100_000, "[1, 2]", "{"]
+)
+def test_a_caption_with_brackets_stays_a_caption(text):
+    assert read({"caption": text}) == text

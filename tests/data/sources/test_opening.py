@@ -302,3 +302,27 @@ def test_a_mixture_that_lists_itself_is_refused(tmp_path):
     (tmp_path / "b.yaml").write_text("sources: [{source: scenes:0}, {source: a.yaml}]")
     with pytest.raises(ValueError, match=r"[ab]\.yaml: lists itself, or a mixture that lists it"):
         open_source(str(tmp_path / "a.yaml"))
+
+
+def test_mixtures_that_fan_out_without_end_are_refused(here):
+    for number in range(6):
+        entries = [{"source": f"{number + 1}.yaml" if number < 5 else "scenes:0"}] * 10
+        mixture(here, *entries, name=f"{number}.yaml")
+    assert refusal("0.yaml").endswith("more than 10000 parts in all, with those of the mixtures in it; name files by globs")
+    for number in range(20):
+        mixture(here, {"source": f"{number + 1}.yaml" if number < 19 else "scenes:0"}, name=f"{number}.yaml")
+    assert refusal("0.yaml") == "16.yaml: lies 16 mixtures deep, which is the limit; list its sources in one file"
+
+
+def test_a_mixture_may_be_listed_twice_beside_itself(here):
+    table(here, "one.csv", "a")
+    mixture(here, {"source": "one.csv"}, name="inner.yaml")
+    mixture(here, {"source": "inner.yaml"}, {"source": "inner.yaml"})
+    assert len(open_source("mixture.yaml")) == 2
+
+
+def test_images_outside_are_allowed_for_the_parts_of_a_mixture_too(here):
+    written(here, "deep/table.csv", "path,caption\n../a.png,a")
+    mixture(here, {"source": "deep/table.csv"})
+    assert "lies outside deep" in refusal("mixture.yaml")
+    assert len(open_source("mixture.yaml", allow_outside=True)) == 1

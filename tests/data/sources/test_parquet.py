@@ -380,3 +380,56 @@ def test_a_memory_file_system_serves_too(files):
         system.pipe(path, Path(path).read_bytes())
     check(opened([f"memory://{path}" for path in files[0]]), files[1])
     system.store.clear()
+
+
+# -- lists of one image, and conversations in other forms
+
+
+@pytest.mark.parametrize("image", [b"1", {"bytes": b"1", "path": None}])
+def test_a_list_of_one_image_is_an_image(image, tmp_path):
+    rows = {"images": [[image], [], [image, image], None], "caption": list("abcd")}
+    source = opened(written(tmp_path / "a.parquet", rows))
+    assert (source[0].image, source[0].caption) == (b"1", "a")
+    reasons = []
+    for index in (1, 2, 3):
+        with pytest.raises(Unusable) as error:
+            source[index]
+        reasons.append(error.value.reason)
+    assert reasons == ["missing", "several images", "missing"]
+
+
+@pytest.mark.parametrize(
+    ("column", "talk"),
+    [
+        ("texts", [{"user": "What?", "assistant": "A cat.", "source": "own"}]),
+        (
+            "messages",
+            [
+                {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "What?"}]},
+                {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]},
+            ],
+        ),
+    ],
+)
+def test_conversations_of_the_hub_are_read_in_all_their_forms(column, talk, tmp_path):
+    source = opened(written(tmp_path / "a.parquet", {"images": [[b"1"]], column: [talk]}))
+    assert source[0].caption == (Turn("What?", False), Turn("A cat.", True))
+
+
+def test_a_row_group_that_was_refused_is_not_decoded_again(tmp_path, monkeypatch):
+    rows = {"image": [bytes(2**16)] * 2000, "caption": ["a"] * 2000}
+    source = opened(written(tmp_path / "a.parquet", rows))
+    monkeypatch.setattr(parquet_rows, "_DECODED_BYTES", 2**20)
+    for index in (7, 8):
+        with pytest.raises(
+            Unusable, match=rf"a\.parquet:{index}: its row group takes more than .* bytes, .* stored"
+        ) as error:
+            source[index]
+        assert error.value.reason == "too large"
+        monkeypatch.setattr(parquet_rows.ParquetRows, "_decode", lambda *_: pytest.fail("decoded again"))
+
+
+def test_a_pointer_is_told(tmp_path):
+    (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
+    with pytest.raises(ValueError, match=r"a\.parquet: a Git LFS pointer, not the file: git lfs pull"):
+        opened([str(tmp_path / "a.parquet")])

@@ -1,13 +1,16 @@
 """`genlip.data.sources.tables`: what folders and tables hold, and what is said of rows that cannot be read."""
 
 import json
+import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from genlip.data.examples import Choice, Turn, Unusable, plain_text
-from genlip.data.sources import Subset, open_source
+from genlip.data.sources import Subset, notes_of, open_source
 
 from ..helpers import held, refusal, written
 
@@ -96,8 +99,25 @@ def test_other_columns_and_their_order_do_not_matter(suffix, tmp_path):
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_absolute_paths_stay_and_captions_are_stripped(suffix, tmp_path):
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), [("/elsewhere/a.png", "  a circle\n")]))
-    ((image, caption),) = held(open_source(str(path)))
+    ((image, caption),) = held(open_source(str(path), allow_outside=True))
     assert (str(image), caption) == ("/elsewhere/a.png", "a circle")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("outside", ["/etc/passwd", "../a.png", "x/../../a.png"])
+def test_a_table_names_no_file_outside_its_folder_unless_that_is_allowed(outside, suffix, tmp_path):
+    rows = [("a.png", "a"), (outside, "b")]
+    path = written(tmp_path, f"sub/table{suffix}", WRITERS[suffix](("path", "caption"), rows))
+    assert refusal(path) == (
+        f"{path}, row 2: its image, {outside!r}, lies outside {tmp_path}/sub; if you trust this file, allow it with "
+        "data.allow_outside (--allow-outside)"
+    )
+    assert held(open_source(str(path), allow_outside=True))[1] == (tmp_path / "sub" / outside, "b")
+    inside = [(str(tmp_path / "sub/a.png"), "a"), ("x/../b..png", "b")]
+    path = written(tmp_path, f"sub/inside{suffix}", WRITERS[suffix](("path", "caption"), inside))
+    assert [str(image) for image, _ in held(open_source(str(path)))] == [
+        f"{tmp_path}/sub/a.png", f"{tmp_path}/sub/x/../b..png"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
@@ -167,12 +187,13 @@ def test_an_open_quote_is_refused_instead_of_swallowing_the_rows_after_it(suffix
 def test_a_table_without_a_known_column_says_which_it_has_and_needs(suffix, tmp_path):
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("url", "caption"), [("http", "a")]))
     assert refusal(path) == (
-        f"{path}: columns url, caption; need one of path, file, filename, file_name, image, image_path, filepath"
+        f"{path}: columns url, caption; need one of path, file, filename, file_name, image, image_path, filepath, images"
     )
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "label"), [("a.png", "a")]))
     assert refusal(path) == (
         f"{path}: no captions among path, label; "
-        "need one of caption, text, txt, description, title, re_caption, conversations, messages, captions"
+        "need one of caption, text, txt, description, title, re_caption, conversations, messages, captions, texts, "
+        "conversation"
     )
     assert refusal(path, "one,two") == f"{path}: no captions among path, label; need one of one, two"
 
@@ -322,7 +343,131 @@ def test_a_row_costs_its_two_texts(suffix, tmp_path):
     rows = [(f"images/{i:04}.jpg", f"a small red circle on the left of {i:04}") for i in range(1000)]
     path = written(tmp_path, f"table{suffix}", WRITERS[suffix](("path", "caption"), rows))
     source = open_source(str(path))
-    assert vars(source).keys() == {"paths", "captions", "name"}
+    assert vars(source).keys() == {"paths", "captions", "name", "notes"}
     assert {type(text) for column in (source.paths, source.captions) for text in column} == {str}
     size = len(pickle.dumps(source)) / len(rows)
     assert size < 2 * 16 + np.mean([len(f"{tmp_path}/{name}") + len(caption) for name, caption in rows])
+
+
+# -- folders: what is found, and what is said of the rest
+
+
+def pair(folder, name, suffix=".png", caption="a cat"):
+    stem = name.rpartition(".")[0] if suffix is None else name
+    written(folder, name if suffix is None else f"{name}{suffix}", "")
+    written(folder, f"{stem}.txt", caption)
+
+
+def test_a_folder_says_by_name_what_it_leaves_out(tmp_path, caplog):
+    pair(tmp_path, "a")
+    pair(tmp_path, "b", ".svg")
+    pair(tmp_path, "c", ".SVG")
+    for name in ("d.png", "e.png", "f.png", "g.png"):
+        written(tmp_path, name, "")
+    written(tmp_path, "h.txt", "of nothing")
+    source = open_source(str(tmp_path))
+    assert source.notes == [
+        "4 of 5 images have no caption beside them, and are left out: d.png, e.png, f.png, …",
+        "2 files have a caption and no suffix of an image that is read (.svg), and are left out: b.svg, c.SVG",
+        "1 captions have no image beside them, and are left out: h.txt",
+    ]
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path}: {note}" for note in source.notes]
+    assert notes_of(Subset(source, [0])) == [f"{tmp_path}: {note}" for note in source.notes]
+
+
+def test_files_of_other_systems_are_no_examples(tmp_path):
+    for name in ("a", "._a", "__MACOSX/._a", ".ipynb_checkpoints/a-checkpoint"):
+        pair(tmp_path, name)
+    source = open_source(str(tmp_path))
+    assert ([Path(path).name for path in source.paths], source.notes) == (["a.png"], [])
+
+
+def test_folders_behind_links_are_read(tmp_path):
+    pair(tmp_path / "images", "a")
+    pair(tmp_path / "disk2", "b")
+    (tmp_path / "images/more").symlink_to("../disk2")
+    assert [Path(path).name for path in open_source(str(tmp_path / "images")).paths] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".JPE", ".pnm", ".apng", ".avif"])
+@pytest.mark.parametrize("text", [".txt", ".TXT", ".caption"])
+def test_every_suffix_is_known(suffix, text, tmp_path):
+    written(tmp_path, f"a.b{suffix}", "")
+    written(tmp_path, f"a.b{text}", "a cat")
+    assert held(open_source(str(tmp_path))) == [(tmp_path / f"a.b{suffix}", "a cat")]
+
+
+def test_a_field_that_a_folder_does_not_have_is_refused(tmp_path):
+    pair(tmp_path, "a")
+    assert refusal(tmp_path, "re_caption") == f"{tmp_path}: no captions among txt, caption, text; need one of re_caption"
+    assert len(open_source(str(tmp_path), "caption")) == len(open_source(str(tmp_path), "txt=2")) == 1
+    mixture = written(tmp_path, "m.yaml", "sources: [{source: .}, {source: ., fields: re_caption}]")
+    assert "need one of re_caption" in refusal(mixture)
+    mixture = written(tmp_path, "m.yaml", "sources: [{source: .}]")
+    assert len(open_source(str(mixture), "re_caption")) == 1  # which it hands to parts that have fields
+
+
+def test_a_text_beside_an_image_may_be_a_conversation_in_json(tmp_path):
+    talk = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "A cat."}]
+    pair(tmp_path, "a", caption=json.dumps(talk, indent=1))
+    source = open_source(str(tmp_path))
+    assert (source.caption(0), source.notes) == ((Turn("What?", False), Turn("A cat.", True)), [])
+
+
+def test_captions_of_several_lines_are_told(tmp_path):
+    pair(tmp_path, "a", caption="one\ntwo\n")
+    pair(tmp_path, "b", caption="one\n")
+    assert open_source(str(tmp_path)).notes == [
+        "1 of 2 captions have several lines: a.png; captions.lines says whether all of them are read (the default), the "
+        "first, or any one"
+    ]
+
+
+def test_names_that_are_no_utf8_have_keys_that_can_be_written(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / f"{name}.txt").write_text("a cat")
+    source = open_source(str(tmp_path))
+    assert source[0].key == f"{tmp_path}/caf\\xe9.png"
+    assert Path(source[0].image).exists()
+
+
+def test_a_pointer_is_no_caption_and_no_table(tmp_path):
+    pair(tmp_path, "a", caption="version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
+    with pytest.raises(Unusable, match="a Git LFS pointer, not the file: git lfs pull"):
+        open_source(str(tmp_path)).caption(0)
+    table = written(tmp_path, "table.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
+    assert refusal(table) == f"{table}: a Git LFS pointer, not the file: git lfs pull"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".tar", ".parquet", ".yaml"])
+def test_a_named_pipe_is_never_opened(suffix, tmp_path):
+    path = tmp_path / f"pipe{suffix}"
+    os.mkfifo(path)
+    assert refusal(path) == f"{path}: is a named pipe; need a file"
+
+
+def test_a_cell_may_be_longer_than_pythons_own_limit(tmp_path):
+    path = written(tmp_path, "table.csv", f"path,caption\na.png,{'x' * 200_000}\n")
+    assert open_source(str(path)).caption(0) == "x" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (["a.png"], ""),
+        ([{"path": "a.png"}], ""),
+        ([], "missing"),
+        (["a.png", "b.png"], "several images"),
+        ("http://x/a", "missing"),
+    ],
+)
+def test_a_list_of_one_image_is_an_image(image, reason, tmp_path):
+    path = written(tmp_path, "table.jsonl", json.dumps({"images": image, "caption": "a"}))
+    source = open_source(str(path))
+    if not reason:
+        assert held(source) == [(tmp_path / "a.png", "a")]
+        return
+    with pytest.raises(Unusable) as error:
+        source[0]
+    assert error.value.reason == reason

@@ -6,7 +6,10 @@ import json
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import tarfile
+import textwrap
 import threading
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 
 from genlip.data.examples import Choice, Example, Turn, Unusable
-from genlip.data.sources import tar
+from genlip.data.sources import open_files, tar
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.tar import TarShards
@@ -253,7 +256,7 @@ def test_a_pickled_source_opens_its_own_files(shards):
     source = opened(shards[0])
     list(source)
     copy = pickle.loads(pickle.dumps(source))
-    assert copy._descriptor.cache_info().currsize == copy._index.cache_info().currsize == 0
+    assert not [owner for owner, _ in open_files.LOCAL.opened if owner == id(copy)]
     assert list(copy) == list(source) == shards[1]
 
 
@@ -277,13 +280,12 @@ def test_processes_read_at_once(method, shards):
         assert process.exitcode == 0
 
 
-def open_files():
+def number_open():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_few_files_are_open_and_threads_do_not_close_each_others(shards, monkeypatch):
-    monkeypatch.setattr(tar, "_OPEN_LOCAL", 1)
-    monkeypatch.setattr(tar, "_OPEN_INDEXES", 1)
+    monkeypatch.setattr(open_files.LOCAL, "most", 1)
     source, failures = opened(shards[0]), []
 
     def read(source, seed):
@@ -292,17 +294,17 @@ def test_few_files_are_open_and_threads_do_not_close_each_others(shards, monkeyp
         except BaseException as error:
             failures.append(error)
 
-    before = open_files()
+    before = number_open()
     threads = [threading.Thread(target=read, args=(source, seed)) for seed in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert failures == []
-    assert open_files() <= before + 1
+    assert number_open() <= before + 1
     del source
     gc.collect()
-    assert open_files() <= before
+    assert number_open() <= before
 
 
 # -- remote shards
@@ -336,3 +338,39 @@ def test_a_memory_file_system_serves_too(shards):
         system.pipe(path, Path(path).read_bytes())
     assert list(opened([f"memory://{path}" for path in shards[0]])) == shards[1]
     system.store.clear()
+
+
+def test_any_number_of_shards_is_read_with_few_open_files(tmp_path):
+    program = f"""
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        from genlip.data.sources import Mixture, open_source
+        source = Mixture([open_source({str(tmp_path / "*.tar")!r}) for _ in range(4)])
+        assert [source[i].caption for i in range(len(source))] == 4 * [f"caption {{i}}" for i in range(100)]
+    """
+    for number in range(100):
+        write(tmp_path / f"{number:03}.tar", [("a.jpg", b"image"), ("a.txt", f"caption {number}".encode())])
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+def test_what_is_left_out_is_told_at_every_opening(tmp_path, caplog):
+    path = write(tmp_path / "a.tar", [("0.jpg", b"image"), ("0.txt", b"text"), ("v1.svg", b""), ("v1.txt", b"text")])
+    for _ in range(2):
+        source = opened(path)
+        assert source.notes == ["1 samples without an image, first a.tar: v1 with svg"]
+        assert [record.getMessage() for record in caplog.records] == [f"test set: {source.notes[0]}"]
+        caplog.clear()
+
+
+def test_captions_in_another_folder_are_told_where_none_is_left(tmp_path):
+    path = write(tmp_path / "a.tar", [("images/0.jpg", b"image"), ("captions/0.txt", b"text")])
+    with pytest.raises(
+        ValueError, match="1 captions in another folder than the images of their names; put them side by side"
+    ):
+        opened(path)
+
+
+def test_a_pointer_is_told(tmp_path):
+    (tmp_path / "a.tar").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
+    with pytest.raises(ValueError, match=r"a\.tar: a Git LFS pointer, not the file: git lfs pull"):
+        opened(str(tmp_path / "a.tar"))

@@ -7,38 +7,43 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genlip.data.images import IMAGE_SUFFIXES
+from genlip.data.files import expanded, printable
 from genlip.data.sets.base import LabelledSet
 from genlip.data.sets.opening import open_labelled
 from genlip.data.sets.regions import NamedSet
 from genlip.data.sets.segmented_folder import has_label_maps
 from genlip.data.sets.segmented_opening import open_named
 from genlip.data.sources import Files, Source, open_source
+from genlip.data.sources.tables import has_captions
+from genlip.data.walk import Walked, walk
 
 __all__ = ["open_any"]
 
 
-def open_any(spec: str, classes: str = "", fields: str = "", images: str = "") -> NamedSet | LabelledSet | Source:
+def open_any(
+    spec: str, classes: str = "", fields: str = "", images: str = "", allow_outside: bool = False
+) -> NamedSet | LabelledSet | Source:
     """Open images by what the user wrote.
 
     scenes, and folders with label maps, give objects (`open_named`); idx files, and folders of class folders, are read as
     labelled sets; a folder of nothing but images is taken as it is; everything else as captioned images (`open_source`,
-    which takes `fields` and `images`).
+    which takes `fields`, `images` and `allow_outside`).
 
     Raises ValueError for an option that what was found has no use for, and what these functions raise.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if spec.partition(":")[0] == "scenes" or (path.is_dir() and has_label_maps(path)):
         _refuse(spec, fields=fields, images=images)
         return open_named(spec, classes)
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if path.is_dir() else []
-    if "-ubyte" in path.name or (found and not any(p.with_suffix(".txt").is_file() for p in found)):
+    walked = walk(path) if path.is_dir() else Walked([], [], [])
+    found = walked.images()
+    if "-ubyte" in path.name or (found and not has_captions(walked)):
         _refuse(spec, fields=fields, images=images)
-        if classes or not found or any(p.parent != path for p in found):
+        if classes or not found or any(Path(p).parent != path for p in found):
             return open_labelled(spec, classes)
-        return Files([str(p) for p in found], [""] * len(found), spec)
+        return Files(found, [""] * len(found), printable(spec), [*walked.notes(), *walked.unread_pictures()])
     _refuse(spec, classes=classes)
-    return open_source(spec, fields, images)
+    return open_source(spec, fields, images, allow_outside)
 
 
 def _refuse(spec: str, **unused: str) -> None:

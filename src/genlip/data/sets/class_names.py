@@ -12,6 +12,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from genlip.data.files import read_text
+
 log = logging.getLogger(__name__)
 
 __all__ = ["BUILT_IN", "check_label", "class_list", "keyed_classes", "need_classes", "words"]
@@ -23,6 +25,7 @@ BUILT_IN = {
         "t-shirt", "pair of trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
     ),
 }  # fmt: skip
+_MAX_BYTES = 2**24  # of a file of names
 _CHOICES = f"a text file with one name per line, names with commas between, or one of {', '.join(BUILT_IN)}"
 
 
@@ -98,10 +101,7 @@ def _inline(classes: str) -> list[str]:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").rstrip().split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: not UTF-8 text: {error}") from None
+    return read_text(file, _MAX_BYTES).rstrip().split("\n")
 
 
 def _by_key(lines: Sequence[str], keys: Sequence[str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from genlip.data.files import LFS_POINTER, check_regular, expanded, holds_lfs_pointer, printable
 from genlip.data.sets.base import Labelled
 from genlip.data.sets.class_names import check_label, class_list, need_classes
 
@@ -60,7 +61,7 @@ class IdxImages:
     def __getitem__(self, index: int) -> Labelled:
         if not 0 <= index < len(self):  # also what ends a `for` over them
             raise IndexError(f"{self.name}: image {index} of {len(self)}")
-        return Labelled(f"{self.file}:{index}", Image.fromarray(self.images[index]), int(self.labels[index]))
+        return Labelled(f"{printable(self.file)}:{index}", Image.fromarray(self.images[index]), int(self.labels[index]))
 
 
 def open_idx(spec: str, classes: str = "") -> IdxImages:
@@ -71,7 +72,7 @@ def open_idx(spec: str, classes: str = "") -> IdxImages:
     Raises FileNotFoundError where a file is missing, ValueError where one is no idx file, both differ in length, a label is
     none of the classes, or these are not named.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     beside, renamed = _NAME.subn(r"labels\1idx1", path.name)
     if not renamed:
         raise ValueError(f"{spec}: need the file of images, named …images-idx3-ubyte or …images-idx3-ubyte.gz")
@@ -90,6 +91,9 @@ def open_idx(spec: str, classes: str = "") -> IdxImages:
 def read_idx(path: Path, axes: int) -> np.ndarray:
     """UInt8 values of an idx file of so many axes. Raises FileNotFoundError, or ValueError where it is none or damaged."""
     try:
+        check_regular(path)
+        if holds_lfs_pointer(path):
+            raise ValueError(f"{path}: {LFS_POINTER}")
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)

@@ -1,24 +1,29 @@
 """Labelled folders: images in a folder per class, as ImageNet and torchvision's ImageFolder have them.
 
 In: FOLDER/<class>/**/*.jpg. Out: `LabelledFiles`. The sorted names of the class folders are the labels 0, 1, …; hidden
-folders are no classes. Also the validation images of ImageNet as they are published: one flat folder, and in it or above it
-the file LOC_val_solution.csv, which tells the class of each.
+folders and `__MACOSX` are no classes. Also the validation images of ImageNet as they are published: one flat folder, and in
+it or above it the file LOC_val_solution.csv, which tells the class of each.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from genlip.data.images import IMAGE_SUFFIXES
+from genlip.data.files import printable, read_text
 from genlip.data.sets.base import Labelled
 from genlip.data.sets.class_names import keyed_classes
+from genlip.data.walk import subfolders, walk
 
 __all__ = ["LabelledFiles", "open_labelled_folder"]
+
+log = logging.getLogger(__name__)
 
 _SOLUTION = "LOC_val_solution.csv"
 
@@ -47,7 +52,7 @@ class LabelledFiles:
     def __getitem__(self, index: int) -> Labelled:
         if not 0 <= index < len(self):  # also what ends a `for` over them
             raise IndexError(f"{self.name}: image {index} of {len(self)}")
-        return Labelled(self.files[index], self.folder / self.files[index], int(self.labels[index]))
+        return Labelled(printable(self.files[index]), self.folder / self.files[index], int(self.labels[index]))
 
 
 def open_labelled_folder(folder: Path, classes: str = "") -> LabelledFiles:
@@ -57,25 +62,27 @@ def open_labelled_folder(folder: Path, classes: str = "") -> LabelledFiles:
 
     Raises ValueError where there are no class folders, one holds no images, or its class has no name.
     """
-    keys = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    keys = subfolders(folder)
     if not keys:
         return _open_flat(folder, classes)
     files: list[str] = []
     counts: list[int] = []
     for key in keys:
-        images = _images((folder / key).rglob("*"), folder)
+        walked = walk(folder / key)
+        images = _relative(walked.images(), folder)
+        for note in (*walked.notes(), *walked.unread_pictures()):
+            log.warning("%s: %s", printable(str(folder / key)), note)
         if not images:
             raise ValueError(f"{folder / key}: a class folder without images; put some into it, or remove it")
         files += images
         counts.append(len(images))
     names = keyed_classes(classes, keys, f"class folders of {folder}")
-    return LabelledFiles(str(folder), folder, tuple(files), np.repeat(np.arange(len(keys)), counts), names)
+    return LabelledFiles(printable(str(folder)), folder, tuple(files), np.repeat(np.arange(len(keys)), counts), names)
 
 
-def _images(paths: Iterable[Path], folder: Path) -> list[str]:
-    """The images among paths, sorted, as texts that are relative to a folder."""
-    found = sorted(path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
-    return [path.relative_to(folder).as_posix() for path in found]
+def _relative(paths: Iterable[str], folder: Path) -> list[str]:
+    """Paths as texts that are relative to a folder."""
+    return [Path(path).relative_to(folder).as_posix() for path in paths]
 
 
 # -- one flat folder
@@ -83,7 +90,10 @@ def _images(paths: Iterable[Path], folder: Path) -> list[str]:
 
 def _open_flat(folder: Path, classes: str) -> LabelledFiles:
     """Images of a folder whose classes a table tells; its sorted classes are the labels, as they would be of folders."""
-    files = _images(folder.iterdir(), folder)
+    walked = walk(folder)  # which holds no folder, or there would be classes
+    files = _relative(walked.images(), folder)
+    for note in (*walked.notes(), *walked.unread_pictures()):
+        log.warning("%s: %s", printable(str(folder)), note)
     table = next((path / _SOLUTION for path in (folder, *folder.absolute().parents) if (path / _SOLUTION).is_file()), None)
     if not files or table is None:
         raise ValueError(
@@ -95,7 +105,9 @@ def _open_flat(folder: Path, classes: str) -> LabelledFiles:
     keys = sorted(set(known.values()))
     label = {key: place for place, key in enumerate(keys)}
     labels = np.array([label[known[Path(file).stem]] for file in files])
-    return LabelledFiles(str(folder), folder, tuple(files), labels, keyed_classes(classes, keys, f"classes of {table}"))
+    return LabelledFiles(
+        printable(str(folder)), folder, tuple(files), labels, keyed_classes(classes, keys, f"classes of {table}")
+    )
 
 
 def _found(folder: Path, images: int) -> str:
@@ -107,8 +119,7 @@ def _found(folder: Path, images: int) -> str:
 
 def _solution(table: Path) -> dict[str, str]:
     """Image and class of each row; the class is the first word of a prediction, boxes follow."""
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(read_text(table))))
     try:
         return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
     except (KeyError, IndexError, AttributeError):  # no such column, an empty cell, a row that is too short

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from genlip.data.files import expanded
 from genlip.data.sets.base import LabelledSet
 from genlip.data.sets.idx import open_idx
 from genlip.data.sets.labelled_folder import open_labelled_folder
@@ -32,7 +31,7 @@ def open_labelled(spec: str, classes: str = "") -> LabelledSet:
     """
     if not spec.strip():
         raise ValueError(f"no set was named; need {_FORMS}")
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if path.is_dir():
         return open_labelled_folder(path, classes)
     if "-ubyte" in path.name:

@@ -19,10 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genlip.data.images import IMAGE_SUFFIXES, decode
+from genlip.data.files import expanded, printable
+from genlip.data.images import decode
 from genlip.data.sets.base import Segmented
 from genlip.data.sets.segmented_maps import MAX_PIXELS, read_labels
 from genlip.data.sets.segmented_names import LabelNames, label_names
+from genlip.data.walk import first_names, suffix_of, walk
 
 __all__ = ["IMAGES", "MAPS", "SegmentedFolder", "has_label_maps", "open_segmented_folder"]
 
@@ -68,7 +70,7 @@ class SegmentedFolder:
                 f"{label_map}: {width}x{height} pixels, but its image {image} has {picture.width}x{picture.height}, "
                 "upright; need one size: resize neither or both"
             )
-        return Segmented(image, picture, labels)
+        return Segmented(printable(image), picture, labels)
 
 
 def has_label_maps(folder: Path) -> bool:
@@ -84,7 +86,7 @@ def open_segmented_folder(spec: str, classes: str = "") -> SegmentedFolder:
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if not path.is_dir():
         raise FileNotFoundError(f"{spec}: no such folder; need {_LAYOUT}, or 'scenes:1'")
     placed = _placed(path)
@@ -111,16 +113,24 @@ def _maps(folder: Path) -> Path | None:
 
 def _pairs(spec: str, images: Path, part: Path, maps: Path) -> list[tuple[str, str]]:
     """Paths of images and of their maps; images without one are left out, and counted in the log."""
-    found = sorted(path for path in (images / part).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    pngs = (path for path in (maps / part).rglob("*") if path.suffix.lower() == ".png")
-    known = {path.relative_to(maps).with_suffix(""): path for path in pngs}
+    walked, of_maps = walk(images / part), walk(maps / part)
+    found = [Path(path) for path in walked.images()]
+    known = {Path(path).relative_to(maps).with_suffix(""): path for path in of_maps.files if suffix_of(path) == ".png"}
     stems = [path.relative_to(images).with_suffix("") for path in found]
-    pairs = [(str(path), str(known[stem])) for path, stem in zip(found, stems, strict=True) if stem in known]
+    pairs = [(str(path), known[stem]) for path, stem in zip(found, stems, strict=True) if stem in known]
+    for note in (*walked.notes(), *walked.unread_pictures(), *of_maps.notes()):
+        log.warning("%s: %s", printable(spec), note)
     if not pairs:
         raise ValueError(
             f"{spec}: {len(found)} images in {images / part} and {len(known)} .png in {maps / part}, none of the same name; "
             f"need {_LAYOUT}"
         )
     if len(pairs) < len(found):
-        log.warning("%s: %d of %d images have no label map, and are left out", spec, len(found) - len(pairs), len(found))
+        bare = [str(path) for path, stem in zip(found, stems, strict=True) if stem not in known]
+        log.warning(
+            "%s: %d of %d images have no label map, and are left out: %s",
+            printable(spec), len(bare), len(found), first_names(bare),
+        )  # fmt: skip
+    if alone := [path for stem, path in known.items() if stem not in set(stems)]:
+        log.warning("%s: %d label maps have no image, and are left out: %s", printable(spec), len(alone), first_names(alone))
     return pairs

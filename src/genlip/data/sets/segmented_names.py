@@ -11,11 +11,13 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from genlip.data.files import expanded, read_text
 from genlip.data.sets.class_names import class_list, need_classes, words
 
 __all__ = ["ADE_TABLE", "LabelNames", "label_names"]
 
 ADE_TABLE = "objectInfo150.txt"
+_MAX_BYTES = 2**24
 _COLUMNS = ("Idx", "Name")
 
 
@@ -43,8 +45,8 @@ def label_names(classes: str, folder: Path) -> LabelNames:
 def _table_names(file: Path) -> tuple[str, ...]:
     """The names of a table with a header, as ADE20K's; empty where it is none."""
     try:
-        lines = file.expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError, RuntimeError):  # a list of names, say, or "~nobody"
+        lines = read_text(expanded(file), _MAX_BYTES).splitlines()
+    except (OSError, ValueError):  # a list of names, say
         return ()
     if not lines or not set(_COLUMNS) <= set(lines[0].split("\t")):
         return ()

@@ -11,7 +11,7 @@ import numpy as np
 
 from genlip.data.examples import Caption, Example, Unusable, plain_text
 
-__all__ = ["Source", "Subset", "Without", "corpus"]
+__all__ = ["Source", "Subset", "Without", "corpus", "notes_of"]
 
 
 class Source(Protocol):
@@ -94,3 +94,10 @@ def corpus(source: Source, number: int) -> Iterator[str]:
     for place in range(taken):
         with suppress(Unusable):
             yield plain_text(source.caption(place * len(source) // taken))
+
+
+def notes_of(source: object) -> list[str]:
+    """What was left out, or looked odd, when a source was opened, and its parts if it has some; a line each, named."""
+    parts = [*getattr(source, "sources", ()), *([source.source] if hasattr(source, "source") else [])]
+    own = [f"{source.name}: {note}" for note in getattr(source, "notes", ())]  # type: ignore[attr-defined]
+    return list(dict.fromkeys([*own, *(note for part in parts for note in notes_of(part))]))

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from genlip.data.examples import Caption, Unusable
+from genlip.data.files import expanded, printable
 from genlip.data.sources.fields import CaptionFields
-from genlip.data.sources.tables import Files, read_json
+from genlip.data.sources.tables import Files, check_inside, read_json
+from genlip.data.walk import first_names
 
 __all__ = ["holds_object", "open_captions"]
 
@@ -36,25 +38,33 @@ def holds_object(file: str) -> bool:
         return opened.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
 
 
-def open_captions(files: Sequence[str], images: str, name: str) -> Files:
+def open_captions(files: Sequence[str], images: str, name: str, allow_outside: bool = False) -> Files:
     """The images of one or several captions files with all that is said of each.
 
-    images  their folder; "" looks beside each file, and for "captions_SPLIT.json" in ../SPLIT and SPLIT
+    images         their folder; "" looks beside each file, and for "captions_SPLIT.json" in ../SPLIT and SPLIT
+    allow_outside  also read images that a file names outside that folder
 
     Raises ValueError for a file of another form or without captions, FileNotFoundError where no image is found.
     """
-    rows = [row for file in map(Path, files) for row in _rows(file, images)]
-    return Files([path for path, _ in rows], [caption for _, caption in rows], name)
+    notes: list[str] = []
+    rows = [row for file in map(Path, files) for row in _rows(file, images, allow_outside, notes)]
+    for note in notes:
+        log.warning("%s", note)
+    return Files([path for path, _ in rows], [caption for _, caption in rows], printable(name), notes)
 
 
-def _rows(file: Path, images: str) -> Iterator[tuple[str, Caption | Unusable]]:
+def _rows(file: Path, images: str, allow_outside: bool, notes: list[str]) -> Iterator[tuple[str, Caption | Unusable]]:
     """Path and caption of each image that has any."""
-    told = _told(file)
+    told = _told(file, notes)
     captioned = {image: texts for image, texts in told.items() if any(text.strip() for text in texts)}
     if not captioned:
         raise ValueError(f"{file}: {len(told)} images, none with a caption; a test set without references cannot be read")
     if len(captioned) < len(told):
-        log.warning("%s: %d of %d images have no caption, and are left out", file, len(told) - len(captioned), len(told))
+        bare = [image for image in told if image not in captioned]
+        notes.append(f"{file}: {len(bare)} of {len(told)} images have no caption, and are left out: {first_names(bare)}")
+    if not allow_outside:
+        for image in told:
+            check_inside(expanded(images) if images else file.parent, image, str(file))
     folder = _folder(file, images, list(captioned)[:_LOOKED_FOR])
     for image, texts in captioned.items():
         yield str(folder / image), _caption(texts)
@@ -67,11 +77,11 @@ def _caption(texts: Sequence[str]) -> Caption | Unusable:
         return error.with_traceback(None)
 
 
-def _told(file: Path) -> dict[str, list[str]]:
+def _told(file: Path, notes: list[str]) -> dict[str, list[str]]:
     """The file name of each image, and what is said of it, in the order of the file."""
     stored = read_json(file)
     if isinstance(stored, dict) and {"images", "annotations"} <= stored.keys():
-        return _coco(file, stored)
+        return _coco(file, stored, notes)
     if isinstance(stored, dict) and "data" in stored:
         return _textcaps(file, stored)
     found = f"an object with {', '.join(stored) or 'nothing'}" if isinstance(stored, dict) else "no object"
@@ -81,7 +91,7 @@ def _told(file: Path) -> dict[str, list[str]]:
     )
 
 
-def _coco(file: Path, stored: Mapping[str, Any]) -> dict[str, list[str]]:
+def _coco(file: Path, stored: Mapping[str, Any], notes: list[str]) -> dict[str, list[str]]:
     names = {row["id"]: row["file_name"] for row in _listed(file, stored, "images", {"id": (int, str), "file_name": str})}
     told: dict[str, list[str]] = {name: [] for name in names.values()}
     lost = 0
@@ -91,7 +101,7 @@ def _coco(file: Path, stored: Mapping[str, Any]) -> dict[str, list[str]]:
         else:
             lost += 1
     if lost:
-        log.warning("%s: %d captions are of images that it does not list, and are left out", file, lost)
+        notes.append(f"{file}: {lost} captions are of images that it does not list, and are left out")
     return told
 
 
@@ -122,7 +132,7 @@ def _folder(file: Path, images: str, names: Sequence[str]) -> Path:
     """The folder that holds one of these images."""
     split = _SPLIT.fullmatch(file.name)
     places = [file.parent.parent / split[1], file.parent / split[1]] if split else []
-    looked = [Path(images).expanduser()] if images else [file.parent, *places]
+    looked = [expanded(images)] if images else [file.parent, *places]
     if images and not looked[0].is_dir():
         raise FileNotFoundError(f"{file}: its images are said to be in {images}, and there is no such folder")
     for folder in looked:

@@ -1,12 +1,17 @@
 """Caption fields: which entries of a record hold a caption, and how often each is read.
 
 In: a record, as a JSON object, a row of a table or the text members of a tar give it. Out: its `Caption`.
-An entry may be a text, a list of texts (each as likely as the others), or a published conversation
-`[{"from": "human", "value": "<image>\\n…"}, {"from": "gpt", "value": "…"}]`.
+An entry may be a text, a list of texts (each as likely as the others), or a conversation in one of the forms in which these
+are published, also as JSON in a text:
+
+    [{"from": "human", "value": "<image>\\n…"}, {"from": "gpt", "value": "…"}]
+    [{"role": "user", "content": "…"}, {"role": "assistant", "content": [{"type": "text", "text": "…"}]}]
+    [{"user": "…", "assistant": "…"}, …]
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +20,18 @@ from typing import Any
 
 from genlip.data.examples import Caption, Choice, Conversation, Turn, Unusable
 
-__all__ = ["KNOWN_FIELDS", "CaptionFields"]
+__all__ = ["IMAGE_MARK", "KNOWN_FIELDS", "PAIRS", "CaptionFields"]
 
 log = logging.getLogger(__name__)
 
-KNOWN_FIELDS = ("caption", "text", "txt", "description", "title", "re_caption", "conversations", "messages", "captions")
+KNOWN_FIELDS = (
+    "caption", "text", "txt", "description", "title", "re_caption", "conversations", "messages", "captions", "texts",
+    "conversation",
+)  # fmt: skip
 IMAGE_MARK = "<image>"
-_LEARNED = {"gpt": True, "assistant": True, "human": False, "user": False}
+_LEARNED = {"gpt": True, "assistant": True, "model": True, "human": False, "user": False}
+PAIRS = (("user", "assistant"), ("human", "gpt"), ("question", "answer"))  # a question and its answer in one object
+_WRAPPERS = ("conversations", "messages", "texts", "conversation")  # where an object keeps its conversation
 
 
 @dataclass(frozen=True)
@@ -85,33 +95,89 @@ class CaptionFields:
 def _captions(entry: Any) -> list[str | Conversation]:
     """All captions in one entry of a record; what is neither text nor a conversation holds none."""
     if isinstance(entry, str):
+        if (messages := _stored_messages(entry)) is not None:
+            return _captions(messages)
         return [_sound(entry).strip()] if entry.strip() else []
+    if _is_message(entry):
+        entry = [entry]
     if not isinstance(entry, (list, tuple)):
         return []
     if entry and isinstance(entry[0], Mapping):
         turns = _turns(entry)
         return [turns] if any(turn.learned and turn.text for turn in turns) else []
-    return [caption for item in entry if isinstance(item, str) for caption in _captions(item)]
+    several = [item for item in entry if isinstance(item, str) or (isinstance(item, list) and any(map(_is_message, item)))]
+    return [caption for item in several for caption in _captions(item)]
+
+
+def _stored_messages(text: str) -> list[Any] | None:
+    """The messages of a text that is a conversation in JSON; None for all other texts."""
+    if text.lstrip("\ufeff \t\r\n")[:1] not in ("[", "{"):
+        return None
+    try:
+        stored = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # a caption that begins with a bracket
+    if isinstance(stored, dict):
+        stored = next((stored[name] for name in _WRAPPERS if isinstance(stored.get(name), list)), [stored])
+    talks = [stored] if isinstance(stored, list) and stored and isinstance(stored[0], dict) else stored
+    sound = isinstance(talks, list) and talks and all(isinstance(talk, list) and talk for talk in talks)
+    return stored if sound and all(_is_message(message) for talk in talks for message in talk) else None
+
+
+def _is_message(entry: Any) -> bool:
+    """Whether an object has the keys of a message, or of a question with its answer."""
+    keys = entry.keys() if isinstance(entry, Mapping) else set()
+    return any({*form} <= keys for form in (("from", "value"), ("role", "content"), *PAIRS))
 
 
 def _turns(messages: Sequence[Any]) -> Conversation:
     """A conversation, its `<image>` mark taken out: the image always comes first."""
     turns, images = [], 0
     for message in messages:
-        if not isinstance(message, Mapping):
-            raise Unusable("not a conversation", f"found {type(message).__name__} among the messages of a conversation")
-        who, text = message.get("from", message.get("role")), message.get("value", message.get("content"))
-        if who == "system":
-            continue
-        if not isinstance(who, str) or who not in _LEARNED or not isinstance(text, str):
-            raise Unusable(
-                "not a conversation", f"message from {who!r} with {type(text).__name__}; need human or gpt, and text"
-            )
-        images += text.count(IMAGE_MARK)
-        turns.append(Turn(_sound(text).replace(IMAGE_MARK, "").strip(), _LEARNED[who]))
+        for who, content in _said(message):
+            learned = _LEARNED.get(who.lower()) if isinstance(who, str) else None
+            text, pictured = _content(content)
+            if learned is None or text is None:
+                raise Unusable(
+                    "not a conversation", f"message from {who!r} with {type(content).__name__}; need human or gpt, and text"
+                )
+            images += pictured + text.count(IMAGE_MARK)
+            turns.append(Turn(_sound(text).replace(IMAGE_MARK, "").strip(), learned))
     if images > 1:
         raise Unusable("several images", f"a conversation about {images} images; a sample holds one")
     return tuple(turns)
+
+
+def _said(message: Any) -> list[tuple[Any, Any]]:
+    """(who, content) of one message, or of a question and its answer; nothing for what the system says."""
+    if not isinstance(message, Mapping):
+        raise Unusable("not a conversation", f"found {type(message).__name__} among the messages of a conversation")
+    for asks, answers in PAIRS:
+        if asks in message and answers in message:
+            return [("user", message[asks]), ("assistant", message[answers])]
+    # A table of messages has every column in every row, and None where it holds nothing.
+    who = message.get("from") if message.get("from") is not None else message.get("role")
+    content = message.get("value") if message.get("value") is not None else message.get("content")
+    return [] if who == "system" else [(who, content)]
+
+
+def _content(content: Any) -> tuple[str | None, int]:
+    """The text of a message and the images in it, whose contents may come in parts; None where it holds anything else."""
+    if isinstance(content, str):
+        return content, 0
+    parts = [content] if isinstance(content, Mapping) else content
+    if not isinstance(parts, (list, tuple)):
+        return None, 0
+    texts, images = [], 0
+    for part in parts:
+        kind, text = (part.get("type"), part.get("text")) if isinstance(part, Mapping) else ("", None)
+        if kind in ("image", "image_url"):
+            images += 1
+        elif kind in ("text", None) and isinstance(text, str):
+            texts.append(text)
+        else:
+            return None, 0
+    return "\n".join(texts), images
 
 
 def _sound(text: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from genlip.data.files import expanded, printable
 from genlip.data.sources.base import Source
 from genlip.data.sources.coco import holds_object, open_captions
 from genlip.data.sources.fields import CaptionFields
@@ -17,13 +19,14 @@ from genlip.model.reading import read_yaml
 
 __all__ = ["open_source"]
 
+_MAX_DEPTH, _MAX_PARTS = 16, 10_000  # of mixtures in mixtures
 _FORMS = (
     f"{', '.join(repr(kind) for kind in KINDS)}, a folder of images with .txt captions, .csv, .tsv, .json or .jsonl tables, "
     ".tar shards, .parquet files, or a .yaml mixture"
 )
 
 
-def open_source(spec: str, fields: str = "", images: str = "") -> Source:
+def open_source(spec: str, fields: str = "", images: str = "", allow_outside: bool = False) -> Source:
     """Open a source by what the user wrote.
 
     "scenes" or another of `procedural.KINDS`, also with a seed as in "charts:7"   procedural images
@@ -36,21 +39,41 @@ def open_source(spec: str, fields: str = "", images: str = "") -> Source:
 
     Files may be globs, brace ranges such as "{00000..00127}.tar", and (tar, Parquet) URLs of any fsspec file system.
     `fields` names where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2". A mixture
-    hands it to the parts that name none; the captions of a folder and of COCO's files have no name.
+    hands it to the parts that name none, other than folders; the captions of COCO's files have no name.
     `images` is the folder of the images of COCO's and TextCaps' files, where it is not beside them.
+    `allow_outside` lets tables and COCO's files name images that lie outside their folders.
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """
-    path, suffix = Path(spec).expanduser(), _suffix(spec)
+    return _open(spec, fields, images, _Opening(allow_outside))
+
+
+@dataclass
+class _Opening:
+    """What is known while mixtures open their parts.
+
+    Attributes:
+        allow_outside: as `open_source` has it.
+        above: the mixtures that are being opened, one within the other.
+        parts: how many parts were opened.
+    """
+
+    allow_outside: bool
+    above: tuple[Path, ...] = ()
+    parts: int = 0
+
+
+def _open(spec: str, fields: str, images: str, opening: _Opening) -> Source:
+    path, suffix = expanded(spec), _suffix(spec)
     if images and suffix != ".json":
         raise ValueError(f"{spec}: images {images!r} is for captions files of COCO and TextCaps (.json); leave it out")
     if is_procedural(spec):
         return Procedural.open(spec, fields)
     if path.is_dir():
-        return open_folder(path)
+        return open_folder(path, CaptionFields.parse(fields))
     if suffix in (".yaml", ".yml"):
-        return _open_mixture(path, fields)
-    return _open_files(spec, suffix, CaptionFields.parse(fields), images)
+        return _open_mixture(path, fields, opening)
+    return _open_files(spec, suffix, CaptionFields.parse(fields), images, opening.allow_outside)
 
 
 def _suffix(spec: str) -> str:
@@ -58,9 +81,9 @@ def _suffix(spec: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _open_files(spec: str, suffix: str, fields: CaptionFields, images: str) -> Source:
+def _open_files(spec: str, suffix: str, fields: CaptionFields, images: str, allow_outside: bool) -> Source:
     if suffix not in (*READERS, ".tar", ".parquet"):
-        if not suffix and not Path(spec).exists():
+        if not suffix and not expanded(spec).exists():
             raise FileNotFoundError(f"{spec}: no such source; need {_FORMS}")
         raise ValueError(f"{spec}: cannot read captions from {suffix or 'a file without suffix'}; need {_FORMS}")
     from genlip.data.sources.paths import expand, is_remote  # these bring fsspec, which scenes and folders do without
@@ -77,24 +100,27 @@ def _open_files(spec: str, suffix: str, fields: CaptionFields, images: str) -> S
 
         return ParquetTables.open(files, fields, spec)
     if suffix == ".json" and any(map(holds_object, files)):
-        return open_captions(files, images, spec)
+        return open_captions(files, images, spec, allow_outside)
     if images:
         raise ValueError(
             f"{spec}: images {images!r} is for captions files of COCO and TextCaps; rows have paths of their own"
         )
-    return open_tables(files, fields, spec)
+    return open_tables(files, fields, spec, allow_outside)
 
 
-def _open_mixture(path: Path, fields: str) -> Mixture:
+def _open_mixture(path: Path, fields: str, opening: _Opening) -> Mixture:
     entries = _entries(path)
     weights = [entry["weight"] for entry in entries if "weight" in entry]
     if weights and len(weights) < len(entries):
         raise ValueError(f"{path}: {len(weights)} of {len(entries)} sources have a weight: give it to all or to none")
-    try:
-        parts = [_open_part(path, entry, fields) for entry in entries]
-    except RecursionError:
-        raise ValueError(f"{path}: lists itself, or a mixture that lists it") from None
-    return Mixture(parts, weights or None, str(path))
+    if (here := path.resolve()) in opening.above:
+        raise ValueError(f"{path}: lists itself, or a mixture that lists it")
+    if len(opening.above) >= _MAX_DEPTH:
+        raise ValueError(f"{path}: lies {_MAX_DEPTH} mixtures deep, which is the limit; list its sources in one file")
+    above, opening.above = opening.above, (*opening.above, here)
+    parts = [_open_part(path, entry, fields, opening) for entry in entries]
+    opening.above = above
+    return Mixture(parts, weights or None, printable(str(path)))
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -130,11 +156,17 @@ def _wrong(entry: Any) -> str:
     return ""
 
 
-def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str) -> Source:
+def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str, opening: _Opening) -> Source:
     """A part of a mixture; its paths are relative to the mixture's own file, its fields go before those of the mixture."""
-    spec, fields, images = entry["source"], entry.get("fields", fields), entry.get("images", "")
+    opening.parts += 1
+    if opening.parts > _MAX_PARTS:
+        raise ValueError(
+            f"{mixture}: more than {_MAX_PARTS} parts in all, with those of the mixtures in it; name files by globs"
+        )
+    spec, images = entry["source"], entry.get("images", "")
     if not is_procedural(spec) and "://" not in spec:
-        spec = str(mixture.parent / Path(spec).expanduser())
+        spec = str(mixture.parent / expanded(spec))
+    fields = entry.get("fields", "" if Path(spec).is_dir() else fields)
     if isinstance(fields, Mapping):
         fields = ",".join(f"{field}={chance}" for field, chance in fields.items())
-    return open_source(spec, fields, str(mixture.parent / Path(images).expanduser()) if images else "")
+    return _open(spec, fields, str(mixture.parent / expanded(images)) if images else "", opening)

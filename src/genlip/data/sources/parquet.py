@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from genlip.data.examples import Caption, Example, Unusable
 from genlip.data.sources.cache import ShardCache
-from genlip.data.sources.fields import CaptionFields
+from genlip.data.sources.fields import PAIRS, CaptionFields
 from genlip.data.sources.parquet_columns import described
 from genlip.data.sources.parquet_rows import ParquetRows
 
@@ -78,5 +78,6 @@ def _holds_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return _holds_text(kind.value_type)
     if pa.types.is_struct(kind):
-        return {"from", "value"} <= {field.name for field in kind} or {"role", "content"} <= {field.name for field in kind}
+        names = {field.name for field in kind}
+        return any({*form} <= names for form in (("from", "value"), ("role", "content"), *PAIRS))
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

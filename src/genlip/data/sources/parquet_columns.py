@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from genlip.data.files import LFS_POINTER, check_regular, holds_lfs_pointer, printable
 from genlip.data.sources.paths import file_system, is_remote
 
 __all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
@@ -32,10 +33,10 @@ class Footer(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read: the image, whether it is a struct of bytes and path, and the others."""
+    """The columns that are read: the image, its type, and the others."""
 
     image: str
-    is_struct: bool
+    kind: str
     others: tuple[str, ...]
 
 
@@ -46,11 +47,14 @@ def read_footer(path: str) -> Footer:
             system, inside = file_system(path)
             with system.open(inside, "rb") as file:
                 return _told(pq.read_metadata(file))
+        check_regular(path)
         return _told(pq.read_metadata(path))
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # not one of Arrow's own: the file is missing, say
             raise
-        raise ValueError(f"{path}: not a Parquet file, or damaged: {' '.join(str(error).split())}") from None
+        if not is_remote(path) and holds_lfs_pointer(path):
+            raise ValueError(f"{printable(path)}: {LFS_POINTER}") from None
+        raise ValueError(f"{printable(path)}: not a Parquet file, or damaged: {' '.join(str(error).split())}") from None
 
 
 def _told(metadata: pq.FileMetaData) -> Footer:
@@ -79,7 +83,14 @@ def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Othe
 
 def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None) -> Columns:
     image = _image_column(path, schema, image_column)
-    return Columns(image, pa.types.is_struct(schema.field(image).type), others(path, schema, image))
+    return Columns(image, _kind(schema.field(image).type), others(path, schema, image))
+
+
+def _kind(image: pa.DataType) -> str:
+    """How a column holds its image; files may differ in how wide their lengths are."""
+    if _is_list(image):
+        return f"list of {_kind(image.value_type)}"
+    return "struct of bytes and path" if pa.types.is_struct(image) else "bytes"
 
 
 def _image_column(path: str, schema: pa.Schema, wanted: str | None) -> str:
@@ -94,9 +105,15 @@ def _image_column(path: str, schema: pa.Schema, wanted: str | None) -> str:
 
 
 def _holds_image(kind: pa.DataType) -> bool:
+    if _is_list(kind):  # of one, which each row must hold
+        return _holds_image(kind.value_type)
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" and _is_binary(field.type) for field in kind)
     return _is_binary(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
 def _is_binary(kind: pa.DataType) -> bool:

@@ -7,7 +7,6 @@ last is kept, within a limit of bytes per process. Of all columns, only those th
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genlip.data.examples import ImageLike, Unusable
+from genlip.data.files import printable
 from genlip.data.sources.cache import ShardCache, fingerprint
+from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.parquet_columns import Columns, Footer, Others, common_columns, read_footer
 from genlip.data.sources.paths import is_remote
 
@@ -28,9 +29,9 @@ __all__ = ["ParquetRows"]
 log = logging.getLogger(__name__)
 
 _MAX_IMAGE_BYTES = 2**29
-_OPEN_FILES = 64
 _DECODED_BYTES = 2**28
 _MAX_GROUP_BYTES = 2**31  # of a row group, decoded
+_MAX_UNFOLDED = 4  # how many times its stored bytes a row group may decode to, beyond `_DECODED_BYTES`
 
 
 class _Place(NamedTuple):
@@ -42,11 +43,16 @@ class _Place(NamedTuple):
     number: int  # in the file
 
 
+class _TooLarge(Exception):
+    """A row group that takes too much memory."""
+
+
 class _Decoded:
     """Columns of row groups, least recently used first, within a limit of bytes; the last one is kept however large."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.tables = limit, dict[tuple[int, int, str], pa.Table]()
+        self.refused: dict[tuple[int, int, str], tuple[str, str]] = {}  # why a group cannot be decoded: not tried again
 
     def get(self, key: tuple[int, int, str]) -> pa.Table | None:
         if (table := self.tables.pop(key, None)) is not None:
@@ -74,7 +80,7 @@ class ParquetRows:
     def __init__(
         self,
         paths: Sequence[str],
-        versions: Sequence[str | None],
+        versions: Sequence[str],
         footers: Sequence[Footer],
         columns: Columns,
         name: str,
@@ -106,7 +112,7 @@ class ParquetRows:
         Raises FileNotFoundError where a file is gone; ValueError for one that is no Parquet file or lacks these columns.
         """
         with ThreadPoolExecutor(16) as threads:  # file systems take long to answer
-            versions = list(threads.map(lambda path: fingerprint(path) if is_remote(path) else None, paths))
+            versions = list(threads.map(fingerprint, paths))
             footers = list(threads.map(read_footer, paths))
         columns = common_columns(paths, footers, others, image_column)
         rows = cls(paths, versions, footers, columns, name, cache or ShardCache.default())
@@ -145,21 +151,23 @@ class ParquetRows:
 
     def _start(self) -> None:
         self._decoded = _Decoded(self._decoded_bytes)
-        self._file = functools.lru_cache(_OPEN_FILES)(self._open_file)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_decoded", "_file")}
+        return {name: value for name, value in vars(self).items() if name != "_decoded"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._start()
 
-    def _open_file(self, file: int) -> pq.ParquetFile:
+    def _file(self, file: int) -> pq.ParquetFile:
         # A map stays readable when the file is evicted, and has no position that a fork would share. Without
         # pre-buffering, no thread reads ahead, which a fork would lose.
-        return self._cache.open_with(
-            self._paths[file], lambda path: pq.ParquetFile(path, memory_map=True, pre_buffer=False), self._versions[file]
-        )
+        def opener(path: Path) -> pq.ParquetFile:
+            return pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+
+        path, version = self._paths[file], self._versions[file]
+        pool = REMOTE if is_remote(path) else LOCAL
+        return pool.get(self, file, lambda: self._cache.open_with(path, opener, version))
 
     # -- one row
 
@@ -173,35 +181,47 @@ class ParquetRows:
         return _Place(file, group - first, int(index) - starts[0], int(index) - starts[1])
 
     def _key(self, place: _Place) -> str:
-        return f"{PurePosixPath(self._paths[place.file]).name}:{place.number}"
+        return f"{printable(PurePosixPath(self._paths[place.file]).name)}:{place.number}"
 
     def _decoded_columns(self, place: _Place, columns: Sequence[str]) -> pa.Table:
         """Some columns of a row's group. The first column stands for all: image and others are read apart."""
         key = (place.file, place.group, columns[0])
+        if key in self._decoded.refused:
+            reason, told = self._decoded.refused[key]
+            raise Unusable(reason, f"{self._key(place)}: {told}")
         if (table := self._decoded.get(key)) is None:
             file = self._file(place.file)
             try:
                 table = self._decode(file, place, columns)
             except (pa.ArrowException, OSError) as error:
+                self._decoded.refused[key] = ("damaged", f"cannot be decoded: {error}")
                 raise Unusable("damaged", f"{self._key(place)}: cannot be decoded: {error}") from error
+            except _TooLarge as error:
+                self._decoded.refused[key] = ("too large", str(error))
+                raise Unusable("too large", f"{self._key(place)}: {error}") from None
             self._decoded.put(key, table)
         return table
 
     def _decode(self, file: pq.ParquetFile, place: _Place, columns: Sequence[str]) -> pa.Table:
         """Columns of a row group, some rows at a time: few bytes may stand for one image in each of a million rows."""
         group = file.metadata.row_group(place.group)
-        stored = sum(group.column(i).total_uncompressed_size for i in range(group.num_columns))
-        rows = max(1, min(256, _MAX_GROUP_BYTES // max(1, stored)))
+        parts = (group.column(i) for i in range(group.num_columns))
+        stored = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] in columns)
+        limit = min(_MAX_GROUP_BYTES, _MAX_UNFOLDED * max(0, stored) + _DECODED_BYTES)
+        rows = max(1, min(256, limit // max(1, stored)))
         batches, size = [], 0
         for batch in file.iter_batches(rows, row_groups=[place.group], columns=list(columns), use_threads=False):
             batches.append(batch)
-            if (size := size + batch.nbytes) > _MAX_GROUP_BYTES:
-                found = f"{self._key(place)}: its row group takes more than {_MAX_GROUP_BYTES} bytes"
-                raise Unusable("too large", f"{found}; write smaller row groups")
+            if (size := size + batch.nbytes) > limit:
+                raise _TooLarge(f"its row group takes more than {limit} bytes, {stored} stored; write smaller row groups")
         return pa.Table.from_batches(batches)
 
     def _image(self, place: _Place, held: Any) -> ImageLike:
         """Encoded bytes; without them, the path of a file beside the table."""
+        while isinstance(held, list):
+            if len(held) > 1:
+                raise Unusable("several images", f"{self._key(place)}: {len(held)} images in a row; a sample holds one")
+            held = held[0] if held else None
         data, path = (held["bytes"], held.get("path")) if isinstance(held, dict) else (held, None)
         if data is not None:
             if len(data) > _MAX_IMAGE_BYTES:

@@ -7,7 +7,6 @@ A remote file without a glob is not looked up here: a run of ten thousand shards
 
 from __future__ import annotations
 
-import glob
 import itertools
 import math
 import re
@@ -16,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+
+from genlip.data.files import expanded
+from genlip.data.walk import files_of
 
 __all__ = ["expand", "file_system", "is_remote"]
 
@@ -37,11 +39,11 @@ class MissingPackage(ImportError, ValueError):
 def expand(spec: str) -> list[str]:
     """The files that a specification means, each once.
 
-    Raises FileNotFoundError for a local file or a glob that is not there, ValueError for an unknown protocol or too many
-    files, and ImportError with a command where the package of a protocol is missing.
+    Raises FileNotFoundError for a local file or a glob that is not there, ValueError for an unknown protocol, too many files
+    or what is no file, such as a named pipe, and ImportError with a command where the package of a protocol is missing.
     """
     if not is_remote(spec) and Path(_local(spec)).exists():  # whatever signs its name holds
-        return [_local(spec)]
+        return files_of(_local(spec))
     found = dict.fromkeys(path for pattern in _without_braces(spec) for path in _files(pattern, spec))
     return list(found)
 
@@ -73,7 +75,7 @@ def _local(path: str) -> str:
     """A local path as the system takes it, out of `file:///a/b` or `~/b`."""
     if _protocol(path) in _LOCAL:
         return str(file_system(path)[1])
-    return str(Path(path).expanduser()) if path.startswith("~") else path
+    return str(expanded(path)) if path.startswith("~") else path
 
 
 def _without_braces(spec: str) -> Iterator[str]:
@@ -106,10 +108,7 @@ def _files(pattern: str, spec: str) -> list[str]:
     """The files of a path or a glob without braces."""
     remote = is_remote(pattern)
     if not remote:
-        pattern = _local(pattern)
-        matching = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob follows no absolute pattern
-        found = sorted(path for path in matching if Path(path).is_file())
-        found = [pattern] if Path(pattern).exists() else found
+        found = files_of(_local(pattern))
     elif _is_glob(pattern):
         system, path = file_system(pattern)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,15 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from genlip.data.examples import Caption, Example, Unusable
-from genlip.data.images import IMAGE_SUFFIXES
+from genlip.data.files import printable, read_text
 from genlip.data.sources.fields import CaptionFields
+from genlip.data.walk import Walked, first_names, suffix_of, walk
 from genlip.model.reading import parse_json
 
-__all__ = ["PATH_COLUMNS", "READERS", "Files", "Row", "open_folder", "open_tables", "read_json"]
+__all__ = [
+    "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_inside", "has_captions", "image_path",
+    "open_folder", "open_tables", "read_json",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
-PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "filepath")
+PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "filepath", "images")
+TEXT_SUFFIXES = (".txt", ".caption", ".text")  # of the file beside an image that holds its caption, the usual one first
+_TEXT_FIELDS = ("txt", "caption", "text")  # what the text of such a file may be called
+_MAX_TEXT_BYTES = 2**24  # of such a file
+_FOLDER = CaptionFields({"txt": 1.0})
+csv.field_size_limit(2**31 - 1)  # a caption of any length is read; it is cut where all captions are
 Row = Mapping[str, Any]
 
 
@@ -35,68 +45,122 @@ class Files:
         paths: of the images.
         captions: of each image, or why there is none.
         name: what counters and messages call them.
+        notes: what was left out, or looks odd, when they were opened; a line each.
     """
 
     paths: Sequence[str | Path]
     captions: Sequence[Caption | Unusable]
     name: str = "files"
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Example:
-        return Example(str(self.paths[index]), Path(self.paths[index]), self.caption(index))
+        return Example(printable(str(self.paths[index])), Path(self.paths[index]), self.caption(index))
 
     def caption(self, index: int) -> Caption:
         """The caption alone."""
         caption = self.captions[index]
         if isinstance(caption, Unusable):
-            raise Unusable(caption.reason, f"{self.paths[index]}: {caption}")
+            raise Unusable(caption.reason, f"{printable(str(self.paths[index]))}: {caption}")
         return caption
 
 
-def open_folder(folder: Path) -> Files:
-    """Images of a folder and the folders in it, each beside a .txt of the same name with its caption."""
-    images = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    paths = [p for p in images if p.with_suffix(".txt").is_file()]
+def open_folder(folder: Path, fields: CaptionFields | None = None) -> Files:
+    """Images of a folder and the folders in it, each beside a .txt of the same name with its caption.
+
+    Raises ValueError where no image has a caption, or `fields` name none of those that such a text may be called.
+    """
+    name, walked = printable(str(folder)), walk(folder)
+    if fields and fields.chances:
+        fields.among(_TEXT_FIELDS, name)
+    texts = {_stem(path): path for kind in reversed(TEXT_SUFFIXES) for path in walked.files if suffix_of(path) == kind}
+    images = walked.images()
+    paths = [path for path in images if _stem(path) in texts]
+    notes = _left_out(walked, images, texts)
     for kind in (".tar", ".parquet"):
-        if not paths and (files := list(folder.glob(f"*{kind}"))):
-            raise ValueError(f"{folder}: holds {len(files)} {kind} files; write '{folder}/*{kind}'")
+        if not paths and (files := [path for path in walked.files if suffix_of(path) == kind]):
+            raise ValueError(f"{name}: holds {len(files)} {kind} files; write '{name}/*{kind}'")
     if not paths:
         raise ValueError(
-            f"{folder}: {len(images)} images, none with a caption; put the caption of a.png into a.txt beside it, "
-            "or name a .csv or .jsonl file"
+            f"{name}: {len(images)} images, none with a caption; put the caption of a.png into a.txt beside it, "
+            "or name a .csv or .jsonl file" + "".join(f"; {note}" for note in notes[bool(images) :])
         )
-    if len(paths) < len(images):
-        log.warning(
-            "%s: %d of %d images have no caption beside them, and are left out",
-            folder,
-            len(images) - len(paths),
-            len(images),
-        )
-    return Files([str(p) for p in paths], [_beside(p) for p in paths], str(folder))
+    captions = [_beside(texts[_stem(path)]) for path in paths]
+    notes += _several_lines(paths, captions)
+    _tell(name, notes)
+    return Files(paths, captions, name, notes)
 
 
-def _beside(image: Path) -> str | Unusable:
-    """The caption beside an image."""
+def has_captions(walked: Walked) -> bool:
+    """Whether any image of a folder has a caption beside it."""
+    texts = {_stem(path) for path in walked.files if suffix_of(path) in TEXT_SUFFIXES}
+    return any(_stem(path) in texts for path in walked.images())
+
+
+def _left_out(walked: Walked, images: Sequence[str], texts: Mapping[str, str]) -> list[str]:
+    """What a folder holds that no example is made of, a line each."""
+    pictures = {_stem(path) for path in images}
+    bare = [path for path in images if _stem(path) not in texts]
+    alone = [path for stem, path in sorted(texts.items()) if stem not in pictures]
+    wanted = {_stem(path) for path in alone}
+    other = [path for path in walked.files if _stem(path) in wanted and suffix_of(path) not in TEXT_SUFFIXES]
+    taken = {_stem(path) for path in other}
+    alone = [path for path in alone if _stem(path) not in taken]
+    kinds = ", ".join(sorted({suffix_of(path) or "no suffix" for path in other}))
+    counted = [
+        (bare, f"{len(bare)} of {len(images)} images have no caption beside them, and are left out"),
+        (other, f"{len(other)} files have a caption and no suffix of an image that is read ({kinds}), and are left out"),
+        (alone, f"{len(alone)} captions have no image beside them, and are left out"),
+    ]
+    return [f"{told}: {first_names(found)}" for found, told in counted if found] + walked.notes()
+
+
+def _several_lines(paths: Sequence[str], captions: Sequence[Caption | Unusable]) -> list[str]:
+    several = [path for path, text in zip(paths, captions, strict=True) if isinstance(text, str) and "\n" in text]
+    if not several:
+        return []
+    return [
+        f"{len(several)} of {len(paths)} captions have several lines: {first_names(several)}; captions.lines says whether "
+        "all of them are read (the default), the first, or any one"
+    ]
+
+
+def _tell(name: str, notes: Iterable[str]) -> None:
+    for note in notes:
+        log.warning("%s: %s", name, note)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0]  # noqa: PTH122  texts
+
+
+def _beside(text: str) -> Caption | Unusable:
+    """The caption in a file beside an image."""
     try:
-        return _read_text(image.with_suffix(".txt")).strip()
+        return _FOLDER.read({"txt": read_text(text, _MAX_TEXT_BYTES)})
+    except Unusable as error:
+        return Unusable(error.reason, str(error))
     except ValueError as error:
         return Unusable("damaged", str(error))
 
 
-def open_tables(files: Sequence[str], fields: CaptionFields, name: str) -> Files:
-    """Rows of one or several tables, each with a path (relative to its table) and a caption."""
+def open_tables(files: Sequence[str], fields: CaptionFields, name: str, allow_outside: bool = False) -> Files:
+    """Rows of one or several tables, each with a path (relative to its table) and a caption.
+
+    allow_outside  also read images that do not lie in the folder of their table, or below
+    """
     paths: list[str] = []
     captions: list[Caption | Unusable] = []
     for file in map(Path, files):
-        for path, caption in _read_rows(file, fields):
+        for path, caption in _read_rows(file, fields, allow_outside):
             paths.append(path)
             captions.append(caption)
-    return Files(paths, captions, name)
+    return Files(paths, captions, printable(name))
 
 
-def _read_rows(file: Path, fields: CaptionFields) -> Iterator[tuple[str, Caption | Unusable]]:
+def _read_rows(file: Path, fields: CaptionFields, allow_outside: bool) -> Iterator[tuple[str, Caption | Unusable]]:
     """Path and caption of each row."""
     rows = iter(READERS[file.suffix.lower()](file))
     first = next(rows, None)
@@ -107,11 +171,39 @@ def _read_rows(file: Path, fields: CaptionFields) -> Iterator[tuple[str, Caption
         raise ValueError(f"{file}: columns {', '.join(first)}; need one of {', '.join(PATH_COLUMNS)}")
     fields = fields.among(first, str(file))
     for number, row in enumerate(chain([first], rows), start=1):
-        path = row.get(image)
-        if isinstance(path, str) and path:
-            yield str(file.parent / path), _caption(row, fields)
-        else:
-            yield f"{file}, row {number}", Unusable("missing", f"no path in {image!r}")
+        try:
+            path = image_path(row.get(image), image)
+        except Unusable as error:
+            yield f"{file}, row {number}", error.with_traceback(None)
+            continue
+        if not allow_outside:
+            check_inside(file.parent, path, f"{file}, row {number}")
+        yield str(file.parent / path), _caption(row, fields)
+
+
+def image_path(entry: Any, column: str) -> str:
+    """The path that a row holds: a text, the Hub's {"path": …}, or a list of one of these. Raises `Unusable`."""
+    if isinstance(entry, list):
+        if len(entry) > 1:
+            raise Unusable("several images", f"{len(entry)} images in {column!r}; a sample holds one")
+        entry = entry[0] if entry else None
+    path = entry.get("path") if isinstance(entry, Mapping) else entry
+    if not isinstance(path, str) or not path:
+        raise Unusable("missing", f"no path in {column!r}")
+    if "://" in path:
+        raise Unusable("missing", f"its image is at a URL, {path!r}; fetch it first, as img2dataset does")
+    return path
+
+
+def check_inside(folder: Path, path: str, where: str) -> None:
+    """Refuse an image that lies outside its folder: a table of somebody else could name any file of this machine."""
+    if os.path.isabs(path) or ".." in path:  # noqa: PTH117
+        base = os.path.abspath(folder)  # noqa: PTH100  links are kept: a user's own
+        if not os.path.abspath(folder / path).startswith(os.path.join(base, "")):  # noqa: PTH100, PTH118
+            raise ValueError(
+                f"{where}: its image, {path!r}, lies outside {printable(str(folder))}; if you trust this file, allow it "
+                "with data.allow_outside (--allow-outside)"
+            )
 
 
 def _caption(row: Row, fields: CaptionFields) -> Caption | Unusable:
@@ -121,16 +213,9 @@ def _caption(row: Row, fields: CaptionFields) -> Caption | Unusable:
         return error.with_traceback(None)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text: {error}") from None
-
-
 def _read_csv(path: Path) -> Iterator[Row]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(_read_text(path)), delimiter=delimiter, strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter, strict=True)
     try:
         for row in reader:
             if None in row:
@@ -144,7 +229,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             row = parse_json(line, f"{path}, line {number}")
             if not isinstance(row, dict):
@@ -154,7 +239,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises ValueError for any other text."""
-    return parse_json(_read_text(path), str(path))
+    return parse_json(read_text(path), str(path))
 
 
 def _read_json(path: Path) -> list[Row]:

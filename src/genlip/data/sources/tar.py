@@ -1,13 +1,13 @@
 """Tar shards: a source of WebDataset tars, as img2dataset writes them, read at random without unpacking.
 
 In: shards, local or remote. Out: the `Source` of their samples, in the shards' own order.
-Memory holds paths and counts; where each sample lies is looked up in the shards' indexes, which are mapped from disk. Open
-files and maps are kept by each process for a few shards. Of a sample, only the members that its caption needs are read.
+Memory holds paths and counts; where each sample lies is looked up in the shards' indexes, on disk. Each process keeps a few
+shards open. Of a sample, only the members that its caption needs are read.
 """
 
 from __future__ import annotations
 
-import functools
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -16,20 +16,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genlip.data.examples import Caption, Example, Unusable
+from genlip.data.files import printable
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
+from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.paths import is_remote
-from genlip.data.sources.tar_index import BLOCK, index_path, index_shards, member_name
+from genlip.data.sources.tar_index import BLOCK, index_path, index_row, index_shards, member_name
 from genlip.model.reading import parse_json
 
 __all__ = ["TarShards"]
+
+log = logging.getLogger(__name__)
 
 TEXT = "txt"  # what the text member is called as a field
 _MAX_IMAGE_BYTES = 2**29
 _MAX_TEXT_BYTES = 2**24
 _PROBED = 16  # samples that show which fields a collection has
-_OPEN_LOCAL, _OPEN_REMOTE = 64, 8  # a remote shard that is open keeps its space after its eviction
-_OPEN_INDEXES = 256
 
 
 class _Place(NamedTuple):
@@ -61,16 +63,27 @@ class _Descriptor:
 
 
 class TarShards:
-    """Samples of tar shards."""
+    """Samples of tar shards.
+
+    Attributes:
+        name: what counters and messages call them.
+        notes: what was left out of them, a line each.
+        fields: where captions are.
+    """
 
     def __init__(
-        self, paths: Sequence[str], versions: Sequence[str], lengths: Sequence[int], name: str, cache: ShardCache
+        self,
+        paths: Sequence[str],
+        versions: Sequence[str],
+        lengths: Sequence[int],
+        name: str,
+        cache: ShardCache,
+        notes: Sequence[str] = (),
     ) -> None:
-        self.name = name
+        self.name, self.notes = printable(name), list(notes)
         self.fields = CaptionFields({TEXT: 1.0})
         self._paths, self._versions, self._cache = list(paths), list(versions), cache
         self._ends = np.cumsum(lengths, dtype=np.int64)  # samples up to the end of each shard
-        self._start()
 
     @classmethod
     def open(cls, paths: Sequence[str], fields: CaptionFields, name: str, cache: ShardCache | None = None) -> TarShards:
@@ -83,13 +96,16 @@ class TarShards:
         Raises FileNotFoundError where a shard is gone; ValueError for one that is no tar, or where nothing can be read.
         """
         cache = cache or ShardCache.default()
-        versions, lengths = index_shards(paths, cache)
-        shards = cls(paths, versions, lengths, name, cache)
+        versions, lengths, notes = index_shards(paths, cache)
+        shards = cls(paths, versions, lengths, name, cache, notes)
         if not len(shards):
             raise ValueError(
-                f"{name}: no samples with an image in {len(paths)} shards; need members such as 1.jpg and 1.txt"
+                f"{shards.name}: no samples with an image in {len(paths)} shards; need members such as 1.jpg and 1.txt"
+                + "".join(f"; {note}" for note in notes)
             )
         shards.fields = shards._decided(fields)
+        for note in notes:
+            log.warning("%s: %s", shards.name, note)
         return shards
 
     def __len__(self) -> int:
@@ -97,7 +113,7 @@ class TarShards:
 
     def __getitem__(self, index: int) -> Example:
         place = self._place(index)
-        shard = PurePosixPath(self._paths[place.shard]).name
+        shard = printable(PurePosixPath(self._paths[place.shard]).name)
         if place.image_bytes > _MAX_IMAGE_BYTES:
             raise Unusable("too large", f"{self._key(place)}: {place.image_bytes} bytes; the limit is {_MAX_IMAGE_BYTES}")
         start = place.headers * BLOCK  # of the image, in what is read at once
@@ -108,25 +124,10 @@ class TarShards:
         """The caption alone."""
         return self._caption(self._place(index))
 
-    # -- what a process keeps open, and never hands to another
-
-    def _start(self) -> None:
-        remote = any(is_remote(path) for path in self._paths)
-        self._descriptor = functools.lru_cache(_OPEN_REMOTE if remote else _OPEN_LOCAL)(self._open_shard)
-        self._index = functools.lru_cache(_OPEN_INDEXES)(self._open_index)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_descriptor", "_index")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._start()
-
-    def _open_shard(self, shard: int) -> _Descriptor:
-        return _Descriptor(self._cache.open(self._paths[shard], self._versions[shard]))
-
-    def _open_index(self, shard: int) -> np.ndarray:
-        return np.load(index_path(self._cache.folder, self._versions[shard]), mmap_mode="r", allow_pickle=False)
+    def _descriptor(self, shard: int) -> _Descriptor:
+        path, version = self._paths[shard], self._versions[shard]
+        pool = REMOTE if is_remote(path) else LOCAL
+        return pool.get(self, shard, lambda: _Descriptor(self._cache.open(path, version)))
 
     # -- one sample
 
@@ -135,7 +136,7 @@ class TarShards:
             raise IndexError(f"sample {index} of {len(self)}")
         shard = int(np.searchsorted(self._ends, index, side="right"))
         number = int(index) - (int(self._ends[shard - 1]) if shard else 0)
-        return _Place(shard, number, *self._index(shard)[number].item())
+        return _Place(shard, number, *index_row(index_path(self._cache.folder, self._versions[shard]), number))
 
     def _bytes(self, place: _Place, block: int, size: int) -> bytes:
         data = self._descriptor(place.shard).read(size, block)
@@ -179,7 +180,7 @@ class TarShards:
 
     def _key(self, place: _Place) -> str:
         """The sample's name in messages, from the image's header; its number where that is gone too."""
-        shard = PurePosixPath(self._paths[place.shard]).name
+        shard = printable(PurePosixPath(self._paths[place.shard]).name)
         headers = self._descriptor(place.shard).read(place.headers * BLOCK, place.image - place.headers)
         whole = len(headers) == place.headers * BLOCK
         return f"{shard}:{_base(headers)}" if whole else f"{shard}: sample {place.number}"
@@ -191,7 +192,7 @@ class TarShards:
         found = dict.fromkeys(name for index in range(min(len(self), _PROBED)) for name in self._names(self._place(index)))
         if not fields.chances and TEXT in found:
             return CaptionFields({TEXT: 1.0})
-        return fields.among(found, self.name)
+        return fields.among(found, "; ".join([self.name, *self.notes]))
 
     def _names(self, place: _Place) -> list[str]:
         names = [TEXT] if place.text else []
@@ -202,5 +203,4 @@ class TarShards:
 
 
 def _base(headers: bytes) -> str:
-    folder, slash, file = member_name(headers).rpartition("/")
-    return f"{folder}{slash}{file.partition('.')[0]}"
+    return member_name(headers).rpartition(".")[0]

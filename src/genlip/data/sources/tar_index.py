@@ -4,7 +4,8 @@ In: a WebDataset shard, members of one sample side by side: 000000001.jpg, 00000
 Out: Row[samples], kept as <cache>/index/<fingerprint of the shard>.npy, so that a changed shard has another index.
 
 Plain headers are parsed here, a batch at a time; a shard with any other header (long names, links, sparse files) is read by
-Python's `tarfile`, about five times slower (benchmarks/tar_index.md). What is left out of the index is counted and logged.
+Python's `tarfile`, about five times slower (benchmarks/tar_index.md). Which members make a sample, `tar_samples` says.
+What is left out of the index is counted and kept beside it, <fingerprint>.notes.json, so that every opening can say it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import contextlib
 import functools
 import io
 import itertools
-import logging
+import json
 import multiprocessing
 import os
 import re
@@ -21,21 +22,21 @@ import struct
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from genlip.data.images import IMAGE_SUFFIXES
+from genlip.data.files import LFS_POINTER, is_lfs_pointer, printable
 from genlip.data.sources.cache import ShardCache, fingerprint, write_whole
 from genlip.data.sources.paths import is_remote
+from genlip.data.sources.tar_samples import Member, Problems, TarSample, samples_of
 
-__all__ = ["BLOCK", "ROW", "index_path", "index_shards", "member_name", "stored_count"]
-
-log = logging.getLogger(__name__)
+__all__ = ["BLOCK", "ROW", "index_path", "index_row", "index_shards", "member_name", "stored_count"]
 
 BLOCK = 512
 # A sample: the block where the data of each member begins and its bytes; block 0, always a header, means none. Blocks that
@@ -51,7 +52,7 @@ ROW = np.dtype(
         ("headers", "u1"),
     ]
 )
-_LAYOUT = 1  # part of each index's name; a change of `ROW` or of the rules below takes the next number
+_LAYOUT = 2  # part of each index's name; a change of `ROW` or of the rules below takes the next number
 _LARGEST = 2**32 - 1
 _HEADER = np.dtype(
     {
@@ -73,32 +74,14 @@ _TIMES = re.compile(rb"(?:\d+ [amc]time=[\d.]+\n)+")
 _LONGEST_HEADER = 2**16  # bytes of an extended header; `tarfile` would take as much as the header claims
 # tarfile answers damaged headers with any of these.
 _DAMAGE = (tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError, TypeError, struct.error)
-_KINDS = {suffix[1:].encode(): 0 for suffix in IMAGE_SUFFIXES} | {b"txt": 1, b"json": 2}
 
 
 # Plain tuples: a million samples make three million of each, and naming their parts takes time.
 _Header = tuple[int, int, int, bytes]  # where it begins, with any extended header before it; its data; bytes of that; itself
-_Member = tuple[
-    bytes, int, int, int
-]  # a regular file: its name, where its headers begin, where its data begins, bytes of that
 
 
 class _NotPlain(Exception):
     """A header that this file does not parse."""
-
-
-class _Problems:
-    """What an index leaves out: how often, and where first."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, tuple[int, str]] = {}
-
-    def add(self, what: str, where: str) -> None:
-        count, first = self.found.get(what, (0, where))
-        self.found[what] = (count + 1, first)
-
-    def messages(self) -> list[str]:
-        return [f"{count} {what}, first {where}" for what, (count, where) in self.found.items()]
 
 
 # -- index files
@@ -121,8 +104,8 @@ def stored_count(index: Path) -> int | None:
     return int(shape[0]) if whole and dtype == ROW else None
 
 
-def index_shards(paths: Sequence[str], cache: ShardCache) -> tuple[list[str], list[int]]:
-    """Each shard's fingerprint and number of samples; builds the indexes that are missing.
+def index_shards(paths: Sequence[str], cache: ShardCache) -> tuple[list[str], list[int], list[str]]:
+    """Each shard's fingerprint and number of samples, and what is left out of all, a line each; builds missing indexes.
 
     Raises FileNotFoundError where a shard is gone, and ValueError for one that is empty or no tar.
     """
@@ -130,16 +113,40 @@ def index_shards(paths: Sequence[str], cache: ShardCache) -> tuple[list[str], li
         versions = list(threads.map(fingerprint, paths))
         indexes = [index_path(cache.folder, version) for version in versions]
         counts = list(threads.map(stored_count, indexes))
-    missing = [place for place, count in enumerate(counts) if count is None]
-    jobs = [(paths[place], versions[place]) for place in missing]
-    for place, (count, problems) in zip(missing, _built(jobs, cache), strict=True):
-        counts[place] = count
-        for problem in problems:
-            log.warning("%s: %s", paths[place], problem)
-    return versions, [count or 0 for count in counts]
+        missing = [place for place, count in enumerate(counts) if count is None]
+        jobs = [(paths[place], versions[place]) for place in missing]
+        for place, count in zip(missing, _built(jobs, cache), strict=True):
+            counts[place] = count
+        problems = list(threads.map(_stored_problems, indexes))
+    return versions, [count or 0 for count in counts], _summed(paths, problems)
 
 
-def _built(jobs: Sequence[tuple[str, str]], cache: ShardCache) -> Iterator[tuple[int, list[str]]]:
+def _stored_problems(index: Path) -> Problems:
+    """What an index leaves out; nothing where no file tells."""
+    try:
+        return Problems.from_json(json.loads(_notes_path(index).read_text(encoding="utf8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return Problems()
+
+
+def _notes_path(index: Path) -> Path:
+    return index.with_suffix(".notes.json")
+
+
+def _summed(paths: Sequence[str], problems: Sequence[Problems]) -> list[str]:
+    """A line for each kind of problem: how often in all shards, and where first."""
+    total, shards = Problems(), Counter[str]()
+    for path, some in zip(paths, problems, strict=True):
+        shards.update(list(some.found))
+        for what, (count, first) in some.found.items():
+            total.add(what, f"{printable(PurePosixPath(path).name)}: {first}", count)
+    return [
+        f"{count} {what}" + (f" in {shards[what]} shards" if shards[what] > 1 else "") + f", first {first}"
+        for what, (count, first) in total.found.items()
+    ]
+
+
+def _built(jobs: Sequence[tuple[str, str]], cache: ShardCache) -> Iterator[int]:
     """The result of `_build` for each job, in order."""
     build = functools.partial(_build, cache)
     remote = any(is_remote(path) for path, _ in jobs)
@@ -159,7 +166,7 @@ def _pool(workers: int) -> Executor:
     return ThreadPoolExecutor(workers)
 
 
-def _with_progress(results: Iterable[tuple[int, list[str]]], total: int) -> Iterator[tuple[int, list[str]]]:
+def _with_progress(results: Iterable[int], total: int) -> Iterator[int]:
     """The results; a line about them on a terminal once they have taken two seconds."""
     start, progress = time.monotonic(), Progress(console=Console(stderr=True), transient=True)
     task = progress.add_task("indexing shards", total=total)
@@ -171,68 +178,67 @@ def _with_progress(results: Iterable[tuple[int, list[str]]], total: int) -> Iter
             yield result
 
 
-def _build(cache: ShardCache, job: tuple[str, str]) -> tuple[int, list[str]]:
-    """Write the index of a shard; how many samples it holds and what it leaves out."""
+def _build(cache: ShardCache, job: tuple[str, str]) -> int:
+    """Write the index of a shard, and what it leaves out; how many samples it holds."""
     path, version = job
     descriptor = cache.open(path, version)
     try:
         rows, problems = _rows_of(descriptor, path)
     finally:
         os.close(descriptor)
-    with write_whole(index_path(cache.folder, version)) as part, part.open("wb") as file:
+    index = index_path(cache.folder, version)
+    _notes_path(index).unlink(missing_ok=True)
+    if problems.found:
+        with write_whole(_notes_path(index)) as part:
+            part.write_text(json.dumps(problems.to_json()), encoding="utf8")
+    with write_whole(index) as part, part.open("wb") as file:  # last: where it is, all is
         np.save(file, rows, allow_pickle=False)
-    return len(rows), problems
+    return len(rows)
+
+
+def index_row(index: Path, number: int) -> tuple[int, ...]:
+    """One row of an index. Its file is open for this moment only: there may be more shards than files that may be open."""
+    with index.open("rb", buffering=0) as file:
+        start = 10 + int.from_bytes(file.read(10)[8:], "little")  # magic, version, length of the header, header
+        file.seek(start + number * ROW.itemsize)
+        return np.frombuffer(file.read(ROW.itemsize), ROW)[0].item()
 
 
 # -- members into samples
 
 
-def _rows_of(descriptor: int, path: str) -> tuple[np.ndarray, list[str]]:
+def _rows_of(descriptor: int, path: str) -> tuple[np.ndarray, Problems]:
     """Row[samples] of an open shard, and what is not among them."""
     size = os.fstat(descriptor).st_size
+    if is_lfs_pointer(os.pread(descriptor, 64, 0)):
+        raise ValueError(f"{printable(path)}: {LFS_POINTER}")
     if size < BLOCK or size > BLOCK * _LARGEST:
         raise ValueError(f"{path}: {'empty' if not size else 'not a tar'}: {size} bytes")
-    readers: tuple[Callable[[int, int, _Problems], Iterator[_Member]], ...] = (_plain_members, _all_members)
+    readers: tuple[Callable[[int, int, Problems], Iterator[Member]], ...] = (_plain_members, _all_members)
     for members in readers:
-        problems = _Problems()
+        problems = Problems()
         with contextlib.suppress(_NotPlain):
-            rows = np.fromiter(_samples(members(descriptor, size, problems), problems), dtype=ROW)
-            return rows, problems.messages()
+            found = samples_of(members(descriptor, size, problems), problems)
+            return np.array([_row(sample) for sample in found], dtype=ROW), problems
     raise ValueError(f"{path}: not an uncompressed tar, or its first header is damaged")
 
 
-def _samples(members: Iterable[_Member], problems: _Problems) -> Iterator[tuple[int, ...]]:
-    """`ROW` values of each run of members with one base name, by WebDataset's rule: all before the file name's first dot."""
-    base, row = None, [0] * 7
-    for name, headers, data, size in members:
-        start = name.rfind(b"/") + 1
-        dot = name.find(b".", start)
-        if dot <= start:  # no dot, or a hidden file
-            continue
-        if name[:dot] != base:
-            if base is not None:
-                yield from _sample(base, row, problems)
-            base, row = name[:dot], [0] * 7
-        kind = _KINDS.get(name[dot + 1 :].lower())
-        if kind is not None and not row[2 * kind]:  # the first of each kind counts
+def _row(sample: TarSample) -> tuple[int, ...]:
+    """The `ROW` of a sample."""
+    row = [0] * 7
+    for kind, member in enumerate((sample.image, sample.text, sample.json)):
+        if member is not None:
+            _, headers, data, size = member
             row[2 * kind : 2 * kind + 2] = data // BLOCK, min(size, _LARGEST)
             if kind == 0:
                 row[6] = min((data - headers) // BLOCK, 255)
-    if base is not None:
-        yield from _sample(base, row, problems)
-
-
-def _sample(base: bytes, row: list[int], problems: _Problems) -> Iterator[tuple[int, ...]]:
-    if row[0]:
-        yield tuple(row)
-    else:
-        problems.add("samples without an image", base.decode(errors="replace"))
+    return tuple(row)
 
 
 # -- headers into members
 
 
-def _plain_members(descriptor: int, size: int, problems: _Problems) -> Iterator[_Member]:
+def _plain_members(descriptor: int, size: int, problems: Problems) -> Iterator[Member]:
     """The files of a shard whose headers are all plain. Raises `_NotPlain` at the first that is not, or is damaged."""
     place, headers = 0, _headers(descriptor)
     while batch := list(itertools.islice(headers, _BATCH)):
@@ -323,7 +329,7 @@ def _padded(size: int) -> int:
     return (size + BLOCK - 1) & -BLOCK
 
 
-def _note_ending(descriptor: int, place: int, size: int, problems: _Problems) -> None:
+def _note_ending(descriptor: int, place: int, size: int, problems: Problems) -> None:
     """Look at what stands where the headers stop: it should be an end mark, with nothing after it."""
     rest = os.pread(descriptor, 2**20, min(place, size))
     if place >= size or len(rest) < BLOCK:
@@ -343,7 +349,7 @@ class _Bounded(io.FileIO):
         return super().read(size) or b""
 
 
-def _all_members(descriptor: int, size: int, problems: _Problems) -> Iterator[_Member]:
+def _all_members(descriptor: int, size: int, problems: Problems) -> Iterator[Member]:
     """The files of any tar, by `tarfile`. Raises `_NotPlain` where not even the first header is one."""
     place = 0
     try:
@@ -358,7 +364,7 @@ def _all_members(descriptor: int, size: int, problems: _Problems) -> Iterator[_M
                     problems.add("cut-off members", f"at byte {found.offset}")
                     break
                 elif not found.isdir():
-                    problems.add("links, sparse or special files", found.name)
+                    problems.add("links, sparse or special files", printable(found.name))
     except _DAMAGE as error:
         if place == 0:
             raise _NotPlain from error
@@ -373,6 +379,6 @@ def member_name(headers: bytes) -> str:
     """The name of a member by its header blocks, of which the last is the plain one."""
     if len(headers) > BLOCK:
         with contextlib.suppress(*_DAMAGE), _opened(io.BytesIO(headers)) as tar:
-            return tar.next().name  # type: ignore[union-attr]
+            return printable(tar.next().name)  # type: ignore[union-attr]
     block = headers[-BLOCK:]
-    return _joined(block[345:500], block[:100].rstrip(b"\0")).decode(errors="replace")
+    return _joined(block[345:500], block[:100].rstrip(b"\0")).decode(errors="backslashreplace")

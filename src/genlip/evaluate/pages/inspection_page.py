@@ -56,7 +56,14 @@ def _caption_warnings(found: Inspection) -> Iterator[str]:
             f"{found.duplicates:.1%} of the captions repeat another one to the letter: a model then learns to recite them; "
             "remove duplicates, or name a field with captions of the single image (data.fields)."
         )
-    if cut > 0.05:
+    lined = found.several_lines / found.usable
+    if lined and found.captions.lines == "all":
+        yield (
+            f"{lined:.1%} of the captions have several lines, which are read as one text: where each line is a caption of "
+            "its own, set captions.lines to any (one of them, drawn anew in each epoch) or first."
+        )
+    cut_lines = sum(one.cut and one.lines > 1 for one in found.seen)
+    if cut > 0.05 and not (found.captions.lines == "all" and cut_lines > found.count("cut") / 2):
         yield (
             f"{cut:.1%} of the captions are cut, and their ends never learned: raise captions.max_tokens (now "
             f"{found.captions.max_tokens}; 99% of the captions have at most {tokens['p99']:.0f} tokens)."
@@ -96,6 +103,7 @@ def summary(found: Inspection) -> str:
     figures = {**_image_words(found), **_caption_words(found), **_pack_words(found)}
     lines = [
         f"{found.name}: {found.examples:,} examples, {found.looked_at:,} looked at, {found.usable:,} usable",
+        *(f"note: {note}" for note in found.notes),
         *(f"part {part.name}: {_part_words(part)}" for part in found.parts),
         *(f"skipped: {reason}: {len(some):,}, such as {some[0].message}" for reason, some in found.skipped.items()),
         *(f"{name}: {words}" for name, words in figures.items()),
@@ -135,7 +143,11 @@ def _image_words(found: Inspection) -> dict[str, str]:
 def _caption_words(found: Inspection) -> dict[str, str]:
     """Names and figures of the captions."""
     caption, times = found.most_frequent_caption
-    kinds = {"with several captions": found.count("several"), "conversations": found.count("conversation")}
+    kinds = {
+        "of several lines": found.several_lines,
+        "with several captions": found.count("several"),
+        "conversations": found.count("conversation"),
+    }
     cut = {f"at captions.max_tokens {found.captions.max_tokens:,}": "cut", "by the size of a pack": "cut_by_pack"}
     return {
         "caption tokens": _median(found, "tokens"),
@@ -209,6 +221,7 @@ def inspection_page(found: Inspection) -> str:
     sections = [
         Section("What it holds", _story(found) + report.headlines(_headlines(found)) + report.advice(warnings(found))),
         *([Section("Parts", _part_table(found.parts))] if found.parts else []),
+        *([Section("What was left out", report.paragraphs(*found.notes))] if found.notes else []),
         *([Section("What cannot be used", _skipped_table(found))] if found.skipped else []),
         Section(f"A look at {len(found.shown)} of them", _contact_sheet(found)),
         Section("Images", _figures(found, _image_words(found), "width", "height", "aspect", "bytes", "patches")),

@@ -1,0 +1,160 @@
+"""Walk: a folder, or a pattern -> the files that it means; the one place that looks for data on a disk.
+
+In: a folder. Out: its files, those of the folders in it and of the folders that links lead to, each folder once. Passed over
+are names that begin with a dot (macOS keeps `._a.jpg` beside `a.jpg`, Jupyter `.ipynb_checkpoints`) and `__MACOSX`, of which
+no user knows. All else that is no file is told.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from genlip.data.files import check_regular, expanded, printable
+from genlip.data.images import IMAGE_SUFFIXES
+
+__all__ = ["Walked", "files_of", "first_names", "image_files", "is_hidden", "subfolders", "suffix_of", "walk"]
+
+# Formats that hold pictures and are not read.
+_PICTURES = (
+    ".svg", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".ai", ".eps", ".pdf", ".ico", ".icns", ".tga", ".dds",
+    ".exr", ".hdr", ".pcx", ".xcf", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".fits", ".dcm",
+    ".dib", ".qoi", ".xpm", ".xbm",
+)  # fmt: skip
+
+
+class Walked(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        files: paths of regular files, as texts, in order of the names of their folders and their own.
+        odd: what is neither a file nor a folder: links that lead nowhere, named pipes, devices.
+        again: folders that were reached before by another way, such as links that lead back.
+    """
+
+    files: list[str]
+    odd: list[str]
+    again: list[str]
+
+    def notes(self) -> list[str]:
+        """A line for each kind of thing that is left out, whatever the files are for."""
+        odd = [path for path in self.odd if suffix_of(path) in (*IMAGE_SUFFIXES, ".txt", "")]
+        counted = [
+            (odd, "broken links or special files are left out"),
+            (self.again, "links lead to folders that are read already"),
+        ]
+        return [f"{len(found)} {what}: {first_names(found)}" for found, what in counted if found]
+
+    def images(self) -> list[str]:
+        """The files whose suffix is that of an image format that is read."""
+        return [path for path in self.files if suffix_of(path) in IMAGE_SUFFIXES]
+
+    def unread_pictures(self) -> list[str]:
+        """A line about pictures in formats that are not read, if there are any."""
+        found = [path for path in self.files if suffix_of(path) in _PICTURES]
+        kinds = ", ".join(sorted({suffix_of(path) for path in found}))
+        return (
+            [f"{len(found)} files of formats that are not read ({kinds}) are left out: {first_names(found)}"]
+            if found
+            else []
+        )
+
+
+def walk(folder: str | os.PathLike[str]) -> Walked:
+    """All files in a folder and below. Raises OSError where a folder cannot be read."""
+    walked, seen = Walked([], [], []), set[tuple[int, int]]()
+    folders, links = [os.fspath(folder)], list[str]()
+    while folders or links:  # links last: what one leads to is named by its own path, if it is in the folder
+        here = folders.pop() if folders else links.pop()
+        told = os.stat(here)  # noqa: PTH116  texts: a million files must not cost a million path objects
+        if (told.st_dev, told.st_ino) in seen:
+            walked.again.append(here)
+            continue
+        seen.add((told.st_dev, told.st_ino))
+        with os.scandir(here) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+                if is_hidden(entry.name):
+                    continue
+                is_file, is_folder = _kind(entry)
+                if is_folder:
+                    (links if entry.is_symlink() else folders).append(entry.path)
+                else:
+                    (walked.files if is_file else walked.odd).append(entry.path)
+    for found in walked:
+        found.sort(key=lambda path: path.split(os.sep))  # noqa: PTH206
+    return walked
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Whether an entry is, or leads to, a regular file or a folder."""
+    try:
+        return entry.is_file(), entry.is_dir()
+    except OSError:  # a link to itself
+        return False, False
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a name is one that walks pass over."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted."""
+    return sorted(entry.name for entry in folder.iterdir() if not is_hidden(entry.name) and entry.is_dir())
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a name, in small letters and with its dot."""
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122
+
+
+def first_names(paths: Sequence[str], most: int = 3) -> str:
+    """The first names of several, for messages."""
+    names = [printable(Path(path).name) for path in paths[:most]]
+    return ", ".join(names) + (", …" if len(paths) > most else "")
+
+
+def files_of(pattern: str) -> list[str]:
+    """The files of a local path or glob, sorted; none where nothing is there. A path that exists is itself.
+
+    `[` begins a set of letters in a glob; where nothing matches so, it is taken as it stands. Raises ValueError for a named
+    pipe, a device or a socket.
+    """
+    pattern = str(expanded(pattern)) if pattern.startswith("~") else pattern
+    if os.path.isdir(pattern):  # noqa: PTH112
+        return [pattern]
+    if os.path.exists(pattern):  # noqa: PTH110
+        check_regular(pattern)
+        return [pattern]
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207  Path.glob follows no absolute pattern
+    found = found or glob.glob(pattern.replace("[", "[[]"), recursive=True)  # noqa: PTH207
+    files = sorted(path for path in found if not os.path.isdir(path))  # noqa: PTH112
+    for path in files:
+        check_regular(path)
+    return files
+
+
+def image_files(patterns: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The image files that files, folders and globs name, in order, each once; and what was left out, a line each.
+
+    Raises FileNotFoundError for a pattern that names none.
+    """
+    found: dict[str, None] = {}
+    notes: list[str] = []
+    for pattern in patterns:
+        folder = expanded(pattern)
+        if folder.is_dir():
+            walked = walk(folder)
+            inside = walked.images()
+            notes += [f"{printable(pattern)}: {note}" for note in (*walked.notes(), *walked.unread_pictures())]
+        else:
+            inside = files_of(pattern)
+        if not inside:
+            raise FileNotFoundError(
+                f"{printable(pattern)}: {'no images in this folder' if folder.is_dir() else 'no such file'}"
+            )
+        found |= dict.fromkeys(inside)
+    return list(found), notes
