@@ -12,23 +12,22 @@ import json
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
 from genlip.data.examples import Caption, Choice, Conversation, Example, ImageLike, Unusable
 from genlip.data.images import decode_pixels, file_suffix, read_file
-from genlip.data.loader import leave_signals_to_the_parent
+from genlip.data.ownership import own
 from genlip.data.sources.base import Source
 from genlip.data.sources.cache import write_whole
 from genlip.data.sources.fields import IMAGE_MARK
 from genlip.data.sources.mixture import Mixture, lengths
+from genlip.data.workers import in_turn
 
 __all__ = ["ShardConfig", "Written", "write_shards"]
 
@@ -105,28 +104,37 @@ def write_shards(
     workers  processes that write shards; 0 writes them in this one
     advance  hears of finished examples, those of shards that were there included
 
-    Raises ValueError if the folder holds shards of another source or of other settings.
+    Raises ValueError if the folder holds shards of another source or of other settings, or another process writes there, and
+    OSError if a shard cannot be written.
     """
     folder, config = Path(out), config or ShardConfig()
-    folder.mkdir(parents=True, exist_ok=True)
-    _agree(folder, {"source": source.name, "fields": _fields(source), "examples": lengths(source), **asdict(config)})
-    with _alone(folder):
+    with own(folder, "packing"):
+        _agree(folder, {"source": source.name, "fields": _fields(source), "examples": lengths(source), **asdict(config)})
         return _write_missing(_Shards(source, folder, config), workers, advance)
 
 
 def _write_missing(shards: _Shards, workers: int, advance: Callable[[int], None]) -> Written:
-    for part in shards.folder.glob("*.part"):  # of a packing that was killed
-        part.unlink()
+    _remove_parts(shards.folder)
     total = Written(0, 0, 0, Counter(), Counter())
-    loaded = DataLoader(shards, batch_size=None, num_workers=workers, worker_init_fn=leave_signals_to_the_parent)
-    for number, written in enumerate(loaded):
-        total += written
-        advance(len(shards.examples(number)))
+    workers = min(workers, len(shards))
+    try:
+        with closing(in_turn(shards.write, workers) if workers else shards.write(0, 1)) as each:
+            for number, written in zip(range(len(shards)), each, strict=False):
+                total += written
+                advance(len(shards.examples(number)))
+    finally:
+        _remove_parts(shards.folder)
     return total
 
 
+def _remove_parts(folder: Path) -> None:
+    """Shards that a killed process had begun."""
+    for part in folder.glob("*.part"):
+        part.unlink()
+
+
 @dataclass(frozen=True)
-class _Shards(Dataset[Written]):
+class _Shards:
     """Shards that are written when they are asked for."""
 
     source: Source
@@ -136,14 +144,16 @@ class _Shards(Dataset[Written]):
     def __len__(self) -> int:
         return -(-len(self.source) // self.config.samples)
 
-    def __getitem__(self, number: int) -> Written:
-        """Write a shard, unless it is there, and tell what it holds."""
+    def write(self, first: int, step: int) -> Generator[Written, None, None]:
+        """Shards `first`, `first + step`, …: write each, unless it is there, and tell what it holds."""
+        return (self._written(number) for number in range(first, len(self), step))
+
+    def _written(self, number: int) -> Written:
         shard = self.folder / f"{number:05d}.tar"
         counts = shard.with_name(f"{shard.stem}_stats.json")
         if not (shard.exists() and counts.exists()):
             stored = self._write(shard, self.examples(number))
-            with write_whole(counts) as part:
-                part.write_text(json.dumps(stored) + "\n", encoding="utf8")
+            _write_json(counts, stored)
         stored = json.loads(counts.read_text(encoding="utf8"))
         size = shard.stat().st_size
         return Written(1, stored["successes"], size, Counter(stored["skipped"]), Counter(stored["fields"]))
@@ -154,8 +164,8 @@ class _Shards(Dataset[Written]):
 
     def _write(self, shard: Path, examples: range) -> dict[str, Any]:
         skipped, fields = Counter[str](), Counter[str]()
-        with write_whole(shard) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
-            samples = sum(_add(tar, self.source, number, self.config, skipped, fields) for number in examples)
+        with _tar(shard) as add:
+            samples = sum(_add(add, self.source, number, self.config, skipped, fields) for number in examples)
         return {"successes": samples, "skipped": skipped, "fields": fields}
 
 
@@ -166,31 +176,61 @@ def _fields(source: Source) -> Any:
     return dict(source.fields.chances) if hasattr(source, "fields") else {}
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second packing out of the folder."""
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise ValueError(f"{folder}: another packing is writing there; wait for it, or choose another folder") from None
-
-
 def _agree(folder: Path, plan: dict[str, Any]) -> None:
     """Write down what the folder holds; refuse to mix two packings."""
     file = folder / _PLAN
     if not file.exists():
         if any(folder.glob("*.tar")):
             raise ValueError(f"{folder} holds tar files, but no {_PLAN} that says what of: choose an empty folder")
-        with write_whole(file) as part:
-            part.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf8")
+        _write_json(file, plan, indent=2)
     if (found := json.loads(file.read_text(encoding="utf8"))) != plan:
         differs = [f"{key}: {found.get(key)} there, {value} now" for key, value in plan.items() if found.get(key) != value]
         raise ValueError(f"{folder} holds another packing ({'; '.join(differs)}): choose another folder")
 
 
+@contextmanager
+def _tar(shard: Path) -> Iterator[Callable[[str, bytes], None]]:
+    """Gives the function that adds a member to a shard, which is whole at the end or absent."""
+    with write_whole(shard) as part:
+        with _naming(shard):
+            tar = tarfile.open(part, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  closed below, under the same care
+
+        def add(name: str, content: bytes) -> None:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            with _naming(shard):
+                tar.addfile(entry, io.BytesIO(content))
+
+        try:
+            yield add
+        finally:
+            with _naming(shard):
+                tar.close()
+
+
+def _write_json(file: Path, values: Any, indent: int | None = None) -> None:
+    with _naming(file), write_whole(file) as part:
+        part.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf8")
+
+
+@contextmanager
+def _naming(file: Path) -> Iterator[None]:
+    """Say which file could not be written, and what then; errors of the source are not for this."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{file} could not be written: {error.strerror or error}; make room, and the same command goes on with it"
+        ) from error
+
+
 def _add(
-    tar: tarfile.TarFile, source: Source, number: int, config: ShardConfig, skipped: Counter[str], fields: Counter[str]
+    add: Callable[[str, bytes], None],
+    source: Source,
+    number: int,
+    config: ShardConfig,
+    skipped: Counter[str],
+    fields: Counter[str],
 ) -> bool:
     """Add an example to a shard, or count why not."""
     try:
@@ -205,9 +245,7 @@ def _add(
         return False
     kind, text = _written_caption(example.caption, fields)
     for name, content in ((suffix, data), (kind, text.encode("utf8"))):
-        entry = tarfile.TarInfo(f"{number:09d}.{name}")
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
+        add(f"{number:09d}.{name}", content)
     return True
 
 
