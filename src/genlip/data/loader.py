@@ -101,10 +101,16 @@ class Loader:
         It holds between updates, when the batches of all `rows` were taken.
         """
         streams = {str(number): [state.next, *state.waiting] for number, state in self._states.items()}
-        return {"of": self._decides, "step": self._step, "streams": streams, "ended": sorted(self._ended)}
+        return {
+            "of": self._decides,
+            "step": self._step,
+            "streams": streams,
+            "epochs": self.epochs,
+            "ended": sorted(self._ended),
+        }
 
     def undo(self) -> None:
-        """Forget what was handed out of the last update, whole or in part: `state` is again that before it. Ends `batches`."""
+        """Forget what was handed out of the last update, whole or in part: `state` is that before it. Ends `batches`."""
         self._load(self._before)
         self._tails.clear()
 
@@ -157,7 +163,8 @@ class Loader:
         if missing := {str(number) for number in self.streams} - state["streams"].keys():
             raise ValueError(f"the state lacks streams {', '.join(sorted(missing))}: merge the states of all ranks")
         self._step = state["step"]
-        self._ended = set(state.get("ended", ())) & set(self.streams)
+        still = state.get("epochs") == self.epochs  # a run that was made longer goes on in all its streams
+        self._ended = set(state["ended"]) & set(self.streams) if still else set()
         for number in self.streams:
             position, *waiting = state["streams"][str(number)]
             self._states[number] = StreamState(position, tuple(waiting))

@@ -174,7 +174,8 @@ class Stream:
         epochs: int = 0,
         whole: bool = True,
     ) -> None:
-        """`epochs` ends the stream after so many; 0 never does. Not `whole`, it leaves what is not packed when all is read to a `Tail`."""
+        """`epochs` ends the stream after so many; 0 never does. Not `whole`, it leaves to a `Tail` what is not packed when
+        all is read."""
         self.reader, self.packing, self.number, self.whole = reader, packing, number, whole
         self.order = packing.order(len(reader.source), reader.seed)
         self.end = self.order.end(number, epochs) if epochs else None
