@@ -44,12 +44,42 @@ def best_subset(sizes: list[int], room: int) -> int:
     return max((total for total in sums if total <= room), default=0)
 
 
+Draws = list[tuple[int, int]]
+Packs = list[tuple[Draws, list[int]]]
+
+
+def row(streams: list[Draws], sizes: dict[int, int], max_tokens: int, look_ahead: int) -> list[tuple[int, Draws, list[int]]]:
+    """What stands in one row of update after update: the stream whose turn it is, its samples, and broken indices.
+
+    Several streams feed it in turn, each up to the pack for which it reads its last sample. What they have left then is put
+    together, stream after stream, and packed as one.
+    """
+    read: list[list[bool]] = [[] for _ in streams]
+    given = [packs(drawn, sizes, max_tokens, look_ahead, read=known) for drawn, known in zip(streams, read, strict=True)]
+    full = [known.count(False) for known in read]
+    left = [{draw for pack, _ in found[n:] for draw in pack} for found, n in zip(given, full, strict=True)]
+    kept = [draw for drawn, mine in zip(streams, left, strict=True) for draw in drawn if draw in mine]
+    tail = packs(kept, sizes, max_tokens, look_ahead, chunk=1)
+    stands, turn, ended = [], 0, set()
+    while len(ended) < len(streams) or tail:
+        number, round_ = turn % len(streams), turn // len(streams)
+        turn += 1
+        if number in ended:
+            stands.append((number, *(tail.pop(0) if len(ended) == len(streams) else ([], []))))
+            continue
+        pack, broken = given[number][round_] if given[number] else ([], [])
+        if round_ >= full[number]:
+            ended.add(number)
+        stands.append((number, [] if number in ended else pack, broken))
+    return stands
+
+
 def packs(
-    drawn: list[tuple[int, int]], sizes: dict[int, int], max_tokens: int, look_ahead: int, chunk: int = 8
-) -> list[tuple[list[tuple[int, int]], list[int]]]:
+    drawn: Draws, sizes: dict[int, int], max_tokens: int, look_ahead: int, chunk: int = 8, read: list[bool] | None = None
+) -> Packs:
     """The packs of a stream that ends: of each its samples, unsorted, and the broken indices met before it was full.
 
-    `sizes` of usable indices; the others are broken.
+    `sizes` of usable indices; the others are broken. `read` is told of each pack whether all was read when it was full.
     """
     done, waiting, place = [], [], 0
     while True:
@@ -72,6 +102,8 @@ def packs(
         if not pack and not broken:
             return done
         done.append((pack, broken))
+        if read is not None:
+            read.append(place >= len(drawn))
 
 
 def earliest_subset(sizes: list[int], total: int) -> tuple[int, ...]:

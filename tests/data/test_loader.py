@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from traceback import clear_frames
@@ -46,22 +47,24 @@ def zip_longest_rows(parts: list[list]) -> list[list]:
     return [[part[i] for part in parts if i < len(part)] for i in range(longest)]
 
 
-def slow_updates(epochs: int) -> list[list]:
+def slow_updates(epochs: int, length=LENGTH, sizes=SIZES, packing=PACKING) -> list[list]:
     """Every update of a run that ends, from the slow model; rows of ended streams are empty."""
-    streams = [
-        slow_order.packs(
-            slow_order.stream(LENGTH, 3, PACKING.all_streams, PACKING.block, PACKING.window, number, epochs),
-            SIZES, PACKING.max_tokens, PACKING.look_ahead,
-        )
-        for number in range(PACKING.all_streams)
-    ]  # fmt: skip
-    turns = PACKING.all_streams // PACKING.packs
-    updates = []
-    for step in range(max(map(len, streams)) * turns):
-        numbers = [(step % turns) * PACKING.packs + row for row in range(PACKING.packs)]
-        packs = [(n, streams[n][step // turns] if step // turns < len(streams[n]) else ([], [])) for n in numbers]
-        if any(pack or lost for _, (pack, lost) in packs):
-            updates.append([[n, sorted(str(i) for _, i in pack), sorted(map(str, lost))] for n, (pack, lost) in packs])
+    drawn = [
+        slow_order.stream(length, 3, packing.all_streams, packing.block, packing.window, number, epochs)
+        for number in range(packing.all_streams)
+    ]
+    rows = [
+        slow_order.row(drawn[row :: packing.packs], sizes, packing.max_tokens, packing.look_ahead)
+        for row in range(packing.packs)
+    ]
+    turns, updates = packing.all_streams // packing.packs, []
+    for step in range(max(map(len, rows))):
+        stands = [
+            (step % turns * packing.packs + number, *(row[step][1:] if step < len(row) else ([], [])))
+            for number, row in enumerate(rows)
+        ]
+        if any(pack or lost for _, pack, lost in stands):
+            updates.append([[n, sorted(str(i) for _, i in pack), sorted(map(str, lost))] for n, pack, lost in stands])
     return updates
 
 
@@ -97,6 +100,63 @@ def test_going_on_with_other_ranks_and_workers_equals_never_stopping(endless):
             updates += some
             done = stop
         assert updates == endless[:24]
+
+
+SMALL_SET = 60  # examples: each of 16 streams holds three or four an epoch, a pack about eight
+FEW = PackingConfig(max_tokens=150, streams=16)
+
+
+def small_set() -> InMemory:
+    return InMemory([example(index) for index in range(SMALL_SET)])
+
+
+@pytest.mark.parametrize(("epochs", "batch"), [(1, "1 pack"), (3, "1 pack"), (3, "2 packs")])
+def test_packs_of_a_small_set_are_full_but_the_last_of_each_row(epochs, batch):
+    packing = dataclasses.replace(FEW, batch=batch)
+    updates = list(Loader(reader(small_set()), packing, epochs=epochs))
+    keys = sorted(key for update in updates for batch in update for key in batch.keys)
+    assert keys == sorted(epochs * [str(i) for i in range(SMALL_SET) if not broken(i)])
+    for row in range(packing.packs):
+        *fills, _ = [update[row].pack.num_rows / 150 for update in updates if update[row].pack is not None]
+        assert 150 - 150 * min(fills) < max(SIZES.values())  # or another sample would have fitted
+
+
+def test_a_run_that_ends_goes_on_at_every_update_as_if_it_had_never_stopped():
+    """Also within the tails, on other numbers of ranks and workers."""
+    lots = random.Random(1)
+    packing = dataclasses.replace(FEW, batch="2 packs")
+
+    def some(state, ranks=1, workers=0, number=None):
+        settings = {"epochs": 2, "ranks": ranks, "workers": workers, "state": state}
+        loaders = [Loader(reader(small_set()), packing, rank=rank, **settings) for rank in range(ranks)]
+        parts = [[(told(update), loader.state()) for update in islice(loader, number)] for loader in loaders]
+        return [
+            ([batch for rows in zip_longest_rows([rows for rows, _ in step]) for batch in rows],
+             merge_states(state for _, state in step))
+            for step in zip(*parts, strict=True)
+        ]  # fmt: skip
+
+    whole = some(None)
+    for stop in range(1, len(whole)):
+        state = json.loads(json.dumps(whole[stop - 1][1]))
+        rest = some(state, ranks=lots.choice([1, 2]), workers=lots.choice([0, 0, 2]), number=len(whole) - stop)
+        assert rest == whole[stop:]
+
+
+def test_an_update_that_is_left_comes_again_whole():
+    loader = Loader(reader(), PACKING, epochs=2)
+    updates, again = [], []
+    for n in range(100):
+        with closing(loader.batches()) as batches:
+            for _ in range(1 + n % 4):  # of its four rows
+                next(batches)
+            loader.undo()
+        with closing(loader.batches()) as batches:
+            again.append(told([next(batches) for _ in range(4)]))
+        if loader.ended:
+            break
+    updates, _ = loaded(epochs=2)
+    assert [update for update in again if any(keys or lost for _, keys, lost, _ in update)] == updates
 
 
 def test_several_ranks_go_on_with_empty_rows_until_they_are_told_to_stop():

@@ -19,6 +19,7 @@ from genlip.data.examples import Choice, Example, Turn
 from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sources import Files, Procedural, open_source
 from genlip.data.sources.fields import CaptionFields
+from genlip.data.workers import WorkerDied
 
 from .helpers import InMemory, encoded, noise
 
@@ -176,3 +177,47 @@ def test_two_packings_of_one_folder_do_not_get_in_each_others_way(tmp_path):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ShardConfig(**wrong)
+
+
+LIMITED = """
+import resource, sys
+from genlip.cli import main
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (20 * 1024, resource.RLIM_INFINITY))  # as `ulimit -f 20`: stands in for the disk
+words = ["--samples", "2000", "--samples-per-shard", "100", "--workers", sys.argv[2]]
+sys.exit(main(["data", "synth", "scenes", sys.argv[1], *words]))
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "1", "2"])
+def test_a_full_disk_is_one_line_and_an_end(workers, tmp_path):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "out"), workers]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    *_, line = done.stderr.splitlines()
+    shard = tmp_path / "out/00000.tar"
+    assert line == f"genlip: {shard} could not be written: File too large; make room, and the same command goes on with it"
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_a_worker_that_is_killed_ends_the_packing(tmp_path):
+    class Deadly(InMemory):
+        def __getitem__(self, index):
+            if index == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().__getitem__(index)
+
+    source = Deadly([Example(str(i), encoded(image(i), "PNG"), "words") for i in range(6)])
+    with pytest.raises(WorkerDied, match=r"worker process \d+ was ended by SIGKILL"):
+        write_shards(source, tmp_path / "out", ShardConfig(samples=1), workers=2)
+    written = write_shards(InMemory(source.examples), tmp_path / "out", ShardConfig(samples=1))
+    assert written.samples == 6
+
+
+def test_a_source_that_fails_is_not_called_a_disk_that_does(tmp_path):
+    class Gone(InMemory):
+        def __getitem__(self, index):
+            raise OSError("the server does not answer")
+
+    with pytest.raises(OSError, match=r"^the server does not answer$"):
+        write_shards(Gone([Example("0", b"", "words")]), tmp_path / "out", workers=1)

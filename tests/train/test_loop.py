@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from safetensors.torch import load_file
 import genlip
 from genlip.data.captions import Captions, train_tokenizer
 from genlip.data.loader import Loader
+from genlip.data.ownership import own
 from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source
 from genlip.data.tally import SkippedTooMany
@@ -338,3 +341,109 @@ def test_bfloat16_training_follows_float32(tmp_path):
         train(small_run(tmp_path / precision, precision=precision))
         losses.append([event["loss"] for event in read_log(tmp_path / precision, "train")])
     assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
+def run_here(script, *words, **environment):
+    """What a script says that trains in another process, and how it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300,
+        env=os.environ | environment,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+FEEDS_UNTIL = """
+import os, signal, sys, time
+from dataclasses import dataclass
+from genlip.data.sources import procedural
+from genlip.train.loop import train
+from tests.train.helpers import small_run
+
+whole, asked = procedural.Procedural.__getitem__, [0]
+def fails(self, index):
+    asked[0] += 1
+    if asked[0] > 60 and __import__("multiprocessing").parent_process():
+        {fault}
+    return whole(self, index)
+procedural.Procedural.__getitem__ = fails
+train(small_run(sys.argv[1], steps=100000, save_every=100000, data__workers=1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (
+            "os.kill(os.getpid(), 9)",
+            r"NoData: worker process \d+ was ended by SIGKILL; .*; what was learned is saved: .*step-",
+        ),
+        ("raise OSError('the server is gone')", r"NoData: the server is gone; what was learned is saved: .*step-"),
+    ],
+)
+def test_a_loader_that_dies_ends_the_run_after_a_save(fault, told, tmp_path):
+    status, said = run_here(FEEDS_UNTIL.format(fault=fault), tmp_path)
+    assert status == 1
+    assert re.search(told, said.splitlines()[-1])
+    saved = latest(tmp_path)
+    losses = [event["step"] for event in read_log(tmp_path, "train")]
+    assert saved.name == f"step-{losses[-1]:08}"
+
+
+def test_a_run_that_waits_for_data_saves_when_it_is_asked_to_stop(tmp_path):
+    script = FEEDS_UNTIL.format(fault="open(sys.argv[2], 'w').close(); time.sleep(1000)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "out"), str(tmp_path / "stuck")], cwd=ROOT, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    while not (tmp_path / "stuck").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert "Interrupted: stopped and saved" in told
+    assert latest(tmp_path / "out") is not None
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path):
+    with own(tmp_path, "run"), pytest.raises(ValueError, match=rf"another run is writing there \(process {os.getpid()} on "):
+        train(small_run(tmp_path))
+
+
+def test_a_start_that_fails_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="would be held out"):
+        train(small_run(tmp_path / "a/b", data__source=images(tmp_path / "in", good=5, bad=0), data__held_out=""))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_tasks_of_slurm_that_know_nothing_of_each_other_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    with pytest.raises(
+        ValueError, match=r"SLURM_NTASKS is 4 and RANK is not set: .* start one torchrun on each node, as in srun"
+    ):
+        train(small_run(tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    script = (
+        "import sys, resource; from tests.train.helpers import small_run; from genlip.train.loop import train\n"
+        "limit = lambda state: resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, resource.RLIM_INFINITY))\n"
+        "train(small_run(sys.argv[1], save_every=1000, steps=1000, spoken=0), on_step=limit)"
+    )
+    status, told = run_here(script, tmp_path)
+    assert status == 1
+    assert told.splitlines()[-1] == (
+        f"OSError: {tmp_path}/log.jsonl could not be written: File too large; make room, and start the same command again"
+    )
+
+
+def test_a_model_that_is_there_is_replaced_as_a_whole(tmp_path):
+    for left in ("model", "model.old", "model.partial"):  # by kills
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "config.json").write_text("{}")
+        (tmp_path / left / "stray").touch()
+    model = train(small_run(tmp_path, steps=1))
+    assert not (model / "stray").exists()
+    assert genlip.load(model).config.hidden_size == 32
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith("model.")]

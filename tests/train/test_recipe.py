@@ -96,3 +96,13 @@ def test_every_setting_is_described():
     described = describe_settings()
     assert all(f"--{key} " in described for key in keys())
     assert {field.name for field in dataclasses.fields(Run)} == {key.split(".")[0] for key in keys()}
+
+
+def test_new_data_that_is_measured_on_the_recipes_own_is_warned_of(caplog):
+    assert load_recipe("quickstart", ["--data.source", "images"]).data.held_out == "scenes:1"
+    assert "data.source is images, and data.held_out still the recipe's scenes:1" in caplog.text
+    caplog.clear()
+    load_recipe("quickstart", ["--data.source", "scenes:7"])
+    load_recipe("quickstart", ["--data.source", "images", "--data.held_out", ""])
+    load_recipe("quickstart")
+    assert not caplog.text

@@ -32,3 +32,9 @@ def test_an_update_done_again_with_other_samples_is_refused(tmp_path):
     write(tmp_path, 1, (1, 0, ("b",)))
     with pytest.raises(ValueError, match=r"samples-1\.jsonl: row 0 of update 1 was done twice with different samples"):
         read_samples(tmp_path)
+
+
+def test_keys_may_hold_what_ends_a_line_elsewhere(tmp_path):
+    keys = ("a\u2028b", "c\x85d", "e\x0cf\x1cg")
+    write(tmp_path, 0, (1, 0, keys))
+    assert read_samples(tmp_path) == {(1, 0): keys}

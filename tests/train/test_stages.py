@@ -1,6 +1,7 @@
 """The recipes of both stages: the paper's values, their twins for two cores, and stage 2 after stage 1."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -151,3 +152,20 @@ def test_recipes_in_a_circle_and_settings_without_value_are_refused(tmp_path):
         load_recipe("quickstart", ["--model", "l17"])
     with pytest.raises(RecipeError, match=r"'8b' .*int|steps"):
         load_recipe("quickstart", ["--steps", "8b"])
+
+
+def test_weights_are_not_given_other_words_than_they_learned(tmp_path):
+    """The tokenizer has as many tokens, and one of them means something else."""
+    model = train(small_run(tmp_path / "one", steps=1))
+    text = (model / "tokenizer.json").read_text()
+    vocabulary = json.loads(text)["model"]["vocab"]
+    last = max(vocabulary, key=vocabulary.get)
+    other = json.loads(text)
+    other["model"]["vocab"]["xyz"] = other["model"]["vocab"].pop(last)
+    other["model"]["merges"] = [pair for pair in other["model"]["merges"] if "".join(pair).replace(" ", "") != last]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(other))
+    with pytest.raises(
+        ValueError, match=r"is not that of start_from .*: token \d+ is 'xyz', and was .* set --tokenizer bpe"
+    ):
+        train(small_run(tmp_path / "two", start_from=model, tokenizer=tmp_path / "tokenizer.json", steps=1))
+    train(small_run(tmp_path / "three", start_from=model, tokenizer=model, steps=1))

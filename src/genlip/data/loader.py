@@ -7,6 +7,9 @@ In: a reader and how to pack. Out: for each update, the packs of this rank.
 So which samples stand in which update follows from the run's settings alone. Workers own streams and prepare them ahead;
 every batch carries the state of its stream after it, and the loader keeps the states of what was handed out. What was only
 prepared is prepared again after a stop: nothing is lost or repeated, on the same number of ranks and workers or on another.
+
+Where the run ends after some epochs and several streams feed a row, these leave their last samples, which do not fill a pack
+each, to the row's `Tail`: so packs are full up to the last of each row.
 """
 
 from __future__ import annotations
@@ -15,20 +18,19 @@ import dataclasses
 import json
 import logging
 import os
-import signal
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from genlip.data.packing import Batch, PackingConfig, Stream, StreamState
+from genlip.data.packing import Batch, PackingConfig, Stream, StreamState, Tail
 from genlip.data.samples import SampleReader
 from genlip.data.sources.mixture import lengths
+from genlip.data.workers import in_turn
 
-__all__ = ["Loader", "leave_signals_to_the_parent", "merge_states"]
+__all__ = ["Loader", "merge_states"]
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +67,8 @@ class Loader:
         self.packing, self.epochs = packing, epochs
         self.ranks = ranks
         self.rows = range(rank, packing.packs, ranks)
-        turns = packing.all_streams // packing.packs
-        self.streams = [turn * packing.packs + row for turn in range(turns) for row in self.rows]
+        self._turns = packing.all_streams // packing.packs
+        self.streams = [turn * packing.packs + row for turn in range(self._turns) for row in self.rows]
         self.workers = min(workers, len(self.streams))
         if self.workers < workers:
             log.warning(
@@ -78,8 +80,10 @@ class Loader:
         self._decides = json.loads(json.dumps(decides))  # as a checkpoint gives it back
         self._step, self._states = 0, {number: StreamState() for number in self.streams}
         self._ended: set[int] = set()
+        self._tails: dict[int, Tail] = {}
         if state is not None:
             self._load(state)
+        self._before = self.state()
 
     @property
     def waiting(self) -> int:
@@ -89,7 +93,7 @@ class Loader:
     @property
     def ended(self) -> bool:
         """Nothing follows in any of this rank's streams."""
-        return len(self._ended) == len(self.streams)
+        return len(self._ended) == len(self.streams) and not self.waiting
 
     def state(self) -> dict[str, Any]:
         """All that going on needs, as JSON can hold it: the updates handed out, and each stream's place.
@@ -97,7 +101,18 @@ class Loader:
         It holds between updates, when the batches of all `rows` were taken.
         """
         streams = {str(number): [state.next, *state.waiting] for number, state in self._states.items()}
-        return {"of": self._decides, "step": self._step, "streams": streams}
+        return {
+            "of": self._decides,
+            "step": self._step,
+            "streams": streams,
+            "epochs": self.epochs,
+            "ended": sorted(self._ended),
+        }
+
+    def undo(self) -> None:
+        """Forget what was handed out of the last update, whole or in part: `state` is that before it. Ends `batches`."""
+        self._load(self._before)
+        self._tails.clear()
 
     def __iter__(self) -> Generator[list[Batch], None, None]:
         with closing(self.batches()) as batches:
@@ -106,18 +121,36 @@ class Loader:
                 if self.ranks > 1 or any(batch.pack is not None or batch.skipped for batch in update):
                     yield update
 
-    def batches(self) -> Generator[Batch, None, None]:
+    def batches(self, waiting: Callable[[], None] = lambda: None) -> Generator[Batch, None, None]:
         """The batches one by one, without end, so that an update need not be held at once: each update has one for each of
-        this rank's `rows`."""
-        with closing(self._batches()) as prepared:
+        this rank's `rows`.
+
+        `waiting` is called every second while workers are waited for; an error that it raises ends the waiting.
+        """
+        with closing(self._batches(waiting)) as prepared:
             while True:
-                for place, _ in enumerate(self.rows, start=1):
+                self._before = self.state()
+                for place, row in enumerate(self.rows, start=1):
                     batch = next(prepared)
+                    if batch.stream in self._ended:
+                        batch = self._after_the_end(row, batch.stream)
                     self._states[batch.stream] = batch.state
                     if batch.ended:
                         self._ended.add(batch.stream)
                     self._step += place == len(self.rows)
                     yield batch
+
+    def _after_the_end(self, row: int, stream: int) -> Batch:
+        """What stands in the place of a stream that has ended: a pack of the row's tail, once all its streams have."""
+        together = [number for number in self.streams if number % self.packing.packs == row]
+        if self._ended.issuperset(together):
+            if row not in self._tails:
+                states = {number: self._states[number] for number in together}
+                self._tails[row] = Tail(self.reader, self.packing, states)
+            batch = self._tails[row].next_batch(stream)
+            self._states |= self._tails[row].states
+            return batch
+        return Batch(None, stream=stream, state=self._states[stream], ended=True)
 
     def _load(self, state: Mapping[str, Any]) -> None:
         changed = [
@@ -130,76 +163,76 @@ class Loader:
         if missing := {str(number) for number in self.streams} - state["streams"].keys():
             raise ValueError(f"the state lacks streams {', '.join(sorted(missing))}: merge the states of all ranks")
         self._step = state["step"]
+        still = state.get("epochs") == self.epochs  # a run that was made longer goes on in all its streams
+        self._ended = set(state["ended"]) & set(self.streams) if still else set()
         for number in self.streams:
             position, *waiting = state["streams"][str(number)]
             self._states[number] = StreamState(position, tuple(waiting))
 
-    def _batches(self) -> Generator[Batch, None, None]:
+    def _batches(self, waiting: Callable[[], None]) -> Generator[Batch, None, None]:
         """The batches of this rank's rows, from the next update on."""
+        first = self._step % self._turns * len(self.rows)
+        make = _Streams(
+            self.reader, self.packing, self.streams, dict(self._states), self.epochs, first,
+            ended=frozenset(self._ended), whole=self._turns == 1,
+        )  # fmt: skip
+        finish = _pinned(torch.cuda.current_device()) if torch.cuda.is_available() else _as_it_is
         if self.workers:  # tokenizers warn of a fork in every worker unless this is settled
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        first = self._step % (len(self.streams) // len(self.rows)) * len(self.rows)
-        pinned = torch.cuda.is_available()
-        loaded = DataLoader(
-            _Streams(self.reader, self.packing, self.streams, dict(self._states), self.epochs, first),
-            batch_size=None,
-            num_workers=self.workers,
-            prefetch_factor=2 if self.workers else None,
-            worker_init_fn=leave_signals_to_the_parent,
-            pin_memory=pinned,
-        )
-        for item in loaded:
-            if isinstance(item, Exception):
-                raise item
-            if item is not None:
-                yield item if pinned or not self.workers else _own(item)
+            items: Iterator[Batch | None] = in_turn(make, self.workers, finish, waiting)
+        else:
+            items = map(finish, make(0, 1))
+        with closing(items) if isinstance(items, Generator) else nullcontext():
+            yield from (item for item in items if item is not None)
 
 
-def _own(batch: Batch) -> Batch:
-    """A batch in this process's own memory: what workers share takes file descriptors, and an update may hold many packs."""
-    return batch if batch.pack is None else dataclasses.replace(batch, pack=batch.pack.clone())
+def _as_it_is(batch: Batch | None) -> Batch | None:
+    return batch
 
 
-class _Streams(IterableDataset[Batch | Exception | None]):
+def _pinned(device: int) -> Callable[[Batch | None], Batch | None]:
+    """Puts batches into page-locked memory, in whichever thread."""
+
+    def pin(batch: Batch | None) -> Batch | None:
+        torch.cuda.set_device(device)  # or a thread's first call would make a context on GPU 0
+        return batch and batch.pin_memory()
+
+    return pin
+
+
+@dataclass(frozen=True)
+class _Streams:
     """The streams of a rank, one batch of each in turn, round after round.
 
-    `DataLoader` asks its workers in turn. Worker w owns the streams at places w, w + workers, …; rounds are filled up with
-    None to a multiple of the workers, and before the place where the first round begins.
+    Workers are asked in turn. Worker w owns the streams at places w, w + workers, …; rounds are filled up with None to a
+    multiple of the workers, and before the place where the first round begins.
     """
 
-    def __init__(
-        self,
-        reader: SampleReader,
-        packing: PackingConfig,
-        numbers: list[int],
-        states: dict[int, StreamState],
-        epochs: int,
-        first: int,
-    ) -> None:
-        self.reader, self.packing, self.numbers, self.states = reader, packing, numbers, states
-        self.epochs, self.first = epochs, first
+    reader: SampleReader
+    packing: PackingConfig
+    numbers: list[int]
+    states: dict[int, StreamState]
+    epochs: int
+    first: int
+    ended: frozenset[int]
+    whole: bool
 
-    def __iter__(self) -> Iterator[Batch | Exception | None]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+    def __call__(self, worker: int, workers: int) -> Iterator[Batch | None]:
+        """The batches of a worker."""
         places = range(worker, -(-len(self.numbers) // workers) * workers, workers)
         streams = {place: self._stream(self.numbers[place]) for place in places if place < len(self.numbers)}
         first = self.first
         while True:
             for place in places:
-                yield _next_batch(streams[place]) if place in streams and place >= first else None
+                yield self._next(place, streams) if place in streams and place >= first else None
             first = 0
 
+    def _next(self, place: int, streams: Mapping[int, Stream]) -> Batch:
+        number = self.numbers[place]
+        return Batch(None, stream=number, ended=True) if number in self.ended else streams[place].next_batch()
+
     def _stream(self, number: int) -> Stream:
-        return Stream(self.reader, self.packing, number, self.states[number], self.epochs)
-
-
-def _next_batch(stream: Stream) -> Batch | Exception:
-    """The next batch, or what is wrong with the data: from a worker, an error would come wrapped in its traceback."""
-    try:
-        return stream.next_batch()
-    except (ValueError, OSError) as error:
-        return error
+        return Stream(self.reader, self.packing, number, self.states[number], self.epochs, self.whole)
 
 
 def merge_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -208,13 +241,5 @@ def merge_states(states: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     if len(steps := {state["step"] for state in states}) > 1:
         raise ValueError(f"states of updates {', '.join(map(str, sorted(steps)))}: all ranks must have stopped at the same")
     streams = {number: place for state in states for number, place in state["streams"].items()}
-    return {**states[0], "streams": dict(sorted(streams.items(), key=lambda item: int(item[0])))}
-
-
-def leave_signals_to_the_parent(worker: int) -> None:
-    """A signal to all processes of a terminal or a job is for the run itself, which finishes its update and saves.
-
-    Workers outlive the first SIGTERM, and end with the run, or by a second one.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    ended = sorted(number for state in states for number in state.get("ended", ()))
+    return {**states[0], "streams": dict(sorted(streams.items(), key=lambda item: int(item[0]))), "ended": ended}

@@ -6,12 +6,15 @@ on the way, and the state from which the stream goes on.
 A stream looks a few samples ahead. It takes them as they come until there is room for half of those that wait; then a small
 knapsack chooses what fills the rest best, the longest-waiting sample always among it, and the others wait for the next pack.
 So the state is a position and the positions of those that wait.
+
+Where a run ends after some epochs, a stream whose samples have all been read has too few left to choose from. A `Tail` packs
+what is left of several streams together, so that a single pack of theirs is not full.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,7 +25,9 @@ from genlip.data.sizes import batch_size
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["MANY_SKIPPED", "Batch", "PackingConfig", "Stream", "StreamState", "by_shape", "choose", "pack_images"]
+__all__ = [
+    "MANY_SKIPPED", "Batch", "PackingConfig", "Stream", "StreamState", "Tail", "by_shape", "choose", "pack_images",
+]  # fmt: skip
 
 _CHUNK = 8  # samples that are read, and tokenized, at a time
 MANY_SKIPPED = 256  # after so many, a stream reports rather than seeks on: nothing may be usable at all
@@ -113,7 +118,7 @@ class Batch:
         squeezed: how many of the images could not keep their shape.
         stream: the stream that it comes from.
         state: of the stream after it.
-        ended: nothing follows in the stream.
+        ended: no pack follows in the stream; samples that wait in its state are left to a `Tail`.
     """
 
     pack: Pack | None
@@ -143,8 +148,13 @@ class Batch:
         return self if self.pack is None else dataclasses.replace(self, pack=self.pack.pin_memory())
 
 
-class _Waiting(NamedTuple):
+class _Place(NamedTuple):
+    stream: int
     position: int
+
+
+class _Waiting(NamedTuple):
+    place: _Place
     read: Read
 
 
@@ -162,9 +172,11 @@ class Stream:
         number: int,
         state: StreamState = START,
         epochs: int = 0,
+        whole: bool = True,
     ) -> None:
-        """`epochs` ends the stream after so many; 0 never does."""
-        self.reader, self.packing, self.number = reader, packing, number
+        """`epochs` ends the stream after so many; 0 never does. Not `whole`, it leaves to a `Tail` what is not packed when
+        all is read."""
+        self.reader, self.packing, self.number, self.whole = reader, packing, number, whole
         self.order = packing.order(len(reader.source), reader.seed)
         self.end = self.order.end(number, epochs) if epochs else None
         self.next = state.next
@@ -174,24 +186,15 @@ class Stream:
     @property
     def state(self) -> StreamState:
         """Where the stream goes on."""
-        return StreamState(self.next, self._resume + tuple(one.position for one in self._waiting))
+        return StreamState(self.next, self._resume + tuple(one.place.position for one in self._waiting))
 
     def next_batch(self) -> Batch:
         """The next pack; a batch without one once the stream has ended."""
-        taken: list[Read] = []
         skipped: list[Skipped] = []
-        room = self.packing.max_tokens
-        while self._look_ahead(skipped):
-            sizes = [one.read.size for one in self._waiting]
-            if sum(sizes) < 2 * room and sizes[0] <= room:
-                taken.append(self._waiting.pop(0).read)
-                room -= sizes[0]
-                continue
-            last = choose(sizes, room)  # best where about half of those that wait can be taken
-            taken += [self._waiting[i].read for i in last]
-            self._waiting = [one for i, one in enumerate(self._waiting) if i not in last]
-            break
-        return Batch.of(taken, skipped, stream=self.number, state=self.state, ended=self._ended)
+        taken = _take(self._waiting, self.packing.max_tokens, lambda: self._look_ahead(skipped))
+        if not self.whole and self._read_all:
+            self._waiting, taken = sorted([*taken, *self._waiting], key=lambda one: one.place), []
+        return Batch.of([one.read for one in taken], skipped, stream=self.number, state=self.state, ended=self._ended)
 
     @property
     def _read_all(self) -> bool:
@@ -199,7 +202,7 @@ class Stream:
 
     @property
     def _ended(self) -> bool:
-        return self._read_all and not self._waiting
+        return self._read_all and not (self.whole and self._waiting)
 
     def _look_ahead(self, skipped: list[Skipped]) -> bool:
         """Read on until enough samples wait, or the stream has ended. Is there a sample, and sense in seeking on?"""
@@ -213,17 +216,79 @@ class Stream:
         return bool(self._waiting) and len(skipped) < MANY_SKIPPED
 
     def _read(self, positions: Sequence[int], skipped: list[Skipped]) -> None:
-        budgets = [self.packing.max_patches(position * self.packing.all_streams) for position in positions]
-        read = self.reader.read(self.order.draws(self.number, positions), budgets)
-        for position, one in zip(positions, read, strict=True):
-            if isinstance(one, Skipped):
-                skipped.append(one)
-            elif one.size > self.packing.max_tokens:  # or no pack would ever take it
-                raise ValueError(
-                    f"{one.key} takes {one.size} rows of a pack of {self.packing.max_tokens}: give the reader max_tokens"
-                )
-            else:
-                self._waiting.append(_Waiting(position, one))
+        places = [_Place(self.number, position) for position in positions]
+        self._waiting += _read(self.reader, self.packing, self.order, places, skipped)
+
+
+class Tail:
+    """The packs of what several ended streams have left over, one stream's samples after another's.
+
+    Its whole state is that of its streams.
+    """
+
+    def __init__(self, reader: SampleReader, packing: PackingConfig, states: Mapping[int, StreamState]) -> None:
+        self.reader, self.packing = reader, packing
+        self.order = packing.order(len(reader.source), reader.seed)
+        self._next = {stream: state.next for stream, state in states.items()}
+        self._unread = [_Place(stream, position) for stream in sorted(states) for position in states[stream].waiting]
+        self._waiting: list[_Waiting] = []
+
+    @property
+    def states(self) -> dict[int, StreamState]:
+        """Of its streams, with what is not packed yet."""
+        left = [*(one.place for one in self._waiting), *self._unread]
+        return {
+            stream: StreamState(position, tuple(place.position for place in left if place.stream == stream))
+            for stream, position in self._next.items()
+        }
+
+    def next_batch(self, stream: int) -> Batch:
+        """The next pack, in the place of a stream; a batch without one once nothing is left."""
+        skipped: list[Skipped] = []
+        taken = _take(self._waiting, self.packing.max_tokens, lambda: self._look_ahead(skipped))
+        return Batch.of([one.read for one in taken], skipped, stream=stream, state=self.states[stream], ended=True)
+
+    def _look_ahead(self, skipped: list[Skipped]) -> bool:
+        """Read exactly as many as may wait: so those that wait follow from the state."""
+        while self._unread and (free := self.packing.look_ahead - len(self._waiting)) > 0:
+            places, self._unread = self._unread[:free], self._unread[free:]
+            self._waiting += _read(self.reader, self.packing, self.order, places, skipped)
+        return bool(self._waiting)
+
+
+def _take(waiting: list[_Waiting], room: int, look_ahead: Callable[[], bool]) -> list[_Waiting]:
+    """Take a pack's samples out of those that wait; `look_ahead` reads on and tells whether any do."""
+    taken: list[_Waiting] = []
+    while look_ahead():
+        sizes = [one.read.size for one in waiting]
+        if sum(sizes) < 2 * room and sizes[0] <= room:
+            taken.append(waiting.pop(0))
+            room -= sizes[0]
+            continue
+        last = choose(sizes, room)  # best where about half of those that wait can be taken
+        taken += [waiting[i] for i in last]
+        waiting[:] = [one for i, one in enumerate(waiting) if i not in last]
+        break
+    return taken
+
+
+def _read(
+    reader: SampleReader, packing: PackingConfig, order: Order, places: Sequence[_Place], skipped: list[Skipped]
+) -> list[_Waiting]:
+    """The usable samples at places of streams."""
+    draws = [draw for stream, position in places for draw in order.draws(stream, [position])]
+    budgets = [packing.max_patches(place.position * packing.all_streams) for place in places]
+    usable = []
+    for place, one in zip(places, reader.read(draws, budgets), strict=True):
+        if isinstance(one, Skipped):
+            skipped.append(one)
+        elif one.size > packing.max_tokens:  # or no pack would ever take it
+            raise ValueError(
+                f"{one.key} takes {one.size} rows of a pack of {packing.max_tokens}: give the reader max_tokens"
+            )
+        else:
+            usable.append(_Waiting(place, one))
+    return usable
 
 
 def choose(sizes: Sequence[int], room: int) -> list[int]:

@@ -11,22 +11,21 @@ import io
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from filelock import FileLock, Timeout
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 
 from genlip.data.examples import Caption, Choice, Conversation, Example, ImageLike, Unusable
 from genlip.data.images import decode_pixels, file_suffix, read_file
-from genlip.data.loader import leave_signals_to_the_parent
+from genlip.data.ownership import own
 from genlip.data.sources.base import Source
 from genlip.data.sources.fields import IMAGE_MARK
 from genlip.data.sources.mixture import Mixture, lengths
+from genlip.data.workers import in_turn
 from genlip.model.fields import checked
 from genlip.model.reading import read_json
 from genlip.model.writing import to_json, write_json, write_whole
@@ -106,23 +105,26 @@ def write_shards(
     workers  processes that write shards; 0 writes them in this one
     advance  hears of finished examples, those of shards that were there included
 
-    Raises ValueError if the folder holds shards of another source or of other settings.
+    Raises ValueError if the folder holds shards of another source or of other settings, or another process writes there, and
+    OSError if a shard cannot be written.
     """
     folder, config = Path(out), config or ShardConfig()
-    folder.mkdir(parents=True, exist_ok=True)
-    _agree(folder, {"source": source.name, "fields": _fields(source), "examples": lengths(source), **asdict(config)})
-    with _alone(folder):
+    with own(folder, "packing"):
+        _agree(folder, {"source": source.name, "fields": _fields(source), "examples": lengths(source), **asdict(config)})
         return _write_missing(_Shards(source, folder, config), workers, advance)
 
 
 def _write_missing(shards: _Shards, workers: int, advance: Callable[[int], None]) -> Written:
-    for part in shards.folder.glob("*.part"):  # of a packing that was killed
-        part.unlink()
+    _remove_parts(shards.folder)
     total = Written(0, 0, 0, Counter(), Counter())
-    loaded = DataLoader(shards, batch_size=None, num_workers=workers, worker_init_fn=leave_signals_to_the_parent)
-    for number, written in enumerate(loaded):
-        total += written
-        advance(len(shards.examples(number)))
+    workers = min(workers, len(shards))
+    try:
+        with closing(in_turn(shards.write, workers) if workers else shards.write(0, 1)) as each:
+            for number, written in zip(range(len(shards)), each, strict=False):
+                total += written
+                advance(len(shards.examples(number)))
+    finally:
+        _remove_parts(shards.folder)
     return total
 
 
@@ -134,8 +136,14 @@ class _Counts(TypedDict):
     fields: dict[str, int]
 
 
+def _remove_parts(folder: Path) -> None:
+    """Shards that a killed process had begun."""
+    for part in folder.glob("*.part"):
+        part.unlink()
+
+
 @dataclass(frozen=True)
-class _Shards(Dataset[Written]):
+class _Shards:
     """Shards that are written when they are asked for."""
 
     source: Source
@@ -145,8 +153,11 @@ class _Shards(Dataset[Written]):
     def __len__(self) -> int:
         return -(-len(self.source) // self.config.samples)
 
-    def __getitem__(self, number: int) -> Written:
-        """Write a shard, unless it is there, and tell what it holds."""
+    def write(self, first: int, step: int) -> Generator[Written, None, None]:
+        """Shards `first`, `first + step`, …: write each, unless it is there, and tell what it holds."""
+        return (self._written(number) for number in range(first, len(self), step))
+
+    def _written(self, number: int) -> Written:
         shard = self.folder / f"{number:05d}.tar"
         counts = shard.with_name(f"{shard.stem}_stats.json")
         if not (shard.exists() and counts.exists()):
@@ -162,8 +173,8 @@ class _Shards(Dataset[Written]):
 
     def _write(self, shard: Path, examples: range) -> dict[str, Any]:
         skipped, fields = Counter[str](), Counter[str]()
-        with write_whole(shard) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
-            samples = sum(_add(tar, self.source, number, self.config, skipped, fields) for number in examples)
+        with _tar(shard) as add:
+            samples = sum(_add(add, self.source, number, self.config, skipped, fields) for number in examples)
         return {"successes": samples, "skipped": skipped, "fields": fields}
 
 
@@ -172,16 +183,6 @@ def _fields(source: Source) -> Any:
     if isinstance(source, Mixture):
         return [_fields(part) for part in source.sources]
     return dict(source.fields.chances) if hasattr(source, "fields") else {}
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep a second packing out of the folder."""
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise ValueError(f"{folder}: another packing is writing there; wait for it, or choose another folder") from None
 
 
 def _agree(folder: Path, plan: dict[str, Any]) -> None:
@@ -196,8 +197,43 @@ def _agree(folder: Path, plan: dict[str, Any]) -> None:
         raise ValueError(f"{folder} holds another packing ({'; '.join(differs)}): choose another folder")
 
 
+@contextmanager
+def _tar(shard: Path) -> Iterator[Callable[[str, bytes], None]]:
+    """Gives the function that adds a member to a shard, which is whole at the end or absent."""
+    with write_whole(shard) as part:
+        with _naming(shard):
+            tar = tarfile.open(part, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  closed below, under the same care
+
+        def add(name: str, content: bytes) -> None:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            with _naming(shard):
+                tar.addfile(entry, io.BytesIO(content))
+
+        try:
+            yield add
+        finally:
+            with _naming(shard):
+                tar.close()
+
+
+def _naming(file: Path) -> Iterator[None]:
+    """Say which file could not be written, and what then; errors of the source are not for this."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{file} could not be written: {error.strerror or error}; make room, and the same command goes on with it"
+        ) from error
+
+
 def _add(
-    tar: tarfile.TarFile, source: Source, number: int, config: ShardConfig, skipped: Counter[str], fields: Counter[str]
+    add: Callable[[str, bytes], None],
+    source: Source,
+    number: int,
+    config: ShardConfig,
+    skipped: Counter[str],
+    fields: Counter[str],
 ) -> bool:
     """Add an example to a shard, or count why not."""
     try:
@@ -212,9 +248,7 @@ def _add(
         return False
     kind, text = _written_caption(example.caption, fields)
     for name, content in ((suffix, data), (kind, text.encode("utf8"))):
-        entry = tarfile.TarInfo(f"{number:09d}.{name}")
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
+        add(f"{number:09d}.{name}", content)
     return True
 
 

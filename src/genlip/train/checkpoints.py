@@ -6,6 +6,7 @@ on needs besides:
     training/*.safetensors   weights, optimizer and averaged weights; each rank writes its shards
     state.json               counts, places in the data, versions
     run.yaml                 the resolved run
+    checksums.json           of all these files, SHA-256
 
 Everything is copied to host memory, written by a thread into a folder named .partial, synchronised to the disk, and renamed.
 `torch.distributed.checkpoint` shards and reshards. Its usual format pickles an index; this one is safetensors throughout, so
@@ -14,8 +15,10 @@ nothing is ever unpickled. Random numbers need no place: they are a function of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -40,9 +43,11 @@ from genlip.train.average import Average
 from genlip.train.parallel import World
 from genlip.train.recipe import Run, load_recipe, to_yaml
 
-__all__ = ["Checkpoints", "latest", "read_progress", "read_run", "restore", "training_tensors"]
+__all__ = ["Checkpoints", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+_SUMS = "checksums.json"
+_STEP = re.compile(r"step-\d{8,}")  # not what a user called a copy
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
 
@@ -102,6 +107,7 @@ class Checkpoints:
             export(partial)
             (partial / "state.json").write_text(json.dumps(progress, indent=2) + "\n", encoding="utf8")
             (partial / "run.yaml").write_text(to_yaml(self.run), encoding="utf8")
+            (partial / _SUMS).write_text(json.dumps(_checksums(partial), indent=2) + "\n", encoding="utf8")
             _synchronise(partial)
             partial.replace(target)
             _synchronise(self.folder)
@@ -140,7 +146,7 @@ def restore(
     try:
         load(tensors, storage_reader=HuggingFaceStorageReader(str(folder / "training")), no_dist=world.ranks == 1)
     except (OSError, RuntimeError, SafetensorError, CheckpointException) as error:
-        raise _damaged(folder, error) from error
+        raise _damaged(folder, _reason(error)) from error
     states: dict[str, Any] = get_optimizer_state_dict(model, list(optimizers), options=_FLAT)
     states |= {name.removeprefix("optimizer."): value for name, value in tensors.items() if name.startswith("optimizer.")}
     set_optimizer_state_dict(model, list(optimizers), optim_state_dict=states, options=_FLAT)
@@ -152,12 +158,50 @@ def read_progress(folder: Path) -> dict[str, Any]:
     try:
         progress: dict[str, Any] = checked(read_json(folder / "state.json"), dict[str, Any], "state.json")
     except (OSError, ValueError) as error:
-        raise _damaged(folder, error) from error
+        raise _damaged(folder, _reason(error)) from error
     return progress
 
 
-def _damaged(folder: Path, error: BaseException) -> ValueError:
-    return ValueError(f"{folder} is damaged ({_reason(error)}): remove it to go on from the checkpoint before it")
+def check_whole(folder: Path) -> None:
+    """Raise ValueError if a checkpoint's files are not as they were written. Reads them all."""
+    if (what := _damage(folder)) is not None:
+        raise _damaged(folder, what)
+
+
+def _damaged(folder: Path, what: str) -> ValueError:
+    """The error that names what to do: which checkpoint is whole."""
+    older = [other for other in _folders(folder.parents[1]) if other != folder]
+    whole = next((other for other in reversed(older) if _damage(other) is None), None)
+    rest = f"go on from {whole}, the newest whole one" if whole else "begin anew: no other is whole"
+    return ValueError(f"{folder} is damaged ({what}): remove it to {rest}")
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint's files; those of older versions have no checksums."""
+    try:
+        written = json.loads((folder / _SUMS).read_text(encoding="utf8"))
+        found = _checksums(folder)
+    except FileNotFoundError:
+        empty = [
+            name
+            for name in ("run.yaml", "state.json")
+            if not (folder / name).is_file() or not (folder / name).stat().st_size
+        ]
+        return f"{empty[0]} is missing or empty" if empty else None
+    except (OSError, ValueError) as error:
+        return _reason(error)
+    wrong = [name for name, told in written.items() if found.get(name) != told]
+    return f"{wrong[0]} {'is not as it was written' if wrong[0] in found else 'is missing'}" if wrong else None
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 of the files of a checkpoint."""
+    sums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != _SUMS:
+            with path.open("rb") as file:
+                sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
 
 
 def _reason(error: BaseException) -> str:
@@ -179,7 +223,8 @@ def read_run(folder: Path) -> Run:
 
 
 def _folders(out: str | Path) -> list[Path]:
-    return sorted(p for p in (Path(out) / "checkpoints").glob("step-*") if p.is_dir() and not p.suffix)
+    found = [path for path in (Path(out) / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def _synchronise(folder: Path) -> None:

@@ -1,23 +1,26 @@
 """The training loop: update, log, evaluate, save, stop. One loop for both stages, for one process or many.
 
 In: a `Run`. Out: a folder with the trained model in `model/`, the log, and checkpoints from which the run can go on.
-A run that is interrupted (Ctrl-C or SIGTERM) saves first; started again, it continues with the very next batch.
+A run that is interrupted (Ctrl-C, SIGTERM and the like) saves first; started again, it continues with the very next batch.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Literal
+from typing import NoReturn
 
 import yaml
+from safetensors import SafetensorError
 
+from genlip.data.ownership import own
 from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sources import Source, hold_out, open_source
-from genlip.data.tally import SkippedTooMany
+from genlip.data.tally import SkippedTooMany, Tally
 from genlip.machine import machine, memory, versions
 from genlip.threads import Threads
 from genlip.train import checkpoints
@@ -25,41 +28,51 @@ from genlip.train.checkpoints import Checkpoints
 from genlip.train.measuring import HeldOutSet, held_out_set, measure
 from genlip.train.parallel import join_world, strategy
 from genlip.train.precision import matrix_rate
-from genlip.train.recipe import differences, to_yaml
+from genlip.train.recipe import to_yaml
+from genlip.train.resume import Resume, checkpoint_to_resume
 from genlip.train.run import Run
 from genlip.train.sample_log import SampleLog
 from genlip.train.signals import interruptible
 from genlip.train.spikes import Spikes
 from genlip.train.state import State, begin, export
 from genlip.train.tracking import Tracker
-from genlip.train.update import NonFinite, Update, update
+from genlip.train.update import DataFailed, NonFinite, Update, update
 
-__all__ = ["Interrupted", "NonFinite", "Resume", "train"]
+__all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train"]
 
 log = logging.getLogger(__name__)
 
 _NAMED = 20  # examples that cannot be used, on the terminal
-
-Resume = Literal["auto", "must", "never"]
+_LONG = 5.0  # seconds: a run that was asked to stop waits no longer for data
 
 
 class Interrupted(RuntimeError):
     """The run was asked to stop and has saved; the message says how to go on."""
 
 
+class NoData(OSError):
+    """The data can no longer be read; the run has saved what it had learned, and the message says where."""
+
+
 def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = lambda state: None) -> Path:
     """Train to the end and return the folder of the model.
 
     Under `torchrun` every process calls this. `resume` "auto" goes on with the run that `run.out` holds, or starts one;
-    "must" refuses to start one, "never" to go on.
+    "must" refuses to start one, and may make it longer; "never" refuses to go on.
 
-    Raises ValueError if the folder holds a run with other settings; `Interrupted` after a save on Ctrl-C or SIGTERM;
-    `SkippedTooMany` if too many samples are unusable; `NonFinite` if losses are no numbers time after time; OSError if a
-    checkpoint cannot be written.
+    Raises ValueError if the folder holds a run with other settings, or one that is going on; `Interrupted` after a save on
+    Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `SkippedTooMany` if too many samples are unusable; `NoData` if they can no longer be
+    read; `NonFinite` if losses are no numbers time after time; OSError if a checkpoint cannot be written or another process
+    of the run ends.
     """
-    with join_world() as world, Threads(run.threads, world.device, world.ranks == 1 and not run.compile) as threads:
-        newest = world.agree(_checkpoint_to_resume(run, resume) if world.leads else None)
-        Path(run.out).mkdir(parents=True, exist_ok=True)
+    with (
+        join_world() as world,
+        Threads(run.threads, world.device, world.ranks == 1 and not run.compile) as threads,
+        ExitStack() as owned,
+    ):
+        world.first(lambda: owned.enter_context(own(Path(run.out), "run")))
+        newest = world.first(lambda: checkpoint_to_resume(run, resume))
+        Path(run.out).mkdir(parents=True, exist_ok=True)  # a node may hear late of what rank 0 has made
         source, measured = _sources(run)
         state = begin(run, world, source, newest)
         held_out = held_out_set(state.loader.reader, measured, run) if world.leads else None
@@ -76,6 +89,7 @@ class _Loop:
         run, world = state.run, state.world
         self.state, self.held_out, self.threads, self.on_step = state, held_out, threads, on_step
         self.recent: list[Update] = []
+        self.part = Tally()  # of the update under way
         self.spikes, self.named = Spikes(), 0
         self.path, self.saved = checkpoints.latest(run.out) or Path(), state.step or -1  # of the checkpoint written last
         self.checkpoints = Checkpoints(run, world)
@@ -86,7 +100,7 @@ class _Loop:
             Tracker(out, state.step, trackers, yaml.safe_load(to_yaml(run)), active=world.leads, file=log_file)
         )
         self.samples = self._open.enter_context(SampleLog(out, world.rank, run.log_samples))
-        self.batches = self._open.enter_context(closing(state.loader.batches()))
+        self.batches = self._open.enter_context(closing(state.loader.batches(self.wait)))
         self.heard = self._open.enter_context(interruptible())
 
     def __enter__(self) -> _Loop:
@@ -100,8 +114,11 @@ class _Loop:
         state, run = self.state, self.state.run
         self.announce()
         while state.progress < 1:
-            done = update(state, self.batches, self.note, stop=lambda: bool(self.heard))
-            self.check(done)
+            try:
+                done = update(state, self.batches, self.note, stop=lambda: bool(self.heard))
+                self.check(done)
+            except (DataFailed, SkippedTooMany) as failure:
+                self.save_and_fail(failure)
             if done.ended:
                 break
             if done.tokens:  # else all samples were unusable
@@ -122,7 +139,7 @@ class _Loop:
         """Keep account of a batch before it is learned from."""
         if batch.pack is not None:  # an update of nothing but ended streams does not count
             self.samples.add(number, row, batch)
-        self.state.tally.add([batch])
+        self.part.add([batch])
         for skip in batch.skipped:
             self.tracker.event("skipped", update=number, **skip._asdict())
             self.named += 1
@@ -133,8 +150,9 @@ class _Loop:
             raise SkippedTooMany(f"{lost} examples in a row could not be used, the last because of: {skip.message}")
 
     def check(self, done: Update) -> None:
-        """Stop where too much is wrong; report what is odd."""
+        """Count an update's samples; stop where too much is wrong; report what is odd."""
         state, run = self.state, self.state.run
+        state.tally, self.part = state.tally + self.part, Tally()
         self.samples.flush()
         self.checkpoints.check()
         if done.lost:
@@ -232,6 +250,20 @@ class _Loop:
         several = ", under torchrun as before" if self.state.world.ranks > 1 else ""
         raise Interrupted(f"stopped and saved {saved}; go on with: genlip train {saved / 'run.yaml'}{several}")
 
+    def wait(self) -> None:
+        """While data is waited for: not for long if the run was asked to stop."""
+        if self.heard and time.monotonic() - self.heard[0] > _LONG:
+            raise NoData("no data comes")
+
+    def save_and_fail(self, failure: DataFailed | SkippedTooMany) -> NoReturn:
+        """Weights are sound where the data fails: keep them."""
+        self.part = Tally()
+        if isinstance(failure, DataFailed) and failure.stop:
+            self.save_and_stop()
+        saved = f"; what was learned is saved: {self.save(wait=True)}" if self.state.step else ""
+        kind = SkippedTooMany if isinstance(failure.__cause__ or failure, SkippedTooMany) else NoData
+        raise kind(f"{failure}{saved}") from failure
+
     def finish(self) -> Path:
         """Report, measure and save the end, whatever brought it, and export the model."""
         state, run = self.state, self.state.run
@@ -242,7 +274,7 @@ class _Loop:
         self.save(wait=True)
         model, weights, tally = Path(run.out) / "model", state.weights(), state.whole_tally()
         if state.world.leads:
-            export(model, run, weights, state.captions)
+            _replace(model, lambda folder: export(folder, run, weights, state.captions))
         self.tracker.event("end", step=state.step, seconds=round(state.seconds, 2), tokens=state.tokens, **tally.to_json())
         if tally.skipped:
             self.tracker.say(f"{tally.skipped.total()} of {tally.seen} samples could not be used: {tally.words()}")
@@ -275,21 +307,6 @@ class _Loop:
         )
 
 
-def _checkpoint_to_resume(run: Run, resume: Resume) -> Path | None:
-    newest = checkpoints.latest(run.out)
-    if newest is None:
-        if resume == "must":
-            raise ValueError(f"{run.out} holds no checkpoint to go on from: start without --resume must")
-        return None
-    if changed := differences(checkpoints.read_run(newest), run):
-        raise ValueError(
-            f"{run.out} holds a run with other settings ({'; '.join(changed)}): undo them or choose another --out"
-        )
-    if resume == "never":
-        raise ValueError(f"{run.out} holds a run ({newest.name}): go on with --resume auto, or choose another --out")
-    return newest
-
-
 def _sources(run: Run) -> tuple[Source, Source]:
     """What is learned from, and what is measured on."""
     source = open_source(run.data.source, run.data.fields, allow_outside=run.data.allow_outside)
@@ -301,6 +318,21 @@ def _sources(run: Run) -> tuple[Source, Source]:
             "half may be; name a source with --data.held_out or lower --data.held_out_samples"
         )
     return hold_out(source, run.data.held_out_samples, run.seed)
+
+
+def _replace(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder beside its place and then put it there: a reader finds all of it, or what was there before."""
+    partial, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "old"))
+    for left in (partial, old):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        write(partial)
+        if folder.exists():
+            folder.rename(old)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{folder} could not be written: {error}; make room, and start the same command again") from error
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _due(every: int, state: State) -> bool:

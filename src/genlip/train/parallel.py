@@ -9,11 +9,11 @@ update, which wants the sum over all tokens, multiplies by `ranks` (genlip.train
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ __all__ = ["World", "full", "gradient_sync", "idle_pack", "join_world", "shard",
 
 _PATIENCE = timedelta(minutes=30)  # for the slowest rank: compiling, or writing to a busy disk
 
+T = TypeVar("T")
 Strategy = Literal["single", "ddp", "fsdp", "hybrid"]
 
 
@@ -78,6 +79,22 @@ class World:
         dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
         return held[0]
 
+    def first(self, find: Callable[[], T]) -> T:
+        """What rank 0 finds, everywhere. If it finds an error instead, it raises that, and the others leave in silence."""
+        found: T | None = None
+        error: Exception | None = None
+        if self.leads:
+            try:
+                found = find()
+            except (ValueError, OSError) as failure:
+                error = failure
+        found, failed = self.agree((found, error is not None))
+        if error is not None:
+            raise error
+        if failed:
+            raise SystemExit(1)
+        return found  # type: ignore[return-value]
+
     def wait(self) -> None:
         """Until all ranks are here."""
         if self.ranks > 1:
@@ -86,7 +103,11 @@ class World:
 
 @contextmanager
 def join_world() -> Iterator[World]:
-    """The world that `torchrun` (or a scheduler that sets RANK, WORLD_SIZE and LOCAL_RANK) describes; else one process."""
+    """The world that `torchrun` (or a scheduler that sets RANK, WORLD_SIZE and LOCAL_RANK) describes; else one process.
+
+    Raises ValueError in one of several tasks that know nothing of each other, and `ConnectionError` if another process ends.
+    """
+    _check_tasks()
     local = int(os.environ.get("LOCAL_RANK", "0"))
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
@@ -99,9 +120,33 @@ def join_world() -> Iterator[World]:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=_PATIENCE)
     ranks = dist.get_world_size()
-    yield World(dist.get_rank(), ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)), device)
+    try:
+        yield World(dist.get_rank(), ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)), device)
+    except RuntimeError as error:
+        if not _of_a_collective(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ConnectionError(
+            f"rank {dist.get_rank()}: another process of this run has ended or does not answer ({reason}); "
+            "what it said last tells why; the same command goes on from the last checkpoint"
+        ) from error
     if ours:  # not after an error: the other ranks would be waited for
         dist.destroy_process_group()
+
+
+def _check_tasks() -> None:
+    """Refuse to train the same model once in each task of a Slurm job."""
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if tasks.isdecimal() and int(tasks) > 1 and "RANK" not in os.environ and not dist.is_initialized():
+        raise ValueError(
+            f"SLURM_NTASKS is {tasks} and RANK is not set: each task would train by itself; start one torchrun on each "
+            "node, as in srun --ntasks-per-node 1 torchrun … -m genlip train … (examples/slurm), or unset SLURM_NTASKS"
+        )
+
+
+def _of_a_collective(error: RuntimeError) -> bool:
+    """gloo has no type of error of its own."""
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "ProcessGroup"))
 
 
 def strategy(wanted: str, world: World) -> Strategy:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import logging
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from genlip.model.checkpoint import read_config
 from genlip.model.config import PRESETS, GenLIPConfig
 from genlip.model.reading import parse_yaml, read_yaml
 from genlip.train.run import DataConfig, OptimizerConfig, Run
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "DataConfig",
@@ -82,7 +85,7 @@ def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Run)
     try:
-        settings = _settings(name_or_file) | _overrides(overrides)
+        settings = _over(_settings(name_or_file), _overrides(overrides))
         arguments = [f"--{key}={_as_text(value)}" for key, value in settings.items()]
         return Run(**vars(parser.instantiate(parser.parse_args(arguments))))
     except RecipeError:
@@ -117,7 +120,25 @@ def _settings(name_or_file: str | Path, above: tuple[str, ...] = ()) -> dict[str
     for base in [bases] if isinstance(bases, str) else bases:
         beside = Path(name_or_file).parent / str(base)
         settings |= _settings(beside if beside.is_file() else base, (*above, name))
-    return settings | _checked(_flat(recipe), name)
+    return _over(settings, _checked(_flat(recipe), name))
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Settings laid over others. Warns where new data would be measured on held-out samples of the old."""
+    settings = below | above
+    source, held_out = settings.get("data.source"), below.get("data.held_out")
+    if "data.source" in above and held_out and "data.held_out" not in above and _kind(source) != _kind(held_out):
+        log.warning(
+            "data.source is %s, and data.held_out still the recipe's %s: what is measured is not what is learned; "
+            "--data.held_out '' holds samples of data.source out",
+            source, held_out,
+        )  # fmt: skip
+    return settings
+
+
+def _kind(source: Any) -> str:
+    """Of procedural images, without the seed."""
+    return str(source).partition(":")[0]
 
 
 def _overrides(words: Sequence[str]) -> dict[str, Any]:

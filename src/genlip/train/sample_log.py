@@ -14,6 +14,7 @@ from typing import TypedDict
 from genlip.data.packing import Batch
 from genlip.model.fields import checked
 from genlip.model.reading import parse_json
+from genlip.train.tracking import writing
 
 __all__ = ["SampleLog", "read_samples"]
 
@@ -28,7 +29,8 @@ class SampleLog:
     """Writes the keys of samples; use as a context."""
 
     def __init__(self, out: Path, rank: int, wanted: bool) -> None:
-        self.file = (out / f"samples-{rank}.jsonl").open("a", encoding="utf8", errors="backslashreplace") if wanted else None
+        self.path = out / f"samples-{rank}.jsonl"
+        self.file = self.path.open("a", encoding="utf8", errors="backslashreplace") if wanted else None
         if self.file and self.file.tell():
             self.file.write("\n")  # a kill may have cut the last line short
 
@@ -42,12 +44,15 @@ class SampleLog:
     def add(self, update: int, row: int, batch: Batch) -> None:
         """Note the samples of row `row` of an update."""
         if self.file:
-            self.file.write(json.dumps({"update": update, "row": row, "keys": batch.keys}, ensure_ascii=False) + "\n")
+            line = json.dumps({"update": update, "row": row, "keys": batch.keys}, ensure_ascii=False)
+            with writing(self.path):
+                self.file.write(f"{line}\n")
 
     def flush(self) -> None:
         """Let everything noted be on its way to the disk."""
         if self.file:
-            self.file.flush()
+            with writing(self.path):
+                self.file.flush()
 
 
 def read_samples(out: str | Path) -> dict[tuple[int, int], tuple[str, ...]]:
@@ -57,7 +62,7 @@ def read_samples(out: str | Path) -> dict[tuple[int, int], tuple[str, ...]]:
     """
     rows: dict[tuple[int, int], tuple[str, ...]] = {}
     for file in sorted(Path(out).glob("samples-*.jsonl")):
-        for text in file.read_text(encoding="utf8").splitlines():
+        for text in file.read_text(encoding="utf8").split("\n"):  # keys may hold other ends of lines
             try:
                 line = checked(parse_json(text, str(file)), _Line, "a line")
             except ValueError:  # empty, or cut short

@@ -182,8 +182,23 @@ def _captions(run: Run, world: World, source: Source, newest: Path | None) -> Ca
 def _tokenizer(run: Run, source: Source, newest: Path | None) -> str:
     if newest is not None:
         return load_tokenizer(newest).to_str()
+    given = checkpoint.checkpoint_folder(run.start_from) if run.start_from else None
     if run.tokenizer != "bpe":
-        return load_tokenizer(run.tokenizer).to_str()
-    if run.start_from:
-        return load_tokenizer(checkpoint.checkpoint_folder(run.start_from)).to_str()
+        tokenizer = load_tokenizer(run.tokenizer)
+        if given is not None and (Path(given) / "tokenizer.json").is_file():
+            _check_same_words(run, tokenizer, load_tokenizer(given))
+        return tokenizer.to_str()
+    if given is not None:
+        return load_tokenizer(given).to_str()
     return train_tokenizer(corpus(source, _TOKENIZER_CORPUS), run.model.vocab_size).to_str()
+
+
+def _check_same_words(run: Run, wanted: Tokenizer, learned: Tokenizer) -> None:
+    """A token's weights mean what it meant when they were learned."""
+    old, new = ({number: token for token, number in one.get_vocab().items()} for one in (learned, wanted))
+    for number in sorted(old.keys() & new.keys()):
+        if old[number] != new[number]:
+            raise ValueError(
+                f"tokenizer {run.tokenizer} is not that of start_from {run.start_from}: token {number} is {new[number]!r}, "
+                f"and was {old[number]!r} when its weights were learned; set --tokenizer bpe, which takes that of start_from"
+            )

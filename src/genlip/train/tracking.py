@@ -12,8 +12,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -27,7 +27,7 @@ from genlip.evaluate.run_log import LOG, read_log
 from genlip.train.panel import Panel, clock, harmless
 from genlip.train.trackers import Recorder, open_recorder
 
-__all__ = ["Tracker", "read_log"]
+__all__ = ["Tracker", "read_log", "writing"]
 
 _THUMBNAIL = 256  # pixels, the longer side
 
@@ -85,8 +85,9 @@ class Tracker:
             if kind != "skipped" or self.path.name == LOG:
                 return
             self._log = self._stack.enter_context(_open_log(self.path))
-        self._log.write(json.dumps(_finite({"event": kind, "time": round(time.time(), 3), **values})) + "\n")
-        self._log.flush()
+        with writing(self.path):
+            self._log.write(json.dumps(_finite({"event": kind, "time": round(time.time(), 3), **values})) + "\n")
+            self._log.flush()
 
     def start(self, **facts: Any) -> None:
         """Store what this run is, and on what it runs."""
@@ -130,7 +131,8 @@ class Tracker:
     def say(self, text: str) -> None:
         """A line for the user."""
         if self.active:
-            self.console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
+            with suppress(OSError):  # a terminal that was closed ends nothing
+                self.console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
 
     def _picture(self, one: Spoken) -> str | None:
         """Where an image is stored, seen from the folder of the run; None if it cannot be read."""
@@ -140,8 +142,9 @@ class Tracker:
                 image = reduced(decode(one.image), _THUMBNAIL)
             except Unusable:
                 return None
-            (self.out / "spoken").mkdir(exist_ok=True)
-            image.save(self.out / name)
+            with writing(self.out / name):
+                (self.out / "spoken").mkdir(exist_ok=True)
+                image.save(self.out / name)
             self._pictured.add(name)
         return name
 
@@ -164,6 +167,17 @@ class Tracker:
     def _drop(self, name: str, error: Exception) -> None:
         self.recorders.pop(name, None)
         self.say(f"{name} failed and records no more of this run, {LOG} does: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Say which file could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{file} could not be written: {error.strerror or error}; make room, and start the same command again"
+        ) from error
 
 
 def _open_log(path: Path, anew: bool = False) -> TextIO:

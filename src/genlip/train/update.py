@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -27,9 +28,23 @@ from genlip.train.parallel import full, gradient_sync, idle_pack
 from genlip.train.precision import autocast
 from genlip.train.state import State
 
-__all__ = ["NonFinite", "Update", "update"]
+__all__ = ["DataFailed", "NonFinite", "Update", "update"]
 
 Note = Callable[[int, int, Batch], None]  # update, row, batch
+
+
+class DataFailed(RuntimeError):
+    """A rank got no batch. Weights, counts and the places in the data are those before the update, on all ranks.
+
+    Its cause is the error, on the rank that met it.
+
+    Attributes:
+        stop: a rank was asked to stop.
+    """
+
+    def __init__(self, message: str, stop: bool) -> None:
+        super().__init__(message)
+        self.stop = stop
 
 
 class NonFinite(ArithmeticError):
@@ -86,12 +101,13 @@ class _Passes:
         self.supervised = torch.zeros((), dtype=torch.int64, device=device)
         self.samples = self.tokens = self.packs = self.lost = 0
         self.flops = self.waited = 0.0
+        self.failure: ValueError | OSError | None = None
         self.by_pack: list[tuple[Tensor, tuple[str, ...]]] = []  # loss and keys of each
 
     def figures(self) -> dict[str, float | Tensor]:
         """What is summed over the ranks."""
         names = ("loss", "supervised", "samples", "tokens", "packs", "lost", "flops", "waited")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"failed": float(self.failure is not None)}
 
     def suspects(self) -> tuple[str, ...]:
         """Keys of the packs whose loss is no number, or all."""
@@ -105,13 +121,16 @@ def update(state: State, batches: Iterator[Batch], note: Note, stop: Callable[[]
     note   hears of every batch of this rank as it is used, with the number of the update and of its row
     stop   was this rank asked to stop? All hear of it
 
-    Where the loss or the gradient is no number, the step is left out; the caller looks at `finite`.
+    Where the loss or the gradient is no number, the step is left out; the caller looks at `finite`. Raises `DataFailed` on
+    all ranks if `batches` or `note` fails on one.
     """
     began = time.perf_counter()
     state.model.zero_grad()
     passes = _passes(state, batches, note)
     mine = {**passes.figures(), "stop": float(stop()), "going": float(not state.loader.ended)}
     total = dict(zip(mine, state.world.sums(list(mine.values())), strict=True))
+    if total["failed"]:
+        _leave(state, passes.failure, stop=total["stop"] > 0)
     state.samples += int(total["samples"])
     state.tokens += int(total["tokens"])
     state.seen += int(total["samples"] + total["lost"])
@@ -139,6 +158,14 @@ def update(state: State, batches: Iterator[Batch], note: Note, stop: Callable[[]
     return done if done.finite else _accused(state, done, passes)
 
 
+def _leave(state: State, failure: Exception | None, stop: bool) -> NoReturn:
+    """Take back what this update did so far, since a rank has no data for the rest."""
+    state.model.zero_grad()
+    state.loader.undo()
+    told = [message for message in state.world.gather(str(failure) if failure else "") if message]
+    raise DataFailed(told[0] if told else "the data could not be read", stop) from failure
+
+
 def _accused(state: State, done: Update, passes: _Passes) -> Update:
     """The same update with what may be to blame."""
     suspects = [key for keys in state.world.gather(passes.suspects()) for key in keys]
@@ -153,13 +180,16 @@ def _passes(state: State, batches: Iterator[Batch], note: Note) -> _Passes:
     rounds = -(-state.run.packing.packs // state.world.ranks)
     for place in range(rounds):
         pack = None
-        if place < len(rows):
+        if place < len(rows) and sums.failure is None:
             asked = time.perf_counter()
-            batch = next(batches)
+            try:
+                batch = next(batches)
+                note(state.step + 1, rows[place], batch)
+                sums.lost += len(batch.skipped)
+                pack = batch.pack
+            except (ValueError, OSError) as error:  # other ranks count on this one's passes until all hear of it
+                sums.failure = error
             sums.waited += time.perf_counter() - asked
-            sums.lost += len(batch.skipped)
-            note(state.step + 1, rows[place], batch)
-            pack = batch.pack
         if pack is not None:
             sums.packs, sums.samples, sums.tokens = (
                 sums.packs + 1,

@@ -1,0 +1,96 @@
+"""Resuming: from which checkpoint a run goes on, and whether it is the same run.
+
+In: a `Run` and what the user allows. Out: the newest checkpoint of the run's folder, or none. Other settings are another
+run, with two exceptions: data that is written differently, or was moved, and, where the user asks for it, a later end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Literal
+
+from genlip.data.sources.procedural import is_procedural
+from genlip.train import checkpoints
+from genlip.train.optimizer import learning_rate
+from genlip.train.recipe import differences
+from genlip.train.run import Run
+
+__all__ = ["Resume", "checkpoint_to_resume"]
+
+log = logging.getLogger(__name__)
+
+Resume = Literal["auto", "must", "never"]
+
+_ENDS = ("steps", "epochs", "samples", "tokens")
+
+
+def checkpoint_to_resume(run: Run, resume: Resume) -> Path | None:
+    """The newest checkpoint of `run.out`. Raises ValueError if it is damaged, or may not or must not be gone on from."""
+    newest = checkpoints.latest(run.out)
+    if newest is None:
+        if resume == "must":
+            raise ValueError(f"{run.out} holds no checkpoint to go on from: start without --resume must")
+        return None
+    checkpoints.check_whole(newest)
+    before = _moved(checkpoints.read_run(newest), run)
+    changed = differences(before, run)
+    if changed and not differences(_ending_as(before, run), run) and _later(before, run):
+        _extend(run, before, newest, resume, changed)
+    elif changed:
+        raise ValueError(
+            f"{run.out} holds a run with other settings ({'; '.join(changed)}): undo them, or begin another run with "
+            f"another --out; from these weights: --start_from {newest} --out NEW"
+        )
+    if resume == "never":
+        raise ValueError(f"{run.out} holds a run ({newest.name}): go on with --resume auto, or choose another --out")
+    return newest
+
+
+def _moved(before: Run, run: Run) -> Run:
+    """The earlier run with its data where it is now. Whether it has as many examples, the loader checks."""
+    data = before.data
+    for name in ("source", "held_out"):
+        then, now = getattr(data, name), getattr(run.data, name)
+        if then == now or not (then and now) or is_procedural(then) or is_procedural(now):
+            continue
+        if _place(then) != _place(now):
+            log.warning("data.%s was %s and is %s: it is taken for the same, moved", name, then, now)
+        data = dataclasses.replace(data, **{name: now})
+    return dataclasses.replace(before, data=data)
+
+
+def _place(spec: str) -> str:
+    return spec if "://" in spec else str(Path(spec).expanduser().resolve())
+
+
+def _ending_as(before: Run, run: Run) -> Run:
+    return dataclasses.replace(before, **{name: getattr(run, name) for name in _ENDS})
+
+
+def _later(before: Run, run: Run) -> bool:
+    """Does every end of the run lie where it was or later? 0 is none."""
+    ends = ((getattr(before, name), getattr(run, name)) for name in _ENDS)
+    return all(new >= old > 0 or new == old or new == 0 for old, new in ends)
+
+
+def _extend(run: Run, before: Run, newest: Path, resume: Resume, changed: list[str]) -> None:
+    """Let a run end later if the user asks for it, since its learning rate rises."""
+    if resume != "must":
+        raise ValueError(
+            f"{run.out} holds a shorter run ({'; '.join(changed)}): --resume must makes it longer, and its learning rate "
+            f"rises to that of the longer run at this point; or begin another from its weights: --start_from {newest} --out NEW"
+        )
+    counts = checkpoints.read_progress(newest)
+    examples = counts["data"]["of"]["examples"]  # of a mixture: how often each part is read, and how long it is
+    epoch = examples if isinstance(examples, int) else sum(read for read, _ in examples)
+    done = {name: counts[name] for name in ("samples", "tokens")} | {
+        "steps": counts["step"],
+        "epochs": counts["seen"] / epoch,
+    }
+    rates = [
+        f"{learning_rate(one.optimizer, max(done[name] / end for name in _ENDS if (end := getattr(one, name)))):.2g}"
+        for one in (before, run)
+    ]
+    log.warning("the run becomes longer (%s): its learning rate goes from %s to %s", "; ".join(changed), *rates)
