@@ -150,7 +150,11 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def place_of(error: BaseException) -> str:
     """Where an error was raised, in the package's own file that is nearest to it."""
-    frames = [f"{Path(frame.filename).name}:{frame.name}" for frame in traceback.extract_tb(error.__traceback__) if "/genlip/" in frame.filename]
+    frames = [
+        f"{Path(frame.filename).name}:{frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "/genlip/" in frame.filename
+    ]
     return f"{type(error).__name__} in {frames[-1] if frames else 'no file of the package'}"
 
 
@@ -171,11 +175,14 @@ def warnings_said() -> Iterator[list[str]]:
 # -- many cases, in processes of their own
 
 
-def work(pipe: Connection, kind: str, seeds: Sequence[SeedFile], numbers: Sequence[int], limits: Limits, folder: Path) -> None:
+def work(
+    pipe: Connection, kind: str, seeds: Sequence[SeedFile], numbers: Sequence[int], limits: Limits, folder: Path
+) -> None:
     """Run cases one after another, and tell when each begins and what became of it."""
     os.setsid()  # what the package starts ends with this process
     log = os.open(folder / "stderr", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     os.dup2(log, 1), os.dup2(log, 2)
+    faulthandler.enable(log)
     limit_memory(limits.memory)
     for signum in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(signum, signal.SIG_DFL)  # which ends the process, also where no Python runs
@@ -252,7 +259,11 @@ def cause(exitcode: int) -> str:
 
 
 def fuzz(
-    numbers: dict[str, Sequence[int]], jobs: int, limits: Limits, folder: Path, seeds: dict[str, list[SeedFile]] | None = None
+    numbers: dict[str, Sequence[int]],
+    jobs: int,
+    limits: Limits,
+    folder: Path,
+    seeds: dict[str, list[SeedFile]] | None = None,
 ) -> Iterator[Case]:
     """What became of the cases of these numbers, by kind, as they end."""
     seeds = seeds or {kind: KINDS[kind].seeds() for kind in numbers}
@@ -269,6 +280,7 @@ def fuzz(
             if case:
                 yield case
             if ended:
+                print(f"{worker.kind}: {len(waiting)} processes to come", file=sys.stderr, flush=True)
                 running.pop(pipe).pipe.close()  # type: ignore[arg-type]
                 if worker.left:
                     waiting.insert(0, (worker.kind, worker.left))
@@ -285,15 +297,25 @@ def report(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
             groups[case.kind, case.outcome, case.place].append(case)
     for (kind, outcome, place), alike in sorted(groups.items(), key=lambda group: (group[0][0], -len(group[1]))):
         shown = " ".join(str(case.seed) for case in alike[:5])
-        print(f"{outcome.upper()} {kind}, {len(alike)} times, seeds {shown}: {place}\n    {alike[0].mutation}\n    {printable(alike[0].what)}")
+        print(
+            f"{outcome.upper()} {kind}, {len(alike)} times, seeds {shown}: {place}\n    {alike[0].mutation}\n    {printable(alike[0].what)}"
+        )
     figures = {}
     print(f"{'kind':14} {'files':>6} {'read':>6} {'refused':>8} {'faults':>7} {'losses':>7} {'seconds':>8}")
     for kind in dict.fromkeys(case.kind for case in cases):
         own = [case for case in cases if case.kind == kind]
         count = Counter(case.outcome for case in own)
-        told = {"files": len(own), "read": count["read"], "refused": count["refused"], "faults": count["fault"], "losses": count["loss"]}
+        told = {
+            "files": len(own),
+            "read": count["read"],
+            "refused": count["refused"],
+            "faults": count["fault"],
+            "losses": count["loss"],
+        }
         figures[kind] = told | {"seconds": round(sum(case.seconds for case in own), 1)}
-        print(f"{kind:14} {told['files']:6} {told['read']:6} {told['refused']:8} {told['faults']:7} {told['losses']:7} {figures[kind]['seconds']:8}")
+        print(
+            f"{kind:14} {told['files']:6} {told['read']:6} {told['refused']:8} {told['faults']:7} {told['losses']:7} {figures[kind]['seconds']:8}"
+        )
     return figures
 
 
@@ -340,10 +362,14 @@ def main() -> None:
             cases = [again(args.kind[0], args.seed, limits)]
         else:
             share = -(-(args.files or 20_000) // len(kinds))
-            cases = list(fuzz({kind: range(args.seed, args.seed + share) for kind in kinds}, args.jobs, limits, Path(folder)))
+            cases = list(
+                fuzz({kind: range(args.seed, args.seed + share) for kind in kinds}, args.jobs, limits, Path(folder))
+            )
     figures = report(cases)
     if args.out:
-        args.out.write_text("".join(json.dumps(case._asdict()) + "\n" for case in cases if case.outcome in ("fault", "loss")))
+        args.out.write_text(
+            "".join(json.dumps(case._asdict()) + "\n" for case in cases if case.outcome in ("fault", "loss"))
+        )
     print(json.dumps(figures))
     sys.exit(any(case.outcome in ("fault", "loss") for case in cases))
 

@@ -120,7 +120,9 @@ def _foreign(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
 
 def _text(change: Callable[[Random, str], str]) -> Mutation:
     """A mutation of text as one of bytes; bytes that are no UTF-8 stay what they are."""
-    return lambda dice, data, others: change(dice, data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    return lambda dice, data, others: change(dice, data.decode("utf-8", "surrogateescape")).encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def _replaced(dice: Random, text: str, pattern: str, choices: Sequence[str]) -> str:
@@ -136,7 +138,9 @@ def _other_number(dice: Random, text: str) -> str:
 
 
 def _other_string(dice: Random, text: str) -> str:
-    return _replaced(dice, text, r'"(?:[^"\\]|\\.)*"', [*map(json.dumps, _TEXTS), '"\\ud800"', '"\\u0000"', "0", "null", "'a'"])
+    return _replaced(
+        dice, text, r'"(?:[^"\\]|\\.)*"', [*map(json.dumps, _TEXTS), '"\\ud800"', '"\\u0000"', "0", "null", "'a'"]
+    )
 
 
 def _other_word(dice: Random, text: str) -> str:
@@ -162,7 +166,11 @@ def _lines(dice: Random, text: str) -> str:
 
 def _control(dice: Random, text: str) -> str:
     place = dice.randrange(len(text) + 1)
-    return text[:place] + dice.choice((*"\0\t\r\n\x0b\x0c\x1b\x1c\x85\u2028\u202e\ufeff\"'\\,;:{}[]&*!#", "é", "\udcff")) + text[place:]
+    return (
+        text[:place]
+        + dice.choice((*"\0\t\r\n\x0b\x0c\x1b\x1c\x85\u2028\u202e\ufeff\"'\\,;:{}[]&*!#", "é", "\udcff"))
+        + text[place:]
+    )
 
 
 def _nested(dice: Random, text: str) -> str:
@@ -185,7 +193,12 @@ def _key_twice(dice: Random, text: str) -> str:
     pair = dice.choice(pairs)
     key, value = pair[0].split(":", 1)
     between = ", " if pair[0].startswith('"') else "\n"
-    return text[: pair.start()] + dice.choice((pair[0], f"{key}: 1", pair[0].replace(value.strip(), '"x"'))) + between + text[pair.start() :]
+    return (
+        text[: pair.start()]
+        + dice.choice((pair[0], f"{key}: 1", pair[0].replace(value.strip(), '"x"')))
+        + between
+        + text[pair.start() :]
+    )
 
 
 _YAML = (
@@ -210,7 +223,11 @@ def _tree(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     """One value of a JSON text, or of one of its lines, of another type, missing, or somewhere else."""
     try:
         text = data.decode()
-        lines = [text] if text.lstrip().startswith("[") or "\n" in text.strip() and _parsed(text) is not None else text.split("\n")
+        lines = (
+            [text]
+            if text.lstrip().startswith("[") or "\n" in text.strip() and _parsed(text) is not None
+            else text.split("\n")
+        )
         here = dice.randrange(len(lines))
         value = json.loads(lines[here])
         lines[here] = json.dumps(_changed(dice, value), ensure_ascii=bool(dice.randrange(2)))
@@ -271,7 +288,9 @@ def _tar_header(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
         return data
     start = dice.choice(starts)
     header = bytearray(data[start : start + _BLOCK])
-    at, size = dice.choice(((0, 100), (100, 8), (124, 12), (124, 12), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155)))
+    at, size = dice.choice(
+        ((0, 100), (100, 8), (124, 12), (124, 12), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155))
+    )
     value = dice.choice(
         (b"7" * 11, b"0" * 11, b"%011o" % dice.choice(_SIZES[:10]), b"\x80" + bytes(max(0, size - 2)) + b"\xff", b"\xff" * size, b"", b"-1", b"a.b.c.jpg",
          b"x", b"L", b"K", b"2", b"5", b"S", b"g", b"0", b"../up.jpg", b"/abs.jpg", b"caf\xe9.jpg", b"._001.jpg", b"\x1b[31m.txt", b"001.jpg", b"dir/002.txt")
@@ -304,10 +323,17 @@ def _png_chunk(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     if data[:4] != b"\x89PNG":
         return data
     width, height = (dice.choice((0, 1, 16, 1000, 30_000, 2**31 - 1, 2**32 - 1)) for _ in range(2))
-    depth, colour, rest = dice.choice((1, 2, 8, 16, 3, 0)), dice.choice((0, 2, 3, 4, 6, 1, 9)), bytes((0, 0, dice.randrange(3)))
+    depth, colour, rest = (
+        dice.choice((1, 2, 8, 16, 3, 0)),
+        dice.choice((0, 2, 3, 4, 6, 1, 9)),
+        bytes((0, 0, dice.randrange(3))),
+    )
     kind, held = b"IHDR", struct.pack(">IIBB", width, height, depth, colour) + rest
     if dice.randrange(3) == 0:
-        kind, held = dice.choice((b"tRNS", b"PLTE", b"eXIf", b"iCCP", b"zTXt", b"acTL", b"IEND", b"IDAT")), dice.randbytes(dice.randrange(80))
+        kind, held = (
+            dice.choice((b"tRNS", b"PLTE", b"eXIf", b"iCCP", b"zTXt", b"acTL", b"IEND", b"IDAT")),
+            dice.randbytes(dice.randrange(80)),
+        )
     chunk = struct.pack(">I", len(held)) + kind + held + struct.pack(">I", zlib.crc32(kind + held))
     return data[:8] + chunk + data[33:] if kind == b"IHDR" else data[:33] + chunk + data[33:]
 
@@ -317,7 +343,11 @@ def _jpeg_scans(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     if data[:2] != b"\xff\xd8" or (scan := data.rfind(b"\xff\xda")) < 0:
         return data
     if dice.randrange(2) and (frame := max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))) > 0:
-        data = data[: frame + 5] + struct.pack(">HH", *dice.choice(((3000, 3000), (65_535, 100), (8, 65_500)))) + data[frame + 9 :]
+        data = (
+            data[: frame + 5]
+            + struct.pack(">HH", *dice.choice(((3000, 3000), (65_535, 100), (8, 65_500))))
+            + data[frame + 9 :]
+        )
     return data[:scan] + data[scan:-2] * dice.choice((2, 50, 3000)) + data[-2:]
 
 
@@ -385,8 +415,19 @@ def _tokenizer_parts(dice: Random, data: bytes, others: Sequence[bytes]) -> byte
              "normalized": False, "special": True}  # fmt: skip
     models = (
         {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
-        {"type": "Unigram", "unk_id": dice.choice((None, 7)), "vocab": [["a", -1.0], ["b", float("1e300")]], "byte_fallback": True},
-        {"type": "WordPiece", "vocab": vocabulary, "unk_token": "z", "continuing_subword_prefix": "##", "max_input_chars_per_word": 10**9},
+        {
+            "type": "Unigram",
+            "unk_id": dice.choice((None, 7)),
+            "vocab": [["a", -1.0], ["b", float("1e300")]],
+            "byte_fallback": True,
+        },
+        {
+            "type": "WordPiece",
+            "vocab": vocabulary,
+            "unk_token": "z",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 10**9,
+        },
         {"type": "BPE", "vocab": vocabulary, "merges": [["a", "b"]] * 3, "unk_token": None},
         {"type": "BPE", "vocab": {}, "merges": []},
     )
@@ -437,12 +478,19 @@ def _parquet_columns(dice: Random, data: bytes, others: Sequence[bytes]) -> byte
                 table = table.slice(0, dice.choice((0, 1)))
             case 3:  # a few bytes that stand for gigabytes
                 many = dice.choice((10, 10, 6000))
-                large = pa.DictionaryArray.from_arrays(pa.array([0] * many, pa.int32()), pa.array([dice.choice((b"x", "x")) * 2**19]))
+                large = pa.DictionaryArray.from_arrays(
+                    pa.array([0] * many, pa.int32()), pa.array([dice.choice((b"x", "x")) * 2**19])
+                )
                 table = pa.table({name: large if name == column else pa.array(["t"] * many) for name in table.column_names})
             case _:
                 table = table.set_column(place, column, dice.choice(strange)())
         out = io.BytesIO()
-        pq.write_table(table, out, row_group_size=dice.choice((1, 4, 1000)), compression=dice.choice(("none", "snappy", "zstd")))
+        pq.write_table(
+            table,
+            out,
+            row_group_size=dice.choice((1, 4, 1000)) if len(table) < 100 else 1000,
+            compression=dice.choice(("none", "snappy", "zstd")),
+        )
         return out.getvalue()
     except (pa.ArrowException, OSError):
         return data
@@ -457,7 +505,9 @@ def _parquet_footer(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes
         return data[:-8] + (dice.choice(_SIZES) % 2**32).to_bytes(4, "little") + data[-4:]
     changed, start = bytearray(data), max(4, len(data) - 8 - size)
     for _ in range(dice.choice((1, 1, 2, 5))):
-        changed[dice.randrange(start, len(data) - 8)] = dice.choice((0, 1, 0x15, 0x16, 0x7F, 0x80, 0xFF, dice.randrange(256)))
+        changed[dice.randrange(start, len(data) - 8)] = dice.choice(
+            (0, 1, 0x15, 0x16, 0x7F, 0x80, 0xFF, dice.randrange(256))
+        )
     return bytes(changed)
 
 

@@ -57,7 +57,9 @@ ROWS = 6
 MOST_READ = 200  # examples of a source: a broken count may promise billions
 CAPTIONS = [f"a {colour} shape, number {n}" for n, colour in enumerate(("red", "blue", "green", "grey", "pink", "black"))]
 IMAGES = ImageConfig(size=32, max_pixels=10_000_000)
-MODEL = GenLIPConfig(hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, vocab_size=300, patch_size=8)
+MODEL = GenLIPConfig(
+    hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, vocab_size=300, patch_size=8
+)
 # The settings that a model's file may name, and the type that each has.
 _TYPES = {name: type(value) for name, value in vars(MODEL).items() if isinstance(value, (bool, int, float, str))}
 
@@ -270,7 +272,9 @@ def _table_seeds() -> list[SeedFile]:
     for path in ("folder/img02.png", "folder/img03.txt"):
         others = {name: data for name, data in whole.items() if name != path}
         kept = {name: caption for name, caption in _HELD.items() if Path(name).stem != Path(path).stem}
-        tables.append(SeedFile(path, whole[path], ("bytes", "text") if path.endswith("txt") else ("bytes",), others, "folder", kept))
+        tables.append(
+            SeedFile(path, whole[path], ("bytes", "text") if path.endswith("txt") else ("bytes",), others, "folder", kept)
+        )
     return tables
 
 
@@ -283,7 +287,11 @@ def _table_lost(seed: SeedFile, data: bytes, told: Told, said: str) -> Iterator[
     old, new = seed.data.split(b"\n"), data.split(b"\n")
     if not seed.path.endswith("jsonl") and (new[0] != old[0] or data.count(b'"') != seed.data.count(b'"')):
         return  # columns have other meanings, or quotes other ends
-    kept = {name: caption for name, caption in seed.held.items() if any(name.encode() in line for line in set(old[1:]) & set(new[1:]))}
+    kept = {
+        name: caption
+        for name, caption in seed.held.items()
+        if any(name.encode() in line for line in set(old[1:]) & set(new[1:]))
+    }
     yield from _missing(kept, told, said)
 
 
@@ -345,7 +353,11 @@ def _tar(members: Mapping[str, bytes], form: int) -> bytes:
 
 
 def _tar_seeds() -> list[SeedFile]:
-    plain = {f"{row:03}.{suffix}": data for row in range(ROWS) for suffix, data in (("png", _PICTURES[_name(row)]), ("txt", CAPTIONS[row].encode()))}
+    plain = {
+        f"{row:03}.{suffix}": data
+        for row in range(ROWS)
+        for suffix, data in (("png", _PICTURES[_name(row)]), ("txt", CAPTIONS[row].encode()))
+    }
     both = {
         f"{row:03}.{suffix}": data
         for row in range(ROWS)
@@ -428,7 +440,13 @@ def _parquet_seeds() -> list[SeedFile]:
     made = []
     for number, (name, table) in enumerate(tables.items()):
         out = io.BytesIO()
-        pq.write_table(table, out, row_group_size=2 + number, compression=("none", "snappy", "zstd", "gzip")[number], write_page_checksum=True)
+        pq.write_table(
+            table,
+            out,
+            row_group_size=2 + number,
+            compression=("none", "snappy", "zstd", "gzip")[number],
+            write_page_checksum=True,
+        )
         made.append(SeedFile(name, out.getvalue(), ("bytes", "parquet", "parquet")))
     return made
 
@@ -456,7 +474,11 @@ def _yaml_seeds() -> list[SeedFile]:
     mixture = 'sources:\n  - source: t.jsonl\n    fields: caption\n    weight: 2\n  - source: images\n    weight: 1\n  - source: "t.jsonl"\n    weight: 0.5\n'
     plain = "sources: [{source: t.jsonl, fields: {caption: 0.8}}, {source: images}]\n"
     forms = ("bytes", "text", "text", "text", "yaml", "yaml", "keys")
-    recipes = {**{f"{name}_own.yaml": text for name, text in packaged.items()}, "own.yaml": own, "run.yaml": to_yaml(load_recipe("quickstart"))}
+    recipes = {
+        **{f"{name}_own.yaml": text for name, text in packaged.items()},
+        "own.yaml": own,
+        "run.yaml": to_yaml(load_recipe("quickstart")),
+    }
     return [
         *(SeedFile(name, text.encode(), forms) for name, text in recipes.items()),
         *(SeedFile(name, text.encode(), forms, beside) for name, text in (("mixture.yaml", mixture), ("plain_mixture.yaml", plain))),
@@ -501,7 +523,9 @@ def _of_model(name: str, *forms: str) -> Callable[[], list[SeedFile]]:
         held = _model_files()
         made = [SeedFile(name, held[name], forms, {other: data for other, data in held.items() if other != name}, ".")]
         if name == "config.json":  # as Transformers writes it
-            scaled = json.loads(held[name]) | {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}}
+            scaled = json.loads(held[name]) | {
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
+            }
             scaled = {key: value for key, value in scaled.items() if key not in ("rope_theta", "mrope_section")}
             made.append(SeedFile(name, json.dumps(scaled).encode(), forms, made[0].beside, "."))
         return made
@@ -583,8 +607,13 @@ def _result_seeds() -> list[SeedFile]:
             own = write_result(result, folder)
             held = {f"{own.name}/{file.name}": file.read_bytes() for file in sorted(own.iterdir())}
         path = f"{own.name}/result.json"
-        stored = json.loads(held.pop(path)) | {"model": "m", "about": {"machine": "a machine", "versions": {"torch": "2"}, "seconds": 1.5}}
-        made.append(SeedFile(path, json.dumps(stored).encode(), ("bytes", "text", "text", "json", "json", "json", "keys"), held, "."))
+        stored = json.loads(held.pop(path)) | {
+            "model": "m",
+            "about": {"machine": "a machine", "versions": {"torch": "2"}, "seconds": 1.5},
+        }
+        made.append(
+            SeedFile(path, json.dumps(stored).encode(), ("bytes", "text", "text", "json", "json", "json", "keys"), held, ".")
+        )
     return made
 
 
@@ -610,7 +639,9 @@ def _log_seeds() -> list[SeedFile]:
     for step in range(1, 7):
         events.append({"event": "train", "time": 1e9 + step, "step": step, **trained, "loss": 6.0 - step / 10})
         if step % 3 == 0:
-            events.append({"event": "save", "time": 1e9 + step, "step": step, "seconds": 0.1, "path": f"runs/a/step-{step:08}"})
+            events.append(
+                {"event": "save", "time": 1e9 + step, "step": step, "seconds": 0.1, "path": f"runs/a/step-{step:08}"}
+            )
             events.append({"event": "held_out", "time": 1e9 + step, "step": step, "loss": 5.5, "picture_gain": 0.01})
     said = [{"key": "scenes:1:0", "true": "a circle", "spoken": "a square", "exact": False, "image": "spoken/a.png"}]
     events += [
@@ -618,7 +649,9 @@ def _log_seeds() -> list[SeedFile]:
         {"event": "spoken", "time": 1e9 + 6.5, "step": 6, "samples": said},
         {"event": "end", "time": 1e9 + 7, "step": 6, "seconds": 0.2, "tokens": 1920, "used": {"x": 45}, "skipped": {}, "squeezed": 0},
     ]  # fmt: skip
-    samples = [{"update": n, "row": row, "keys": [f"a{n}{row}.png", f"b\u2028{n}.png"]} for n in range(3) for row in range(2)]
+    samples = [
+        {"update": n, "row": row, "keys": [f"a{n}{row}.png", f"b\u2028{n}.png"]} for n in range(3) for row in range(2)
+    ]
     log = "".join(json.dumps(event) + "\n" for event in events).encode()
     noted = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in samples).encode()
     forms = ("bytes", "text", "text", "json", "json", "keys")
@@ -669,7 +702,9 @@ KINDS: dict[str, Kind] = {
     "config": Kind(_of_model("config.json", *_CONFIG_FORMS), _read_speaker, _config_lost),
     "preprocessing": Kind(_of_model("preprocessing.json", *_CONFIG_FORMS), _read_speaker, _preprocessing_lost),
     "safetensors": Kind(_of_model("model.safetensors", "bytes", "safetensors", "safetensors"), _read_model, _weights_lost),
-    "tokenizers": Kind(_of_model("tokenizer.json", "bytes", "text", "json", "json", "tokenizer", "tokenizer"), _read_tokenizer, _nothing),
+    "tokenizers": Kind(
+        _of_model("tokenizer.json", "bytes", "text", "json", "json", "tokenizer", "tokenizer"), _read_tokenizer, _nothing
+    ),
     "results": Kind(_result_seeds, _read_results, _page_lost),
     "logs": Kind(_log_seeds, _read_logs, _log_lost),
 }
