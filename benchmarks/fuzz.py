@@ -34,7 +34,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from random import Random
@@ -51,6 +51,7 @@ CHUNK = 200  # cases of one process
 REFUSALS = (ValueError, OSError, MissingExtra)  # what the command line prints as one line
 LONGEST = 2000  # characters of a message
 OUTCOMES = ("read", "refused", "fault", "loss")
+COLUMNS = ("files", "read", "refused", "faults", "losses", "seconds")
 
 
 class Limits(NamedTuple):
@@ -237,10 +238,8 @@ class Worker:
         """The case that ended the process, if one did."""
         self.process.join()
         text = (self.folder / "stderr").read_text(errors="replace")
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid or 0, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         shutil.rmtree(self.folder, ignore_errors=True)
         if not self.left:
             return None
@@ -298,24 +297,17 @@ def report(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
     for (kind, outcome, place), alike in sorted(groups.items(), key=lambda group: (group[0][0], -len(group[1]))):
         shown = " ".join(str(case.seed) for case in alike[:5])
         print(
-            f"{outcome.upper()} {kind}, {len(alike)} times, seeds {shown}: {place}\n    {alike[0].mutation}\n    {printable(alike[0].what)}"
+            f"{outcome.upper()} {kind}, {len(alike)} times, seeds {shown}: {place}\n"
+            f"    {alike[0].mutation}\n    {printable(alike[0].what)}"
         )
     figures = {}
-    print(f"{'kind':14} {'files':>6} {'read':>6} {'refused':>8} {'faults':>7} {'losses':>7} {'seconds':>8}")
+    print(f"{'kind':14}" + "".join(f"{name:>9}" for name in COLUMNS))
     for kind in dict.fromkeys(case.kind for case in cases):
         own = [case for case in cases if case.kind == kind]
         count = Counter(case.outcome for case in own)
-        told = {
-            "files": len(own),
-            "read": count["read"],
-            "refused": count["refused"],
-            "faults": count["fault"],
-            "losses": count["loss"],
-        }
-        figures[kind] = told | {"seconds": round(sum(case.seconds for case in own), 1)}
-        print(
-            f"{kind:14} {told['files']:6} {told['read']:6} {told['refused']:8} {told['faults']:7} {told['losses']:7} {figures[kind]['seconds']:8}"
-        )
+        numbers = (len(own), *(count[outcome] for outcome in OUTCOMES), round(sum(case.seconds for case in own), 1))
+        figures[kind] = dict(zip(COLUMNS, numbers, strict=True))
+        print(f"{kind:14}" + "".join(f"{number:9}" for number in numbers))
     return figures
 
 

@@ -13,6 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -31,15 +32,22 @@ _NUMBERS = (
     "9" * 5000,
 )  # fmt: skip
 _TEXTS = (
-    "", " ", "\n", "\t", "\0", "\x1b[31mred\x1b[0m", "\x07", "\x7f", "\u202e\u2066", "\u2028", "\u0085", "\ufeff", "é", "\U0001f600",
-    INJECTION, "../../../etc/passwd", "/etc/passwd", "~", "a/b", "*", "[a]", "{0..9}", "{0..99999999}", "http://localhost:1/a.png",
-    "<image>", "<|im_end|>", "%s%n", "true", "null", "1", "-1", "a" * 300, "a" * 100_000, "word " * 30_000, '[{"from": "human"',
+    "", " ", "\n", "\t", "\0", "\x1b[31mred\x1b[0m", "\x07", "\x7f", "\u202e\u2066", "\u2028", "\u0085", "\ufeff", "é",
+    "\U0001f600",
+    INJECTION, "../../../etc/passwd", "/etc/passwd", "~", "a/b", "*", "[a]", "{0..9}", "{0..99999999}",
+    "http://localhost:1/a.png",
+    "<image>", "<|im_end|>", "%s%n", "true", "null", "1", "-1", "a" * 300, "a" * 100_000, "word " * 30_000,
+    '[{"from": "human"',
 )  # fmt: skip
 _FOREIGN = (
-    b"", b"\0", b"\n", b"<!DOCTYPE html>\n<html><body>404</body></html>\n", b"PK\3\4" + bytes(60), b"\x1f\x8b\x08\0" + bytes(40),
-    b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n", b"\x80\x04\x95\x10\0\0\0\0\0\0\0.",
-    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), b"\xff\x0a" + bytes(30), b'<svg xmlns="http://www.w3.org/2000/svg"/>', b"%PDF-1.4\n",
-    b"\xff\xfe" + "text".encode("utf-16-le"), b"PAR1" + bytes(8) + b"PAR1", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"{}", b"[]", b"null", b"0", bytes(4096),
+    b"", b"\0", b"\n", b"<!DOCTYPE html>\n<html><body>404</body></html>\n", b"PK\3\4" + bytes(60),
+    b"\x1f\x8b\x08\0" + bytes(40),
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n",
+    b"\x80\x04\x95\x10\0\0\0\0\0\0\0.",
+    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), b"\xff\x0a" + bytes(30),
+    b'<svg xmlns="http://www.w3.org/2000/svg"/>', b"%PDF-1.4\n",
+    b"\xff\xfe" + "text".encode("utf-16-le"), b"PAR1" + bytes(8) + b"PAR1", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"{}", b"[]",
+    b"null", b"0", bytes(4096),
 )  # fmt: skip
 
 Mutation = Callable[[Random, bytes, Sequence[bytes]], bytes]
@@ -202,9 +210,12 @@ def _key_twice(dice: Random, text: str) -> str:
 
 
 _YAML = (
-    "a: &a [*a]", "<<: *b", "!!python/object/apply:os.system ['true']", "!!binary x", "!!set {a}", "? [a]\n: b", "--- 1\n--- 2", "%YAML 9.9\n---",
-    "base: [quickstart, quickstart]", "base: damaged.yaml", "steps: &s 5\nseed: *s", "2026-01-01: 1", "yes: no", "0o7: 0", "model: [1]", "model: l16",
-    "? |\n  a\n: b", "data: scenes", "data: null", "sources: 3", "sources: [{source: damaged.yaml}]", "sources: [{source: scenes, weight: .nan}]",
+    "a: &a [*a]", "<<: *b", "!!python/object/apply:os.system ['true']", "!!binary x", "!!set {a}", "? [a]\n: b",
+    "--- 1\n--- 2", "%YAML 9.9\n---",
+    "base: [quickstart, quickstart]", "base: damaged.yaml", "steps: &s 5\nseed: *s", "2026-01-01: 1", "yes: no", "0o7: 0",
+    "model: [1]", "model: l16",
+    "? |\n  a\n: b", "data: scenes", "data: null", "sources: 3", "sources: [{source: damaged.yaml}]",
+    "sources: [{source: scenes, weight: .nan}]",
     "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 1}]" for i in range(12)),
 )  # fmt: skip
 
@@ -223,11 +234,7 @@ def _tree(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     """One value of a JSON text, or of one of its lines, of another type, missing, or somewhere else."""
     try:
         text = data.decode()
-        lines = (
-            [text]
-            if text.lstrip().startswith("[") or "\n" in text.strip() and _parsed(text) is not None
-            else text.split("\n")
-        )
+        lines = [text] if _parsed(text) is not None else text.split("\n")
         here = dice.randrange(len(lines))
         value = json.loads(lines[here])
         lines[here] = json.dumps(_changed(dice, value), ensure_ascii=bool(dice.randrange(2)))
@@ -270,8 +277,10 @@ def _changed(dice: Random, value: Any) -> Any:
 
 def _strange(dice: Random, value: Any) -> Any:
     simple = (
-        None, True, False, 0, 1, -1, 2, 0.5, -0.0, 1e308, float("inf"), float("-inf"), float("nan"), 2**31, 2**63, 10**30, 10**400, 999_999,
-        [], {}, [[]], [{}], [value], [value] * 1000, {"a": value}, str(value)[:1000], [None], [1, 2], [1, 2, 3], {"x": 1}, "false", "\ud800",
+        None, True, False, 0, 1, -1, 2, 0.5, -0.0, 1e308, float("inf"), float("-inf"), float("nan"), 2**31, 2**63, 10**30,
+        10**400, 999_999,
+        [], {}, [[]], [{}], [value], [value] * 1000, {"a": value}, str(value)[:1000], [None], [1, 2], [1, 2, 3], {"x": 1},
+        "false", "\ud800",
     )  # fmt: skip
     if isinstance(value, (int, float)) and not isinstance(value, bool) and dice.randrange(2):
         return dice.choice((value + 1, value - 1, -value, value * 2, value * 1000, value * 10**9, value // 2, str(value), 0))
@@ -292,8 +301,10 @@ def _tar_header(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
         ((0, 100), (100, 8), (124, 12), (124, 12), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8), (345, 155))
     )
     value = dice.choice(
-        (b"7" * 11, b"0" * 11, b"%011o" % dice.choice(_SIZES[:10]), b"\x80" + bytes(max(0, size - 2)) + b"\xff", b"\xff" * size, b"", b"-1", b"a.b.c.jpg",
-         b"x", b"L", b"K", b"2", b"5", b"S", b"g", b"0", b"../up.jpg", b"/abs.jpg", b"caf\xe9.jpg", b"._001.jpg", b"\x1b[31m.txt", b"001.jpg", b"dir/002.txt")
+        (b"7" * 11, b"0" * 11, b"%011o" % dice.choice(_SIZES[:10]), b"\x80" + bytes(max(0, size - 2)) + b"\xff",
+        b"\xff" * size, b"", b"-1", b"a.b.c.jpg",
+         b"x", b"L", b"K", b"2", b"5", b"S", b"g", b"0", b"../up.jpg", b"/abs.jpg", b"caf\xe9.jpg", b"._001.jpg",
+         b"\x1b[31m.txt", b"001.jpg", b"dir/002.txt")
     )  # fmt: skip
     header[at : at + size] = value[:size].ljust(size, b"\0")
     header[148:156] = b" " * 8
@@ -363,14 +374,13 @@ def _tensor_header(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     change = dice.choice((
         lambda: _tree(dice, header, others),
         lambda: re.sub(rb'"F32"', f'"{dice.choice(kinds)}"'.encode(), header, count=dice.choice((0, 1))),
-        lambda: _replaced(dice, header.decode(), r"\[\d+,\d+\]", ["[0,0]", "[0,4]", "[4,0]", "[0,18446744073709551615]", "[1]"]).encode(),
+        lambda: _replaced(dice, header.decode(), r"\[\d+,\d+\]", ["[0,0]", "[0,4]", "[4,0]", "[0,18446744073709551615]",
+        "[1]"]).encode(),
         lambda: _key_twice(dice, header.decode()).encode(),
         lambda: b" " * dice.choice((1, 1000, 10**6)) + header,
     ))  # fmt: skip
-    try:
+    with suppress(UnicodeDecodeError):
         header = change()
-    except UnicodeDecodeError:
-        pass
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
@@ -390,7 +400,8 @@ _PRE_TOKENIZERS = (
     {"type": "Split", "pattern": {"Regex": "(\\w|\\w\\w)*!"}, "behavior": "Removed", "invert": True},
     {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False},
     {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False},
-    {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}] * 50},
+    {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
+    "use_regex": True}] * 50},
     {"type": "Metaspace", "replacement": "ab", "prepend_scheme": "always", "split": True},
     None,
 )  # fmt: skip
@@ -409,9 +420,11 @@ def _tokenizer_parts(dice: Random, data: bytes, others: Sequence[bytes]) -> byte
     if not isinstance(stored, dict):
         return data
     vocabulary = {"a": 0, "b": 2**32 - 1, "ab": 1}
-    padding = {"strategy": {"Fixed": dice.choice((64, 10**7, 10**12))}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
+    padding = {"strategy": {"Fixed": dice.choice((64, 10**7, 10**12))}, "direction": "Right", "pad_to_multiple_of": None,
+    "pad_id": 0,
                "pad_type_id": 0, "pad_token": "[PAD]"}  # fmt: skip
-    added = {"id": dice.choice((0, 5, 10**6, 2**32 - 1, -1)), "content": dice.choice(_TEXTS), "single_word": False, "lstrip": False, "rstrip": False,
+    added = {"id": dice.choice((0, 5, 10**6, 2**32 - 1, -1)), "content": dice.choice(_TEXTS), "single_word": False,
+    "lstrip": False, "rstrip": False,
              "normalized": False, "special": True}  # fmt: skip
     models = (
         {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
@@ -432,8 +445,10 @@ def _tokenizer_parts(dice: Random, data: bytes, others: Sequence[bytes]) -> byte
         {"type": "BPE", "vocab": {}, "merges": []},
     )
     key, values = dice.choice((
-        ("pre_tokenizer", _PRE_TOKENIZERS), ("normalizer", _NORMALIZERS), ("padding", (padding,)), ("added_tokens", ([added], [added] * 500, [])),
-        ("model", models), ("truncation", ({"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 5},)), ("decoder", _NORMALIZERS[:1]),
+        ("pre_tokenizer", _PRE_TOKENIZERS), ("normalizer", _NORMALIZERS), ("padding", (padding,)), ("added_tokens",
+        ([added], [added] * 500, [])),
+        ("model", models), ("truncation", ({"direction": "Right", "max_length": 1, "strategy": "LongestFirst",
+        "stride": 5},)), ("decoder", _NORMALIZERS[:1]),
     ))  # fmt: skip
     return json.dumps(stored | {key: dice.choice(values)}).encode("utf-8", "surrogatepass")
 
@@ -455,7 +470,8 @@ def _parquet_columns(dice: Random, data: bytes, others: Sequence[bytes]) -> byte
         lambda: pa.array(texts).dictionary_encode(),
         lambda: pa.array(blobs).dictionary_encode(),
         lambda: pa.array([{"bytes": blob, "path": dice.choice(_TEXTS[:40]).replace("\0", "")} for blob in blobs]),
-        lambda: pa.array([{"bytes": None, "path": "../up.png"}] * rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        lambda: pa.array([{"bytes": None, "path": "../up.png"}] * rows, pa.struct([("bytes", pa.binary()), ("path",
+        pa.string())])),
         lambda: pa.array([{"path": "a.png"}] * rows),
         lambda: pa.array([[{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": text}] for text in texts]),
         lambda: pa.array([[{"role": "user", "content": text}, {"role": None, "content": text}] for text in texts]),
@@ -464,7 +480,7 @@ def _parquet_columns(dice: Random, data: bytes, others: Sequence[bytes]) -> byte
         lambda: pa.array([b"\xff\xfe"] * rows),
         lambda: pa.array([text.encode("latin-1") + b"\xe9" for text in texts]).cast(pa.string(), safe=False),
         lambda: pa.array([True] * rows),
-        lambda: pa.array([dict(a=1)] * rows),
+        lambda: pa.array([{"a": 1}] * rows),
         lambda: pa.array([[("a", "b")]] * rows, pa.map_(pa.string(), pa.string())),
         lambda: pa.array([2**63 - 1] * rows).cast(pa.timestamp("ns")),
     )  # fmt: skip
@@ -513,7 +529,8 @@ def _parquet_footer(dice: Random, data: bytes, others: Sequence[bytes]) -> bytes
 
 MUTATIONS: dict[str, dict[str, Mutation]] = {
     "bytes": {
-        "flip bits": _flip_bits, "cut off": _cut_off, "delete": _delete, "duplicate": _duplicate, "overwrite": _overwrite, "insert": _insert,
+        "flip bits": _flip_bits, "cut off": _cut_off, "delete": _delete, "duplicate": _duplicate, "overwrite": _overwrite,
+        "insert": _insert,
         "splice": _splice, "number": _number, "foreign": _foreign,
     },
     "text": {

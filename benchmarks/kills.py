@@ -62,9 +62,12 @@ USED = (
 )
 MOST_KILLS = 3  # of one run
 TINY = [
-    "--steps", "24", "--packing.max_tokens", "320", "--packing.streams", "4", "--packing.batch", "2 packs", "--model.hidden_size", "32",
-    "--model.intermediate_size", "48", "--model.num_hidden_layers", "2", "--model.num_attention_heads", "2", "--model.vocab_size", "300",
-    "--model.drop_path_rate", "0.3", "--data.held_out_samples", "8", "--data.workers", "0", "--precision", "float32", "--ema", "0.9",
+    "--steps", "24", "--packing.max_tokens", "320", "--packing.streams", "4", "--packing.batch", "2 packs",
+    "--model.hidden_size", "32",
+    "--model.intermediate_size", "48", "--model.num_hidden_layers", "2", "--model.num_attention_heads", "2",
+    "--model.vocab_size", "300",
+    "--model.drop_path_rate", "0.3", "--data.held_out_samples", "8", "--data.workers", "0", "--precision", "float32",
+    "--ema", "0.9",
     "--evaluate_every", "12", "--spoken", "1", "--save_every", "2", "--log_samples", "true",
 ]  # fmt: skip
 
@@ -163,15 +166,18 @@ def exported(to: str) -> Work:
 
 WORKS = {
     "training": Work(
-        lambda inputs, out: ["train", "quickstart", "--out", str(out), "--tokenizer", str(inputs / "model" / "tokenizer.json"), *TINY], trained
+        lambda inputs, out: ["train", "quickstart", "--out", str(out), "--tokenizer",
+        str(inputs / "model" / "tokenizer.json"), *TINY], trained
     ),
     "pack": Work(
-        lambda inputs, out: ["data", "pack", str(inputs / "images"), str(out), "--samples-per-shard", "15", "--workers", "2", "--verify"], files_of
+        lambda inputs, out: ["data", "pack", str(inputs / "images"), str(out), "--samples-per-shard", "15", "--workers",
+        "2", "--verify"], files_of
     ),
     "export-published": exported("published"),
     "export-transformers": exported("transformers"),
     "eval": Work(
-        lambda inputs, out: ["eval", "captioning", str(out), "scenes:1", "--images", "48", "--batch", "4", "--max-tokens", "12"],
+        lambda inputs, out: ["eval", "captioning", str(out), "scenes:1", "--images", "48", "--batch", "4", "--max-tokens",
+        "12"],
         measured,
         begin=lambda inputs, out: shutil.copytree(inputs / "model", out) and None,
     ),
@@ -302,7 +308,7 @@ def main() -> None:
             for trial in trials(kind, WORKS[kind], folder, folder / kind, -(-args.kills // len(kinds)), args.seed):
                 found.append(trial)
                 print(
-                    f"{kind} {trial.number}: killed after {', '.join(map(str, trial.kills)) or 'nothing'} s: {trial.unequal or 'equal'}",
+                    f"{kind} {trial.number}: killed after {trial.kills} s: {trial.unequal or 'equal'}",
                     flush=True,
                 )
     told = figures(found)

@@ -90,9 +90,7 @@ def test_a_case_that_breaks_a_limit_is_named_and_the_next_ones_run(tmp_path, mon
     monkeypatch.setitem(KINDS, "k", stand_in(read))
     found = {case.seed: case for case in fuzz.fuzz({"k": range(9)}, 2, Limits(2**30, 0.5, 3.0), tmp_path)}
     assert sorted(found) == list(range(9))
-    assert [number for number, case in found.items() if case.outcome == "read"] == [0, 2, 4, 8] or {
-        number for number, case in found.items() if case.outcome == "read"
-    } == {0, 2, 4, 8}
+    assert {number for number, case in found.items() if case.outcome == "read"} == {0, 2, 4, 8}
     assert [found[number].place for number in (1, 3, 5)] == ["hang: too much work", "hang: waits", "killed by SIGABRT"]
     assert "MemoryError" in found[6].what
     assert "panicked" in found[7].what
