@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
+from genlip.terminal import say
 
 if TYPE_CHECKING:
     from genlip.evaluate.result import Result
@@ -331,9 +332,9 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
             result = resolution(curve, speaker, sizes=args.sizes, max_patches=args.budgets)
         else:
             result = measure(speaker, advance)
-    print(_told(result))
-    print(f"result: {write_result(result, out)}")
-    print(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
+    say(_told(result))
+    say(f"result: {write_result(result, out)}")
+    say(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
 
 
 def _out(args: argparse.Namespace) -> Path:
@@ -367,7 +368,7 @@ def _compare(args: argparse.Namespace, rest: list[str]) -> None:
     if args.out:
         check_folder("--out", args.out)
     found = compare(args.models)
-    print(comparison_text(found))
+    say(comparison_text(found))
     if args.out:
         Path(args.out).write_text(comparison_page(found), encoding="utf8")
-        print(f"page: {args.out}")
+        say(f"page: {args.out}")

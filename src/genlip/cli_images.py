@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
+from genlip.terminal import complain, say
 
 if TYPE_CHECKING:
     from genlip.speaker import Speaker
@@ -52,8 +53,8 @@ def _caption(args: argparse.Namespace, rest: list[str]) -> int:
     images, speaker = _images(args.images), _speaker(args)
     if len(images) == 1 and not args.out and sys.stdout.isatty():
         for piece in speaker.stream(images[0], **decoding):
-            print(piece, end="", flush=True)
-        print()
+            say(piece, end="")
+        say("")
         return 0
 
     def describe(batch: Sequence[Any]) -> list[dict[str, Any]]:
@@ -87,7 +88,7 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
     for path, result in _in_batches(speaker, images, args.batch, partial(speaker.encode, batch=args.batch)):
         if isinstance(result, str):
             failed += 1
-            print(f"genlip: {result}", file=sys.stderr)
+            complain(result)
         else:
             found.append((path, result._replace(patches=result.patches.cpu())))
     if found:
@@ -95,7 +96,7 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
         rows = torch.cat([features.patches for _, features in found]).contiguous()
         names = json.dumps([path for path, _ in found])
         save_file({"features": rows, "grids": grids}, args.out, metadata={"paths": names})
-        print(f"{args.out}: {len(found)} images, {len(rows)} patches of {rows.shape[1]} numbers")
+        say(f"{args.out}: {len(found)} images, {len(rows)} patches of {rows.shape[1]} numbers")
     return _failures(failed, len(images))
 
 
@@ -121,7 +122,7 @@ def _readout(args: argparse.Namespace, rest: list[str]) -> int:
         from genlip.evaluate.readout import readout_page
 
         Path(args.html).write_text(readout_page(speaker, images, args.k), encoding="utf8")
-        print(f"page: {args.html}")
+        say(f"page: {args.html}")
         return 0
 
     def read(batch: Sequence[Any]) -> list[dict[str, Any]]:
@@ -186,21 +187,21 @@ def _in_batches(speaker: Speaker, images: Sequence[str], size: int, work: Work) 
         yield from ((path, faults.get(path) or done[path]) for path in images[start : start + size])
 
 
-def _each(args: argparse.Namespace, speaker: Speaker, images: list[str], work: Work, say: Any) -> int:
+def _each(args: argparse.Namespace, speaker: Speaker, images: list[str], work: Work, words: Any) -> int:
     """Work on all images; write records to --out or say them."""
     failed = 0
     with _output(args.out) as out:
         for path, result in _in_batches(speaker, images, args.batch, work):
             if isinstance(result, str):
                 failed += 1
-                print(f"genlip: {result}", file=sys.stderr)
+                complain(result)
                 record = {"path": path, "error": result}
             else:
                 record = {"path": path, **result}
             if args.out:
                 out.write(json.dumps(record, ensure_ascii=False) + "\n")
             elif "error" not in record:
-                print(say(record, len(images) == 1), file=out, flush=True)
+                say(words(record, len(images) == 1))
     return _failures(failed, len(images))
 
 
@@ -215,5 +216,5 @@ def _output(path: str | None) -> Iterator[TextIO]:
 
 def _failures(failed: int, total: int) -> int:
     if failed and total > 1:
-        print(f"genlip: {failed} of {total} images could not be used", file=sys.stderr)
+        complain(f"{failed} of {total} images could not be used")
     return 1 if failed else 0

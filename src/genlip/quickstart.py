@@ -26,6 +26,7 @@ from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
 from genlip.progress import progress
 from genlip.speaker import PatchWords, Speaker
+from genlip.terminal import harmless
 from genlip.train.loop import Interrupted, Resume, train
 from genlip.train.recipe import Run, load_recipe, to_yaml
 
@@ -89,7 +90,7 @@ def quickstart(
     console.print(
         f"{_score(measured)} captions of held-out images are exactly right", highlight=False, soft_wrap=True, markup=False
     )
-    console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
+    console.print(harmless(f"report: {path}"), highlight=False, soft_wrap=True, markup=False)
     return path
 
 
