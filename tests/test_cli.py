@@ -1,6 +1,8 @@
 """The command line: every command on a tiny model, and errors that are one line with a status."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 import genlip
 from genlip.cli import main
 from genlip.train.loop import train
+from genlip.train.update import NonFinite
 
 from .train.helpers import SMALL, small_run
 
@@ -190,6 +193,149 @@ def test_errors_are_one_clear_line(model, images, tmp_path, capsys, monkeypatch)
         capsys, "encode", model, images[0], "--out", tmp_path / "nowhere" / "f.safetensors"
     )
     assert "images.size 63" in error_line(capsys, "encode", model, images[0], "--size", "63")
+
+
+def usage_line(capsys, *arguments):
+    """The one line of arguments that cannot be read."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect"], "need one of quickstart, train, caption, .*; did you mean genlip data inspect?; see genlip --help"),
+        (["evaluate", "m", "d"], "unknown command 'evaluate': .*; did you mean genlip eval?"),
+        (["zero_shot"], "did you mean genlip eval zero-shot?"),
+        (["eval", "linear-probe"], "need one of captioning, .*; did you mean genlip eval probe?; see genlip eval --help"),
+        (
+            ["data", "inspec"],
+            "unknown command 'inspec': need one of inspect, pack, synth; did you mean genlip data inspect?",
+        ),
+        (
+            ["caption", "m", "i", "--batch", "many"],
+            "genlip: --batch is 'many': need a whole number; see genlip caption --help",
+        ),
+        (["caption", "m", "i", "--top-p", "x"], "genlip: --top-p is 'x': need a number; see"),
+        (
+            ["caption", "m", "i", "--dtype", "bf16"],
+            "--dtype is 'bf16': need one of float32, bfloat16; did you mean bfloat16?",
+        ),
+        (["caption"], "genlip: missing: MODEL, IMAGE; see genlip caption --help"),
+        (["eval", "probe", "m", "d", "--train", "t", "--learning-rates", "x"], "'x': need numbers with commas between"),
+        (["data", "\x1b[31m"], r"unknown command '\\x1b[31m'"),
+    ],
+)
+def test_arguments_that_cannot_be_read_are_one_line_with_the_choices(arguments, message, capsys):
+    pattern = message.replace("?", r"\?").replace("[31m", r"\[31m")
+    assert re.search(pattern, usage_line(capsys, *arguments))
+
+
+def test_unknown_options_name_the_nearest(capsys):
+    for option, ours in (("--max_tokens", "--max-tokens"), ("--batch_size=3", "--batch"), ("--gpu", "--device")):
+        line = error_line(capsys, "caption", "m", "i", option)
+        assert f"unknown argument {option}; did you mean {ours}?; see genlip caption --help" in line
+    assert "did you mean optimizer.learning_rate?" in error_line(capsys, "train", "quickstart", "--lr", "3")
+    assert "did you mean stage1_l16?" in error_line(capsys, "train", "stage1_l61")
+
+
+class PanicException(BaseException):
+    """As pyo3 raises it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (MemoryError(), 1, "genlip: not enough memory: none is left; take smaller batches, images or packs"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "genlip: not enough memory: CUDA out of memory; take"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            1,
+            "genlip: not enough memory: [enforce",
+        ),
+        (PanicException("index out of bounds"), 1, "genlip: a library failed on what it was given, mostly a damaged token"),
+        (KeyboardInterrupt(), 130, "genlip: stopped"),
+        (OSError(28, "No space left on device", "a\nb\x1b.png"), 1, "genlip: [Errno 28] No space left on device: 'a\\nb"),
+        (ValueError("a\nname \x1b[2J\u202e: bad"), 1, "genlip: a name \ufffd[2J\ufffd: bad"),
+        (BrokenPipeError(32, "Broken pipe"), 1, "genlip: [Errno 32] Broken pipe"),
+        (NonFinite("step 3"), 1, "genlip: step 3"),
+    ],
+)
+def test_what_ends_a_command_is_one_harmless_line(error, status, line, monkeypatch, capsys):
+    def fail(args, rest):
+        raise error
+
+    monkeypatch.setattr("genlip.cli._train", fail)
+    assert main(["train", "quickstart"]) == status
+    (found,) = capsys.readouterr().err.splitlines()
+    assert found.startswith(line)
+
+
+def test_programming_errors_keep_their_traceback(monkeypatch):
+    def fail(args, rest):
+        raise KeyError("forgotten")
+
+    monkeypatch.setattr("genlip.cli._train", fail)
+    with pytest.raises(KeyError):
+        main(["train", "quickstart"])
+
+
+def test_a_reader_that_has_seen_enough_ends_no_command_with_an_error():
+    command = f"{sys.executable} -m genlip train --help | head -1; {sys.executable} -m genlip plan stage1_l16 | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def genlip_in_a_shell(arguments, after="", **environment):
+    """The command in a process of its own, with what stands behind it in a shell."""
+    command = ["bash", "-c", f'"$@" {after}', "bash", sys.executable, "-m", "genlip", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, env=os.environ | environment, check=False)
+
+
+def test_nothing_is_lost_to_a_closed_or_an_ascii_stream(model, images, tmp_path):
+    closed = genlip_in_a_shell(["caption", model, images[0], "--max-tokens", "2"], ">&-")
+    assert (closed.returncode, closed.stderr) == (0, b"")
+    out = tmp_path / "captions.jsonl"
+    both = genlip_in_a_shell(["caption", model, *images, "--out", out, "--max-tokens", "2"], ">&- 2>&-")
+    assert (both.returncode, len(out.read_text().splitlines())) == (0, 3)
+    (folder := tmp_path / "set").mkdir()
+    for number in range(4):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text("it says “yes” 😀", encoding="utf8")
+    shown = genlip_in_a_shell(["data", "inspect", folder, "--tokenizer", model], PYTHONIOENCODING="ascii")
+    assert shown.returncode == 0
+    assert rb"\u201cyes\u201d" in shown.stdout
+    assert b"4 usable" in shown.stdout
+
+
+def test_names_are_harmless_wherever_they_are_told(model, tmp_path):
+    (folder := tmp_path / "set").mkdir()
+    for name in ("a\x1b[31m.png", "b\u202egnp.png", "c\nd.png"):
+        Image.new("RGB", (40, 40)).save(folder / name)
+        (folder / name).with_suffix(".txt").write_text("a \x1b]0;title\x07 caption")
+    for name in ("broken\x1b[31m.png", "broken\u2066.png"):
+        (folder / name).write_bytes(b"no image")
+        (folder / name).with_suffix(".txt").write_text("a caption")
+    for command in (
+        ["caption", model, folder, "--max-tokens", "2"],
+        ["readout", model, folder],
+        ["data", "inspect", folder, "--tokenizer", model],
+        ["data", "pack", folder, tmp_path / "shards", "--verify", "--workers", "1"],
+        ["eval", "captioning", model, folder, "--max-tokens", "2"],
+        ["caption", model, "absent\x1b[31m.png"],
+        ["train", "\x1b[31m.yaml"],
+        ["caption", model, "x", "--\x1b[31m"],
+        ["data", "inspect", "nowhere\x1b[31m"],
+    ):
+        done = genlip_in_a_shell(command)
+        told = (done.stdout + done.stderr).decode("utf8")
+        assert told, command
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", told), (command, told)
+        assert "Traceback" not in told, told
 
 
 @pytest.mark.parametrize("command", ["quickstart", "train", "caption", "encode", "readout", "export", "push"])

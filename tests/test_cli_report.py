@@ -18,6 +18,13 @@ def run(tmp_path):
     return folder
 
 
+def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/nowhere", "nowhere"):
+        assert main(["report", folder]) == 1
+        assert f"genlip: {folder}: no such folder, and nothing in evaluations" in capsys.readouterr().err
+
+
 def test_the_page_stands_in_the_run_or_where_it_is_asked_for(run, tmp_path, capsys):
     assert main(["report", str(run)]) == 0
     assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0

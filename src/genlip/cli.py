@@ -21,9 +21,10 @@ from genlip.cli_eval import add_compare, add_eval
 from genlip.cli_export import add_export
 from genlip.cli_hub import add_push
 from genlip.cli_images import add_caption, add_encode, add_readout
-from genlip.cli_model import UsageError
+from genlip.cli_parser import Parser
 from genlip.cli_plan import add_plan
 from genlip.cli_report import add_report
+from genlip.terminal import HarmlessFormatter, complain, open_streams, reader_is_gone, say
 
 __all__ = ["main"]
 
@@ -32,41 +33,54 @@ _LACK_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate mem
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; what goes wrong is one line on standard error."""
-    args, rest = _parser().parse_known_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    open_streams()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(HarmlessFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt as stop:
+        complain(str(stop) or "stopped")
+        return 130
+    except BaseException as error:  # named below, or raised again: programming errors keep their traceback
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            return 0
+        if (status_and_words := _told(error)) is None:
+            raise
+        status, words = status_and_words
+        if words:
+            complain(words)
+        return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """The exit status; all output is then with its reader, who may have gone."""
+    try:
+        args, rest = _parser().parse_known_args(arguments)
+        status = int(args.run(args, rest) or 0)
+    except SystemExit:  # after --help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
+
+
+def _told(error: BaseException) -> tuple[int, str] | None:
+    """Exit status and words of what may go wrong; None for a programming error."""
+    if isinstance(error, (ValueError, OSError)):
+        return 1, str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _LACK_OF_MEMORY.search(str(error))):
+        return 1, f"not enough memory: {str(error) or 'none is left'}; take smaller batches, images or packs"
+    if type(error).__name__ == "PanicException":  # of a library in Rust, such as tokenizers; it is no Exception
+        return 1, f"a library failed on what it was given, mostly a damaged tokenizer.json: {error}"
+    if not isinstance(error, (RuntimeError, ImportError, ArithmeticError)):
+        return None
     from genlip.export.extras import MissingExtra
     from genlip.train.loop import Interrupted, NonFinite
 
-    try:
-        if rest and not args.takes_overrides:
-            raise UsageError(f"unknown argument {rest[0]}; see genlip {args.help_of} --help")
-        return int(args.run(args, rest) or 0)
-    except Interrupted as stop:
-        if _leads():
-            print(f"genlip: {stop}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OSError, MissingExtra, NonFinite) as error:  # bad input; programming errors keep their traceback
-        print(f"genlip: {error}", file=sys.stderr)
-        return 1
-    except BaseException as error:
-        if not (line := _beyond_us(error)):
-            raise
-        print(f"genlip: {line}", file=sys.stderr)
-        return 1
-
-
-def _beyond_us(error: BaseException) -> str:
-    """A line for what is no mistake of this program: a lack of memory, and a panic in a library's Rust; else ""."""
-    text = " ".join(str(error).split())[:200]
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _LACK_OF_MEMORY.search(text)):
-        return f"out of memory{f' ({text})' if text else ''}: lower --batch, or the size of images or packs"
-    # Raised by tokenizers and safetensors; no module gives the class a name to import.
-    return f"a library failed: {text}; is a file of the model damaged?" if type(error).__name__ == "PanicException" else ""
+    if isinstance(error, Interrupted):
+        return 130, str(error) if _leads() else ""
+    return (1, str(error)) if isinstance(error, (MissingExtra, NonFinite)) else None
 
 
 def _leads() -> bool:
@@ -75,7 +89,7 @@ def _leads() -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="genlip",
         description="Vision encoders that learn by speaking: train one, let it describe images, use its features.",
         epilog="Start with: genlip quickstart",
@@ -105,7 +119,7 @@ def _command(commands: Any, name: str, run: Any, summary: str, example: str, tak
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run, takes_overrides=takes_overrides, help_of=parser.prog.removeprefix("genlip "))
+    parser.set_defaults(run=run, takes_overrides=takes_overrides)
     return parser
 
 
@@ -171,8 +185,8 @@ def _train(args: argparse.Namespace, rest: list[str]) -> None:
     keep_freed_memory()
     run = load_recipe(args.recipe, rest)
     if args.print_config:
-        print(to_yaml(run), end="")
+        say(to_yaml(run), end="")
         return
     model = train(run, args.resume)
     if _leads():
-        print(f"model: {model}")
+        say(f"model: {model}")

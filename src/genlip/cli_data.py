@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from genlip.terminal import say
 
 if TYPE_CHECKING:
     from genlip.data.captions import Captions
@@ -92,14 +93,14 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     packing = PackingConfig(max_tokens=args.max_tokens, batch=args.batch)
     with progress("looking at images", min(args.samples, len(source))) as advance:
         found = inspect_source(source, images, captions, model, packing, args.samples, args.seed, advance)
-    print(summary(found))
+    say(summary(found))
     if args.out:
         write_text(Path(args.out), inspection_page(found))
-        print(f"page: {args.out}")
+        say(f"page: {args.out}")
     if args.json:
         figures = {**found.to_json(), "warnings": warnings(found)}
         write_json(Path(args.json), figures)
-        print(f"figures: {args.json}")
+        say(f"figures: {args.json}")
 
 
 def _captions(args: argparse.Namespace, source: Source) -> Captions:
@@ -191,9 +192,8 @@ def _write(source: Source, args: argparse.Namespace, config: ShardConfig) -> Non
         with progress(f"writing examples, {config.samples:,} a shard", len(source)) as advance:
             written = write_shards(source, args.out, config, args.workers, advance)
     except KeyboardInterrupt:
-        print("genlip: stopped; the same command goes on with the shards that are missing", file=sys.stderr)
-        raise
-    print(f"{args.out}: {_told(written)}")
+        raise KeyboardInterrupt("stopped; the same command goes on with the shards that are missing") from None
+    say(f"{args.out}: {_told(written)}")
 
 
 def _told(written: Written) -> str:

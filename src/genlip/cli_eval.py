@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
+from genlip.terminal import say
 
 if TYPE_CHECKING:
     from genlip.evaluate.result import Result
@@ -344,9 +345,9 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     try:  # what was measured is kept before anything is said, and said if it cannot be kept
         stored = write_result(result, out)
     finally:
-        print(_told(result))
-    print(f"result: {stored}")
-    print(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
+        say(_told(result))
+    say(f"result: {stored}")
+    say(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
 
 
 def _out(args: argparse.Namespace) -> Path:
@@ -381,7 +382,7 @@ def _compare(args: argparse.Namespace, rest: list[str]) -> None:
     if args.out:
         check_folder("--out", args.out)
     found = compare(args.models)
-    print(comparison_text(found))
+    say(comparison_text(found))
     if args.out:
         write_text(Path(args.out), comparison_page(found))
-        print(f"page: {args.out}")
+        say(f"page: {args.out}")

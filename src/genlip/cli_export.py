@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from genlip.export import FORMATS, export
+from genlip.terminal import say
 
 __all__ = ["add_export"]
 
@@ -57,4 +58,4 @@ def _export(args: argparse.Namespace, rest: list[str]) -> None:
     )
     files = [file for file in written.iterdir() if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
-    print(f"{args.to}: {written}, {len(files)} files, {size:,.1f} MB; docs/use.md shows how to go on")
+    say(f"{args.to}: {written}, {len(files)} files, {size:,.1f} MB; docs/use.md shows how to go on")

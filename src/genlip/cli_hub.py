@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from genlip.terminal import say
+
 __all__ = ["add_push"]
 
 _EXAMPLE = """\
@@ -44,7 +46,7 @@ def _push(args: argparse.Namespace, rest: list[str]) -> None:
         _show(args, card)
         return
     way = {name: getattr(args, name) for name in ("private", "revision", "message", "create_pr")}
-    print(f"published: {push(args.folder, args.name, **way, **card)}")
+    say(f"published: {push(args.folder, args.name, **way, **card)}")
 
 
 def _show(args: argparse.Namespace, card: dict[str, Any]) -> None:
@@ -52,8 +54,8 @@ def _show(args: argparse.Namespace, card: dict[str, Any]) -> None:
     from genlip.export.hub import parcel
 
     sent = parcel(args.folder, args.name, **card)
-    print(sent.card)
-    print(f"to {args.name}, from {sent.folder}:")
+    say(sent.card)
+    say(f"to {args.name}, from {sent.folder}:")
     for file, size in sent.sizes.items():
-        print(f"{size:>16,} bytes  {file}{' (new)' if file == 'README.md' and sent.writes_card else ''}")
-    print(f"{sum(sent.sizes.values()):>16,} bytes in {len(sent.sizes)} files; a dry run, so nothing was sent")
+        say(f"{size:>16,} bytes  {file}{' (new)' if file == 'README.md' and sent.writes_card else ''}")
+    say(f"{sum(sent.sizes.values()):>16,} bytes in {len(sent.sizes)} files; a dry run, so nothing was sent")

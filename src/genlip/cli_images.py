@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
 from genlip.model.writing import naming, write_whole
+from genlip.terminal import complain, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +63,8 @@ def _caption(args: argparse.Namespace, rest: list[str]) -> int:
 
         with Threads(args.threads, speaker.model.device):
             for piece in speaker.stream(images[0], **decoding):
-                _say(piece, end="")
-        _say("")
+                say(piece, end="")
+        say("")
         return 0
 
     def describe(batch: Sequence[Any]) -> list[Record]:
@@ -72,7 +72,7 @@ def _caption(args: argparse.Namespace, rest: list[str]) -> int:
 
     def show(record: Record) -> None:
         if not args.out:
-            _say(_caption_line(record, len(images) == 1))
+            say(_caption_line(record, len(images) == 1))
 
     return _each(args, speaker, images, describe, show)
 
@@ -102,7 +102,7 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
     found: list[tuple[str, Any]] = []
     for path, result in _in_batches(args, speaker, images, partial(speaker.encode, batch=args.batch)):
         if isinstance(result, str):
-            _say(f"genlip: {result}", error=True)
+            complain(result)
         else:
             found.append((path, result._replace(patches=result.patches.cpu())))
     if found:
@@ -111,7 +111,7 @@ def _encode(args: argparse.Namespace, rest: list[str]) -> int:
         rows = torch.cat([features.patches for _, features in found]).to(dtype).contiguous()
         with write_whole(args.out) as file:
             write(file, rows, grids, [path for path, _ in found])
-        _say(f"{args.out}: {len(found)} images, {len(rows)} patches of {rows.shape[1]} numbers")
+        say(f"{args.out}: {len(found)} images, {len(rows)} patches of {rows.shape[1]} numbers")
     return _failures(len(images) - len(found), len(images))
 
 
@@ -164,13 +164,13 @@ def _readout(args: argparse.Namespace, rest: list[str]) -> int:
             said = PatchWords(record["grid"], record["words"])
             sections.append(words_section(Path(record["path"]).name, record["path"], said, speaker.images.max_pixels))
         elif not args.out:
-            _say(_words_lines(record, len(images) == 1))
+            say(_words_lines(record, len(images) == 1))
 
     status = _each(args, speaker, images, read, show)
     if sections:
         with write_whole(args.html) as file:
             file.write_text(words_page(sections), encoding="utf8")
-        _say(f"page: {args.html}")
+        say(f"page: {args.html}")
     return status
 
 
@@ -244,7 +244,7 @@ def _each(args: argparse.Namespace, speaker: Speaker, images: list[str], work: W
         for path, result in _in_batches(args, speaker, images, work):
             if isinstance(result, str):
                 failed += 1
-                _say(f"genlip: {result}", error=True)
+                complain(result)
                 write({"path": path, "error": result})
             else:
                 record = {"path": path, **result}
@@ -271,21 +271,5 @@ def _records(path: str | None) -> Iterator[Callable[[Record], None]]:
 
 def _failures(failed: int, total: int) -> int:
     if failed and total > 1:
-        _say(f"genlip: {failed} of {total} images could not be used", error=True)
+        complain(f"{failed} of {total} images could not be used")
     return 1 if failed else 0
-
-
-def _say(text: str, end: str = "\n", error: bool = False) -> None:
-    """A text for the user, at once; characters that the terminal lacks are escaped. A closed stream takes nothing."""
-    stream = sys.stderr if error else sys.stdout
-    if stream is None:
-        return
-    encoding = stream.encoding or "utf8"
-    try:
-        with naming("standard error" if error else "standard output"):
-            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, end=end, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # else Python tries again at its end, and says so
-        raise

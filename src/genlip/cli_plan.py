@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from genlip.terminal import say
+
 __all__ = ["add_plan"]
 
 _EXAMPLE = """\
@@ -62,8 +64,8 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
     plan = make_plan(load_recipe(args.recipe, rest), args.gpus, args.gpu, assume)
     console = Console()
     if args.json:
-        print(json.dumps(plan.to_json(), indent=2))
+        say(json.dumps(plan.to_json(), indent=2))
     elif console.is_terminal:
         console.print(render(plan, args.recipe, console.width))
     else:
-        print(plan_text(plan, args.recipe), end="")
+        say(plan_text(plan, args.recipe), end="")

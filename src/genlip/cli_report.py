@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from genlip.cli_model import check_folder
+from genlip.terminal import say
 
 __all__ = ["add_report"]
 
@@ -39,12 +40,12 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
     if (folder / LOG).is_file():
         from genlip.evaluate.pages.run_report import write_report
 
-        print(f"page: {write_report(folder, out)}")
+        say(f"page: {write_report(folder, out)}")
     else:
         from genlip.evaluate.pages.model_report import write_model_report
 
         try:
-            print(f"page: {write_model_report(folder, out)}")
+            say(f"page: {write_model_report(folder, out)}")
         except ValueError as error:
             if "no results in" not in str(error):
                 raise

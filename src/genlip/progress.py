@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from genlip.terminal import harmless
+
 __all__ = ["progress"]
 
 
 @contextmanager
 def progress(what: str, total: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
     """Gives the function that hears how many more are done. The console is standard error unless another is named."""
-    console = console or Console(stderr=True)
+    console, what = console or Console(stderr=True), harmless(" ".join(what.splitlines()))
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),

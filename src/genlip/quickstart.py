@@ -26,6 +26,7 @@ from genlip.machine import machine, versions
 from genlip.model.writing import write_json, write_text
 from genlip.progress import progress
 from genlip.speaker import PatchWords, Speaker
+from genlip.terminal import harmless
 from genlip.threads import Threads
 from genlip.train.loop import Interrupted, Resume, train
 from genlip.train.recipe import Run, load_recipe, to_yaml
@@ -96,7 +97,7 @@ def quickstart(
     console.print(
         f"{_score(measured)} captions of held-out images are exactly right", highlight=False, soft_wrap=True, markup=False
     )
-    console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
+    console.print(harmless(f"report: {path}"), highlight=False, soft_wrap=True, markup=False)
     return path
 
 

@@ -5,6 +5,7 @@ Needs Playwright and Chromium (`pip install playwright`, Debian's package `chrom
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,12 +24,15 @@ from genlip.evaluate.attention import attention
 from genlip.evaluate.captioning import captioning
 from genlip.evaluate.comparison import compare
 from genlip.evaluate.measurements import MEASUREMENTS, section_of
+from genlip.evaluate.pages import report
 from genlip.evaluate.pages.comparison_page import comparison_page
-from genlip.evaluate.pages.model_report import write_model_report
+from genlip.evaluate.pages.model_report import summary, write_model_report
+from genlip.evaluate.pages.report import page
 from genlip.evaluate.probe import probe
 from genlip.evaluate.readout import readout, readout_page
 from genlip.evaluate.resolution import resolution
 from genlip.evaluate.result import Result, read_result, write_result
+from genlip.evaluate.scores import Scores
 from genlip.evaluate.segmentation import segmentation
 from genlip.evaluate.views import feature_views
 from genlip.evaluate.zero_shot import zero_shot
@@ -95,6 +99,49 @@ def test_a_section_is_made_of_what_is_stored(results: dict[str, Result], name: s
     made = section_of(results[name])
     assert section_of(read_result(write_result(results[name], tmp_path))) == made
     assert "nan" not in made.body.lower().replace("&nbsp;", "").split()
+
+
+HOSTILE = "\"'><script>PWN</script>"
+
+
+def altered(value: Any) -> Iterator[Any]:
+    """The same value with something hostile in the place of one part, once for each kind of place."""
+    yield HOSTILE
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from ({**value, key: changed} for changed in altered(inner))
+            yield {HOSTILE if name == key else name: one for name, one in value.items()}
+    elif isinstance(value, list) and value:
+        yield from ([changed, *value[1:]] for changed in altered(value[0]))
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_no_part_of_a_stored_result_becomes_markup(
+    results: dict[str, Result], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands in another's `result.json` is text on the page, or refused."""
+    file = write_result(results[name], tmp_path) / "result.json"
+    whole, shown = json.loads(file.read_text(encoding="utf8")), 0
+    monkeypatch.setattr(report, "_image", lambda image, side: "<img>")  # these are slow and hold nothing of the result
+    monkeypatch.setattr(report, "_svg", lambda figure, label: f"<svg aria-label='{report.escape(label)}'></svg>")
+    monkeypatch.setattr(Scores, "interval", lambda scores: (0.0, 1.0))
+    every = list(altered({key: value for key, value in whole.items() if key != "scores"}))
+    for stored in ({**whole, **one} if isinstance(one, dict) else one for one in every[:: max(1, len(every) // 60)]):
+        file.write_text(json.dumps(stored), encoding="utf8")
+        try:
+            result = read_result(file.parent)
+            html = page("page", [summary([result]), section_of(result)])
+        except Exception:  # refused: how this is told is tested where results are read
+            continue
+        shown += 1
+        assert "<script" not in html
+        assert "Content-Security-Policy" in html
+    assert shown > 5
+
+
+def test_values_of_any_type_are_escaped() -> None:
+    for value in (HOSTILE, 3, None, [HOSTILE], {HOSTILE: 1}):
+        assert "<script" not in page(HOSTILE, []) + report.facts({HOSTILE: value}) + report.escape(value)
 
 
 @pytest.fixture(scope="module")

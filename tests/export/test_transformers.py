@@ -617,6 +617,16 @@ def test_a_chat_becomes_its_text_or_the_models_own_prompt(native):
         assert torch.equal(inputs["pixel_values"], expected["pixel_values"])
 
 
+@pytest.mark.parametrize("prompt", ["Describe 😀", "Опиши “это”\n{{ 7 }} {% x %} \\ \"'", "𝒜 tab\there"])
+def test_a_prompt_of_any_characters_survives_the_chat_template(prompt, tmp_path):
+    out = ours.export_transformers(model_folder(tmp_path / "model", prompt=prompt), tmp_path / "out")
+    processor = AutoProcessor.from_pretrained(out)
+    chat = [{"role": "user", "content": [{"type": "image", "image": pictures()[1]}]}]
+    assert processor.apply_chat_template(chat) == prompt
+    inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
+    assert torch.equal(inputs["input_ids"], processor(images=[pictures()[1]], text=[prompt])["input_ids"])
+
+
 def test_text_goes_on_without_an_image(speaking):
     model, _, _ = speaking
     ids = torch.tensor([[5, 6, 7, 8]])

@@ -7,7 +7,7 @@ import torch
 
 from genlip.model.genlip import GenLIP
 from genlip.train.plan import Assumptions, make_plan
-from genlip.train.plan_text import plan_text
+from genlip.train.plan_text import _hours, plan_text
 from genlip.train.recipe import load_recipe
 
 STAGE1 = {
@@ -81,6 +81,21 @@ def test_sharding_divides_what_each_holds():
 def test_warnings_say_what_to_change(changes, gpus, gpu, says):
     warnings = "\n".join(make_plan(run(**changes), gpus=gpus, gpu=gpu).warnings)
     assert [words for words in says if words not in warnings] == []
+
+
+def test_a_batch_that_leaves_a_handful_of_updates_is_warned_of():
+    """1 M samples in updates of 31,068 are 33; a thousand updates have some 17 packs each."""
+    (warning,) = (text for text in make_plan(run(samples="1M"), gpus=8).warnings if "updates of" in text)
+    assert warning.startswith("33 updates of 31,069 samples are the whole run, few to learn within: --packing.batch ")
+    assert '"16 packs" makes about 1,056 of them' in warning
+    assert not any("whole run" in text for text in make_plan(run(steps=10, samples=0), gpus=8).warnings)
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(4451.2, "4,451"), (12.34, "12"), (3.456, "3.5"), (0.123, "0.12"), (1e-5, "under 0.01")]
+)
+def test_hours_are_rounded_to_what_matters(hours, text):
+    assert _hours(hours) == text
 
 
 def test_a_slow_network_is_named():

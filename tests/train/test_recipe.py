@@ -65,6 +65,55 @@ def test_a_wrong_override_says_what_is_wrong(overrides, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--steps", "many"], "the command line: steps is 'many': need a whole number"),
+        (["--steps", "5kk"], "the command line: steps is '5kk': need a whole number"),
+        (["--steps", "0.3k5"], "the command line: steps is '0.3k5': need a whole number"),
+        (["--steps", "1.0005k"], "the command line: steps: '1.0005k' is no whole number"),
+        (["--ema", "[1]"], "the command line: ema is '[1]': need a number"),
+        (["--recompute", "ja"], "the command line: recompute is 'ja': need true or false"),
+        (["--precision", "bf16"], "need one of auto, float32, bfloat16; did you mean bfloat16?"),
+        (["--precision", "fp16"], "need one of auto, float32, bfloat16; did you mean bfloat16?"),
+        (["--optimizer.kind", "sgd"], "optimizer.kind is 'sgd': need one of adamw, muon"),
+        (["--freeze", "3"], "freeze is '3': need a list, each item a text"),
+        (["--packing.patch_schedule", "7"], "need a list, each item [a whole number, a whole number]"),
+        (["--model.mrope_section", "abc"], "need [a whole number, a whole number, a whole number] or null"),
+        (["--data", "images/"], "data is 'images/', but data is a section (source, fields, held_out, held_out_samples, "
+                                "workers): write its settings, as in --data.source images/"),
+        (["--steps.most", "3"], "unknown key steps.most: steps is a single value, not a section"),
+        (["--lr", "1"], "unknown key lr; did you mean optimizer.learning_rate? (peak, reached after the warm-up)"),
+        (["--optimizer.lr", "1"], "did you mean optimizer.learning_rate?"),
+        (["--wandb", "1"], 'did you mean trackers? (where figures go besides log.jsonl, as in "tensorboard'),
+        (["--gpu", "0"], "unknown key gpu; training takes the GPU that there is, and several under torchrun"),
+        (["--model", "l61"], "model is 'l61', no preset (tiny, base, l16, so16, g16) and no model: l61: no such folder"),
+    ],
+)  # fmt: skip
+def test_a_misfit_is_told_in_our_words(overrides, message):
+    with pytest.raises(RecipeError) as error:
+        load_recipe("quickstart", overrides)
+    assert message in str(error.value)
+    assert "typing." not in str(error.value)
+    assert "Expected" not in str(error.value)
+
+
+def test_a_section_given_a_value_in_a_file_shows_how_to_write_it(tmp_path):
+    file = tmp_path / "r.yaml"
+    for text, message in (
+        ("data: images/", r"r\.yaml: data is 'images/', but data is a section .*as in data: \{source: images/\}"),
+        ("optimizer: muon", r"as in optimizer: \{kind: muon\}"),
+        ("data:", "data is 'null', but data is a section"),
+        ("steps: many", r"r\.yaml: steps is 'many': need a whole number"),
+    ):
+        file.write_text(text)
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(file)
+    file.write_text("steps: 3")
+    with pytest.raises(RecipeError, match=r"^the command line: seed is 'x'"):
+        load_recipe(file, ["--seed", "x"])
+
+
 def test_a_schedule_of_patches_survives_yaml(tmp_path):
     run = load_recipe("quickstart", ["--packing.patch_schedule", "[[0, 64], [1000, 256]]", "--images.resize", "native"])
     assert run.packing.patch_schedule == ((0, 64), (1000, 256))

@@ -217,6 +217,7 @@ def _tar(shard: Path) -> Iterator[Callable[[str, bytes], None]]:
                 tar.close()
 
 
+@contextmanager
 def _naming(file: Path) -> Iterator[None]:
     """Say which file could not be written, and what then; errors of the source are not for this."""
     try:

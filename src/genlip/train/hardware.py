@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
+from genlip.everyday import did_you_mean
 from genlip.train.precision import matrix_rate
 
 __all__ = ["GPUS", "HARDWARE", "Hardware", "find_hardware", "measure_cpu"]
@@ -59,8 +60,8 @@ HARDWARE = (*GPUS, "cpu")
 
 def find_hardware(name: str) -> Hardware:
     """The accelerator of this name; `cpu` is measured, which takes a second. Raises ValueError for any other name."""
-    if name != "cpu" and name not in GPUS:
-        raise ValueError(f"unknown gpu {name!r}: the table holds {', '.join(HARDWARE)}")
+    if name not in HARDWARE:
+        raise ValueError(f"unknown gpu {name!r}: the table holds {', '.join(HARDWARE)}{did_you_mean(name, HARDWARE)}")
     return measure_cpu() if name == "cpu" else GPUS[name]
 
 

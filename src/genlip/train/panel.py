@@ -24,13 +24,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Panel", "clock", "harmless", "rendered", "sparkline"]
+from genlip.terminal import harmless
+
+__all__ = ["Panel", "clock", "rendered", "sparkline"]
 
 _PAUSE = 0.5  # seconds between two drawings
 _LOSSES = 12  # in the sparkline
 _BARS = "▁▂▃▄▅▆▇█"
 _UNKNOWN = "–"
-_OBEYED = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd")  # by terminals; not tab and newline
 
 
 class Panel:
@@ -147,11 +148,6 @@ def clock(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return _UNKNOWN
     return str(timedelta(seconds=round(seconds)))
-
-
-def harmless(text: str) -> str:
-    """A text without the characters that a terminal would obey: captions and names of files may hold any."""
-    return text.translate(_OBEYED)
 
 
 def _redirect_logging(stack: ExitStack, error: TextIO) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["notes", "warnings"]
 
+_FEW, _ENOUGH = 100, 1000  # updates of a run
+
 
 def warnings(plan: Plan) -> Iterator[str]:
     """What is wrong, each with what to change."""
@@ -35,9 +37,22 @@ def warnings(plan: Plan) -> Iterator[str]:
         )
     if run.parallel == "hybrid" and plan.sharing.strategy != "hybrid":
         yield f"hybrid needs several equal nodes of {plan.assumed.node}, not {gpus} GPUs: training refuses; planned as fsdp"
+    if 0 < plan.updates < _FEW and plan.updates != run.steps:
+        yield _few_updates(plan)
     if not plan.updates:
         yield "the run ends after epochs of a source of unknown length: say --examples"
     yield from _bottlenecks(plan)
+
+
+def _few_updates(plan: Plan) -> str:
+    """And the batch that leaves enough."""
+    told = f"{plan.updates} updates of {plan.samples_per_update:,.0f} samples are the whole run, few to learn within"
+    packs = max(1, plan.packs * plan.updates // _ENOUGH)
+    if packs == plan.packs:
+        return f"{told}: let it end later (epochs, samples or tokens)"
+    return f'{told}: --packing.batch "{packs} pack{"s" if packs > 1 else ""}" makes about ' + (
+        f"{plan.updates * plan.packs // packs:,} of them; or let it end later (epochs, samples or tokens)"
+    )
 
 
 def _does_not_fit(plan: Plan) -> str:
@@ -72,7 +87,12 @@ def _bottlenecks(plan: Plan) -> Iterator[str]:
     if here is None:
         return
     assumed, lost = plan.assumed, here.outcome.lost
-    if lost["loader"] >= LOSS:
+    if lost["loader"] >= LOSS and plan.hardware.name == "cpu":
+        yield (
+            f"preparing samples takes {lost['loader']:.0%} of an update, on the cores that train: genlip data pack with "
+            "smaller images helps"
+        )
+    elif lost["loader"] >= LOSS:
         per_pack = plan.samples_per_update / plan.packs * assumed.decode / 1e3
         enough = math.ceil(1.2 * per_pack * plan.rows / plan.seconds)
         streams = plan.run.packing.all_streams // plan.sharing.ranks

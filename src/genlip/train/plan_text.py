@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from genlip.terminal import harmless
 from genlip.train.plan import Plan
 from genlip.train.simulation import LOSS
 
@@ -54,11 +55,16 @@ def _beside(left: Table, right: Table, fits: bool) -> RenderableType:
 
 
 def _headline(plan: Plan, title: str) -> str:
-    on = f"{title} on {plan.sharing.ranks} × {plan.hardware.name}"
+    on = f"{harmless(title)} on {plan.sharing.ranks} × {plan.hardware.name}"
     if not plan.updates:
         return f"{on}: {_duration(plan.seconds)} an update"
-    hours = "" if plan.hardware.name == "cpu" else f", {plan.days * 24 * plan.sharing.ranks:,.0f} GPU-hours"
+    hours = "" if plan.hardware.name == "cpu" else f", {_hours(plan.days * 24 * plan.sharing.ranks)} GPU-hours"
     return f"{on}: {_duration(plan.days * 86_400)}{hours}"
+
+
+def _hours(hours: float) -> str:
+    """Whole ones from 10 on, else two digits; hundredths are the least that matters."""
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours >= 0.01 else "under 0.01"
 
 
 def _facts(plan: Plan) -> Table:

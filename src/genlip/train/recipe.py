@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import logging
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal
 
 import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser
 
 from genlip.data.sizes import count
+from genlip.everyday import did_you_mean, nearest
 from genlip.model.checkpoint import read_config
 from genlip.model.config import PRESETS, GenLIPConfig
 from genlip.model.reading import parse_yaml, read_yaml
@@ -48,6 +49,11 @@ _ASIDE = {  # where results go, how often, and how the same work is shared out
 }  # fmt: skip
 
 
+_COMMAND_LINE = "the command line"  # where a setting stands, if not in a file
+_DEVICE = "training takes the GPU that there is, and several under torchrun; CUDA_VISIBLE_DEVICES chooses among them"
+_NO_SETTINGS = dict.fromkeys(("gpu", "gpus", "device", "devices", "cuda", "num_gpus", "accelerator"), _DEVICE)
+
+
 class RecipeError(ValueError):
     """A recipe or an override that cannot be read. The message names the nearest known key."""
 
@@ -67,13 +73,25 @@ def describe_settings() -> str:
     """Every key with its default and what it means, a line each, for help texts."""
     lines = []
     for key, default in keys().items():
-        owner: Any = Run
-        for part in key.split(".")[:-1]:
-            owner = typing.get_type_hints(owner)[part]
-        meaning = {p.arg_name: p.description for p in docstring_parser.parse(owner.__doc__ or "").params}[key.split(".")[-1]]
         shown = _as_text(default).encode("unicode_escape").decode() or "''"
-        lines.append(f"  --{key} {shown}\n        {' '.join((meaning or '').split())}")
+        lines.append(f"  --{key} {shown}\n        {_meaning(key)}.")
     return "\n".join(lines)
+
+
+def _meaning(key: str) -> str:
+    """What a setting is, as the dataclass that holds it says."""
+    owner, name = _owner(key)
+    told = {param.arg_name: param.description or "" for param in docstring_parser.parse(owner.__doc__ or "").params}
+    return " ".join(told[name].split()).rstrip(".")
+
+
+def _owner(key: str) -> tuple[Any, str]:
+    """The dataclass that holds a dotted key, and the name of its field."""
+    owner: Any = Run
+    *parts, name = key.split(".")
+    for part in parts:
+        owner = typing.get_type_hints(owner)[part]
+    return owner, name
 
 
 def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
@@ -85,14 +103,42 @@ def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Run)
     try:
-        settings = _over(_settings(name_or_file), _overrides(overrides))
-        arguments = [f"--{key}={_as_text(value)}" for key, value in settings.items()]
+        written, replaced = _settings(name_or_file), _overrides(overrides)
+        arguments = [f"--{key}={_as_text(value)}" for key, value in _over(written, replaced).items()]
         return Run(**vars(parser.instantiate(parser.parse_args(arguments))))
     except RecipeError:
         raise
-    except (argparse.ArgumentError, ValueError, TypeError) as error:
-        told = re.sub(r"<class '(\w+)'>", r"\1", " ".join(str(error).split()))
-        raise RecipeError(f"{name_or_file}: {told}") from error
+    except argparse.ArgumentError as error:
+        found = re.search(r'[Kk]ey "([\w.]+)"', str(error))
+        if found is None or (key := found[1]) not in written | replaced:
+            raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
+        where = _COMMAND_LINE if key in replaced else name_or_file
+        raise RecipeError(f"{where}: {_misfit(key, (written | replaced)[key])}") from None
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
+
+
+def _misfit(key: str, value: Any) -> str:
+    """What is wrong with a value of another type than its key's."""
+    owner, name = _owner(key)
+    hint = typing.get_type_hints(owner)[name]
+    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    return f"{key} is {_as_text(value)!r}: need {_needed(hint)}{did_you_mean(str(value), choices)}"
+
+
+def _needed(hint: Any) -> str:
+    """A type in words."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+    if hint in words:
+        return words[hint]
+    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    if kind is Literal:
+        return f"one of {', '.join(parts)}"
+    if kind in (UnionType, typing.Union):
+        return " or ".join(map(_needed, parts))
+    if parts[-1] is Ellipsis:
+        return f"a list, each item {_needed(parts[0])}"
+    return f"[{', '.join(map(_needed, parts))}]"
 
 
 def to_yaml(run: Run) -> str:
@@ -148,11 +194,11 @@ def _overrides(words: Sequence[str]) -> dict[str, Any]:
     for word in rest:
         key, given, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
-            raise RecipeError(f"the command line: {word!r} stands alone; settings are written --key value")
+            raise RecipeError(f"{_COMMAND_LINE}: {word!r} stands alone; settings are written --key value")
         if not given and (value := next(rest, None)) is None:  # type: ignore[assignment]
-            raise RecipeError(f"the command line: --{key} has no value")
+            raise RecipeError(f"{_COMMAND_LINE}: --{key} has no value")
         pairs.append((key, value))
-    return _checked(pairs, "the command line")
+    return _checked(pairs, _COMMAND_LINE)
 
 
 def _checked(pairs: Iterable[tuple[str, Any]], where: str) -> dict[str, Any]:
@@ -162,15 +208,26 @@ def _checked(pairs: Iterable[tuple[str, Any]], where: str) -> dict[str, Any]:
         if key == "model" and isinstance(value, str):
             settings |= {f"model.{name}": part for name, part in _model(value).items()}
             continue
-        _check_key(key, where)
+        _check_key(key, value, where)
         numeric = isinstance(known := keys()[key], int) and not isinstance(known, bool)
-        settings[key] = count(value) if numeric and isinstance(value, str) and re.search(r"[kKMBT]$", value) else value
+        if numeric and isinstance(value, str) and re.search(r"\d[kKMBT]$", value):
+            try:
+                value = count(value)
+            except ValueError as error:
+                raise RecipeError(f"{where}: {key}: {error}") from None
+        settings[key] = value
     return settings
 
 
 def _model(name: str) -> dict[str, Any]:
     """The fields of a preset (those it does not name are derived), or the config of a folder or a Hub repository."""
-    return _plain(PRESETS[name] if name in PRESETS else dataclasses.asdict(read_config(name)))
+    if name in PRESETS:
+        return _plain(PRESETS[name])
+    try:
+        return _plain(dataclasses.asdict(read_config(name)))
+    except (ValueError, OSError) as error:
+        hint = did_you_mean(name, PRESETS)
+        raise RecipeError(f"model is {name!r}, no preset ({', '.join(PRESETS)}) and no model: {error}{hint}") from error
 
 
 def _read(name_or_file: str | Path) -> dict[str, Any]:
@@ -183,6 +240,7 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     except (FileNotFoundError, IsADirectoryError):
         raise RecipeError(
             f"{name_or_file}: no such recipe; need a YAML file or one of {', '.join(recipe_names())}"
+            f"{did_you_mean(str(name_or_file), recipe_names())}"
         ) from None
     except ValueError as error:
         raise RecipeError(str(error)) from None
@@ -191,12 +249,24 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def _check_key(key: str, where: str) -> None:
+def _check_key(key: str, value: Any, where: str) -> None:
+    """Refuse a key that is no setting, with the one that is probably meant and what it is."""
     known = keys()
-    if key not in known:
-        near = difflib.get_close_matches(key, known, n=1) or [k for k in known if k.endswith(f".{key}")][:1]
-        hint = f"; did you mean {near[0]}?" if near else f"; the keys are {', '.join(known)}"
-        raise RecipeError(f"{where}: unknown key {key}{hint}")
+    if key in known:
+        return
+    if inner := [name for name in known if name.startswith(f"{key}.")]:
+        names = ", ".join(name.removeprefix(f"{key}.") for name in inner)
+        shown, first = _as_text(value), inner[0].removeprefix(f"{key}.")
+        written = f"--{key}.{first} {shown}" if where == _COMMAND_LINE else f"{key}: {{{first}: {shown}}}"
+        raise RecipeError(
+            f"{where}: {key} is {shown!r}, but {key} is a section ({names}): write its settings, as in {written}"
+        )
+    if key.rpartition(".")[0] in known:
+        raise RecipeError(f"{where}: unknown key {key}: {key.rpartition('.')[0]} is a single value, not a section")
+    if (near := nearest(key, known)) is not None:
+        raise RecipeError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(near)})")
+    hint = _NO_SETTINGS.get(key, f"the keys are {', '.join(known)}")
+    raise RecipeError(f"{where}: unknown key {key}; {hint}")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -24,7 +24,8 @@ from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.run_log import LOG, read_log
-from genlip.train.panel import Panel, clock, harmless
+from genlip.terminal import harmless
+from genlip.train.panel import Panel, clock
 from genlip.train.trackers import Recorder, open_recorder
 
 __all__ = ["Tracker", "read_log", "writing"]

@@ -1,6 +1,7 @@
 """Colours of classes: which get one, and pictures and legends pixel by pixel and name by name."""
 
 import numpy as np
+import pytest
 
 from genlip.evaluate.pages.class_colours import choose_colours, coloured, legend
 
@@ -19,6 +20,11 @@ def test_of_many_classes_those_that_fill_most_pixels_have_one() -> None:
 def test_a_picture_has_the_colour_of_each_class_white_where_ignored_and_grey_elsewhere() -> None:
     picture = np.asarray(coloured(np.array([[0, 1], [-1, 5]]), {0: "#010203", 1: "#ff0000"}))
     assert picture.tolist() == [[[1, 2, 3], [255, 0, 0]], [[255, 255, 255], [187, 187, 187]]]
+
+
+def test_a_legend_takes_nothing_but_colours() -> None:
+    with pytest.raises(ValueError, match=r"the colour of a class is 'red;background:url\(//x\)': need one as in #cc6677"):
+        legend({"sky": "red;background:url(//x)"}, others=False)
 
 
 def test_a_legend_names_colours_and_escapes_names() -> None:

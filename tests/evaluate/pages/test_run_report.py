@@ -126,11 +126,42 @@ def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
     text = text_of(write_report(tmp_path))
     for part in (
         "2 times a loss or gradient was not finite, the last time at step 16", "waits for data 25% of the time",
-        "Only 80.0% of the rows", "risen from 1.000 at step 10 to 1.200",
+        "Only 80.0% of the rows", "risen from 1.000 at step 10, its lowest, to 1.200",
         "loss or gradient not finite: samples 0001/17 and 1 more, the last at step 16", "loss spike: loss 9.5, usual 2",
         "damaged web 2 a.jpg: broken b.jpg: broken", "too large web 1 c.jpg: huge",
     ):  # fmt: skip
         assert part in text, part
+
+
+def test_learning_by_heart_is_told_from_instability(tmp_path: Path) -> None:
+    for name, later, told in (
+        ("heart", 0.2, "while the training loss fell from 0.900 to 0.200: the model learns its samples by heart "
+                       "(overfitting). The weights of step 20 are better"),
+        ("unstable", 2.0, "to 1.060: training has become unstable"),
+    ):  # fmt: skip
+        with tracker(tmp_path / name, 0) as tracked:
+            learn(tracked, [10, 20], loss=0.9)
+            learn(tracked, range(30, 81, 10), loss=later)
+            for step, loss in ((10, 1.5), (20, 1.0), (40, 1.01), (80, 1.06)):
+                tracked.held_out(step, loss=loss, picture_gain=0.1)
+        text = text_of(write_report(tmp_path / name))
+        assert "risen from 1.000 at step 20, its lowest, to 1.060" in text
+        assert told in text
+    with tracker(tmp_path / "sound", 0) as tracked:
+        learn(tracked, [10, 20, 30], loss=0.5)
+        tracked.held_out(20, loss=1.0, picture_gain=0.1)
+        tracked.held_out(30, loss=1.01, picture_gain=0.1)
+    assert "risen" not in text_of(write_report(tmp_path / "sound"))
+
+
+def test_no_workers_are_advised_where_they_would_take_the_cores_that_train(tmp_path: Path) -> None:
+    for device, advised in (("cpu", False), ("cuda:0", True)):
+        with tracker(tmp_path / device, 0) as tracked:
+            tracked.start(step=0, device=device)
+            learn(tracked, [10, 20], wait=0.25)
+        text = text_of(write_report(tmp_path / device))
+        assert "waits for data 25% of the time" in text
+        assert ("raise data.workers" in text) is advised
 
 
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ Axes: H, W pixels of a label map.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 from PIL import Image, ImageColor
 
 from genlip.data.sets.base import IGNORED
+from genlip.evaluate.pages.report import escape
 
 __all__ = ["choose_colours", "coloured", "legend"]
 
@@ -44,7 +45,14 @@ def legend(names: Mapping[str, str], others: bool) -> str:
     known = {**names, **({"other classes": _OTHER} if others else {}), "not counted": _NONE}
     entries = "".join(
         f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;height:.8em;margin-right:.4em;'
-        f'border:1px solid var(--quiet);background:{escape(colour)}"></span>{escape(name)}</span> '
+        f'border:1px solid var(--quiet);background:{_checked(colour)}"></span>{escape(name)}</span> '
         for name, colour in known.items()
     )
     return f'<p style="display:flex;flex-wrap:wrap;gap:4px 18px">{entries}</p>'
+
+
+def _checked(colour: object) -> str:
+    """A colour as `choose_colours` gives it: within a style, anything else might be one more rule."""
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", str(colour)):
+        raise ValueError(f"the colour of a class is {colour!r}: need one as in #cc6677")
+    return str(colour)

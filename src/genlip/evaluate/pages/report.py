@@ -1,8 +1,9 @@
 """Report: the pieces of one HTML page that needs nothing but itself: no scripts, no fonts, no files beside it.
 
 In: figures, curves, histograms, tables, captions and patch readouts. Out: fragments of HTML, and the page that holds them.
-Every function escapes the texts it is given and returns markup; only `Section.body` takes markup. Colours are custom
-properties of the page, in charts too, so that everything follows the reader's light or dark mode.
+Every function escapes whatever it is given and returns markup; only `Section.body` takes markup. Stored results and logs may
+be another's, so what should be a number passes `escape` or a format of numbers, too, and the page forbids scripts. Colours
+are custom properties of the page, in charts too, so that everything follows the reader's light or dark mode.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
-from html import escape
+from html import escape as escape_text
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
@@ -32,8 +33,9 @@ from genlip.speaker import PatchWords
 
 __all__ = [
     "Headline", "Line", "Section", "Speech", "Thumbnail", "advice", "bars", "chart", "commands", "common_token",
-    "contact_sheet", "curve", "duration", "facts", "folded", "gain_chart", "gallery", "headlines", "histogram", "loss_chart",
-    "page", "paragraphs", "readout", "short_number", "side_by_side", "speeches", "strip", "table", "thin", "word_marks",
+    "contact_sheet", "curve", "duration", "escape", "facts", "folded", "gain_chart", "gallery", "headlines", "histogram",
+    "loss_chart", "page", "paragraphs", "readout", "short_number", "side_by_side", "speeches", "strip", "table", "thin",
+    "word_marks",
 ]  # fmt: skip
 
 
@@ -87,10 +89,20 @@ def page(title: str, sections: Iterable[Section]) -> str:
     html = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_ALLOWED}">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{parts}\n</main>\n</body>\n</html>\n"
     )
     return _UNSAFE.sub("\ufffd", html)
+
+
+# Pictures and styles of the page itself; no scripts, and nothing from elsewhere.
+_ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def escape(value: object) -> str:
+    """Any value as text that HTML shows as it stands, within quotes, too."""
+    return escape_text(str(value))
 
 
 def paragraphs(*texts: str) -> str:
@@ -109,7 +121,7 @@ def headlines(figures: Iterable[Headline]) -> str:
 
 def facts(rows: Mapping[str, object]) -> str:
     """A table of names and values."""
-    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
+    lines = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
     return f'<table class="facts">{lines}</table>'
 
 
@@ -275,7 +287,7 @@ def readout(image: ImageLike, said: PatchWords) -> str:
 
     A token that most patches agree on is shown quietly.
     """
-    (rows, columns), (common, _) = said.grid, common_token(said)
+    (rows, columns), (common, _) = map(int, said.grid), common_token(said)
     cells = "".join(_cell(words, i // columns, i % columns, words[0][0] == common) for i, words in enumerate(said.words))
     return (
         f'<div class="readout" style="--rows:{rows};--columns:{columns}"><div class="stage">'
@@ -407,7 +419,8 @@ _CLIPPED = 160  # characters of a text under a thumbnail
 
 
 def _thumbnail(one: Thumbnail) -> str:
-    text = one.text if len(one.text) <= _CLIPPED else f"{one.text[:_CLIPPED].rstrip()}…"
+    text = str(one.text)
+    text = text if len(text) <= _CLIPPED else f"{text[:_CLIPPED].rstrip()}…"
     return (
         f'<figure title="{escape(one.text)}"><div>{_image(one.image, 200)}</div>'
         f"<figcaption><p>{escape(text)}</p><small>{escape(one.note)}</small></figcaption></figure>"
@@ -466,7 +479,7 @@ def _bars(words: Sequence[tuple[str, float]]) -> str:
 
 
 def _readout_table(said: PatchWords) -> str:
-    columns = said.grid[1]
+    columns = int(said.grid[1])
     lines = "".join(
         f"<tr><td>{i // columns + 1}</td><td>{i % columns + 1}</td><td>"
         + ", ".join(f"{escape(_visible(token))} {chance:.1%}" for token, chance in words)

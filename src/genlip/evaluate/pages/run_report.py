@@ -6,6 +6,7 @@ spoken during training, the configuration and the machine. It reads only what is
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,7 +135,9 @@ def _headlines(log: _Logged) -> Iterator[Headline]:
         yield Headline(f"{share:.0%}", "matrix rate", "of what the hardware can multiply, median")
 
 
-_WAITING, _EMPTY, _RISE = 0.1, 0.95, 1.05  # from there on, the page speaks up
+_WAITING, _EMPTY = 0.1, 0.95  # shares from which on there is a warning
+_OVERFIT, _RISE = 1.02, 1.05  # the same, of the held-out loss over its lowest, with a falling training loss and without
+_RECENT = 5  # training events of a mean
 
 
 def _advice(log: _Logged) -> str:
@@ -149,18 +152,36 @@ def _warnings(log: _Logged) -> Iterator[str]:
             "goes on, lower optimizer.learning_rate or set precision to float32."
         )
     if (wait := log.usual("wait")) is not None and wait > _WAITING:
-        yield (
-            f"Training waits for data {wait:.0%} of the time: raise data.workers, or write the collection as shards of "
-            "smaller images with genlip data pack."
-        )
+        shards = "write the collection as shards of smaller images with genlip data pack."
+        more = "" if _trains_on_processor(log) else "raise data.workers, or "  # there, workers would take its cores
+        yield f"Training waits for data {wait:.0%} of the time: {more}{shards}"
     if (fill := log.usual("fill")) is not None and fill < _EMPTY:
         yield f"Only {fill:.1%} of the rows of a pack are in use: raise packing.look_ahead or packing.max_tokens."
+    yield from _risen(log)
+
+
+def _trains_on_processor(log: _Logged) -> bool:
+    return str(log.last("start").get("device", "")).startswith("cpu")
+
+
+def _risen(log: _Logged) -> Iterator[str]:
+    """Where the held-out loss has risen since its lowest: by heart if the training loss fell meanwhile, else unstable."""
     losses = [(event["loss"], event["step"]) for event in log.all("held_out") if event.get("loss") is not None]
-    if losses and losses[-1][0] > _RISE * min(losses)[0]:
+    if not losses:
+        return
+    (least, best), now = min(losses), losses[-1][0]
+    train = [(event["step"], event["loss"]) for event in log.all("train") if event.get("loss") is not None]
+    before = [loss for step, loss in train if step <= best][-_RECENT:]
+    since = [loss for step, loss in train if step > best][-_RECENT:]
+    told = f"The held-out loss has risen from {least:.3f} at step {best:,}, its lowest, to {now:.3f}"
+    first, last = (statistics.fmean(some) if some else math.nan for some in (before, since))
+    if last < first and now > _OVERFIT * least:
         yield (
-            f"The held-out loss has risen from {min(losses)[0]:.3f} at step {min(losses)[1]:,} to {losses[-1][0]:.3f}: the "
-            "model learns its samples by heart, or training has become unstable; the weights of that step may be better."
+            f"{told}, while the training loss fell from {first:.3f} to {last:.3f}: the model learns its samples by heart "
+            f"(overfitting). The weights of step {best:,} are better; take more samples, or end the run there."
         )
+    elif now > _RISE * least:
+        yield f"{told}: training has become unstable; the weights of that step may be better, or a lower learning rate."
 
 
 def _times(number: int) -> str:

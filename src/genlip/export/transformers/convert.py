@@ -123,13 +123,17 @@ def _save_speaking(model: GenLIP, settings: Preprocessing, captions: Captions, o
 
 
 def _chat_template(prompt: str) -> str:
-    """A conversation becomes its texts end to end, and the model's own prompt if it has none; one image goes with it."""
+    """A conversation becomes its texts end to end, and the model's own prompt if it has none; one image goes with it.
+
+    Jinja reads the escapes of a Python string: those of JSON for a character beyond U+FFFF would be two halves of one.
+    """
+    own = json.dumps(prompt, ensure_ascii=False)
     return (
         "{%- set said = namespace(text='') -%}{%- for message in messages -%}"
         "{%- for part in ([] if message.content is string else message.content) if part.type == 'text' -%}"
         "{%- set said.text = said.text + part.text -%}{%- endfor -%}"
         "{%- if message.content is string -%}{%- set said.text = said.text + message.content -%}{%- endif -%}"
-        "{%- endfor -%}{{ said.text or " + json.dumps(prompt) + " }}"
+        "{%- endfor -%}{{ said.text or " + own + " }}"
     )
 
 

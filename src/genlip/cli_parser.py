@@ -1,0 +1,66 @@
+"""The parser of the command line: what is wrong with arguments is one line, with the choices and what is probably meant.
+
+In: arguments. Out: what argparse makes of them, or an error in the words that all other errors have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from genlip.cli_model import UsageError
+from genlip.everyday import EVERYDAY, did_you_mean
+from genlip.terminal import complain
+
+__all__ = ["Parser"]
+
+_NEEDED: dict[Any, str] = {int: "a whole number", float: "a number"}
+_INNER = sorted({name for names in EVERYDAY.values() for name in names if " " in name})  # commands such as "data inspect"
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` with our errors; subparsers are of its class, too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and end the program."""
+        told = message.removeprefix("argument ").replace("the following arguments are required", "missing")
+        complain(f"{told}; see {self.prog} --help")
+        self.exit(2)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The same; a command that takes no settings of recipes refuses what it does not know."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and self.get_default("takes_overrides") is False:
+            hint = did_you_mean(rest[0].partition("=")[0], self._own_options()) if rest[0].startswith("-") else ""
+            raise UsageError(f"unknown argument {rest[0]}{hint}; see {self.prog} --help")
+        return found, rest
+
+    def _own_options(self) -> Sequence[str]:
+        return re.findall(r"--[a-z][\w-]*", self.format_usage())
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        if action.option_strings:
+            found, hint = f"{_name(action)} is {value!r}", did_you_mean(str(value), choices)
+        else:
+            program, *group = self.prog.split()
+            inner = [name for name in _INNER if name.split()[0] in [*choices, *group]]
+            hint = did_you_mean(value, choices, f"{self.prog} ") or did_you_mean(value, inner, f"{program} ")
+            found = f"unknown command {value!r}"
+        raise argparse.ArgumentError(None, f"{found}: need one of {', '.join(choices)}{hint}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if action.type not in _NEEDED:
+                raise
+            raise argparse.ArgumentError(None, f"{_name(action)} is {arg_string!r}: need {_NEEDED[action.type]}") from error
+
+
+def _name(action: argparse.Action) -> str:
+    return "/".join(action.option_strings) or str(action.metavar or action.dest)
