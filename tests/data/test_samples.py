@@ -13,7 +13,7 @@ from genlip.data.order import Draw
 from genlip.data.samples import Read, SampleReader, Skipped
 from genlip.data.sources import Mixture, Subset
 
-from .helpers import InMemory, encoded, noise, small_config, small_tokenizer
+from .helpers import READ, InMemory, encoded, noise, small_config, small_tokenizer
 
 CAPTIONS = Captions(small_tokenizer(), CaptionConfig(prompt="the "))
 IMAGES = ImageConfig(resize="native", min_patches=1, max_patches=12)
@@ -127,7 +127,7 @@ def test_a_missing_file_is_skipped(tmp_path):
 
 
 def test_bytes_that_are_no_image_are_skipped_by_the_name_of_their_example():
-    message = "a.tar:7: 8 bytes: not an image in a known format"
+    message = f"a.tar:7: 8 bytes: not an image in a known format: plain text {READ}"
     assert read([Example("a.tar:7", b"no image", "a")]) == [Skipped("a.tar:7", "not an image", message, "memory")]
 
 

@@ -13,7 +13,7 @@ from genlip.data.sources import Mixture
 from genlip.evaluate.pages.inspection_page import inspection_page, summary, warnings
 
 from ...data import small_run
-from ...data.helpers import InMemory, small_config, small_tokenizer
+from ...data.helpers import READ, InMemory, small_config, small_tokenizer
 from ...data.small_run import IMAGES, PACKING
 from ..test_inspection import TALK, captioned, image, inspected, sized
 from .test_report import EVIL, Checker
@@ -77,7 +77,7 @@ def test_a_summary_says_what_was_found():
     bad = [Example(f"key {i}", b"no image", "x") for i in range(3)]
     lines = summary(inspected([*sized((200, 1), (8, 8), (1, 200)), Example("a", image(), TALK), *bad])).split("\n")
     assert lines[0] == "memory: 7 examples, 7 looked at, 4 usable"
-    assert lines[1] == "skipped: not an image: 3, such as key 0: 8 bytes: not an image in a known format"
+    assert lines[1] == "skipped: not an image: 3, such as key 0: 8 bytes: not an image in a known format: plain text " + READ
     assert "image size: median 8, from 1 to 200 wide, median 8, from 1 to 200 high, in pixels" in lines
     assert "ribbons: 2 too long for their shape to be kept" in lines
     assert "conversations: 25.0%" in lines
