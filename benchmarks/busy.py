@@ -13,6 +13,7 @@ What follows `--` replaces settings of the recipe: `-- --model.hidden_size 32`. 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -42,12 +43,22 @@ train(load_recipe("quickstart", sys.argv[1:]))"""
 OPENMP = ("OMP_", "GOMP_", "KMP_", "MKL_")  # beginnings of variables that would decide in our place
 
 
+def start(words: list[str], **options: object) -> subprocess.Popen[bytes]:
+    """A process that ends with this one, on Linux even if this one is killed."""
+    return subprocess.Popen(words, preexec_fn=end_with_the_parent if sys.platform == "linux" else None, **options)
+
+
+def end_with_the_parent() -> None:
+    """Ask the system for SIGKILL when the parent is gone: prctl(PR_SET_PDEATHSIG, SIGKILL)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 @contextmanager
 def busy(niceness: tuple[int, ...]) -> Iterator[None]:
     """Processes that compute without end while the context lasts."""
     with ExitStack() as stack:
         for nice in niceness:
-            other = subprocess.Popen([sys.executable, "-c", f"import os; os.nice({nice})\nwhile True: pass"])
+            other = start([sys.executable, "-c", f"import os; os.nice({nice})\nwhile True: pass"])
             stack.callback(other.wait)
             stack.callback(other.kill)
         yield
@@ -76,7 +87,7 @@ def images_per_second(
 ) -> tuple[float, list[int]]:
     """Of one training after its first seconds, and the numbers of threads that it changed to."""
     with tempfile.TemporaryDirectory() as out, busy(niceness), Path(out, "told").open("w+") as told:
-        training = subprocess.Popen(command(kind, out, settings), env=free(), stderr=told, stdout=told)
+        training = start(command(kind, out, settings), env=free(), stderr=told, stdout=told)
         try:
             wait_for_an_update(training, Path(out), told.name)
             time.sleep(settle + seconds)
@@ -139,4 +150,5 @@ def about() -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that contexts are left
     main()

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import subprocess
+import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +52,32 @@ def test_busy_ends_its_processes_whatever_happens():
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert all(other.poll() is not None for other in others)
+
+
+KILLED = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+import busy
+with busy.busy((0,)):
+    print(open(f"/proc/self/task/{os.getpid()}/children").read(), flush=True)
+    time.sleep(60)"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked to end children")
+def test_busy_processes_end_with_a_benchmark_that_is_killed():
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(FOLDER)], stdout=subprocess.PIPE, text=True) as benchmarking:
+        (other,) = benchmarking.stdout.readline().split()
+        benchmarking.kill()
+    deadline = time.monotonic() + 20
+    while runs(other) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not runs(other)
+
+
+def runs(process: str) -> bool:
+    """Is it there, and not only waiting for its parent to notice its end?"""
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
 
 
 def test_busy_counts_images_by_the_time_of_updates():
