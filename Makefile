@@ -8,7 +8,7 @@ LOWEST := .venv/lowest
 PYTEST_WORKERS ?= auto
 PYTEST = $(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
 
-.PHONY: quickstart test test-slow test-all check format clean help
+.PHONY: quickstart test test-slow test-all coverage check format clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ test-slow: $(READY) $(LOWEST)/.ready  ## run the slow tests, and those of export
 
 test-all: test test-slow  ## both
 
+coverage: $(READY)  ## run the tests and list the lines and branches that they miss
+	$(PYTEST) --cov --cov-report term-missing:skip-covered
+
 check: $(READY)  ## format, lint and type checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -35,7 +38,7 @@ format: $(READY)  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove the virtual environment and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # constraints.txt names the torch that the tests were last run with. The quickstart needs no optional library.
 $(CORE): pyproject.toml constraints.txt
