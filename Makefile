@@ -46,7 +46,7 @@ gpu-wheels:  ## collect the wheels that a GPU machine without a network lacks
 	sh benchmarks/gpu_wheels.sh $(ARGS)
 
 clean:  ## remove the virtual environment and caches
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # constraints.txt names the torch that the tests were last run with. The quickstart needs no optional library.
 $(CORE): pyproject.toml constraints.txt
