@@ -52,7 +52,7 @@ def test_a_finished_run_is_made_longer_on_request_alone(done, tmp_path, caplog):
     """Linear warm-up is off: the rate is a cosine of the share that is done."""
     newest = latest(tmp_path / "out")
     with pytest.raises(
-        ValueError, match=r"holds a shorter run \(steps: 4 -> 8\).*--resume must.*learning rate rises"
+        ValueError, match=r"holds a shorter run \(steps: 4 -> 8\).*--resume must.*raises its learning rate"
     ) as error:
         train(done(steps=8))
     assert f"--start_from {newest} --out NEW" in str(error.value)

@@ -79,8 +79,8 @@ def _extend(run: Run, before: Run, newest: Path, resume: Resume, changed: list[s
     """Let a run end later if the user asks for it, since its learning rate rises."""
     if resume != "must":
         raise ValueError(
-            f"{run.out} holds a shorter run ({'; '.join(changed)}): --resume must makes it longer, and its learning rate "
-            f"rises to that of the longer run at this point; or begin another from its weights: --start_from {newest} "
+            f"{run.out} holds a shorter run ({'; '.join(changed)}): --resume must makes it longer, and raises its learning "
+            f"rate to that of the longer run at this point; or begin another from its weights: --start_from {newest} "
             "--out NEW"
         )
     counts = checkpoints.read_progress(newest)

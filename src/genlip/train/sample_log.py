@@ -39,7 +39,8 @@ class SampleLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.file:
-            self.file.close()
+            with writing(self.path):  # what could not be written is tried again
+                self.file.close()
 
     def add(self, update: int, row: int, batch: Batch) -> None:
         """Note the samples of row `row` of an update."""

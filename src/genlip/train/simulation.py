@@ -22,7 +22,7 @@ from genlip.train.footprint import Sharing
 
 __all__ = ["LOSS", "Collectives", "Outcome", "Packs", "Sizes", "collectives", "draw_packs", "ring_seconds", "simulate"]
 
-PREFETCH = 2  # packs that each worker makes ahead: PyTorch's default
+PREFETCH = 2  # packs that each worker makes ahead: one has arrived, one is being sent
 BACKWARD = 2 / 3  # of a pack's computing
 LOSS = 0.1  # share of an update, from which on a loss is a bottleneck
 HOP = 5e-6  # seconds of one step around a ring

@@ -78,7 +78,8 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.close()
+        with writing(self.path):  # what could not be written is tried again
+            self._stack.close()
 
     def event(self, kind: str, **values: Any) -> None:
         """Store an event: one line of the log. Numbers that are not finite become null, which JSON can hold."""
