@@ -107,9 +107,9 @@ def judged(kind: Kind, name: str, file: SeedFile, data: bytes, folder: Path, pri
         else:
             faults, lost = list(wrong_messages(found)), list(kind.lost(file, data, found, "\n".join(said)))
             outcome, wrong = ("fault", faults) if faults else ("loss", lost) if lost else ("read", [""])
-            case = Case(name, 0, outcome, "; ".join(wrong[:3]), re.sub(r"[\d'\"].*", "", wrong[0])[:60])
+            case = Case(name, 0, outcome, "; ".join(wrong[:3]), re.sub(r"\d+", "N", wrong[0])[:60])
     if re.search(r"Traceback \(most recent|panicked at", text := printed()):
-        return case._replace(outcome="fault", what=f"printed: {text[-300:]}", place="standard error")
+        return case._replace(outcome="fault", what=f"printed: {text[:300]}", place="standard error")
     return case
 
 
@@ -245,7 +245,7 @@ class Worker:
             return None
         what, number = cause(self.process.exitcode or 0), self.left.pop(0)
         file, mutation, _ = damage_of(self.kind, self.seeds, number)
-        return Case(self.kind, number, "fault", f"{what}: {text[-300:]}" if text else what, what, f"{file.path}, {mutation}")
+        return Case(self.kind, number, "fault", f"{what}: {text[:300]}" if text else what, what, f"{file.path}, {mutation}")
 
 
 def cause(exitcode: int) -> str:

@@ -35,7 +35,7 @@ def test_what_is_read_and_what_is_lost(tmp_path):
     assert outcome(lambda file: file.read_bytes(), tmp_path)[2:4] == ("read", "")
     assert (tmp_path / "beside/b.txt").read_bytes() == b"b"
     gone = outcome(lambda file: 1, tmp_path, lambda *_: iter(["row 3 was neither read nor named"]))
-    assert gone[2:5] == ("loss", "row 3 was neither read nor named", "row ")
+    assert gone[2:5] == ("loss", "row 3 was neither read nor named", "row N was neither read nor named")
 
 
 def test_a_refusal_is_one_line_that_names_the_file(tmp_path):
