@@ -593,7 +593,7 @@ def test_a_chat_becomes_its_text_or_the_models_own_prompt(native):
 
 @pytest.mark.parametrize("prompt", ["Describe 😀", "Опиши “это”\n{{ 7 }} {% x %} \\ \"'", "𝒜 tab\there"])
 def test_a_prompt_of_any_characters_survives_the_chat_template(prompt, tmp_path):
-    out = export_transformers(model_folder(tmp_path / "model", prompt=prompt), tmp_path / "out")
+    out = ours.export_transformers(model_folder(tmp_path / "model", prompt=prompt), tmp_path / "out")
     processor = AutoProcessor.from_pretrained(out)
     chat = [{"role": "user", "content": [{"type": "image", "image": pictures()[1]}]}]
     assert processor.apply_chat_template(chat) == prompt
