@@ -22,7 +22,7 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     for folder in ("runs/nowhere", "nowhere"):
         assert main(["report", folder]) == 1
-        assert f"genlip: {folder}: no such folder, and nothing in evaluations" in capsys.readouterr().err
+        assert f"; there is no folder {folder}, so it could only be an id on the Hub\n" in capsys.readouterr().err
 
 
 def test_the_page_stands_in_the_run_or_where_it_is_asked_for(run, tmp_path, capsys):

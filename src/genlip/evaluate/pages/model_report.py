@@ -42,10 +42,10 @@ def stored_results(folder: str | Path) -> tuple[Path, list[Result]]:
             return home, sorted(
                 results, key=lambda one: places.index(one.measurement) if one.measurement in places else len(places)
             )
-    if not Path(folder).exists() and not candidates[0].exists():
-        raise ValueError(f"{folder}: no such folder, and nothing in {candidates[0]}, where a Hub model's results would lie")
+    missing = "" if Path(folder).exists() else f"; there is no folder {folder}, so it could only be an id on the Hub"
     raise ValueError(
         f"{folder}: no results in {candidates[0]}; measure the model first, as in: genlip eval captioning {folder} scenes:1"
+        f"{missing}"
     )
 
 
