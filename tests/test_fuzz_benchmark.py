@@ -88,7 +88,7 @@ def test_a_case_that_breaks_a_limit_is_named_and_the_next_ones_run(tmp_path, mon
                 os.write(2, b"thread panicked at x.rs")
 
     monkeypatch.setitem(KINDS, "k", stand_in(read))
-    found = {case.seed: case for case in fuzz.fuzz({"k": range(9)}, 2, Limits(2**30, 0.5, 3.0), tmp_path)}
+    found = {case.seed: case for case in fuzz.fuzz({"k": range(9)}, 2, Limits(2**30, 2.0, 6.0), tmp_path)}
     assert sorted(found) == list(range(9))
     assert {number for number, case in found.items() if case.outcome == "read"} == {0, 2, 4, 8}
     assert [found[number].place for number in (1, 3, 5)] == ["hang: too much work", "hang: waits", "killed by SIGABRT"]

@@ -200,8 +200,6 @@ def _check_output(args: argparse.Namespace) -> None:
             check_folder(option, file)
             if Path(file).is_dir():
                 raise UsageError(f"{option} {file}: is a folder; name a file")
-    if not any(files.values()) and sys.stdout is None:
-        raise UsageError("standard output is closed; name a file with --out")
     for name in args.images:
         refuse_url(name)
 

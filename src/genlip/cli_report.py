@@ -47,6 +47,6 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
         try:
             say(f"page: {write_model_report(folder, out)}")
         except ValueError as error:
-            if "no results in" not in str(error):
+            if "no results in" not in str(error) or not folder.exists():
                 raise
             raise ValueError(f"{error}; or name the folder of a run, which holds {LOG}") from None

@@ -27,8 +27,14 @@ def harmless(text: str) -> str:
 
 
 def say(text: object, end: str = "\n") -> None:
-    """Print for a person or a pipe, at once."""
-    print(harmless(str(text)), end=end, flush=True)
+    """Print for a person or a pipe, at once. An OSError names standard output: it may be a full disk's."""
+    try:
+        print(harmless(str(text)), end=end, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end, and says so
+        raise OSError(f"standard output: cannot be written: {error.strerror}") from error
 
 
 def complain(text: object) -> None:

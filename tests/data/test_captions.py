@@ -465,7 +465,7 @@ def test_a_tokenizer_that_fails_on_a_text_is_one_line(tmp_path):
 
 
 def test_other_lines_than_known_are_refused():
-    with pytest.raises(ValueError, match=r"captions\.lines is 'some': need all, first or any"):
+    with pytest.raises(ValueError, match=r"captions\.lines is 'some': it must be 'all' or 'first' or 'any'"):
         CaptionConfig(lines="some")
 
 

@@ -40,7 +40,7 @@ def test_the_file_is_json_with_every_field(folder):
     stored = json.loads((folder / "preprocessing.json").read_text(encoding="utf8"))
     assert stored == {
         "images": {"resize": "native", "size": 448, "min_patches": 4, "max_patches": 256, "max_pixels": 1_000_000},
-        "captions": {"prompt": "Décris l'image : ", "end": "<|im_end|>", "max_tokens": 77},
+        "captions": {"prompt": "Décris l'image : ", "end": "<|im_end|>", "max_tokens": 77, "lines": "all"},
     }
 
 

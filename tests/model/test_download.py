@@ -185,7 +185,7 @@ def test_the_command_line_says_it_in_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_a_process_of_its_own_says_nothing_more(tmp_path):
-    environment = os.environ | hub_settings(closed_port(), tmp_path)
+    environment = os.environ | hub_settings(closed_port(), tmp_path) | {"HF_HUB_OFFLINE": "0"}
     command = [sys.executable, "-m", "genlip", "caption", "owner/model", sys.executable, "--revision", "0" * 40]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)

@@ -140,7 +140,7 @@ def test_another_number_of_threads_is_chosen_and_told(tmp_path, monkeypatch, cap
     assert [event["threads"] for event in read_log(tmp_path, "train")] == used
     (event,) = read_log(tmp_path, "threads")
     assert (event["step"], event["threads"], event["before"]) == (3, 1, 2)
-    assert event["tokens_per_s"] == {"2": 70.0, "1": 200.0}
+    assert event["rates"] == {"2": 70.0, "1": 200.0}
     told = capsys.readouterr().err
     assert "on cpu with up to 2 threads" in told
     assert "step 3: 1 of PyTorch's threads from here on, not 2: 200 tokens/s in place of 70" in told

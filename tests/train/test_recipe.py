@@ -80,8 +80,8 @@ def test_a_wrong_override_says_what_is_wrong(overrides, message):
         (["--freeze", "3"], "freeze is '3': need a list, each item a text"),
         (["--packing.patch_schedule", "7"], "need a list, each item [a whole number, a whole number]"),
         (["--model.mrope_section", "abc"], "need [a whole number, a whole number, a whole number] or null"),
-        (["--data", "images/"], "data is 'images/', but data is a section (source, fields, held_out, held_out_samples, "
-                                "workers): write its settings, as in --data.source images/"),
+        (["--data", "images/"], "data is 'images/', but data is a section (source, fields, allow_outside, held_out, "
+                                "held_out_samples, workers): write its settings, as in --data.source images/"),
         (["--steps.most", "3"], "unknown key steps.most: steps is a single value, not a section"),
         (["--lr", "1"], "unknown key lr; did you mean optimizer.learning_rate? (peak, reached after the warm-up)"),
         (["--optimizer.lr", "1"], "did you mean optimizer.learning_rate?"),

@@ -57,8 +57,6 @@ class CaptionConfig:
         check_fields(self, "captions.")
         if self.max_tokens < 1:
             raise ValueError(f"captions.max_tokens is {self.max_tokens}: it must be at least 1")
-        if self.lines not in ("all", "first", "any"):
-            raise ValueError(f"captions.lines is {self.lines!r}: need all, first or any")
         if not self.end:
             raise ValueError(f"captions.end is empty: a caption needs an end token such as {END!r}, or it never stops")
 

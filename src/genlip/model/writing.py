@@ -57,7 +57,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         if error.errno is None or (error.filename is not None and not str(error.filename).endswith(".part")):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -185,7 +185,7 @@ class _Loop:
         if change is None:
             return
         step, rates = self.state.step, {number: round(rate, 1) for number, rate in change.rates.items()}
-        self.tracker.event("threads", step=step, threads=change.threads, before=change.before, tokens_per_s=rates)
+        self.tracker.event("threads", step=step, threads=change.threads, before=change.before, rates=rates)
         self.tracker.say(
             f"step {step}: {change.threads} of PyTorch's threads from here on, not {change.before}: "
             f"{rates[change.threads]:.0f} tokens/s in place of {rates[change.before]:.0f}"

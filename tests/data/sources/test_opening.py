@@ -306,7 +306,9 @@ def test_a_mixture_that_lists_itself_is_refused(tmp_path):
 
 def test_mixtures_that_fan_out_without_end_are_refused(here):
     for number in range(6):
-        entries = [{"source": f"{number + 1}.yaml" if number < 5 else "scenes:0"}] * 10
+        entries = [
+            {"source": f"{number + 1}.yaml" if number < 5 else "scenes:0"} for _ in range(10)
+        ]  # one would be an alias
         mixture(here, *entries, name=f"{number}.yaml")
     assert refusal("0.yaml").endswith("more than 10000 parts in all, with those of the mixtures in it; name files by globs")
     for number in range(20):

@@ -283,7 +283,7 @@ def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path, monkeypatch) ->
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / 'x.npy'}'"):
+    with pytest.raises(OSError, match=rf"{tmp_path / 'x.npy'}: cannot be written: No space left on device"):
         files.append(Block(1, [0], ["a"], [(1, 1)]), np.zeros((1, 4), dtype=np.float16))
 
 
