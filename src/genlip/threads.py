@@ -26,7 +26,7 @@ _PIECES, _SECONDS, _LONG = 2, 0.4, 2.0  # a speed is measured over so many piece
 _BETTER = 1.05  # another number is taken if it is faster by this factor
 _CHANGED = 0.8  # a speed below this share of what it was, or above the inverse, is another one
 _PAUSES = 10.0, 60.0  # seconds between comparisons: first, and after several that changed nothing
-_PATIENCE = 2.0  # seconds between comparisons at the least
+_PATIENCE = 2.0, 1 / 8  # least seconds between comparisons, and least share of the pause, where the speed has changed
 _COST = 0.015  # of the time, spent on numbers that prove slower
 
 
@@ -84,7 +84,8 @@ class Chooser:
         if self._since >= self._pause:
             return True
         slower, faster = self._rate() < _CHANGED * self._usual, self._rate() * _CHANGED > self._usual
-        if not (slower or faster) or self._since < max(_PATIENCE, self._cost / _COST / 4):
+        least, share = _PATIENCE
+        if not (slower or faster) or self._since < max(least, share * self._pause):
             return False
         if self.chosen != (min if slower else max)(self.numbers):
             return True
