@@ -207,7 +207,7 @@ def work(
 
 
 def limit_memory(more: int) -> None:
-    """Bound the address space to what is in use and so many bytes more; what lies free in the heap may be taken beside them."""
+    """Bound the address space to what is in use and so many more; what lies free in the heap comes on top."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + more, used + more))
 
