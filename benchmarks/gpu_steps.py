@@ -27,6 +27,7 @@ import torch
 from attention_gpu import COMPARED, Shape, fitting, measure, stage_1, stage_1_shape, stage_2, stage_2_shape
 from data_pipeline import Photographs, photograph
 from padded_baseline import padded_loss, padded_rows
+from torch.profiler import ProfilerActivity, profile
 
 from genlip.data.captions import CaptionConfig, Captions, train_tokenizer
 from genlip.data.loader import Loader
@@ -261,12 +262,17 @@ def training_stage_2(scale: Scale, device: torch.device, out: Path) -> Figures:
     yield from _training(scale, device, f"stage2_{scale.recipe}", stage_2_shape(random.Random(2)))
 
 
-def _training(scale: Scale, device: torch.device, recipe: str, shape: Callable[[], Shape]) -> Figures:
+def _run_and_packs(scale: Scale, recipe: str, shape: Callable[[], Shape]) -> tuple[Run, list[Pack]]:
+    """The recipe's run at this scale, and the packs of one update."""
     run = load_recipe(
         recipe, ["--start_from=", f"--packing.batch={scale.packs} packs", f"--packing.max_tokens={scale.rows}"]
     )
     rows, model = run.packing.max_tokens, run.model
-    packs = [random_pack(model.patch_dim, model.vocab_size, rows, shape, seed) for seed in range(scale.packs)]
+    return run, [random_pack(model.patch_dim, model.vocab_size, rows, shape, seed) for seed in range(scale.packs)]
+
+
+def _training(scale: Scale, device: torch.device, recipe: str, shape: Callable[[], Shape]) -> Figures:
+    run, packs = _run_and_packs(scale, recipe, shape)
     yield (
         "packs",
         {
@@ -276,7 +282,7 @@ def _training(scale: Scale, device: torch.device, recipe: str, shape: Callable[[
             "products_tflops": matrix_rate(device, "bfloat16") / 1e12,
         },
     )
-    for compiled in (False, True) if scale.compiled else (False,):
+    for compiled in (True, False) if scale.compiled else (False,):
         as_is, saving = (dataclasses.replace(run, compile=compiled, recompute=recompute) for recompute in (False, True))
         ours = _or_too_large(_timed_updates, as_is, packs, device, scale.updates)
         padded = _or_too_large(_timed_padded, as_is, packs, device, scale.updates)
@@ -285,6 +291,36 @@ def _training(scale: Scale, device: torch.device, recipe: str, shape: Callable[[
         yield "ours" + after, ours
         yield "padded baseline" + after, {**padded, "ours_is_times_as_fast": times}
         yield "ours, recomputed" + after, _or_too_large(_timed_updates, saving, packs, device, scale.updates)
+
+
+def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
+    """Milliseconds of the slowest kernels of one update of stage 1, of all kernels together, and of the clock."""
+    activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
+    for compiled in (True, False) if scale.compiled else (False,):
+        run, packs = _run_and_packs(scale, f"stage1_{scale.recipe}", stage_1_shape(random.Random(1)))
+        run = dataclasses.replace(run, compile=compiled)
+        state, batches = _state(run, device), cycle(Batch(pack=_pinned(pack, device)) for pack in packs)
+        first = _one_update(state, batches).seconds
+        for _ in range(scale.updates):
+            seconds = _one_update(state, batches).seconds
+        with profile(activities=[activity], acc_events=True) as profiler:
+            _one_update(state, batches)
+            _synchronize(device)
+        kernels = {
+            event.key[:90]: (event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total) / 1e3
+            for event in profiler.key_averages()
+        }
+        slowest = sorted(kernels.items(), key=lambda kernel: -kernel[1])[:30]
+        yield (
+            "compiled" if compiled else "as it is",
+            {
+                "mfu": sum(training_flops(run.model, pack) for pack in packs) / seconds / _data_sheet(device),
+                "first_update_ms": 1e3 * first,
+                "update_ms": 1e3 * seconds,
+                "kernels_ms": sum(kernels.values()),
+                "slowest": dict(slowest),
+            },
+        )
 
 
 def _or_too_large(timed: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -486,8 +522,9 @@ def sink(scale: Scale, device: torch.device, out: Path) -> Figures:
 
 # In the order of worth, should time run out; seconds are the most that a step may take.
 STEPS: dict[str, tuple[Callable[[Scale, torch.device, Path], Figures], float]] = {
-    "stage1": (training_stage_1, 120),
-    "stage2": (training_stage_2, 120),
+    "stage1": (training_stage_1, 150),
+    "stage2": (training_stage_2, 150),
+    "kernels": (where_time_goes, 120),
     "quickstart": (quickstart_to_the_end, 120),
     "attention": (attention_is_right, 90),
     "data": (data_beside_training, 60),

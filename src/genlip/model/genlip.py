@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from genlip.model.attention import PackAttention
 from genlip.model.config import GenLIPConfig
-from genlip.model.layers import MLP, Block, GatedAttention, LayerScale, SwiGLU
+from genlip.model.layers import MLP, Block, GatedAttention, LayerScale, SwiGLU, drop_path
 from genlip.model.objective import caption_loss, caption_losses
 from genlip.model.pack import Pack
 from genlip.model.positions import rotary_tables
@@ -124,15 +124,23 @@ class GenLIP(nn.Module):
         """
         attend = attend or PackAttention(pack, self.attention)
         if self.compiled:
-            attend, _ = torch.compiler.disable(attend), (pack.predictors, pack.sample_of_row)  # not inside what is compiled
+            attend = torch.compiler.disable(attend)
         x = self.embed(pack)
         tables = torch.float64 if x.dtype == torch.float64 else torch.float32
         rotary = rotary_tables(pack.positions, self.config, tables)
         last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
             run = partial(checkpoint, block, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else block
-            x = run(x, rotary, partial(attend, layer), pack, predicting and layer == last)
+            rows = pack.predictors if predicting and layer == last else None
+            x = run(x, rotary, partial(attend, layer), rows, self._paths(pack, x.dtype))
         return x
+
+    def _paths(self, pack: Pack, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+        """What DropPath draws for the two branches of a block; None outside training."""
+        rate, sample = self.config.drop_path_rate, pack.sample_of_row
+        if not self.training or not rate:
+            return None
+        return drop_path(rate, sample, len(pack.grids), dtype), drop_path(rate, sample, len(pack.grids), dtype)
 
     def embed(self, pack: Pack) -> Tensor:
         """Float[n D], patches and tokens before the first block."""

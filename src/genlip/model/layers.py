@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlip.model.config import GenLIPConfig
-from genlip.model.pack import Pack
 from genlip.model.positions import Rotary, rotate
 
 __all__ = ["MLP", "Block", "GatedAttention", "LayerScale", "SwiGLU", "drop_path"]
@@ -95,24 +94,24 @@ class LayerScale(nn.Module):
         return x * self.lambda1
 
 
-def drop_path(x: Tensor, rate: float, sample: Tensor, samples: int) -> Tensor:
-    """Drop a branch for whole samples with probability `rate` and scale the others by 1 / (1 - rate).
+def drop_path(rate: float, sample: Tensor, samples: int, dtype: torch.dtype) -> Tensor:
+    """Float[n 1], by what a branch is multiplied: 0 for whole samples with probability `rate`, 1 / (1 - rate) for the others.
 
-    x         Float[n D]
     sample    Int64[n]  number of the sample of each row, below `samples`
     """
-    kept = torch.rand(samples, device=x.device) >= rate
-    factor = kept.to(x.dtype) / (1 - rate)
-    return x * factor[sample].unsqueeze(1)
+    kept = torch.rand(samples, device=sample.device) >= rate
+    return (kept.to(dtype) / (1 - rate))[sample].unsqueeze(1)
 
 
 class Block(nn.Module):
-    """x + LayerScale1(attention(norm1(x))), then x + LayerScale2(ffn(norm2(x))), both with DropPath in training."""
+    """x + LayerScale1(attention(norm1(x))), then x + LayerScale2(ffn(norm2(x))), both with DropPath if asked.
+
+    It takes tensors alone, no pack: whatever else it read, such as the number of samples, it would be compiled for.
+    """
 
     def __init__(self, config: GenLIPConfig) -> None:
         super().__init__()
         width, scale = config.hidden_size, config.ls_init_value
-        self.drop_path_rate = config.drop_path_rate
         self.layer_norm1 = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.self_attn = GatedAttention(config)
         self.layer_scale1 = LayerScale(width, scale) if scale else nn.Identity()
@@ -121,23 +120,23 @@ class Block(nn.Module):
         self.layer_scale2 = LayerScale(width, scale) if scale else nn.Identity()
 
     def forward(
-        self, x: Tensor, rotary: Rotary, attend: Callable[..., Tensor], pack: Pack | None = None, predicting: bool = False
+        self,
+        x: Tensor,
+        rotary: Rotary,
+        attend: Callable[..., Tensor],
+        rows: Tensor | None = None,
+        paths: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """One block over the rows of a pack.
+        """One block over the rows of a pack: Float[n D], or only the given rows, Float[m D].
 
-        x           Float[n D]
-        attend      attention of this layer, called with q, k, v
-        pack        the pack, needed in training and when predicting
-        predicting  return only the rows that predict text, `pack.predictors`: Float[t D]
+        x       Float[n D]
+        attend  attention of this layer, called with q, k, v
+        rows    Int64[m]
+        paths   Float[n 1] each, what `drop_path` drew for the two branches
         """
-        rows = pack.predictors if pack is not None and predicting else None
-        branch = self.self_attn(self.layer_norm1(x), rotary, attend, rows)
-        x = x if rows is None else x[rows]
-        x = x + self._drop(self.layer_scale1(branch), pack, rows)
-        return x + self._drop(self.layer_scale2(self.mlp(self.layer_norm2(x))), pack, rows)
-
-    def _drop(self, branch: Tensor, pack: Pack | None, rows: Tensor | None) -> Tensor:
-        if not self.training or not self.drop_path_rate or pack is None:
-            return branch
-        sample = pack.sample_of_row if rows is None else pack.sample_of_row[rows]
-        return drop_path(branch, self.drop_path_rate, sample, len(pack.grids))
+        branch = self.layer_scale1(self.self_attn(self.layer_norm1(x), rotary, attend, rows))
+        if rows is not None:
+            x, paths = x[rows], paths and (paths[0][rows], paths[1][rows])
+        x = x + (branch * paths[0] if paths else branch)
+        branch = self.layer_scale2(self.mlp(self.layer_norm2(x)))
+        return x + (branch * paths[1] if paths else branch)
