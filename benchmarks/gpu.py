@@ -2,11 +2,12 @@
 
     python benchmarks/gpu.py [--minutes 9] [--out gpu.json] [--steps attention,stage1,...] [--tiny]
 
-Steps, most valuable first: `attention` (varlen, flex, sdpa and compiled blocks against the reference, values and gradients),
-`stage1` and `stage2` (MFU and peak memory of the paper's L/16 at full width and vocabulary, beside a padded baseline with a
-dense mask), `quickstart` (exact captions), `data` (JPEG files to packs, beside training), `rates` (attention alone), `sink`
-(attention on the first patch, with the gate and without). Each runs in a process of its own. Every figure is printed and
-written to the file as soon as it is there, so a run that is cut off still tells what it found.
+Steps, most valuable first: `stage1` and `stage2` (MFU and peak memory of the paper's L/16 at full width and vocabulary,
+beside a padded baseline with a dense mask), `kernels` (where the time of an update goes, and what waits for the device),
+`quickstart` (exact captions), `attention` (varlen, flex, sdpa and compiled blocks against the reference, values and
+gradients), `data` (JPEG files to packs, beside training), `rates` (attention alone), `sink` (attention on the first patch,
+with the gate and without). Each runs in a process of its own. Every figure is printed and written to the file as soon as it
+is there, so a run that is cut off still tells what it found.
 
 Without a GPU, or with --tiny, it runs the same steps at tiny size on the CPU: figures of such a run mean nothing.
 CONTRIBUTING.md says how to run it on a machine without a network. The last line is JSON.

@@ -11,11 +11,14 @@ card reached in the same process.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import math
 import random
 import statistics
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -294,7 +297,8 @@ def _training(scale: Scale, device: torch.device, recipe: str, shape: Callable[[
 
 
 def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
-    """Milliseconds of the slowest kernels of one update of stage 1, of all kernels together, and of the clock."""
+    """Milliseconds of the slowest kernels of one update of stage 1, of all kernels together, and of the clock; and which
+    lines wait for the device. Where the clock runs longer than the kernels, the device had nothing to do."""
     activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
     for compiled in (True, False) if scale.compiled else (False,):
         run, packs = _run_and_packs(scale, f"stage1_{scale.recipe}", stage_1_shape(random.Random(1)))
@@ -303,6 +307,7 @@ def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
         first = _one_update(state, batches).seconds
         for _ in range(scale.updates):
             seconds = _one_update(state, batches).seconds
+        waits = _waits(lambda: _one_update(state, batches), device)  # noqa: B023 - called at once
         with profile(activities=[activity], acc_events=True) as profiler:
             _one_update(state, batches)
             _synchronize(device)
@@ -318,9 +323,25 @@ def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
                 "first_update_ms": 1e3 * first,
                 "update_ms": 1e3 * seconds,
                 "kernels_ms": sum(kernels.values()),
+                "waits": waits,
                 "slowest": dict(slowest),
             },
         )
+
+
+def _waits(work: Callable[[], Any], device: torch.device) -> dict[str, int]:
+    """How often each line of Python waited for the device; while it waits, it queues nothing."""
+    if device.type != "cuda":
+        work()
+        return {}
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            work()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return dict(Counter(f"{Path(one.filename).name}:{one.lineno}" for one in seen if "synchroniz" in str(one.message)))
 
 
 def _or_too_large(timed: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -432,6 +453,8 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _forget_peak(device: torch.device) -> None:
+    torch.compiler.reset()  # what is compiled holds on to the model
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 from genlip.model.genlip import GenLIP
 from genlip.model.objective import supervised_tokens
@@ -311,6 +312,21 @@ def test_patches_of_another_size_are_refused():
 
 
 @torch.no_grad()
+def test_blocks_are_compiled_once_for_packs_of_any_number_of_samples_and_compute_the_same():
+    plain, compiled = (small_model(drop_path_rate=0.5).train() for _ in range(2))
+    counter = CompileCounter()
+    compiled.compile_blocks(counter)
+    frames = []
+    for samples in range(2, 8):
+        pack = random_pack(plain.config, [(2, 2 + i % 2, 2 + i) for i in range(samples)], seed=samples)
+        torch.manual_seed(samples)  # DropPath draws the same for both
+        expected = plain(pack)
+        torch.manual_seed(samples)
+        torch.testing.assert_close(compiled(pack), expected, **EXACT)
+        frames.append(counter.frame_count)
+    assert frames == [frames[0]] * 6
+
+
 def test_drop_path_drops_in_training_only():
     config, shapes = small_config(drop_path_rate=0.5), [(2, 3, 4)] * 20
     model, kept = small_model(drop_path_rate=0.5), small_model()

@@ -42,7 +42,7 @@ chunk_sizes = st.integers(1, 600)  # logits at once: from less than one row to a
 @given(problem=problems, chunk=chunk_sizes)
 @examples(50)
 def test_the_loss_is_the_sum_of_minus_log_softmax_in_value_and_gradient(problem, chunk):
-    with mock.patch.object(objective, "_CHUNK_LOGITS", chunk):
+    with mock.patch.dict(objective._CHUNK_LOGITS, cpu=chunk):
         got, expected = caption_loss(*problem), losses_by_loop(*problem).sum()
     torch.testing.assert_close(got, expected, **EXACT)
     gradients = (torch.autograd.grad(0.3 * loss, problem[:2]) for loss in (got, expected))
@@ -53,7 +53,7 @@ def test_the_loss_is_the_sum_of_minus_log_softmax_in_value_and_gradient(problem,
 @given(problem=problems, chunk=chunk_sizes, seed=seeds)
 @examples(50)
 def test_the_losses_are_minus_log_softmax_in_value_and_gradient(problem, chunk, seed):
-    with mock.patch.object(objective, "_CHUNK_LOGITS", chunk):
+    with mock.patch.dict(objective._CHUNK_LOGITS, cpu=chunk):
         got, expected = caption_losses(*problem), losses_by_loop(*problem)
     torch.testing.assert_close(got, expected, **EXACT)
     weights = torch.randn(len(got), dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +21,7 @@ from torch import Tensor
 from genlip.model.attention_flex import FlexAttention
 from genlip.model.attention_varlen import VarlenAttention
 from genlip.model.pack import Pack
+from genlip.model.transfer import on_device
 
 __all__ = ["BACKENDS", "GroupedAttention", "PackAttention", "prefix_mask", "reference"]
 
@@ -54,7 +56,7 @@ class GroupedAttention:
 
     def __init__(self, pack: Pack) -> None:
         self.groups = _groups(pack.patch_counts, pack.text_lengths)
-        self.slots = [group.slots().to(pack.positions.device) for group in self.groups]
+        self.slots = [on_device(group.slots(), pack.positions.device) for group in self.groups]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
         """See the class."""
@@ -95,10 +97,10 @@ class _Group(NamedTuple):
         """Whether all texts are as long, so that nothing is padded."""
         return min(self.texts) == max(self.texts)
 
-    def slots(self) -> Tensor:
+    def slots(self) -> np.ndarray:
         """Int64[sum of texts], the row of each token among the padded texts."""
         longest = max(self.texts)
-        return torch.cat([torch.arange(length) + i * longest for i, length in enumerate(self.texts)])
+        return np.concatenate([np.arange(length) + i * longest for i, length in enumerate(self.texts)])
 
 
 def _groups(patches: Sequence[int], texts: Sequence[int]) -> list[_Group]:

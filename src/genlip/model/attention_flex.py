@@ -16,11 +16,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from genlip.model.pack import Pack
+from genlip.model.transfer import on_device
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -68,7 +70,7 @@ def mask_rule(pack: Pack, rows: int, predicting: bool) -> Callable[[Tensor, Tens
     A filled key is seen by nobody. A filled query sees the first key alone: a softmax over nothing is not a number.
     """
     sample, rank = pack.sample_of_row, pack.rank_in_sample
-    counts = torch.tensor(pack.patch_counts, device=rank.device)
+    counts = on_device(np.array(pack.patch_counts), rank.device)
     last_visible = torch.maximum(rank, counts[sample] - 1)
     asking = pack.predictors if predicting else slice(None)
     query_sample, query_last = _fill(sample[asking], rows), _fill(last_visible[asking], rows)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from genlip.model.pack import Pack
+from genlip.model.transfer import on_device
 
 __all__ = ["Lengths", "TextReads", "VarlenAttention", "text_reads"]
 
@@ -40,7 +41,7 @@ class Lengths:
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> Lengths:
         """From the lengths themselves, of which there is at least one."""
-        return cls(torch.from_numpy(np.cumsum((0, *lengths), dtype=np.int32)).to(device), max(lengths))
+        return cls(on_device(np.cumsum((0, *lengths), dtype=np.int32), device), max(lengths))
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def text_reads(pack: Pack, predicting: bool) -> TextReads | None:
     device = pack.positions.device
     shapes = [shape for shape in zip(pack.patch_counts, pack.text_lengths, strict=True) if shape[1]]
     return TextReads(
-        keys=torch.from_numpy(np.concatenate(keys)).to(device),
+        keys=on_device(np.concatenate(keys), device),
         queries=Lengths.of([text for _, text in shapes], device),
         reads=Lengths.of([patches + text - int(predicting) for patches, text in shapes], device),
     )

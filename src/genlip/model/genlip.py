@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,11 +88,11 @@ class GenLIP(nn.Module):
                         if not isinstance(branch, GatedAttention):
                             nn.init.normal_(linear.bias, std=1e-6)
 
-    def compile_blocks(self) -> None:
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile each block with torch.compile, for any number of rows; attention, whose shapes vary too much, stays."""
         self.compiled = True
         for block in self.blocks:
-            block.compile(dynamic=True)
+            block.compile(dynamic=True, backend=backend)
 
     def forward(self, pack: Pack) -> Tensor:
         """Float[], the summed loss of the supervised tokens; divide by their number in the whole global batch."""

@@ -95,7 +95,7 @@ class LayerScale(nn.Module):
 
 
 def drop_path(rate: float, sample: Tensor, samples: int, dtype: torch.dtype) -> Tensor:
-    """Float[n 1], by what a branch is multiplied: 0 for whole samples with probability `rate`, 1 / (1 - rate) for the others.
+    """Float[n 1], factors of a branch: 0 for whole samples with probability `rate`, 1 / (1 - rate) for the others.
 
     sample    Int64[n]  number of the sample of each row, below `samples`
     """

@@ -22,9 +22,12 @@ from torch import Tensor
 
 from genlip.model.pack import Pack
 
-__all__ = ["caption_loss", "caption_losses", "supervised_tokens"]
+__all__ = ["caption_loss", "caption_losses", "chunk_logits", "supervised_tokens"]
 
-_CHUNK_LOGITS = 2**25  # at most this many logits at once: 128 MiB in float32
+# At most this many logits at once, in float32 128 MiB on CPU and 512 MiB elsewhere: each chunk reads and writes the whole
+# gradient of the head, which took 47 ms of a 476 ms update on an H200 with the smaller one (benchmarks/gpu.md).
+_CHUNK_LOGITS = {"cpu": 2**25}
+_CHUNK_LOGITS_ELSEWHERE = 2**27
 
 
 def caption_loss(hidden: Tensor, head: Tensor, token_ids: Tensor, supervised: Tensor) -> Tensor:
@@ -100,8 +103,13 @@ class _CaptionLoss(torch.autograd.Function):
         )
 
 
+def chunk_logits(device_type: str) -> int:
+    """How many logits exist at once on such a device."""
+    return _CHUNK_LOGITS.get(device_type, _CHUNK_LOGITS_ELSEWHERE)
+
+
 def _chunks(rows: int, head: Tensor) -> Iterator[slice]:
-    size = max(1, _CHUNK_LOGITS // len(head))
+    size = max(1, chunk_logits(head.device.type) // len(head))
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genlip.model.positions import patch_positions, text_positions
+from genlip.model.transfer import on_device
 
 __all__ = ["Pack", "Sample", "ShapeRun"]
 
@@ -130,14 +131,14 @@ class Pack:
         """Int64[n], the number of the sample to which each row belongs."""
         numbers = np.arange(len(self.grids))
         rows = np.concatenate([numbers.repeat(self.patch_counts), numbers.repeat(self.text_lengths)])
-        return torch.from_numpy(rows).to(self.positions.device)
+        return on_device(rows, self.positions.device)
 
     @cached_property
     def rank_in_sample(self) -> Tensor:
         """Int64[n], the place of each row in its own sample's sequence: patches from 0, text after them."""
         ranks = [np.arange(count) for count in self.patch_counts]
         ranks += [count + np.arange(length) for count, length in zip(self.patch_counts, self.text_lengths, strict=True)]
-        return torch.from_numpy(np.concatenate(ranks)).to(self.positions.device)
+        return on_device(np.concatenate(ranks), self.positions.device)
 
     @cached_property
     def predictors(self) -> Tensor:
@@ -146,7 +147,7 @@ class Pack:
         firsts = np.cumsum((0, *self.text_lengths[:-1]))
         with_text = np.array(self.text_lengths) > 0
         rows[firsts[with_text]] = (np.cumsum(self.patch_counts) - 1)[with_text]
-        return torch.from_numpy(rows).to(self.positions.device)
+        return on_device(rows, self.positions.device)
 
     @cached_property
     def last_rows(self) -> Tensor:
@@ -154,7 +155,7 @@ class Pack:
         patch_ends = np.cumsum(self.patch_counts) - 1
         text_ends = self.num_patches + np.cumsum(self.text_lengths) - 1
         rows = np.where(np.array(self.text_lengths) > 0, text_ends, patch_ends)
-        return torch.from_numpy(rows).to(self.positions.device)
+        return on_device(rows, self.positions.device)
 
     def to(self, device: torch.device | str) -> Pack:
         """The same pack on another device."""
@@ -200,8 +201,8 @@ class Pack:
             raise ValueError(f"a pack of {self.num_rows} rows cannot be padded to {rows}: pad to packing.max_tokens or more")
         if missing == 0:
             return self
-        tail = torch.from_numpy(np.concatenate([patch_positions(1, 1), text_positions((1, 1), missing - 1)], axis=1))
-        tail = tail.to(self.positions.device)
+        places = np.concatenate([patch_positions(1, 1), text_positions((1, 1), missing - 1)], axis=1)
+        tail = on_device(places, self.positions.device)
         return dataclasses.replace(
             self,
             patches=F.pad(self.patches, (0, 0, 0, 1)),

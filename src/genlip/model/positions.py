@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from genlip.model.config import GenLIPConfig
+from genlip.model.transfer import on_device
 
 __all__ = ["Rotary", "channel_axes", "patch_positions", "rotary_tables", "rotate", "text_positions"]
 
@@ -53,7 +54,7 @@ def rotary_tables(positions: Tensor, config: GenLIPConfig, dtype: torch.dtype = 
     half = config.head_dim // 2
     channel = torch.arange(half, dtype=torch.float32, device=positions.device)
     frequency = 1.0 / config.rope_theta ** (2 * channel / config.head_dim)
-    place = positions[channel_axes(config).to(positions.device)].T  # [n, d/2]
+    place = positions[on_device(channel_axes(config), positions.device)].T  # [n, d/2]
     angle = (place.to(dtype) * frequency.to(dtype)).unsqueeze(1)
     return Rotary(angle.cos(), angle.sin())
 

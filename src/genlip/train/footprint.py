@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from genlip.model.config import GenLIPConfig
+from genlip.model.objective import chunk_logits
 from genlip.train.arithmetic import Load, parameters
 
 __all__ = ["KEPT", "Kept", "Memory", "Sharing", "Strategy", "activations", "matrix_parameters", "memory"]
 
 Strategy = Literal["single", "ddp", "fsdp", "hybrid"]
-
-_LOGITS = 2**25  # logits that exist at once, see genlip.model.objective
 
 
 class Kept(NamedTuple):
@@ -199,6 +198,6 @@ def _logits(config: GenLIPConfig, load: Load, product_bytes: int) -> float:
     """Bytes of a chunk of logits (in float32, their exponentials, and twice in the products' precision if it is another),
     and of the head's gradient (float32, one chunk's share, and a copy of the head)."""
     weights = config.vocab_size * (config.text_embed_dim or config.hidden_size)
-    logits = min(_LOGITS, load.text * config.vocab_size)
+    logits = min(chunk_logits("cuda"), load.text * config.vocab_size)
     cast = 2 * product_bytes if product_bytes == 2 else 0
     return logits * (8 + cast) + weights * (4 + cast)

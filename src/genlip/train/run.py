@@ -113,7 +113,7 @@ class Run:
             run is repeated bit for bit only where the number is fixed, here or by OMP_NUM_THREADS.
         recompute: keep only the input of each block and compute the rest again in the backward pass (activation
             checkpointing): less memory, more time; `genlip plan` says how much.
-        compile: compile each block with torch.compile, which draws other random numbers for DropPath.
+        compile: compile each block with torch.compile, once for all packs; attention stays as it is.
         freeze: parameters that are not trained, as patterns of their names, as in ["vision_embeddings.*"].
         ema: also keep an average of the weights with this decay per update, as in 0.9999, and measure and export that.
         seed: of the order, the initial weights and DropPath.
