@@ -437,7 +437,7 @@ def test_a_tokenizer_that_explodes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", "is a Git LFS pointer, not the file"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", "a Git LFS pointer, not the file itself"),
         ("[" * 100_000, "not a tokenizer.json: lists and objects are nested deeper than 100"),
         ("[]", "not a tokenizer.json: "),
         ("{}", "not a tokenizer.json: "),

@@ -196,7 +196,7 @@ def test_a_full_disk_is_one_line_and_an_end(workers, tmp_path):
     assert done.returncode == 1
     *_, line = done.stderr.splitlines()
     shard = tmp_path / "out/00000.tar"
-    assert line == f"genlip: {shard} could not be written: File too large; make room, and the same command goes on with it"
+    assert line == f"genlip: {shard}: cannot be written: File too large; make room, and the same command goes on with it"
     assert not list((tmp_path / "out").glob("*.part"))
 
 

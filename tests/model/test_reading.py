@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from genlip.model.reading import is_lfs_pointer, parse_json, parse_yaml, read_json, read_text, read_yaml
+from genlip.model.file_kinds import LFS_POINTER
+from genlip.model.reading import parse_json, parse_yaml, read_json, read_text, read_yaml
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
@@ -79,25 +80,38 @@ def test_yaml_that_is_refused(text, told):
     assert "\n" not in str(error.value)
 
 
-def test_files_that_cannot_be_read_as_text(tmp_path):
-    file = tmp_path / "x.json"
-    file.write_text(POINTER)
-    with pytest.raises(ValueError, match=rf"^{file}: is a Git LFS pointer, not the file: fetch it with `git lfs pull`$"):
-        read_json(file)
-    assert is_lfs_pointer(file)
-    file.write_bytes(b"caf\xe9")
-    with pytest.raises(ValueError, match=rf"^{file}: not UTF-8 text: "):
-        read_text(file)
-    with pytest.raises(ValueError, match=rf"^{file}: has 4 bytes; the limit for such a file is 3$"):
-        read_text(file, most=3)
-    with pytest.raises(FileNotFoundError):
-        read_json(tmp_path / "absent")
-    with pytest.raises(IsADirectoryError):
-        read_yaml(tmp_path)
+def test_a_text_is_bounded_whole_and_no_pointer(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\r\ntwo".encode())
+    assert read_text(path) == "one\ntwo"
+    assert read_text(path, most=11) == "one\ntwo"
+    with pytest.raises(ValueError, match=r"a\.txt: holds more than 10 bytes, the limit for such a file"):
+        read_text(path, most=10)
+    path.write_text(POINTER)
+    with pytest.raises(ValueError, match=re.escape(f"a.txt: {LFS_POINTER}")):
+        read_text(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"a\.txt: not UTF-8 text"):
+        read_text(path)
+
+
+def test_a_text_of_gigabytes_is_refused_at_once(tmp_path):
+    with (tmp_path / "a.csv").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=r"a\.csv: holds more than 2,147,483,648 bytes"):
+        read_text(tmp_path / "a.csv")
+
+
+def test_json_and_yaml_are_files(tmp_path):
+    for read in (read_json, read_yaml):
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / "absent")
+        with pytest.raises(ValueError, match=rf"^{tmp_path}: is a folder; need a file$"):
+            read(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
 def test_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe: is no file, but a pipe or a device"):
+    with pytest.raises(ValueError, match="pipe: is a named pipe; need a file"):
         read_text(tmp_path / "pipe")

@@ -434,7 +434,7 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path):
     status, told = run_here(script, tmp_path)
     assert status == 1
     assert told.splitlines()[-1] == (
-        f"OSError: {tmp_path}/log.jsonl could not be written: File too large; make room, and start the same command again"
+        f"OSError: {tmp_path}/log.jsonl: cannot be written: File too large; make room, and start the same command again"
     )
 
 

@@ -20,8 +20,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.decoders import DecodeStream
 
 from genlip.data.examples import Conversation, Turn
-from genlip.data.files import expanded
 from genlip.model.fields import check_fields
+from genlip.model.files import expanded
 from genlip.model.reading import parse_json, read_text
 
 __all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer", "usual_end"]

@@ -16,12 +16,12 @@ import numpy as np
 
 from genlip.data.captions import Captions
 from genlip.data.examples import Caption, Conversation, Unusable, pick, pick_line, plain_text, several_lines
-from genlip.data.files import printable
 from genlip.data.images import ImageConfig, Patches, prepare_image
 from genlip.data.order import Draw
 from genlip.data.sources.base import Source
 from genlip.data.sources.mixture import locate
 from genlip.model.config import GenLIPConfig
+from genlip.model.files import printable
 from genlip.model.pack import Sample
 
 __all__ = ["Read", "SampleReader", "Skipped"]

@@ -12,7 +12,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -28,7 +28,7 @@ from genlip.data.sources.mixture import Mixture, lengths
 from genlip.data.workers import in_turn
 from genlip.model.fields import checked
 from genlip.model.reading import read_json
-from genlip.model.writing import to_json, write_json, write_whole
+from genlip.model.writing import naming, to_json, write_json, write_whole
 
 __all__ = ["ShardConfig", "Written", "write_shards"]
 
@@ -217,15 +217,9 @@ def _tar(shard: Path) -> Iterator[Callable[[str, bytes], None]]:
                 tar.close()
 
 
-@contextmanager
-def _naming(file: Path) -> Iterator[None]:
-    """Say which file could not be written, and what then; errors of the source are not for this."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{file} could not be written: {error.strerror or error}; make room, and the same command goes on with it"
-        ) from error
+def _naming(file: Path) -> AbstractContextManager[None]:
+    """Say which file could not be written."""
+    return naming(file, "make room, and the same command goes on with it")
 
 
 def _add(

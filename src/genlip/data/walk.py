@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from genlip.data.files import check_regular, expanded, printable
 from genlip.data.images import IMAGE_SUFFIXES
+from genlip.model.files import check_regular, expanded, printable
 
 __all__ = ["Walked", "files_of", "first_names", "image_files", "is_hidden", "subfolders", "suffix_of", "walk"]
 

@@ -7,10 +7,13 @@ Nothing is decoded. A Git LFS pointer is asked for first: it stands under the na
 from __future__ import annotations
 
 import codecs
+import os
+from pathlib import Path
 
-__all__ = ["HEAD", "what_is"]
+__all__ = ["HEAD", "LFS_POINTER", "holds_lfs_pointer", "is_lfs_pointer", "what_is"]
 
 HEAD = 1024  # bytes that are enough to tell
+LFS_POINTER = "a Git LFS pointer, not the file itself (fetch it with: git lfs pull)"
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 # (words, place, bytes at that place); the first that fits.
@@ -77,8 +80,8 @@ def what_is(data: bytes) -> str:
     head = data[:HEAD]
     if not head:
         return "an empty file"
-    if head.startswith(_LFS):
-        return "a Git LFS pointer, not the file itself (fetch it with: git lfs pull)"
+    if is_lfs_pointer(head):
+        return LFS_POINTER
     if not head.strip(b"\0"):
         return "zero bytes only"
     if head[4:8] == b"ftyp":
@@ -86,6 +89,17 @@ def what_is(data: bytes) -> str:
     if found := next((words for words, place, magic in _MAGIC if head.startswith(magic, place)), ""):
         return found
     return "safetensors" if head[8:10] == b'{"' and head[4:8] == bytes(4) else _text(head)
+
+
+def is_lfs_pointer(head: bytes) -> bool:
+    """Whether these are the first bytes of what Git leaves in the place of a large file that was not fetched."""
+    return head.startswith(_LFS)
+
+
+def holds_lfs_pointer(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is such a pointer."""
+    with Path(path).open("rb") as file:
+        return is_lfs_pointer(file.read(len(_LFS)))
 
 
 def _of_brands(head: bytes) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,11 +18,14 @@ from typing import Any
 
 import yaml
 
-__all__ = ["is_lfs_pointer", "parse_json", "parse_yaml", "read_json", "read_text", "read_yaml"]
+from genlip.model.file_kinds import LFS_POINTER, is_lfs_pointer
+from genlip.model.files import check_regular, printable
 
+__all__ = ["MAX_TEXT_BYTES", "parse_json", "parse_yaml", "read_json", "read_text", "read_yaml"]
+
+MAX_TEXT_BYTES = 2**31  # of a table, a list or any other text that is read whole
 _DEPTH = 100  # lists and objects inside each other
 _JSON_BYTES, _YAML_BYTES = 2**28, 2**20  # YAML takes seconds per MiB
-_POINTER = b"version https://git-lfs.github.com/spec/"
 # What PyYAML answers values with that do not fit their tag, such as `!!int x` or a 40th of May.
 _NO_VALUE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
@@ -68,27 +70,25 @@ def parse_yaml(text: str, name: str) -> Any:
         raise ValueError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
 
 
-def read_text(path: str | os.PathLike[str], most: int = _JSON_BYTES) -> str:
-    """The UTF-8 text of a file of at most so many bytes. Raises ValueError that names the file, and OSError."""
-    about = Path(path).stat()
-    if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
-        raise ValueError(f"{path}: is no file, but a pipe or a device")
-    if about.st_size > most:
-        raise ValueError(f"{path}: has {about.st_size:,} bytes; the limit for such a file is {most:,}")
+def read_text(path: str | os.PathLike[str], most: int = MAX_TEXT_BYTES) -> str:
+    """The text of a file in UTF-8, with or without a mark at its beginning; every line ends with a newline.
+
+    Raises FileNotFoundError where it is gone; ValueError that names it where it is no file, has more than `most` bytes, is a
+    Git LFS pointer, or no UTF-8.
+    """
+    name = printable(os.fspath(path))
+    check_regular(path)
     with Path(path).open("rb") as file:
-        data = file.read(most)
-    if data.startswith(_POINTER):
-        raise ValueError(f"{path}: is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
+        size = os.fstat(file.fileno()).st_size
+        data = b"" if size > most else file.read(most + 1)
+    if max(size, len(data)) > most:
+        raise ValueError(f"{name}: holds more than {most:,} bytes, the limit for such a file")
+    if is_lfs_pointer(data):
+        raise ValueError(f"{name}: {LFS_POINTER}")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")  # as Python's text files do it
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text: {error}") from None
-
-
-def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is what Git leaves in the place of a large one that was not fetched."""
-    with Path(path).open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
+        raise ValueError(f"{name}: not UTF-8 text: {error}") from None
 
 
 _TOO_DEEP = f"lists and objects are nested deeper than {_DEPTH}"

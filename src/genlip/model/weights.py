@@ -22,7 +22,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from genlip.model.fields import checked
-from genlip.model.reading import is_lfs_pointer, read_json
+from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
+from genlip.model.reading import read_json
 from genlip.model.writing import to_json, write_whole
 
 __all__ = [
@@ -105,8 +106,8 @@ def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor in the files, by name; no values are read. Raises `CheckpointError`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
-        if is_lfs_pointer(file):
-            raise CheckpointError(f"{file}: is a Git LFS pointer, not the file: fetch it with `git lfs pull`")
+        if holds_lfs_pointer(file):
+            raise CheckpointError(f"{file}: {LFS_POINTER}")
         if file.suffix != ".safetensors":
             shapes |= {name: tuple(value.shape) for name, value in _unpickled(file, "meta").items()}
             continue

@@ -43,21 +43,22 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What goes wrong with writing in the block is an OSError of one line that names the file.
+def naming(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
+    """What goes wrong with writing in the block is an OSError of one line that names the file, and says what to do then.
 
     Python tells a full disk without the name, and safetensors not as an OSError. An error that names another file passes.
     """
+    advice = f"; {advice}" if advice else ""
     try:
         yield
     except BrokenPipeError:  # the reader has seen enough
         raise
     except SafetensorError as error:
-        raise OSError(f"{path}: cannot be written: {error}") from error
+        raise OSError(f"{path}: cannot be written: {error}{advice}") from error
     except OSError as error:
         if error.errno is None or (error.filename is not None and not str(error.filename).endswith(".part")):
             raise
-        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+        raise OSError(f"{path}: cannot be written: {error.strerror}{advice}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -237,7 +237,7 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
             recipe = parse_yaml(packaged.read_text(encoding="utf8"), str(name_or_file)) or {}
         else:
             recipe = read_yaml(name_or_file) or {}
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise RecipeError(
             f"{name_or_file}: no such recipe; need a YAML file or one of {', '.join(recipe_names())}"
             f"{did_you_mean(str(name_or_file), recipe_names())}"

@@ -12,8 +12,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -24,6 +24,7 @@ from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.run_log import LOG, read_log
+from genlip.model.writing import naming
 from genlip.terminal import harmless
 from genlip.train.panel import Panel, clock
 from genlip.train.trackers import Recorder, open_recorder
@@ -171,15 +172,9 @@ class Tracker:
         self.say(f"{name} failed and records no more of this run, {LOG} does: {type(error).__name__}: {error}")
 
 
-@contextmanager
-def writing(file: Path) -> Iterator[None]:
+def writing(file: Path) -> AbstractContextManager[None]:
     """Say which file could not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"{file} could not be written: {error.strerror or error}; make room, and start the same command again"
-        ) from error
+    return naming(file, "make room, and start the same command again")
 
 
 def _open_log(path: Path, anew: bool = False) -> TextIO:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genlip.data.files import expanded, printable
 from genlip.data.sets.base import LabelledSet
 from genlip.data.sets.opening import open_labelled
 from genlip.data.sets.regions import NamedSet
@@ -16,6 +15,7 @@ from genlip.data.sets.segmented_opening import open_named
 from genlip.data.sources import Files, Source, open_source
 from genlip.data.sources.tables import has_captions
 from genlip.data.walk import Walked, walk
+from genlip.model.files import expanded, printable
 
 __all__ = ["open_any"]
 

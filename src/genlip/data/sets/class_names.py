@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from genlip.data.files import read_text
+from genlip.model.reading import read_text
 
 log = logging.getLogger(__name__)
 

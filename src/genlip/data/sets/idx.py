@@ -26,9 +26,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from genlip.data.files import LFS_POINTER, check_regular, expanded, holds_lfs_pointer, printable
 from genlip.data.sets.base import Labelled
 from genlip.data.sets.class_names import check_label, class_list, need_classes
+from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
+from genlip.model.files import check_regular, expanded, printable
 
 __all__ = ["IdxImages", "open_idx", "read_idx"]
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from genlip.data.files import printable, read_text
 from genlip.data.sets.base import Labelled
 from genlip.data.sets.class_names import keyed_classes
 from genlip.data.walk import subfolders, walk
+from genlip.model.files import printable
+from genlip.model.reading import read_text
 
 __all__ = ["LabelledFiles", "open_labelled_folder"]
 

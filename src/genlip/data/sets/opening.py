@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from genlip.data.files import expanded
 from genlip.data.sets.base import LabelledSet
 from genlip.data.sets.idx import open_idx
 from genlip.data.sets.labelled_folder import open_labelled_folder
+from genlip.model.files import expanded
 
 __all__ = ["open_labelled"]
 

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from genlip.data.files import expanded, printable
 from genlip.data.images import decode
 from genlip.data.sets.base import Segmented
 from genlip.data.sets.segmented_maps import MAX_PIXELS, read_labels
 from genlip.data.sets.segmented_names import LabelNames, label_names
 from genlip.data.walk import first_names, suffix_of, walk
+from genlip.model.files import expanded, printable
 
 __all__ = ["IMAGES", "MAPS", "SegmentedFolder", "has_label_maps", "open_segmented_folder"]
 

@@ -11,8 +11,9 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from genlip.data.files import expanded, read_text
 from genlip.data.sets.class_names import class_list, need_classes, words
+from genlip.model.files import expanded
+from genlip.model.reading import read_text
 
 __all__ = ["ADE_TABLE", "LabelNames", "label_names"]
 

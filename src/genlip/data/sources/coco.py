@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from genlip.data.examples import Caption, Unusable
-from genlip.data.files import expanded, printable
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.tables import Files, check_inside, read_json
 from genlip.data.walk import first_names
+from genlip.model.files import expanded, printable
 
 __all__ = ["holds_object", "open_captions"]
 

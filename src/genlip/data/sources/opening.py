@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from genlip.data.files import expanded, printable
 from genlip.data.sources.base import Source
 from genlip.data.sources.coco import holds_object, open_captions
 from genlip.data.sources.fields import CaptionFields
@@ -15,6 +14,7 @@ from genlip.data.sources.mixture import Mixture
 from genlip.data.sources.procedural import KINDS, Procedural, is_procedural
 from genlip.data.sources.tables import READERS, open_folder, open_tables
 from genlip.model.fields import shown
+from genlip.model.files import expanded, printable
 from genlip.model.reading import read_yaml
 
 __all__ = ["open_source"]

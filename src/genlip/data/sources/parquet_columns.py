@@ -12,8 +12,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from genlip.data.files import LFS_POINTER, check_regular, holds_lfs_pointer, printable
 from genlip.data.sources.paths import file_system, is_remote
+from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
+from genlip.model.files import check_regular, printable
 
 __all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
 

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genlip.data.examples import ImageLike, Unusable
-from genlip.data.files import printable
 from genlip.data.sources.cache import ShardCache, fingerprint
 from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.parquet_columns import Columns, Footer, Others, common_columns, read_footer
 from genlip.data.sources.paths import is_remote
+from genlip.model.files import printable
 
 __all__ = ["ParquetRows"]
 

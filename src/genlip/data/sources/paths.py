@@ -16,8 +16,8 @@ from typing import Any
 
 import fsspec
 
-from genlip.data.files import expanded
 from genlip.data.walk import files_of
+from genlip.model.files import expanded
 
 __all__ = ["expand", "file_system", "is_remote"]
 

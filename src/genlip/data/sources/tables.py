@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from genlip.data.examples import Caption, Example, Unusable
-from genlip.data.files import printable, read_text
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.walk import Walked, first_names, suffix_of, walk
-from genlip.model.reading import parse_json
+from genlip.model.files import printable
+from genlip.model.reading import parse_json, read_text
 
 __all__ = [
     "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_inside", "has_captions", "image_path",

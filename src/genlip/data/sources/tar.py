@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genlip.data.examples import Caption, Example, Unusable
-from genlip.data.files import printable
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.paths import is_remote
 from genlip.data.sources.tar_index import BLOCK, index_path, index_row, index_shards, member_name
+from genlip.model.files import printable
 from genlip.model.reading import parse_json
 
 __all__ = ["TarShards"]

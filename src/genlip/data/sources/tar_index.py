@@ -31,10 +31,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from genlip.data.files import LFS_POINTER, is_lfs_pointer, printable
 from genlip.data.sources.cache import ShardCache, fingerprint, write_whole
 from genlip.data.sources.paths import is_remote
 from genlip.data.sources.tar_samples import Member, Problems, TarSample, samples_of
+from genlip.model.file_kinds import LFS_POINTER, is_lfs_pointer
+from genlip.model.files import printable
 
 __all__ = ["BLOCK", "ROW", "index_path", "index_row", "index_shards", "member_name", "stored_count"]
 

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from genlip.data.files import printable
 from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sources.tables import TEXT_SUFFIXES
+from genlip.model.files import printable
 
 __all__ = ["Member", "Problems", "TarSample", "samples_of"]
 

@@ -6,16 +6,14 @@ and names of files may hold anything, so both replace what is no harmless text.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from genlip.evaluate.inspection import QUANTILES, Inspection, Part, remedy
 from genlip.evaluate.pages import report
 from genlip.evaluate.pages.report import Headline, Section, Thumbnail
+from genlip.terminal import harmless
 
 __all__ = ["inspection_page", "summary", "warnings"]
-
-_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 # -- warnings
@@ -109,12 +107,7 @@ def summary(found: Inspection) -> str:
         *(f"{name}: {words}" for name, words in figures.items()),
         *(f"warning: {text}" for text in warnings(found)),
     ]
-    return _safe("\n".join(" ".join(line.split()) for line in lines))
-
-
-def _safe(text: str) -> str:
-    """A text with U+FFFD for what a terminal would obey or UTF-8 cannot hold."""
-    return _UNSAFE.sub("\ufffd", text)
+    return harmless("\n".join(" ".join(line.split()) for line in lines))
 
 
 def _part_words(part: Part) -> str:
@@ -229,7 +222,7 @@ def inspection_page(found: Inspection) -> str:
         Section("Packs", _figures(found, _pack_words(found), "rows")),
         Section("All figures", _quantile_table(found)),
     ]
-    return _safe(report.page(f"Inspection of {found.name}", sections))
+    return harmless(report.page(f"Inspection of {found.name}", sections))
 
 
 def _story(found: Inspection) -> str:

@@ -30,6 +30,7 @@ from genlip.data.images import ImageLike, decode, reduced
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.scores import Scores
 from genlip.speaker import PatchWords
+from genlip.terminal import harmless
 
 __all__ = [
     "Headline", "Line", "Section", "Speech", "Thumbnail", "advice", "bars", "chart", "commands", "common_token",
@@ -93,7 +94,7 @@ def page(title: str, sections: Iterable[Section]) -> str:
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{parts}\n</main>\n</body>\n</html>\n"
     )
-    return _UNSAFE.sub("\ufffd", html)
+    return harmless(html)
 
 
 # Pictures and styles of the page itself; no scripts, and nothing from elsewhere.
@@ -502,8 +503,6 @@ def _image(image: ImageLike, side: int) -> str:
     sharp = ' class="pixels"' if max(image.size) < side else ""
     return f'<img{sharp} alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'
 
-
-_UNSAFE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _STYLE = """
 :root {
