@@ -116,6 +116,7 @@ def rate(events: list[dict[str, float]], settle: float) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and print."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would the training
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=25, help="of each training that count (default 25)")
     parser.add_argument("--settle", type=float, default=5, help="first seconds, which do not count (default 5)")
