@@ -311,7 +311,7 @@ def test_names_that_are_no_utf8_are_written_so_that_they_name_the_file(latin, mo
     with safe_open(f"{out}.safetensors", "pt") as file:
         assert Path(json.loads(file.metadata()["paths"])[0]).is_file()
     assert main(["readout", model, str(latin), "--html", f"{out}.html"]) == 0
-    assert "<h2>caf\ufffd.png</h2>" in Path(f"{out}.html").read_text(encoding="utf8")
+    assert r"<h2>caf\xe9.png</h2>" in Path(f"{out}.html").read_text(encoding="utf8")  # as a terminal shows it
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf8"])
