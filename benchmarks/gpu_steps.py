@@ -300,14 +300,14 @@ def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
     """Milliseconds of the slowest kernels of one update of stage 1, of all kernels together, and of the clock; and which
     lines wait for the device. Where the clock runs longer than the kernels, the device had nothing to do."""
     activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
+    run, packs = _run_and_packs(scale, f"stage1_{scale.recipe}", stage_1_shape(random.Random(1)))
+    work = sum(training_flops(run.model, pack) for pack in packs)
     for compiled in (True, False) if scale.compiled else (False,):
-        run, packs = _run_and_packs(scale, f"stage1_{scale.recipe}", stage_1_shape(random.Random(1)))
-        run = dataclasses.replace(run, compile=compiled)
-        state, batches = _state(run, device), cycle(Batch(pack=_pinned(pack, device)) for pack in packs)
+        state = _state(dataclasses.replace(run, compile=compiled), device)
+        batches = cycle(Batch(pack=_pinned(pack, device)) for pack in packs)
         first = _one_update(state, batches).seconds
-        for _ in range(scale.updates):
-            seconds = _one_update(state, batches).seconds
-        waits = _waits(lambda: _one_update(state, batches), device)  # noqa: B023 - called at once
+        seconds = statistics.median(_one_update(state, batches).seconds for _ in range(scale.updates))
+        waits = _waits(state, batches, device)
         with profile(activities=[activity], acc_events=True) as profiler:
             _one_update(state, batches)
             _synchronize(device)
@@ -319,7 +319,7 @@ def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
         yield (
             "compiled" if compiled else "as it is",
             {
-                "mfu": sum(training_flops(run.model, pack) for pack in packs) / seconds / _data_sheet(device),
+                "mfu": work / seconds / _data_sheet(device),
                 "first_update_ms": 1e3 * first,
                 "update_ms": 1e3 * seconds,
                 "kernels_ms": sum(kernels.values()),
@@ -329,16 +329,15 @@ def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
         )
 
 
-def _waits(work: Callable[[], Any], device: torch.device) -> dict[str, int]:
-    """How often each line of Python waited for the device; while it waits, it queues nothing."""
+def _waits(state: State, batches: Iterator[Batch], device: torch.device) -> dict[str, int]:
+    """How often each line of Python waits for a GPU in one update; while it waits, it queues nothing."""
     if device.type != "cuda":
-        work()
         return {}
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
-            work()
+            _one_update(state, batches)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     return dict(Counter(f"{Path(one.filename).name}:{one.lineno}" for one in seen if "synchroniz" in str(one.message)))

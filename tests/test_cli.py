@@ -186,6 +186,7 @@ def test_errors_are_one_clear_line(model, images, tmp_path, capsys):
         capsys, "train", "quickstart", "--optimizer.learnin_rate", "1"
     )
     assert "no such recipe" in error_line(capsys, "train", "quickstrat")
+    assert "no such recipe" in error_line(capsys, "train", tmp_path / "empty")
     assert "temperature -1.0" in error_line(capsys, "caption", model, images[0], "--temperature", "-1")
     assert "unknown argument --frobnicate" in error_line(capsys, "caption", model, images[0], "--frobnicate")
     assert "--device nonsense" in error_line(capsys, "caption", model, images[0], "--device", "nonsense")

@@ -52,6 +52,13 @@ def test_training_is_timed_beside_the_padded_baseline(step, tmp_path):
     assert found["ours, recomputed"]["planned_gib"] < ours["planned_gib"]
 
 
+def test_the_kernels_of_an_update_are_listed(tmp_path):
+    found = tiny("kernels", tmp_path)["as it is"]
+    assert "aten::mm" in found["slowest"]
+    assert 0 < sum(found["slowest"].values()) <= found["kernels_ms"] * (1 + 1e-9)
+    assert found["waits"] == {}
+
+
 def test_the_quickstart_is_run_to_its_end(tmp_path):
     assert tiny("quickstart", tmp_path)["quickstart"]["results"]["captions"] == TINY.images
 

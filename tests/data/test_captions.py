@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models
 
 from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer, usual_end
 from genlip.data.examples import Conversation, Turn
+from genlip.model.file_kinds import LFS_POINTER
 
 from ..export.hub_standin import hub_at, running_hub
 from .helpers import examples, small_tokenizer
@@ -437,7 +438,7 @@ def test_a_tokenizer_that_explodes_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", "a Git LFS pointer, not the file itself"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", LFS_POINTER),
         ("[" * 100_000, "not a tokenizer.json: lists and objects are nested deeper than 100"),
         ("[]", "not a tokenizer.json: "),
         ("{}", "not a tokenizer.json: "),

@@ -16,7 +16,7 @@ import torch
 from PIL import Image, features
 from safetensors.torch import save as safetensors
 
-from genlip.model.file_kinds import HEAD, what_is
+from genlip.model.file_kinds import HEAD, holds_lfs_pointer, what_is
 
 
 def written(write) -> bytes:
@@ -87,6 +87,12 @@ def test_a_file_is_told_by_its_first_bytes(kind):
     for data in KINDS[kind]:
         assert what_is(data) == kind, data[:40]
         assert what_is(data[:HEAD]) == kind
+
+
+def test_a_pointer_is_told_from_other_files(tmp_path):
+    for data, pointer in ((POINTER, True), (POINTER[1:], False), (POINTER[:20], False), (b"", False)):
+        (tmp_path / "a").write_bytes(data)
+        assert holds_lfs_pointer(tmp_path / "a") == pointer
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")

@@ -311,7 +311,6 @@ def test_patches_of_another_size_are_refused():
 # Training
 
 
-@torch.no_grad()
 def test_blocks_are_compiled_once_for_packs_of_any_number_of_samples_and_compute_the_same():
     plain, compiled = (small_model(drop_path_rate=0.5).train() for _ in range(2))
     counter = CompileCounter()
@@ -327,6 +326,7 @@ def test_blocks_are_compiled_once_for_packs_of_any_number_of_samples_and_compute
     assert frames == [frames[0]] * 6
 
 
+@torch.no_grad()
 def test_drop_path_drops_in_training_only():
     config, shapes = small_config(drop_path_rate=0.5), [(2, 3, 4)] * 20
     model, kept = small_model(drop_path_rate=0.5), small_model()

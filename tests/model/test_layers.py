@@ -191,3 +191,13 @@ def test_in_training_each_sample_takes_one_of_four_paths_through_a_block(predict
         assert same.sum() == 1
         taken += same
     assert taken.min() >= 6  # of 64 samples, 16 are expected on each path
+
+
+@torch.no_grad()
+def test_a_block_drops_no_path_unless_told():
+    block, x, pack = (
+        randomised(Block(small_config(drop_path_rate=0.9))).train(),
+        random_rows(10),
+        random_pack(small_config(), [SHAPE]),
+    )
+    torch.testing.assert_close(run_block(block, x, pack), block_by_path(block, x, pack, 1, 1), **EXACT)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 
 import pytest
 
@@ -85,13 +86,15 @@ def test_a_text_is_bounded_whole_and_no_pointer(tmp_path):
     path.write_bytes("\ufeffone\r\ntwo".encode())
     assert read_text(path) == "one\ntwo"
     assert read_text(path, most=11) == "one\ntwo"
-    with pytest.raises(ValueError, match=r"a\.txt: holds more than 10 bytes, the limit for such a file"):
+    with pytest.raises(ValueError, match=rf"^{path}: holds more than 10 bytes, the limit for such a file$"):
         read_text(path, most=10)
     path.write_text(POINTER)
-    with pytest.raises(ValueError, match=re.escape(f"a.txt: {LFS_POINTER}")):
+    with pytest.raises(ValueError, match=f"^{path}: {re.escape(LFS_POINTER)}$"):
         read_text(path)
+    with pytest.raises(ValueError, match=f"^{path}: {re.escape(LFS_POINTER)}$"):
+        read_json(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"a\.txt: not UTF-8 text"):
+    with pytest.raises(ValueError, match=rf"^{path}: not UTF-8 text: "):
         read_text(path)
 
 
@@ -111,7 +114,11 @@ def test_json_and_yaml_are_files(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
-def test_a_pipe_is_refused_at_once(tmp_path):
+def test_what_is_no_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe: is a named pipe; need a file"):
-        read_text(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "s"))
+        found = {"pipe": "a named pipe", "s": "a socket", "": "a folder", "/dev/zero": "a device"}
+        for name, kind in found.items():
+            with pytest.raises(ValueError, match=rf"^{tmp_path / name}: is {kind}; need a file$"):
+                read_text(tmp_path / name)

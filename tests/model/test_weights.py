@@ -205,7 +205,9 @@ def test_a_pickle_that_is_cut_short_is_a_clear_error(kept, model, folder):
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_a_pointer_of_git_lfs_is_named(name, folder):
     (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
-    with pytest.raises(CheckpointError, match=rf"{name}: a Git LFS pointer, not the file itself"):
+    with pytest.raises(
+        CheckpointError, match=rf"{name}: a Git LFS pointer, not the file itself \(fetch it with: git lfs pull\)"
+    ):
         load(folder)
 
 

@@ -130,18 +130,19 @@ class GenLIP(nn.Module):
         tables = torch.float64 if x.dtype == torch.float64 else torch.float32
         rotary = rotary_tables(pack.positions, self.config, tables)
         last = len(self.blocks) - 1
+        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)  # a block draws nothing
         for layer, block in enumerate(self.blocks):
-            run = partial(checkpoint, block, use_reentrant=False) if self.recompute and torch.is_grad_enabled() else block
+            run = partial(again, block) if self.recompute and torch.is_grad_enabled() else block
             rows = pack.predictors if predicting and layer == last else None
             x = run(x, rotary, partial(attend, layer), rows, self._paths(pack, x.dtype))
         return x
 
     def _paths(self, pack: Pack, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         """What DropPath draws for the two branches of a block; None outside training."""
-        rate, sample = self.config.drop_path_rate, pack.sample_of_row
-        if not self.training or not rate:
+        if not self.training or not self.config.drop_path_rate:
             return None
-        return drop_path(rate, sample, len(pack.grids), dtype), drop_path(rate, sample, len(pack.grids), dtype)
+        draw = partial(drop_path, self.config.drop_path_rate, pack.sample_of_row, len(pack.grids), dtype)
+        return draw(), draw()
 
     def embed(self, pack: Pack) -> Tensor:
         """Float[n D], patches and tokens before the first block."""

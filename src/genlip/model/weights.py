@@ -200,9 +200,6 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str
     with write_whole(settings) as new_settings:
         new_settings.write_text(to_json(config, indent=2) + "\n", encoding="utf8")
         with write_whole(file) as part:
-            try:
-                save_file(tensors, part, metadata={"format": "pt"})
-            except SafetensorError as error:
-                raise OSError(f"{file}: cannot be written: {error}") from error
+            save_file(tensors, part, metadata={"format": "pt"})
             shutil.copymode(new_settings, part)  # safetensors gives its files to their owner alone
             settings.unlink(missing_ok=True)

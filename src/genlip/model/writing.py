@@ -44,7 +44,7 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
-    """What goes wrong with writing in the block is an OSError of one line that names the file, and says what to do then.
+    """What goes wrong with writing in the block is an OSError of one line that names the file, with the advice if any.
 
     Python tells a full disk without the name, and safetensors not as an OSError. An error that names another file passes.
     """

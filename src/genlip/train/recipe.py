@@ -230,18 +230,25 @@ def _model(name: str) -> dict[str, Any]:
         raise RecipeError(f"model is {name!r}, no preset ({', '.join(PRESETS)}) and no model: {error}{hint}") from error
 
 
+def _no_such(name_or_file: str | Path) -> RecipeError:
+    names = recipe_names()
+    return RecipeError(
+        f"{name_or_file}: no such recipe; need a YAML file or one of {', '.join(names)}"
+        f"{did_you_mean(str(name_or_file), names)}"
+    )
+
+
 def _read(name_or_file: str | Path) -> dict[str, Any]:
     packaged = files("genlip.recipes") / f"{name_or_file}.yaml"
     try:
         if packaged.is_file():
             recipe = parse_yaml(packaged.read_text(encoding="utf8"), str(name_or_file)) or {}
+        elif Path(name_or_file).is_dir():
+            raise _no_such(name_or_file)
         else:
             recipe = read_yaml(name_or_file) or {}
     except FileNotFoundError:
-        raise RecipeError(
-            f"{name_or_file}: no such recipe; need a YAML file or one of {', '.join(recipe_names())}"
-            f"{did_you_mean(str(name_or_file), recipe_names())}"
-        ) from None
+        raise _no_such(name_or_file) from None
     except ValueError as error:
         raise RecipeError(str(error)) from None
     if not isinstance(recipe, dict):

@@ -431,5 +431,7 @@ def test_a_row_group_that_was_refused_is_not_decoded_again(tmp_path, monkeypatch
 
 def test_a_pointer_is_told(tmp_path):
     (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
-    with pytest.raises(ValueError, match=r"a\.parquet: a Git LFS pointer, not the file itself"):
+    with pytest.raises(
+        ValueError, match=r"a\.parquet: a Git LFS pointer, not the file itself \(fetch it with: git lfs pull\)"
+    ):
         opened([str(tmp_path / "a.parquet")])

@@ -434,7 +434,7 @@ def test_names_that_are_no_utf8_have_keys_that_can_be_written(tmp_path):
 
 def test_a_pointer_is_no_caption_and_no_table(tmp_path):
     pair(tmp_path, "a", caption="version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
-    with pytest.raises(Unusable, match="a Git LFS pointer, not the file itself"):
+    with pytest.raises(Unusable, match=r"a Git LFS pointer, not the file itself \(fetch it with: git lfs pull\)"):
         open_source(str(tmp_path)).caption(0)
     table = written(tmp_path, "table.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
     assert refusal(table) == f"{table}: a Git LFS pointer, not the file itself (fetch it with: git lfs pull)"

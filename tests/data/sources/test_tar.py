@@ -372,5 +372,5 @@ def test_captions_in_another_folder_are_told_where_none_is_left(tmp_path):
 
 def test_a_pointer_is_told(tmp_path):
     (tmp_path / "a.tar").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n")
-    with pytest.raises(ValueError, match=r"a\.tar: a Git LFS pointer, not the file itself"):
+    with pytest.raises(ValueError, match=r"a\.tar: a Git LFS pointer, not the file itself \(fetch it with: git lfs pull\)"):
         opened(str(tmp_path / "a.tar"))

@@ -222,7 +222,7 @@ def inspection_page(found: Inspection) -> str:
         Section("Packs", _figures(found, _pack_words(found), "rows")),
         Section("All figures", _quantile_table(found)),
     ]
-    return harmless(report.page(f"Inspection of {found.name}", sections))
+    return report.page(f"Inspection of {found.name}", sections)
 
 
 def _story(found: Inspection) -> str:

@@ -85,7 +85,7 @@ class Speech(NamedTuple):
 
 
 def page(title: str, sections: Iterable[Section]) -> str:
-    """The whole page. What HTML cannot hold, captions and names of files may: U+FFFD takes its place."""
+    """The whole page. Captions and names of files stand in it as a terminal shows them, see `harmless`."""
     parts = "\n".join(f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" for title, body in sections)
     html = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
