@@ -330,7 +330,10 @@ def where_time_goes(scale: Scale, device: torch.device, out: Path) -> Figures:
 
 
 def _waits(state: State, batches: Iterator[Batch], device: torch.device) -> dict[str, int]:
-    """How often each line of Python waits for a GPU in one update; while it waits, it queues nothing."""
+    """How often each line of Python waits for a GPU in one update; while it waits, it queues nothing.
+
+    The backward pass runs in a thread of its own, whose waits may be missing.
+    """
     if device.type != "cuda":
         return {}
     torch.cuda.set_sync_debug_mode("warn")

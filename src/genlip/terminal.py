@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import select
 import sys
 from typing import TextIO
@@ -19,11 +20,12 @@ __all__ = ["HarmlessFormatter", "complain", "harmless", "open_streams", "reader_
 _OBEYED = (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _SHOWN = dict.fromkeys(_OBEYED, "\ufffd") | {byte: f"\\x{byte & 0xFF:02x}" for byte in range(0xDC80, 0xDD00)}
 _SHOWN |= {half: f"\\u{half:04x}" for half in range(0xD800, 0xE000) if half not in _SHOWN}
+_UNSAFE = re.compile(f"[{''.join(map(chr, _SHOWN))}]")  # to search for all at once is faster than to look up each letter
 
 
 def harmless(text: str) -> str:
     """A text with U+FFFD for what a terminal would obey, and `\\xe9` for a byte of a name that is no UTF-8."""
-    return text.translate(_SHOWN)
+    return _UNSAFE.sub(lambda sign: _SHOWN[ord(sign[0])], text)
 
 
 def say(text: object, end: str = "\n") -> None:

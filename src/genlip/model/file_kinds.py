@@ -1,7 +1,7 @@
 """File kinds: what a file is, when it is not what was asked for.
 
-In: the first bytes of a file. Out: a few words for a message, such as "an HTML page", or "" where they tell nothing.
-Nothing is decoded. A Git LFS pointer is asked for first: it stands under the name of any file.
+In: the first bytes of a file, or its path. Out: a few words for a message, such as "an HTML page", or "" where they tell
+nothing. Nothing is decoded. A Git LFS pointer is asked for first: it stands under the name of any file.
 """
 
 from __future__ import annotations

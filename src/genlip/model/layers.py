@@ -106,7 +106,7 @@ def drop_path(rate: float, sample: Tensor, samples: int, dtype: torch.dtype) -> 
 class Block(nn.Module):
     """x + LayerScale1(attention(norm1(x))), then x + LayerScale2(ffn(norm2(x))), both with DropPath if asked.
 
-    It takes tensors alone, no pack: whatever else it read, such as the number of samples, it would be compiled for.
+    It takes no pack: numbers read from it, such as the number of samples, would make torch.compile compile it anew.
     """
 
     def __init__(self, config: GenLIPConfig) -> None:

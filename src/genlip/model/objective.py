@@ -73,19 +73,13 @@ class _CaptionLoss(torch.autograd.Function):
         weight = head.to(hidden.dtype)
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         for rows in _chunks(len(token_ids), head):
-            logits, target, counts = _logits(hidden[rows], weight), token_ids[rows, None], supervised[rows, None]
-            logits.sub_(logits.amax(dim=1, keepdim=True))
-            wanted_logit = logits.gather(1, target)
-            total_weight = logits.exp_().sum(dim=1, keepdim=True)  # in place: nothing else of this size is made
-            total += ((total_weight.log() - wanted_logit) * counts).sum()
-            if any(wanted):
-                error = logits.div_(total_weight)
-                error.scatter_add_(1, target, -torch.ones_like(total_weight)).mul_(counts)
-                error = error.to(hidden.dtype)
+            loss, error = _loss_and_error(hidden[rows], weight, token_ids[rows, None], supervised[rows, None], any(wanted))
+            total += loss
             if grad_hidden is not None:
                 torch.mm(error, weight, out=grad_hidden[rows])
             if grad_head is not None:
                 _add_product(grad_head, error.T, hidden[rows])
+            del error  # or it would live beside the next chunk's logits
         ctx.spent = False
         ctx.save_for_backward(grad_hidden, grad_head)
         return total
@@ -101,6 +95,24 @@ class _CaptionLoss(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _loss_and_error(
+    hidden: Tensor, weight: Tensor, target: Tensor, counts: Tensor, error_too: bool
+) -> tuple[Tensor, Tensor]:
+    """Float[], the summed loss of a chunk; and Float[t V], softmax minus one-hot in the precision of `hidden`, if wanted.
+
+    target  Int64[t 1]
+    counts  Bool[t 1]
+    """
+    logits = _logits(hidden, weight)
+    logits.sub_(logits.amax(dim=1, keepdim=True))
+    wanted_logit = logits.gather(1, target)
+    total_weight = logits.exp_().sum(dim=1, keepdim=True)  # in place: nothing else of this size is made
+    loss = ((total_weight.log() - wanted_logit) * counts).sum()
+    if error_too:
+        logits.div_(total_weight).scatter_add_(1, target, -torch.ones_like(total_weight)).mul_(counts)
+    return loss, logits.to(hidden.dtype) if error_too else logits
 
 
 def chunk_logits(device_type: str) -> int:

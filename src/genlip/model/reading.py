@@ -71,7 +71,7 @@ def parse_yaml(text: str, name: str) -> Any:
 
 
 def read_text(path: str | os.PathLike[str], most: int = MAX_TEXT_BYTES) -> str:
-    """The text of a file in UTF-8, with or without a mark at its beginning; every line ends with a newline.
+    """The text of a file in UTF-8, with or without a mark at its beginning; every end of a line is one newline.
 
     Raises FileNotFoundError where it is gone; ValueError that names it where it is no file, has more than `most` bytes, is a
     Git LFS pointer, or no UTF-8.

@@ -14,5 +14,7 @@ def on_device(numbers: np.ndarray | Tensor, device: torch.device) -> Tensor:
 
     A copy from ordinary memory makes CUDA finish all work that is queued; one from page-locked memory does not.
     """
-    here = torch.as_tensor(numbers)
-    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here.to(device)
+    here = torch.from_numpy(numbers) if isinstance(numbers, np.ndarray) else numbers
+    if device.type == "cuda" and here.device.type == "cpu":
+        return here.pin_memory().to(device, non_blocking=True)
+    return here.to(device)

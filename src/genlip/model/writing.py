@@ -46,7 +46,8 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 def naming(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
     """What goes wrong with writing in the block is an OSError of one line that names the file, with the advice if any.
 
-    Python tells a full disk without the name, and safetensors not as an OSError. An error that names another file passes.
+    Python tells a full disk without the name, and safetensors not as an OSError. An error
+    that names another file passes, and one without a number, which is not the system's.
     """
     advice = f"; {advice}" if advice else ""
     try:
@@ -56,7 +57,8 @@ def naming(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
     except SafetensorError as error:
         raise OSError(f"{path}: cannot be written: {error}{advice}") from error
     except OSError as error:
-        if error.errno is None or (error.filename is not None and not str(error.filename).endswith(".part")):
+        named = str(path if error.filename is None else error.filename)
+        if error.errno is None or not (named == str(path) or named.endswith(".part")):
             raise
         raise OSError(f"{path}: cannot be written: {error.strerror}{advice}") from error
 

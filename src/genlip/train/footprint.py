@@ -195,9 +195,9 @@ def _ends(config: GenLIPConfig, load: Load, product_bytes: int) -> float:
 
 
 def _logits(config: GenLIPConfig, load: Load, product_bytes: int) -> float:
-    """Bytes of a chunk of logits (in float32, their exponentials, and twice in the products' precision if it is another),
-    and of the head's gradient (float32, one chunk's share, and a copy of the head)."""
+    """Bytes of a chunk of logits (float32, and once in the products' precision if it is another), and of the head's gradient
+    (float32), with one chunk's share of it and a copy of the head if products have another precision."""
     weights = config.vocab_size * (config.text_embed_dim or config.hidden_size)
     logits = min(chunk_logits("cuda"), load.text * config.vocab_size)
-    cast = 2 * product_bytes if product_bytes == 2 else 0
-    return logits * (8 + cast) + weights * (4 + cast)
+    cast = product_bytes if product_bytes == 2 else 0
+    return logits * (4 + cast) + weights * (4 + 2 * cast)

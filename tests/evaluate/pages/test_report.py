@@ -309,6 +309,11 @@ def test_negative_scores_have_bars_too() -> None:
     assert (far - other) / (right - left) == pytest.approx(2, rel=1e-3)
 
 
+def test_every_end_of_a_line_is_a_newline_and_bytes_are_shown() -> None:
+    html = report.page("t", [Section("caf\udce9", "a\r\nb\rc\x1b")])
+    assert "<h2>caf\\xe9</h2>\na\nb\nc\ufffd\n" in html
+
+
 def test_names_of_bars_and_lines_are_no_formulas() -> None:
     name = r"$\nonsense$"
     Checker(report.bars("x", [name, "n" * 500], [scores(1.0), scores(0.5)], note=EVIL))

@@ -19,9 +19,10 @@ from typing import Any
 
 from genlip.data.examples import Caption, Unusable
 from genlip.data.sources.fields import CaptionFields
-from genlip.data.sources.tables import Files, check_inside, read_json
+from genlip.data.sources.tables import Files, check_inside
 from genlip.data.walk import first_names
 from genlip.model.files import expanded, printable
+from genlip.model.reading import MAX_TEXT_BYTES, read_json
 
 __all__ = ["holds_object", "open_captions"]
 
@@ -79,7 +80,7 @@ def _caption(texts: Sequence[str]) -> Caption | Unusable:
 
 def _told(file: Path, notes: list[str]) -> dict[str, list[str]]:
     """The file name of each image, and what is said of it, in the order of the file."""
-    stored = read_json(file)
+    stored = read_json(file, MAX_TEXT_BYTES)
     if isinstance(stored, dict) and {"images", "annotations"} <= stored.keys():
         return _coco(file, stored, notes)
     if isinstance(stored, dict) and "data" in stored:

@@ -19,11 +19,11 @@ from genlip.data.examples import Caption, Example, Unusable
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.walk import Walked, first_names, suffix_of, walk
 from genlip.model.files import printable
-from genlip.model.reading import parse_json, read_text
+from genlip.model.reading import MAX_TEXT_BYTES, parse_json, read_json, read_text
 
 __all__ = [
     "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_inside", "has_captions", "image_path",
-    "open_folder", "open_tables", "read_json",
+    "open_folder", "open_tables",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -237,14 +237,9 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
             yield row
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises ValueError for any other text."""
-    return parse_json(read_text(path), str(path))
-
-
 def _read_json(path: Path) -> list[Row]:
     """One list of objects, as conversations are published."""
-    rows = read_json(path)
+    rows = read_json(path, MAX_TEXT_BYTES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path}: need a list of objects with path and caption")
     return rows

@@ -94,7 +94,7 @@ def page(title: str, sections: Iterable[Section]) -> str:
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{escape(title)}</h1>\n{parts}\n</main>\n</body>\n</html>\n"
     )
-    return harmless(html)
+    return harmless(html.replace("\r\n", "\n").replace("\r", "\n"))  # as browsers read it
 
 
 # Pictures and styles of the page itself; no scripts, and nothing from elsewhere.
