@@ -34,7 +34,7 @@ def test_the_parts_that_the_docs_name_are_there_in_a_fresh_interpreter():
 
 def imported_by(statement, modules):
     """Which of the modules a fresh interpreter has imported after a statement."""
-    script = f"{statement}; import sys; print(sorted({modules} & sys.modules.keys()))"
+    script = f"{statement}\nimport sys; print(sorted({modules} & sys.modules.keys()))"
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -44,6 +44,17 @@ def test_importing_the_package_imports_nothing_heavy():
 
 def test_loading_and_speaking_import_no_training_library():
     assert imported_by("import genlip; genlip.Speaker, genlip.load", {"jsonargparse", "rich", "matplotlib"}) == "[]"
+
+
+def test_a_caption_waits_for_no_compiler_and_no_distributed_training(tmp_path):
+    model = train(small_run(tmp_path, steps=2))
+    Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
+    words = ["caption", str(model), str(tmp_path / "photo.png"), "--max-tokens", "2"]
+    told = imported_by(
+        f"import contextlib, io; from genlip.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main({words!r})",
+        {"torch._dynamo", "torch.distributed.checkpoint", "sympy", "jsonargparse", "rich", "matplotlib"},
+    )
+    assert told == "[]"
 
 
 FLOORS = ["model", "data", "evaluate", "export", "train"]

@@ -28,7 +28,7 @@ from .helpers import GRIDS, TOLERANCE, lively, published_folder, stray
 for module in ("transformers", "timm", "onnxruntime", "onnxscript"):
     pytest.importorskip(module)
 
-MODELS = (*RECORDED, "tiny", pytest.param("base", marks=pytest.mark.slow))
+MODELS = (*RECORDED, *(pytest.param(name, marks=pytest.mark.slow) for name in ("tiny", "base")))
 LIBRARIES = ("published", "transformers", "timm", "onnx")
 CAPTION = 6  # tokens
 BATCH = 2

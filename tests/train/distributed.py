@@ -1,23 +1,28 @@
 """A run in several processes, as `torchrun` starts them: torchrun … -m tests.train.distributed OUT KILL_AT --key value …
 
-In float64, so that one process and many can be compared to the last digits. Started as a program without ranks, this file is
-`torchrun` itself with the libraries imported already, and forks its ranks: most of the time would go into their imports.
+In float64, so that one process and many can be compared to the last digits. `torchrun` and its ranks are forks of a process
+that has imported the libraries, one for all tests: most of the time would go into imports.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-import torch.distributed.run
 
 from genlip.train.loop import train
 from genlip.train.state import State
+from tests.forks import Done, forks
 from tests.train.helpers import small_run  # torchrun runs this file by its path, too
 
 ROOT = Path(__file__).parents[2]
@@ -49,26 +54,43 @@ def launch(
 ) -> str:
     """Run with `ranks` processes on each of so many nodes, forks or programs of their own; returns what they said."""
     words = [str(word) for key, value in (SETTINGS | changes).items() for word in (f"--{key}", value)]
-    torchrun = "tests.train.distributed" if fork else "torch.distributed.run"
     program = ["--start-method", "fork", "--run-path", __file__] if fork else ["-m", "tests.train.distributed"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [
-        subprocess.Popen(
-            [
-                sys.executable, "-m", torchrun, "--nproc-per-node", str(ranks), "--nnodes", str(nodes),
-                "--node-rank", str(node), "--master-addr", "127.0.0.1", "--master-port", str(port),
-                *program, str(out), str(kill_at), *words,
-            ],
-            cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
+    commands = [
+        [
+            "--nproc-per-node", str(ranks), "--nnodes", str(nodes), "--node-rank", str(node),
+            "--master-addr", "127.0.0.1", "--master-port", str(port), *program, str(out), str(kill_at), *words,
+        ]
         for node in range(nodes)
     ]  # fmt: skip
-    told = [process.communicate(timeout=300)[0] for process in started]
+    with ThreadPoolExecutor(nodes) as pool:
+        done = list(pool.map(_torchrun_forked if fork else _torchrun, range(nodes), commands))
+    told = "\n".join(node.stdout + node.stderr for node in done)
     if check:
-        assert [process.returncode for process in started] == [0] * nodes, told[0]
-    return "\n".join(told)
+        assert [node.returncode for node in done] == [0] * nodes, told
+    return told
+
+
+def _torchrun(node: int, arguments: list[str]) -> Done:
+    command = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _torchrun_forked(node: int, arguments: list[str]) -> Done:
+    return _forks_of(node)(f"from torch.distributed.run import main; main({arguments!r})")
+
+
+@functools.cache
+def _forks_of(node: int) -> Callable[[str], Done]:
+    """Torchrun with the libraries imported already, torch._dynamo among them: the first update of a rank imports it."""
+    return _STARTED.enter_context(forks("torch._dynamo, torch.distributed.run, tests.train.distributed", ROOT))
+
+
+_STARTED = ExitStack()
+atexit.register(_STARTED.close)
 
 
 def main(out: str, kill_at: str, *words: str) -> None:
@@ -77,9 +99,4 @@ def main(out: str, kill_at: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    if "RANK" in os.environ:
-        main(*sys.argv[1:])
-    else:
-        import torch._dynamo  # the first update of a rank imports it
-
-        torch.distributed.run.main(sys.argv[1:])
+    main(*sys.argv[1:])

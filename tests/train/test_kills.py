@@ -18,6 +18,7 @@ from genlip.train.sample_log import read_samples
 
 from .distributed import STEPS, launch, train_here
 from .helpers import small_run
+from .kills import STEPS as KILLS_STEPS
 from .kills import run
 
 ROOT = Path(__file__).parents[2]
@@ -31,21 +32,21 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_ten_kills_at_random_moments_change_nothing(tmp_path):
+def test_kills_at_random_moments_change_nothing(tmp_path):
     """The final weights are those of a run that was never stopped, bit for bit; no sample is lost or repeated."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.train.kills", str(killed), "10", "0"]
+    command = [sys.executable, "-m", "tests.train.kills", str(killed), "5", "0"]
     done = subprocess.run(command, cwd=ROOT, env=one_thread, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("10 kills")
+    assert done.stdout.startswith("5 kills")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     train(run(whole))
     torch.set_num_threads(threads)
     assert equal(weights(killed), weights(whole))
     assert read_samples(killed) == read_samples(whole)
-    assert len(read_samples(whole)) == 2 * 80
+    assert len(read_samples(whole)) == 2 * KILLS_STEPS
     assert not list((killed / "checkpoints").glob("*.partial"))
 
 
@@ -71,14 +72,14 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(tmp_path
         "def limit(state):\n"
         "    while state.step == 3 and latest(sys.argv[1]) is None: pass\n"
         "    if state.step == 3: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
-        "train(small_run(sys.argv[1], save_every=2, steps=100, spoken=0), on_step=limit)"
+        "train(small_run(sys.argv[1], save_every=2, steps=12, spoken=0), on_step=limit)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert re.search(r"step-00000004 could not be written: .*File too large.*; ", done.stderr)
     assert "step-00000002 is the last whole one: make room, and start the same command again" in done.stderr
     assert latest(tmp_path).name == "step-00000002"
-    resumed = train(small_run(tmp_path, save_every=2, steps=100, spoken=0))
+    resumed = train(small_run(tmp_path, save_every=2, steps=12, spoken=0))
     assert (resumed / "model.safetensors").is_file()
 
 

@@ -77,7 +77,7 @@ def test_hybrid_needs_several_equal_nodes():
 
 
 def test_more_ranks_than_packs_are_refused_on_all(tmp_path):
-    told = launch(tmp_path, 2, check=False, fork=False, **{"packing.batch": "1 pack"})
+    told = launch(tmp_path, 2, check=False, **{"packing.batch": "1 pack"})
     assert "rank 0 of 2 with 1 packs an update: every rank needs at least one; raise packing.batch" in told
 
 

@@ -102,6 +102,7 @@ def test_every_twin_learns_when_run_whole(size, tmp_path):
         assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_one_update_of_stage_one_at_its_real_width_and_vocabulary(first, tmp_path):
     """Two of its 24 layers: about 330 M parameters, with AdamW's states 5 GB."""
     tokenizer = first / "tokenizer.json"

@@ -38,7 +38,7 @@ def bleu(evidence: np.ndarray) -> float:
     small, tiny = 1e-9, 1e-15  # the reference's: nothing is divided by 0, and 0 of 0 is nearly 0
     length, closest = evidence[:2].tolist()
     possible, correct = evidence[2:].reshape(2, _LONGEST)
-    precision = float(np.prod((correct + tiny) / (possible + small))) ** (1 / _LONGEST)
+    precision = math.prod(((correct + tiny) / (possible + small)).tolist()) ** (1 / _LONGEST)
     return precision * math.exp(min(0.0, 1 - (closest + small) / (length + tiny)))
 
 

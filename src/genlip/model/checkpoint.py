@@ -13,9 +13,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from genlip.model.config import GenLIPConfig
 from genlip.model.download import fetch
@@ -152,7 +154,7 @@ def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
             f"weights hold {held:,}"
         )
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoFirstValues():
             model = GenLIP(config)
     except (RuntimeError, TypeError) as error:  # more bytes, or a longer side, than PyTorch can count
         reason = str(error).splitlines()[0]
@@ -162,6 +164,13 @@ def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
     if unread := [name for name in found if name not in shapes]:
         log.warning("%s: not parameters of a GenLIP, left out: %s", folder, some(unread))
     return model, files
+
+
+class _NoFirstValues(TorchFunctionMode):
+    """Draw no normal numbers: parameters are read anyway, and on the meta device this imports PyTorch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 def _fewest_parameters(config: GenLIPConfig) -> int:
