@@ -6,6 +6,8 @@ READY := .venv/.ready
 OLDEST := .venv/oldest
 # Processes that share the tests; 0 runs them in one, where a debugger can stop.
 PYTEST_WORKERS ?= auto
+# Bytecode is kept: each of the programs that tests start would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
 
 .PHONY: quickstart test test-slow test-oldest test-all coverage check format gpu gpu-wheels clean help
