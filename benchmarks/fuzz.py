@@ -100,7 +100,9 @@ def judged(kind: Kind, name: str, file: SeedFile, data: bytes, folder: Path, pri
         try:
             found = kind.read(target)
         except REFUSALS as error:
-            wrong = wrong_refusal(error, data, (Path(file.path).name, str(target)))
+            wrong = wrong_refusal(
+                error, data, (Path(file.path).name, str(target), Path(file.path).parent.name or Path(file.path).name)
+            )
             case = Case(name, 0, "fault" if wrong else "refused", wrong or str(error), place_of(error))
         except BaseException as error:
             case = Case(name, 0, "fault", f"{type(error).__name__}: {error}", place_of(error))

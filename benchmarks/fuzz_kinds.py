@@ -356,7 +356,8 @@ def _json_kept(old: Any, new: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(new, dict) and isinstance(new.get("images"), list) and isinstance(new.get("annotations"), list):
         ids = [image.get("id") for image in new["images"] if isinstance(image, dict)]
         for image, said in zip(old["images"], old["annotations"], strict=True):
-            if image in new["images"] and said in new["annotations"] and ids.count(image["id"]) == 1:
+            about = [one for one in new["annotations"] if isinstance(one, dict) and one.get("image_id") == image["id"]]
+            if image in new["images"] and about == [said] and ids.count(image["id"]) == 1:
                 yield image["file_name"], said["caption"]
 
 
@@ -436,14 +437,21 @@ def _walked(data: bytes) -> tuple[set[int], int]:
         header = data[place : place + 512]
         if header == bytes(512):
             return reached, place
-        size = re.fullmatch(rb" *([0-7]+)[ \0]*", header[124:136])
+        size = _number_of(header[124:136])
         total = sum(header) - sum(header[148:156]) + 8 * 32
-        stored = re.fullmatch(rb" *([0-7]+)[ \0]*", header[148:156])
-        if size is None or stored is None or int(stored[1], 8) != total:
+        if size is None or _number_of(header[148:156]) != total:
             return reached, place
         reached.add(place)
-        place += 512 + -(-int(size[1], 8) // 512) * 512
+        place += 512 + -(-size // 512) * 512
     return reached, place
+
+
+def _number_of(field: bytes) -> int | None:
+    """In octal digits or, after a byte of 128, in binary; None where it is neither."""
+    if field[0] == 128:
+        return int.from_bytes(field[1:], "big")
+    digits = re.fullmatch(rb" *([0-7]+)[ \0]*", field)
+    return int(digits[1], 8) if digits else None
 
 
 def _parquet_seeds() -> list[SeedFile]:

@@ -50,8 +50,9 @@ def test_a_caption_waits_for_no_compiler_and_no_distributed_training(tmp_path):
     model = train(small_run(tmp_path, steps=2))
     Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
     words = ["caption", str(model), str(tmp_path / "photo.png"), "--max-tokens", "2"]
+    caption = f"with contextlib.redirect_stdout(io.StringIO()): main({words!r})"
     told = imported_by(
-        f"import contextlib, io; from genlip.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main({words!r})",
+        f"import contextlib, io; from genlip.cli import main\n{caption}",
         {"torch._dynamo", "torch.distributed.checkpoint", "sympy", "jsonargparse", "rich", "matplotlib"},
     )
     assert told == "[]"

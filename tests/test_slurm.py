@@ -19,6 +19,7 @@ printf "%s\\n" "$@" > launched
 for word; do case $word in --output=*) echo "$SAID" > "${word#*=}"; esac; done
 exit "$ENDS_WITH"
 """,
+    "torchrun": 'echo "$TORCHRUN_HELP"',
 }
 
 
@@ -40,6 +41,7 @@ def job(tmp_path):
     def run(*words, said="", status=0, **environment):
         path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
         names = {"PATH": path, "USER": "me", "SAID": said, "ENDS_WITH": str(status), **slurm, **environment}
+        names.setdefault("TORCHRUN_HELP", get_args_parser().format_help())
         done = subprocess.run(["bash", SCRIPT, *words], cwd=tmp_path, env=names, capture_output=True, text=True, check=False)
         requeued = (tmp_path / "requeued").read_text().split() if (tmp_path / "requeued").exists() else []
         return done.returncode, requeued, (tmp_path / "launched").read_text().splitlines()
@@ -81,10 +83,17 @@ def test_the_loop_says_what_the_script_looks_for():
     assert f'raise Interrupted(f"{sought} ' in (SCRIPT.parents[2] / "src/genlip/train/loop.py").read_text()
 
 
+@pytest.mark.parametrize(("told", "given"), [("--shutdown-timeout SECONDS", True), ("--node-rank RANK", False)])
+def test_time_for_the_save_is_asked_of_a_torchrun_that_can_give_it(told, given, job):
+    _, _, launched = job(TORCHRUN_HELP=told)
+    assert ("--shutdown-timeout" in launched) == given
+    assert launched[launched.index("--max-restarts") + 1] == "0"
+
+
 def test_processes_are_given_less_time_than_slurm_gives_the_job():
     text = SCRIPT.read_text()
     ((signal, given),) = re.findall(r"--signal=([A-Z]+)@(\d+)", text)
-    ((left,),) = [re.findall(r"--shutdown-timeout (\d+)", text)]
+    (left,) = re.findall(r"--shutdown-timeout (\d+)", text)
     assert signal == "TERM"
     assert 30 < int(left) < int(given)
 

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genlip.data.captions import Captions, load_tokenizer
+from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike, Patches, prepare_image
 from genlip.data.packing import pack_images
-from genlip.data.preprocessing import load_preprocessing
+from genlip.data.preprocessing import load_captions
 from genlip.model.checkpoint import checkpoint_folder, load
 from genlip.model.decoding import Decoding
 from genlip.model.generation import generate, generate_steps, patch_readout
@@ -75,10 +75,7 @@ class Speaker:
         """
         folder = checkpoint_folder(path_or_hub_id, revision)
         model = load(folder, device=device, dtype=dtype)
-        settings, found = load_preprocessing(folder)
-        found = load_tokenizer(tokenizer) if tokenizer is not None else found
-        wording = settings.captions if prompt is None else dataclasses.replace(settings.captions, prompt=prompt)
-        captions = Captions(found, wording, model.config.vocab_size) if found else None
+        settings, captions = load_captions(folder, model.config.vocab_size, tokenizer, prompt)
         return cls(model, dataclasses.replace(settings.images, **images), captions)
 
     @property

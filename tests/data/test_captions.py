@@ -100,7 +100,7 @@ def test_the_end_starts_with_one_end_token():
 
 @pytest.mark.parametrize("end", [".", "\n", "<|im_start|>"])
 def test_an_end_that_is_no_special_token_is_refused(end):
-    with pytest.raises(ValueError, match=r"does not begin with a special token .* choose one of <\|im_end\|>"):
+    with pytest.raises(ValueError, match=r"does not begin with a special token .* choose one of '<\|im_end\|>'"):
         Captions(TOKENIZER, CaptionConfig(end=end))
 
 

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.decoders import DecodeStream
 
 from genlip.data.examples import Conversation, Turn
-from genlip.model.fields import check_fields
+from genlip.model.fields import check_fields, shown
 from genlip.model.files import expanded
 from genlip.model.reading import parse_json, read_text
 
@@ -72,7 +72,7 @@ class Captions:
 
     def __init__(self, tokenizer: Tokenizer, config: CaptionConfig | None = None, vocab_size: int | None = None) -> None:
         """`vocab_size` of the model, if known: a tokenizer that gives larger ids is refused."""
-        tokenizer.no_padding()  # settings that a tokenizer.json may carry, and that would alter captions in silence
+        tokenizer.no_padding()  # as `load_tokenizer` does: this one may come from elsewhere
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         self.config = config or CaptionConfig()
@@ -204,6 +204,8 @@ def load_tokenizer(path_or_hub_id: str | os.PathLike[str]) -> Tokenizer:
     _check_growth(parse_json(text, f"{file}: not a tokenizer.json"), file)
     with _silent(), _guarded(f"{file}: not a tokenizer.json"):
         tokenizer = Tokenizer.from_str(text)
+        tokenizer.no_padding()  # settings that a file may carry: they would alter captions, or pad them to any length
+        tokenizer.no_truncation()
         with suppress(Exception):  # it may lack characters of the probe; panics are no Exceptions
             tokenizer.encode(_PROBE, add_special_tokens=False)
     return tokenizer
@@ -247,11 +249,13 @@ def _check_growth(stored: Any, file: Path) -> None:
             left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else []
             if isinstance(one, dict) and one.get("type") == "Replace":
                 growth *= max(1, len(str(one.get("content", ""))))
+            growth *= 2 if isinstance(one, dict) and one.get("type") == "ByteLevel" else 1  # a letter for each byte
         if growth > _MOST_GROWTH:
             raise ValueError(f"{file}: refused: its {part} makes a text up to {growth:,} times as long")
     model = parts.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    names = vocabulary if isinstance(vocabulary, dict) else (x[0] for x in vocabulary or [] if isinstance(x, list) and x)
+    pairs = vocabulary if isinstance(vocabulary, list) else []
+    names = vocabulary if isinstance(vocabulary, dict) else [pair[0] for pair in pairs if isinstance(pair, list) and pair]
     if (longest := max((len(str(name)) for name in names), default=0)) > _LONGEST_TOKEN:
         raise ValueError(f"{file}: refused: it has a token of {longest:,} characters; the limit is {_LONGEST_TOKEN:,}")
 
@@ -277,8 +281,8 @@ def _check_end(tokenizer: Tokenizer, end: str, end_ids: list[int]) -> None:
     special = {i: token.content for i, token in tokenizer.get_added_tokens_decoder().items()}
     if not end_ids or not end.startswith(special.get(end_ids[0], "\0")):
         raise ValueError(
-            f"captions.end is {end!r}, which does not begin with a special token of the tokenizer; "
-            f"choose one of {', '.join(sorted(special.values())[:10]) or 'none (it has no special tokens)'}"
+            f"captions.end is {shown(end)}, which does not begin with a special token of the tokenizer; "
+            f"choose one of {', '.join(map(shown, sorted(special.values())[:10])) or 'none (it has no special tokens)'}"
         )
 
 

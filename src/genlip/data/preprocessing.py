@@ -17,13 +17,13 @@ from typing import Any, TypedDict
 
 from tokenizers import Tokenizer
 
-from genlip.data.captions import CaptionConfig, load_tokenizer
+from genlip.data.captions import CaptionConfig, Captions, load_tokenizer
 from genlip.data.images import ImageConfig
 from genlip.model.fields import checked, read_fields
 from genlip.model.reading import read_json
 from genlip.model.writing import write_json, write_text
 
-__all__ = ["Preprocessing", "load_preprocessing", "save_preprocessing"]
+__all__ = ["Preprocessing", "load_captions", "load_preprocessing", "save_preprocessing"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,29 @@ def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, T
         return Preprocessing(images=images, captions=_bounded(read_fields(CaptionConfig, captions, "captions"))), tokenizer
     except ValueError as error:
         raise ValueError(f"{file}: not the preprocessing of a model: {error}") from error
+
+
+def load_captions(
+    folder: str | os.PathLike[str],
+    vocab_size: int,
+    tokenizer: str | os.PathLike[str] | None = None,
+    prompt: str | None = None,
+) -> tuple[Preprocessing, Captions | None]:
+    """The settings of a model's folder, and its captions; None where neither the folder nor the caller has a tokenizer.
+
+    vocab_size  of the model: a tokenizer of another one is refused
+    tokenizer   a tokenizer.json, folder or Hub id, instead of the folder's
+    prompt      instead of the one that the model was trained with
+
+    Raises ValueError that names the folder where settings, tokenizer and model do not fit.
+    """
+    settings, found = load_preprocessing(folder)
+    found = found if tokenizer is None else load_tokenizer(tokenizer)
+    wording = settings.captions if prompt is None else dataclasses.replace(settings.captions, prompt=prompt)
+    try:
+        return settings, found and Captions(found, wording, vocab_size)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
 
 
 def _of_transformers(folder: Path) -> Preprocessing | None:

@@ -21,7 +21,7 @@ from genlip.data.order import Draw
 from genlip.data.sources.base import Source
 from genlip.data.sources.mixture import locate
 from genlip.model.config import GenLIPConfig
-from genlip.model.files import printable
+from genlip.model.files import told
 from genlip.model.pack import Sample
 
 __all__ = ["Read", "SampleReader", "Skipped"]
@@ -109,16 +109,15 @@ class SampleReader:
         try:
             example = source[index]
         except Unusable as error:  # says itself which one it is
-            return Skipped(f"{source.name}[{index}]", error.reason, printable(str(error)), source.name)
+            return Skipped(f"{source.name}[{index}]", error.reason, told(str(error)), source.name)
         key, caption = example.key, self.chosen(example.caption, draw)
         if not plain_text(caption).strip():
             return Skipped(key, "no caption", f"{key}: no caption", source.name)
         try:
             image = prepare_image(example.image, images, self.model)
         except Unusable as error:  # knows a path, but not whose bytes it was given
-            told = printable(str(error))
-            named = told if told.startswith(key) else f"{key}: {told}"
-            return Skipped(key, error.reason, named, source.name)
+            reason = str(error)
+            return Skipped(key, error.reason, told(reason if reason.startswith(key) else f"{key}: {reason}"), source.name)
         return _Decoded(key, image, caption, source.name)
 
     def _finish(self, decoded: _Decoded, token_ids: np.ndarray, learned: np.ndarray) -> Read | Skipped:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from genlip.model.fields import shown
+
 __all__ = ["BatchSize", "batch_size", "count"]
 
 _SUFFIX = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -32,8 +34,8 @@ def count(text: str) -> int:
     """A whole number: "8B" is 8,000,000,000, "1.5k" 1,500. Raises ValueError for anything else."""
     found = re.fullmatch(_COUNT, text.strip())
     number = _number(found[1], found[2]) if found else 0.5
-    if number != int(number):
-        raise ValueError(f"{text!r} is no whole number: need digits and maybe one of k, M, B, T, as in 32k or 8B")
+    if not number.is_integer() or number >= 2**63:
+        raise ValueError(f"{shown(text)} is no whole number: need digits and maybe one of k, M, B, T, as in 32k or 8B")
     return int(number)
 
 

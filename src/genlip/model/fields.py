@@ -29,6 +29,7 @@ _WORDS = {
     dict: "an object",
 }
 _LISTS, _OBJECTS = (list, Sequence), (dict, Mapping)
+_LONGEST_SHOWN = 200  # characters; `reprlib` cuts each level of what is nested, not all of it
 _MOST = 2**63  # what a whole number stays below
 
 
@@ -76,8 +77,9 @@ def checked(value: Any, hint: Any, name: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, cut short."""
-    return reprlib.repr(value)
+    """A value for a message, on one line, cut short."""
+    text = reprlib.repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 _hints: Callable[[Any], dict[str, Any]] = cache(typing.get_type_hints)

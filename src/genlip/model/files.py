@@ -11,7 +11,9 @@ import re
 import stat
 from pathlib import Path
 
-__all__ = ["check_regular", "expanded", "printable"]
+__all__ = ["check_regular", "expanded", "printable", "told"]
+
+_LONGEST = 1000  # characters of a message
 
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
@@ -30,6 +32,12 @@ def printable(text: str) -> str:
         return text
     bytewise = re.sub("[\udc80-\udcff]", lambda half: f"\\x{ord(half[0]) - 0xDC00:02x}", text)
     return bytewise.encode("utf8", "backslashreplace").decode("utf8")
+
+
+def told(text: str) -> str:
+    """What a message says of a name from a file, or of another's error: on one line, and cut short."""
+    line = printable(" ".join(text.splitlines()))
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

@@ -25,6 +25,7 @@ from genlip.data.sizes import count
 from genlip.everyday import did_you_mean, nearest
 from genlip.model.checkpoint import read_config
 from genlip.model.config import PRESETS, GenLIPConfig
+from genlip.model.fields import shown
 from genlip.model.reading import parse_yaml, read_yaml
 from genlip.train.run import DataConfig, OptimizerConfig, Run
 
@@ -123,7 +124,7 @@ def _misfit(key: str, value: Any) -> str:
     owner, name = _owner(key)
     hint = typing.get_type_hints(owner)[name]
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
-    return f"{key} is {_as_text(value)!r}: need {_needed(hint)}{did_you_mean(str(value), choices)}"
+    return f"{key} is {shown(_as_text(value))}: need {_needed(hint)}{did_you_mean(str(value), choices)}"
 
 
 def _needed(hint: Any) -> str:
@@ -261,12 +262,13 @@ def _check_key(key: str, value: Any, where: str) -> None:
     known = keys()
     if key in known:
         return
+    key = key if key.isprintable() else shown(key)
     if inner := [name for name in known if name.startswith(f"{key}.")]:
         names = ", ".join(name.removeprefix(f"{key}.") for name in inner)
-        shown, first = _as_text(value), inner[0].removeprefix(f"{key}.")
-        written = f"--{key}.{first} {shown}" if where == _COMMAND_LINE else f"{key}: {{{first}: {shown}}}"
+        given, first = _as_text(value), inner[0].removeprefix(f"{key}.")
+        written = f"--{key}.{first} {given}" if where == _COMMAND_LINE else f"{key}: {{{first}: {given}}}"
         raise RecipeError(
-            f"{where}: {key} is {shown!r}, but {key} is a section ({names}): write its settings, as in {written}"
+            f"{where}: {key} is {given!r}, but {key} is a section ({names}): write its settings, as in {written}"
         )
     if key.rpartition(".")[0] in known:
         raise RecipeError(f"{where}: unknown key {key}: {key.rpartition('.')[0]} is a single value, not a section")

@@ -63,10 +63,10 @@ def read_samples(out: str | Path) -> dict[tuple[int, int], tuple[str, ...]]:
     """
     rows: dict[tuple[int, int], tuple[str, ...]] = {}
     for file in sorted(Path(out).glob("samples-*.jsonl")):
-        for text in file.read_text(encoding="utf8").split("\n"):  # keys may hold other ends of lines
+        for text in file.read_bytes().split(b"\n"):  # keys may hold other ends of lines
             try:
-                line = checked(parse_json(text, str(file)), _Line, "a line")
-            except ValueError:  # empty, or cut short
+                line = checked(parse_json(text.decode(), str(file)), _Line, "a line")
+            except ValueError:  # empty, cut short, or no UTF-8
                 continue
             place, found = (line["update"], line["row"]), tuple(line["keys"])
             if rows.setdefault(place, found) != found:

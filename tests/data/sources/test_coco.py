@@ -148,7 +148,7 @@ def test_references_of_textcaps_stand_for_all_captions_of_an_image(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "found"),
-    [({"path": "a.png", "caption": "a"}, "an object with path, caption"), ({}, "an object with nothing")],
+    [({"path": "a.png", "caption": "a"}, "an object with 'path', 'caption'"), ({}, "an object with nothing")],
 )
 def test_another_object_is_refused_with_the_forms_that_are_known(content, found, tmp_path):
     path = stored(tmp_path, "some.json", content)
@@ -176,7 +176,7 @@ def test_a_file_that_breaks_off_is_named(tmp_path):
         (COCO | {"images": {}}, "images is dict, need a list of objects with id, file_name"),
         (COCO | {"images": [{"id": 1}]}, "images, entry 1 is {'id': 1}; need an object with id, file_name"),
         (COCO | {"images": [{"id": 1.5, "file_name": "a.jpg"}]}, "images, entry 1 is"),
-        (COCO | {"annotations": ["a"]}, "annotations, entry 1 is a; need an object with image_id, caption"),
+        (COCO | {"annotations": ["a"]}, "annotations, entry 1 is 'a'; need an object with image_id, caption"),
         ({"data": [{"caption_str": "a"}]}, "data, entry 1 is {'caption_str': 'a'}; need an object with image_id"),
     ],
 )

@@ -294,7 +294,8 @@ def test_a_missing_part_is_named_as_it_was_sought(here):
     mixture(here / "data", {"source": "one"})
     assert refusal("data/mixture.yaml", kind=FileNotFoundError) == f"data/one: no such source; need {FORMS}"
     mixture(here / "data", {"source": "one.csv", "fields": {"a": None}})
-    assert refusal("data/mixture.yaml") == "caption fields 'a=None': 'None' is no number; write field=0.8,other=0.2"
+    told = "caption fields 'a=None': 'None' is no number; write field=0.8,other=0.2"
+    assert refusal("data/mixture.yaml") == f"data/mixture.yaml, source 1: {told}"
 
 
 def test_a_mixture_that_lists_itself_is_refused(tmp_path):

@@ -21,8 +21,10 @@ from genlip.data.examples import Caption, Unusable
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.tables import Files, check_inside
 from genlip.data.walk import first_names
+from genlip.model.fields import shown
 from genlip.model.files import expanded, printable
 from genlip.model.reading import MAX_TEXT_BYTES, read_json
+from genlip.model.weights import some
 
 __all__ = ["holds_object", "open_captions"]
 
@@ -85,7 +87,8 @@ def _told(file: Path, notes: list[str]) -> dict[str, list[str]]:
         return _coco(file, stored, notes)
     if isinstance(stored, dict) and "data" in stored:
         return _textcaps(file, stored)
-    found = f"an object with {', '.join(stored) or 'nothing'}" if isinstance(stored, dict) else "no object"
+    keys = some([shown(key) for key in stored]) or "nothing" if isinstance(stored, dict) else ""
+    found = f"an object with {keys}" if keys else "no object"
     raise ValueError(
         f"{file}: found {found}; need a list of objects with path and caption, COCO's object with `images` and "
         "`annotations`, or TextCaps' with `data`"
@@ -93,7 +96,11 @@ def _told(file: Path, notes: list[str]) -> dict[str, list[str]]:
 
 
 def _coco(file: Path, stored: Mapping[str, Any], notes: list[str]) -> dict[str, list[str]]:
-    names = {row["id"]: row["file_name"] for row in _listed(file, stored, "images", {"id": (int, str), "file_name": str})}
+    names: dict[int | str, str] = {}
+    for row in _listed(file, stored, "images", {"id": (int, str), "file_name": str}):
+        if (other := names.setdefault(row["id"], row["file_name"])) != row["file_name"]:
+            both = f"{shown(other)} and {shown(row['file_name'])}"
+            raise ValueError(f"{file}: the images {both} have the same id {shown(row['id'])}")
     told: dict[str, list[str]] = {name: [] for name in names.values()}
     lost = 0
     for row in _listed(file, stored, "annotations", {"image_id": (int, str), "caption": str}):
@@ -125,7 +132,7 @@ def _listed(file: Path, stored: Mapping[str, Any], key: str, needed: Mapping[str
         raise ValueError(f"{file}: {key} is {type(rows).__name__}, need a list of objects with {', '.join(needed)}")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not all(isinstance(row.get(field), kind) for field, kind in needed.items()):
-            raise ValueError(f"{file}: {key}, entry {number} is {str(row)[:80]}; need an object with {', '.join(needed)}")
+            raise ValueError(f"{file}: {key}, entry {number} is {shown(row)}; need an object with {', '.join(needed)}")
     return rows
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genlip.data.examples import Caption, Choice, Conversation, Turn, Unusable
+from genlip.model.fields import shown
 
 __all__ = ["IMAGE_MARK", "KNOWN_FIELDS", "PAIRS", "CaptionFields"]
 
@@ -56,11 +57,13 @@ class CaptionFields:
         for part in filter(None, (part.strip() for part in text.split(","))):
             field, equals, chance = (piece.strip() for piece in part.partition("="))
             if not field or field in chances:
-                raise ValueError(f"caption fields {text!r}: {field!r} is {'named twice' if field else 'no name'}")
+                raise ValueError(f"caption fields {shown(text)}: {shown(field)} is {'named twice' if field else 'no name'}")
             try:
                 chances[field] = float(chance) if equals else 1.0
             except ValueError:
-                raise ValueError(f"caption fields {text!r}: {chance!r} is no number; write field=0.8,other=0.2") from None
+                raise ValueError(
+                    f"caption fields {shown(text)}: {shown(chance)} is no number; write field=0.8,other=0.2"
+                ) from None
         return cls(chances)
 
     def among(self, found: Iterable[str], where: str) -> CaptionFields:

@@ -141,19 +141,30 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 def _wrong(entry: Any) -> str:
     """What is wrong with an entry of a mixture; nothing if it can be opened."""
     if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
-        return f"found {entry!r}; need `source`, a text, and if wanted `fields`, `images` and `weight`"
+        return f"found {shown(entry)}; need `source`, a text, and if wanted `fields`, `images` and `weight`"
     if unknown := entry.keys() - {"source", "fields", "images", "weight"}:
         return f"unknown key {', '.join(sorted(map(str, unknown)))}; need source, fields, images or weight"
     if not isinstance(entry.get("fields", ""), (str, dict)):
-        return f"fields {entry['fields']!r}; need a text or field: chance"
+        return f"fields {shown(entry['fields'])}; need a text or field: chance"
     if not isinstance(entry.get("images", ""), str):
-        return f"images {entry['images']!r}; need a text, the path of a folder"
+        return f"images {shown(entry['images'])}; need a text, the path of a folder"
+    try:
+        CaptionFields.parse(_fields(entry))
+    except ValueError as error:
+        return str(error)
+    if "\0" in entry["source"]:
+        return f"source {shown(entry['source'])}; need a path, which has no such character"
     weight = entry.get("weight", 1)
     if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-        return f"weight {weight!r}; need a number"
+        return f"weight {shown(weight)}; need a number"
     if not abs(weight) < 2**63:
         return f"weight {shown(weight)}; need a finite number"
     return ""
+
+
+def _fields(entry: Mapping[str, Any]) -> str:
+    fields = entry.get("fields", "")
+    return fields if isinstance(fields, str) else ",".join(f"{field}={chance}" for field, chance in fields.items())
 
 
 def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str, opening: _Opening) -> Source:
@@ -166,7 +177,5 @@ def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str, opening: _O
     spec, images = entry["source"], entry.get("images", "")
     if not is_procedural(spec) and "://" not in spec:
         spec = str(mixture.parent / expanded(spec))
-    fields = entry.get("fields", "" if Path(spec).is_dir() else fields)
-    if isinstance(fields, Mapping):
-        fields = ",".join(f"{field}={chance}" for field, chance in fields.items())
+    fields = _fields(entry) if "fields" in entry else "" if Path(spec).is_dir() else fields
     return _open(spec, fields, str(mixture.parent / expanded(images)) if images else "", opening)

@@ -5,6 +5,7 @@ In: paths or URLs. Out: footers, and the columns that all files have. No row is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genlip.data.sources.paths import file_system, is_remote
+from genlip.model.fields import shown
 from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
 from genlip.model.files import check_regular, printable
 
@@ -50,7 +52,7 @@ def read_footer(path: str) -> Footer:
                 return _told(pq.read_metadata(file))
         check_regular(path)
         return _told(pq.read_metadata(path))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # not one of Arrow's own: the file is missing, say
             raise
         if not is_remote(path) and holds_lfs_pointer(path):
@@ -83,6 +85,8 @@ def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Othe
 
 
 def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None) -> Columns:
+    if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
+        raise ValueError(f"{path}: several columns are named {shown(twice[0])}; names must differ")
     image = _image_column(path, schema, image_column)
     return Columns(image, _kind(schema.field(image).type), others(path, schema, image))
 

@@ -194,8 +194,9 @@ class ParquetRows:
             try:
                 table = self._decode(file, place, columns)
             except (pa.ArrowException, OSError) as error:
-                self._decoded.refused[key] = ("damaged", f"cannot be decoded: {error}")
-                raise Unusable("damaged", f"{self._key(place)}: cannot be decoded: {error}") from error
+                told = f"cannot be decoded: {' '.join(str(error).split())}"
+                self._decoded.refused[key] = ("damaged", told)
+                raise Unusable("damaged", f"{self._key(place)}: {told}") from error
             except _TooLarge as error:
                 self._decoded.refused[key] = ("too large", str(error))
                 raise Unusable("too large", f"{self._key(place)}: {error}") from None

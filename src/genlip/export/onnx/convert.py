@@ -20,8 +20,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from genlip.data.captions import Captions, load_tokenizer
-from genlip.data.preprocessing import load_preprocessing, save_preprocessing
+from genlip.data.preprocessing import load_captions, save_preprocessing
 from genlip.export.extras import require
 from genlip.export.folders import replaced, source_and_target
 from genlip.export.onnx.graphs import EncoderGraph, PrefillGraph, StepGraph
@@ -81,22 +80,19 @@ def export_onnx_folder(
     for library in ("onnx", "onnxscript", *(["onnxruntime"] if int8 else [])):
         require(library, extra="onnx")  # before minutes of tracing
     model = load(source)
-    settings, found = load_preprocessing(source)
-    found = found if tokenizer is None else load_tokenizer(tokenizer)
+    settings, found = load_captions(source, model.config.vocab_size, tokenizer)
     if captions and found is None:
         raise ValueError(
             f"{source} has no tokenizer.json, which captions need: name one, for published models Qwen/Qwen3-0.6B, "
             "or export the encoder alone (captions=False)"
         )
-    if found is not None:
-        Captions(found, settings.captions, model.config.vocab_size)  # refuses a tokenizer of another model
     with replaced(out) as workplace:
         with TemporaryDirectory(dir=workplace) as rough:
             quantize_folder(export_onnx(model, rough, captions), workplace) if int8 else export_onnx(
                 model, workplace, captions
             )
         if found is not None:
-            save_preprocessing(workplace, settings, found)
+            save_preprocessing(workplace, settings, found.tokenizer)
         elif (source / "preprocessing.json").is_file():
             shutil.copyfile(source / "preprocessing.json", workplace / "preprocessing.json")
     return out

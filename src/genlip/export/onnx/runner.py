@@ -20,7 +20,7 @@ import numpy as np
 
 from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike
-from genlip.data.preprocessing import load_preprocessing
+from genlip.data.preprocessing import load_captions, load_preprocessing
 from genlip.export.extras import require
 from genlip.export.onnx.pixels import checked_pixels, equal_sizes
 from genlip.export.onnx.sampling import choose_tokens
@@ -100,9 +100,8 @@ class OnnxCaptioner:
         self.config = _read_config(Path(folder))
         self._prefill = _open(Path(folder), "prefill", providers, threads)
         self._step = _open(Path(folder), "step", providers, threads)
-        settings, tokenizer = load_preprocessing(folder)
+        settings, self._captions = load_captions(folder, self.config.vocab_size)
         self.images: ImageConfig = dataclasses.replace(settings.images, **images)
-        self._captions = Captions(tokenizer, settings.captions, self.config.vocab_size) if tokenizer else None
 
     @property
     def captions(self) -> Captions:

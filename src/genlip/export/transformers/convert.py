@@ -17,9 +17,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from genlip.data.captions import Captions, load_tokenizer
+from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig
-from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
+from genlip.data.preprocessing import Preprocessing, load_captions, save_preprocessing
 from genlip.export.folders import replaced, source_and_target
 from genlip.export.transformers.configuration_genlip import GenLIPConfig
 from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor
@@ -61,9 +61,7 @@ def export_transformers(
     """
     source, target = source_and_target(model, out)
     loaded = load(source, dtype=dtype)
-    settings, found = load_preprocessing(source)
-    found = load_tokenizer(tokenizer) if tokenizer is not None else found
-    captions = found and Captions(found, settings.captions, loaded.config.vocab_size)  # refuses a tokenizer of another model
+    settings, captions = load_captions(source, loaded.config.vocab_size, tokenizer)
     with replaced(target) as workplace:
         _write(loaded, settings, captions, workplace, remote_code)
     if captions is None:
