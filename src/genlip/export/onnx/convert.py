@@ -129,6 +129,8 @@ def _trace(graph: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...], n
     with torch.no_grad(), warnings.catch_warnings():
         # The step's inputs share their batch axis, which is meant.
         warnings.filterwarnings("ignore", message="# The axis name: batch will not be used", category=UserWarning)
+        # PyTorch 2.11 says so of its own code.
+        warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
         program: Any = torch.onnx.export(
             graph.eval(), inputs, input_names=names, output_names=outputs, dynamic_shapes=shapes,
             dynamo=True, opset_version=_OPSET, verbose=False,
