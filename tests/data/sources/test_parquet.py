@@ -341,6 +341,14 @@ def test_another_file_under_the_name_of_a_parquet_file_is_named(content, what, t
         opened(str(tmp_path / "a.parquet"))
 
 
+@pytest.mark.parametrize("twice", ["image", "caption", "width"])
+def test_a_column_that_stands_twice_is_refused(twice, tmp_path):
+    names, path = ["image", "caption", "width", twice], tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array([name.encode()]) for name in names], names=names), path)
+    with pytest.raises(ValueError, match=f"^{path}: the column '{twice}' stands twice; name one of them otherwise$"):
+        opened(str(path))
+
+
 def test_a_missing_file_and_a_set_without_rows(tmp_path, files):
     with pytest.raises(FileNotFoundError, match=r"no\.parquet"):
         opened([files[0][0], str(tmp_path / "no.parquet")])

@@ -321,7 +321,7 @@ def test_names_of_bars_and_lines_are_no_formulas() -> None:
 
 
 def test_names_that_utf8_cannot_write_are_drawn() -> None:
-    for name in ("caf\udce9", "half \ud800"):
+    for name in ("caf\udce9", "half \ud800", "red \x1b[31m"):
         Checker(report.bars("x", [name, "b"], [scores(1.0), scores(0.5)], note=name))
         Checker(report.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
 

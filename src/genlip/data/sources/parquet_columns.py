@@ -85,6 +85,8 @@ def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Othe
 
 
 def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None) -> Columns:
+    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise ValueError(f"{path}: the column {twice[0]!r} stands twice; name one of them otherwise")
     image = _image_column(path, schema, image_column)
     return Columns(image, _kind(schema.field(image).type), others(path, schema, image))
 

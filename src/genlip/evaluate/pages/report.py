@@ -29,7 +29,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from genlip.data.images import ImageLike, decode, reduced
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.scores import Scores
-from genlip.model.files import printable
 from genlip.speaker import PatchWords
 from genlip.terminal import harmless
 
@@ -380,9 +379,9 @@ _NAME = 30  # characters of a name beside a bar
 def _literal(text: str) -> str:
     """A text that matplotlib draws as it stands: between two of them, a dollar sign would begin a formula.
 
-    It fails on what UTF-8 cannot write, such as bytes of names.
+    It fails on what UTF-8 cannot write, such as bytes of names, and warns of control characters by repeating them.
     """
-    return printable(text).replace("$", r"\$")
+    return harmless(text).replace("$", r"\$")
 
 
 _WIDE_RANGE = 30  # times the least value: from there on, an axis is logarithmic
