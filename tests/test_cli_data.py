@@ -52,6 +52,12 @@ def test_pack_names_what_it_left_out(folder, tmp_path, capsys):
     assert "; left out: 2 not an image; " in told
 
 
+def test_a_pack_of_nothing_is_an_error(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text('{"image": "a.png", "caption": "a cat"}\n{"image": "b.png", "caption": "a dog"}\n')
+    assert main(["data", "pack", str(tmp_path / "a.jsonl"), str(tmp_path / "out"), "--workers", "0"]) == 1
+    assert f"genlip: {tmp_path}/out: no example could be written: 2 missing; genlip data inspect" in said(capsys)[1]
+
+
 def test_inspect_tells_and_writes(folder, tmp_path, capsys):
     page, figures = tmp_path / "page.html", tmp_path / "figures.json"
     assert main(["data", "inspect", str(folder), "--out", str(page), "--json", str(figures), "--max-tokens", "512"]) == 0

@@ -193,11 +193,19 @@ def _write(source: Source, args: argparse.Namespace, config: ShardConfig) -> Non
             written = write_shards(source, args.out, config, args.workers, advance)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; the same command goes on with the shards that are missing") from None
+    if not written.samples:
+        raise ValueError(
+            f"{args.out}: no example could be written: {_left_out(written)}; genlip data inspect names the first"
+        )
     say(f"{args.out}: {_told(written)}")
 
 
+def _left_out(written: Written) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in written.skipped.most_common())
+
+
 def _told(written: Written) -> str:
-    left_out = ", ".join(f"{number} {reason}" for reason, number in written.skipped.most_common())
+    left_out = _left_out(written)
     shards = "1 shard" if written.shards == 1 else f"{written.shards:,} shards"
     fields = ", ".join(written.fields)
     return (

@@ -484,3 +484,22 @@ def test_the_usual_end_is_one_that_a_tokenizer_has():
         tokenizer = Tokenizer(models.BPE())
         tokenizer.add_special_tokens(specials)
         assert usual_end(tokenizer) == expected
+
+
+@pytest.mark.parametrize(("text", "shown"), [("half \ud800", r"half \\ud800"), ("caf\udce9", r"caf\\xe9")])
+def test_a_text_that_utf8_cannot_write_is_one_line(text, shown):
+    message = re.escape(f"'{shown}': half a character, or bytes that are no UTF-8")
+    captions = Captions(small_tokenizer())
+    for use in (captions.ids, captions.encode, lambda prompt: Captions(small_tokenizer(), CaptionConfig(prompt=prompt))):
+        with pytest.raises(ValueError, match=message):
+            use(text)
+
+
+def test_a_tokenizer_that_pads_to_a_billion_tokens_is_read_without_padding(tmp_path):
+    stored = json.loads(small_tokenizer().to_str())
+    stored["padding"] = {
+        "strategy": {"Fixed": 10**12}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": "x",
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    assert Captions(load_tokenizer(tmp_path)).ids("a cat") == Captions(small_tokenizer()).ids("a cat")

@@ -252,9 +252,8 @@ DEPTHS = {
     "whole floats": ([[0.0, 3.0, 9.0]], FLOATS, [[0, 3, 9]]),
     "floats of 12 bits": ([[0.0, 256.0, 4095.0]], FLOATS, [[0, 16, 255]]),
     "floats of 16 bits": ([[0.0, 255.9, 65_535.0]], FLOATS, [[0, 0, 255]]),
-    "bytes in 16 bits": ([[0, 7, 255]], np.uint16, [[0, 7, 255]]),
-    "12 bits in 16": ([[0, 15, 16, 2048, 4095]], np.uint16, [[0, 0, 1, 128, 255]]),
     "16 bits": ([[0, 255, 256, 65_535]], np.uint16, [[0, 0, 1, 255]]),
+    "16 bits, rather dark": ([[0, 255, 256, 4096]], np.uint16, [[0, 0, 1, 16]]),
     "bytes in 32 bits": ([[0, 7, 255]], np.int32, [[0, 7, 255]]),
     "12 bits in 32": ([[0, 16, 4095]], np.int32, [[0, 1, 255]]),
     "16 bits in 32": ([[0, 256, 65_535]], np.int32, [[0, 1, 255]]),
@@ -292,6 +291,30 @@ def test_numbers_of_no_known_range_are_refused_and_never_black(kind):
         error = refusal(image)
         assert error.reason == "unknown range"
         assert message in str(error)
+
+
+def test_grey_is_read_by_the_depth_that_its_file_declares():
+    # 0, 256, 1024 and 4095 of 12 bits, two in three bytes
+    twelve = tiff(sound_tags(1, 4) | {258: 12, 262: 1, 277: 1, 279: 6}, bytes.fromhex("000100400fff"))
+    assert pixels(twelve, mode="L").tolist() == [[0, 16, 64, 255]]
+    values = np.array([[0, 256, 1024, 4095]], ">u2").tobytes()
+    assert pixels(b"P5 4 1 4095\n" + values, mode="L").tolist() == [[0, 16, 64, 255]]
+    assert "16 bits a channel" in str(refusal(b"P5 4 1 65535\n" + values))
+    dark = tiff(sound_tags(1, 2) | {258: 12, 262: 1, 277: 1, 279: 3}, bytes.fromhex("0010ff"))
+    assert "12 bits a channel" in str(refusal(dark))
+
+
+@pytest.mark.parametrize("suffix", ["PNG", "TIFF"])
+@pytest.mark.parametrize("largest", [0, 255, 4095])
+def test_grey_of_sixteen_bits_that_is_nearly_black_is_refused_and_never_brightened(suffix, largest):
+    image = Image.fromarray(np.array([[0, largest]], np.uint16))
+    data = encoded(image, suffix)
+    for form in (data, Image.open(io.BytesIO(data))):
+        error = refusal(form)
+        assert error.reason == "unknown range"
+        assert "16 bits a channel, of which the highest 4 are never used; save it in 8 bits" in str(error)
+    # an image of no file declares no depth
+    assert pixels(image, mode="L").tolist() == [[0, {0: 0, 255: 255, 4095: 255}[largest]]]
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -672,7 +695,7 @@ def files_to_break() -> dict[str, bytes]:
         "progressive jpeg": encoded(image, "JPEG", progressive=True),
         "cmyk jpeg": encoded(image.convert("CMYK"), "JPEG"),
         "png": encoded(image, "PNG", exif=exif),
-        "16-bit png": encoded(image.convert("I;16"), "PNG"),
+        "16-bit png": encoded(Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257), "PNG"),
         "palette png": encoded(image.quantize(16), "PNG", transparency=bytes(range(16))),
         "animated png": encoded(image, "PNG", save_all=True, append_images=second),
         "webp": encoded(image, "WEBP", exif=exif),

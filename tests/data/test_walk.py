@@ -23,7 +23,18 @@ def test_files_come_in_the_order_of_paths(tmp_path):
 
 
 def test_hidden_names_and_those_of_other_systems_are_passed_over(tmp_path):
-    for name in ("a.png", "._a.png", ".hidden/b.png", "__MACOSX/a.png", "c/.ipynb_checkpoints/d.png", "c/__MACOSX/._e"):
+    for name in (
+        "a.png",
+        "._a.png",
+        ".hidden/b.png",
+        "__MACOSX/a.png",
+        "c/.ipynb_checkpoints/d.png",
+        "c/__MACOSX/._e",
+        "@eaDir/a.png",
+        "lost+found/a.png",
+        "c/$RECYCLE.BIN/a.png",
+        "System Volume Information/a.png",
+    ):
         written(tmp_path, name, "")
     assert names(tmp_path) == ["a.png"]
     assert subfolders(tmp_path) == ["c"]

@@ -93,8 +93,8 @@ def test_a_text_is_bounded_whole_and_no_pointer(tmp_path):
         read_text(path)
     with pytest.raises(ValueError, match=f"^{path}: {re.escape(LFS_POINTER)}$"):
         read_json(path)
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=rf"^{path}: not UTF-8 text: "):
+    path.write_bytes("Katze".encode("utf-16"))
+    with pytest.raises(ValueError, match=rf"^{path}: not UTF-8 text: .*; it is UTF-16 text$"):
         read_text(path)
 
 

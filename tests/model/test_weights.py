@@ -211,6 +211,15 @@ def test_a_pointer_of_git_lfs_is_named(name, folder):
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"<html>" * 100, "an HTML page"), (b"", "an empty file"), (b"PK\3\4" + bytes(99), "a PyTorch")]
+)
+def test_another_file_under_the_name_of_weights_is_named(content, what, folder):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"model\.safetensors: cannot be read as safetensors: .*; it is {what}"):
+        load(folder)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_that_are_not_finite_are_named(value, dtype, model, folder):

@@ -21,7 +21,7 @@ from tokenizers.decoders import DecodeStream
 
 from genlip.data.examples import Conversation, Turn
 from genlip.model.fields import check_fields, shown
-from genlip.model.files import expanded
+from genlip.model.files import expanded, printable
 from genlip.model.reading import parse_json, read_text
 
 __all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer", "usual_end"]
@@ -87,6 +87,7 @@ class Captions:
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text as it stands."""
+        _check_whole([text])
         with _guarded(f"the tokenizer fails on {text[:40]!r}"):
             return self.tokenizer.encode(text, add_special_tokens=False).ids
 
@@ -125,6 +126,7 @@ class Captions:
 
     def _plain_ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids of texts in which special tokens are only characters: a caption must not be able to end itself."""
+        _check_whole(texts)
         self.tokenizer.encode_special_tokens = True
         try:
             with _guarded("the tokenizer fails on a caption"):
@@ -152,6 +154,15 @@ class Captions:
         """One token as text, with its leading space; bytes that are no character of their own show as U+FFFD."""
         with _guarded(f"the tokenizer fails on token {token_id}"):
             return self.tokenizer.decode([token_id], skip_special_tokens=False)
+
+
+def _check_whole(texts: Iterable[str]) -> None:
+    """Refuse what UTF-8 cannot write: bytes of names and of command lines that are no UTF-8, and `"\\ud800"` in a JSON."""
+    for text in texts:
+        if printable(text) != text:
+            raise ValueError(
+                f"{printable(text)[:40]!r}: half a character, or bytes that are no UTF-8; write it anew in UTF-8"
+            )
 
 
 def _as_turns(caption: str | Conversation) -> Conversation:

@@ -387,19 +387,30 @@ def _to_mode(pil_image: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_8_bits(pil_image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, by its largest value: within 0 to 1 if they are fractions, else 8, 12 or 16 bits deep.
+    """Grey of more than 8 bits, by the depth that its format declares; without one, by its largest value.
 
-    No format says which of these it holds. Values beyond all of them have no known black and white, and are refused.
+    Numbers of 32 bits, floats and images of no file declare none: they are within 0 to 1 if they are fractions, else 8, 12
+    or 16 bits deep. Values beyond all of them have no known black and white, and are refused.
     """
     values = np.asarray(pil_image)
     if values.dtype.kind == "f":
         return Image.fromarray(_floats(values))
     least, most = int(values.min()), int(values.max())
     _check_range(least, most)
-    return Image.fromarray((values >> _shift(most)).astype(np.uint8))
+    depth = _grey_depth(pil_image)
+    if depth and most >> (depth - 4) == 0:
+        raise _nearly_black(depth)
+    return Image.fromarray((values >> (depth - 8 if depth else _shift(most))).astype(np.uint8))
 
 
 _BITS = 258  # the tag of a TIFF that says how many a channel has
+
+
+def _grey_depth(pil_image: Image.Image) -> int | None:
+    """The bits of white that a file declares: 12 or 16. None for numbers of 32 bits and images of no file."""
+    if pil_image.format == "TIFF" and pil_image.mode.startswith("I;16"):
+        return int(pil_image.tag_v2.get(_BITS, (16,))[0])  # type: ignore[attr-defined]
+    return 16 if pil_image.format in ("PNG", "PPM") else None  # Pillow scales a PGM of any white to 16 bits
 
 
 def _check_depth(data: bytes, pil_image: Image.Image) -> None:
@@ -410,7 +421,12 @@ def _check_depth(data: bytes, pil_image: Image.Image) -> None:
         deep = pil_image.format == "TIFF" and set(pil_image.tag_v2.get(_BITS, ())) == {16}  # type: ignore[attr-defined]
     colours = [band for band in pil_image.getbands() if band in "RGBL"]
     if deep and colours and all(np.asarray(pil_image.getchannel(band)).max() < 16 for band in colours):
-        raise Unusable("unknown range", "16 bits a channel, of which the highest 4 are never used; save it in 8 bits")
+        raise _nearly_black(16)
+
+
+def _nearly_black(depth: int) -> Unusable:
+    # Fewer bits in a wider file, or a picture too dark to be seen: read as either, one of the two would be wrong.
+    return Unusable("unknown range", f"{depth} bits a channel, of which the highest 4 are never used; save it in 8 bits")
 
 
 def _floats(values: np.ndarray) -> np.ndarray:

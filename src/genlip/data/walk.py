@@ -1,8 +1,9 @@
 """Walk: a folder, or a pattern -> the files that it means; the one place that looks for data on a disk.
 
 In: a folder. Out: its files, those of the folders in it and of the folders that links lead to, each folder once. Passed over
-are names that begin with a dot (macOS keeps `._a.jpg` beside `a.jpg`, Jupyter `.ipynb_checkpoints`) and `__MACOSX`, of which
-no user knows. All else that is no file is told.
+are names that begin with a dot (macOS keeps `._a.jpg` beside `a.jpg`, Jupyter `.ipynb_checkpoints`) and folders that systems
+make by themselves (`__MACOSX`, `@eaDir` with thumbnails, `lost+found`), of which no user knows. All else that is no file is
+told.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from genlip.model.files import check_regular, expanded, printable
 
 __all__ = ["Walked", "files_of", "first_names", "image_files", "is_hidden", "subfolders", "suffix_of", "walk"]
 
+# Of archives of macOS, of Synology, of Linux and of Windows.
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 # Formats that hold pictures and are not read.
 _PICTURES = (
     ".svg", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".ai", ".eps", ".pdf", ".ico", ".icns", ".tga", ".dds",
@@ -98,7 +101,7 @@ def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
 
 def is_hidden(name: str) -> bool:
     """Whether a name is one that walks pass over."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def subfolders(folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ import codecs
 import os
 from pathlib import Path
 
-__all__ = ["HEAD", "LFS_POINTER", "holds_lfs_pointer", "is_lfs_pointer", "what_is"]
+__all__ = ["HEAD", "LFS_POINTER", "but_is", "head_of", "holds_lfs_pointer", "is_lfs_pointer", "what_is"]
 
 HEAD = 1024  # bytes that are enough to tell
 LFS_POINTER = "a Git LFS pointer, not the file itself (fetch it with: git lfs pull)"
@@ -91,6 +91,18 @@ def what_is(data: bytes) -> str:
     return "safetensors" if head[8:10] == b'{"' and head[4:8] == bytes(4) else _text(head)
 
 
+def but_is(head: bytes, wanted: str) -> str:
+    """The end of a message that a file is not what is `wanted`: "; it is an HTML page"; "" where nothing is known."""
+    found = what_is(head)
+    return f"; it is {found}" if found and found != wanted else ""
+
+
+def head_of(path: str | os.PathLike[str]) -> bytes:
+    """The first bytes of a file."""
+    with Path(path).open("rb") as file:
+        return file.read(HEAD)
+
+
 def is_lfs_pointer(head: bytes) -> bool:
     """Whether these are the first bytes of what Git leaves in the place of a large file that was not fetched."""
     return head.startswith(_LFS)
@@ -98,8 +110,7 @@ def is_lfs_pointer(head: bytes) -> bool:
 
 def holds_lfs_pointer(path: str | os.PathLike[str]) -> bool:
     """Whether a file is such a pointer."""
-    with Path(path).open("rb") as file:
-        return is_lfs_pointer(file.read(len(_LFS)))
+    return is_lfs_pointer(head_of(path))
 
 
 def _of_brands(head: bytes) -> str:

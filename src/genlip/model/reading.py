@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from genlip.model.file_kinds import LFS_POINTER, is_lfs_pointer
+from genlip.model.file_kinds import LFS_POINTER, but_is, is_lfs_pointer
 from genlip.model.files import check_regular, printable
 
 __all__ = ["MAX_TEXT_BYTES", "parse_json", "parse_yaml", "read_json", "read_text", "read_yaml"]
@@ -88,7 +88,7 @@ def read_text(path: str | os.PathLike[str], most: int = MAX_TEXT_BYTES) -> str:
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")  # as Python's text files do it
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name}: not UTF-8 text: {error}") from None
+        raise ValueError(f"{name}: not UTF-8 text: {error}{but_is(data, '')}") from None
 
 
 _TOO_DEEP = f"lists and objects are nested deeper than {_DEPTH}"

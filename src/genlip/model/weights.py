@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from genlip.model.fields import checked
-from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
+from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
 from genlip.model.reading import read_json
 from genlip.model.writing import to_json, write_whole
 
@@ -106,7 +106,8 @@ def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor in the files, by name; no values are read. Raises `CheckpointError`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
-        if holds_lfs_pointer(file):
+        head = head_of(file)
+        if is_lfs_pointer(head):
             raise CheckpointError(f"{file}: {LFS_POINTER}")
         if file.suffix != ".safetensors":
             shapes |= {name: tuple(value.shape) for name, value in _unpickled(file, "meta").items()}
@@ -116,7 +117,7 @@ def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
             with safe_open(file, "pt") as stored:
                 shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from error
+            raise CheckpointError(f"{file}: cannot be read as safetensors: {error}{but_is(head, 'safetensors')}") from error
     return shapes
 
 

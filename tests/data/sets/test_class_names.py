@@ -25,6 +25,7 @@ n01440764 tench, Tinca tinca
         ("  ice   cream ", "ice cream"),
         ("T-shirt/top", "T-shirt/top"),
         ("sand_bar,sandbar", "sand bar"),
+        ("caf\udce9", r"caf\xe9"),
     ],
 )
 def test_a_name_becomes_words(name, expected):

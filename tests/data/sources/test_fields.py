@@ -103,7 +103,7 @@ def test_named_fields_stay_as_soon_as_one_is_there():
     ("fields", "found", "expected"),
     [
         ("", ["label", "url"], f"here: no captions among label, url; need one of {', '.join(KNOWN_FIELDS)}"),
-        ("", [], f"here: no captions among no fields; need one of {', '.join(KNOWN_FIELDS)}"),
+        ("", [], f"here: no captions, and no field that could hold any; need one of {', '.join(KNOWN_FIELDS)}"),
         ("one=0.8,two=0.2", ["caption"], "here: no captions among caption; need one of one, two"),
     ],
 )

@@ -300,7 +300,11 @@ def test_a_damaged_row_group_is_counted_and_the_others_are_read(files):
             {},
             "with columns image (binary), url (string): no captions among url; need one of",
         ),
-        ({"image": [b"i"], "caption": [1]}, {}, "with columns image (binary), caption (int64): no captions among no fields"),
+        (
+            {"image": [b"i"], "caption": [1]},
+            {},
+            "with columns image (binary), caption (int64): no captions, and no field that could hold any",
+        ),
     ],
 )
 def test_what_columns_there_are_is_told(columns, how, message, tmp_path):
@@ -326,6 +330,23 @@ def test_what_is_no_parquet_file_is_refused_by_name(content, tmp_path):
     with pytest.raises(ValueError, match=rf"^{tmp_path}/a\.parquet: not a Parquet file, or damaged: ") as error:
         opened(str(tmp_path / "a.parquet"))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"<html>" * 100, "an HTML page"), (b"a,b\n1,2\n", "plain text"), (b"", "an empty file")]
+)
+def test_another_file_under_the_name_of_a_parquet_file_is_named(content, what, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.parquet: not a Parquet file, or damaged: .*; it is {what}$"):
+        opened(str(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("twice", ["image", "caption", "width"])
+def test_a_column_that_stands_twice_is_refused(twice, tmp_path):
+    names, path = ["image", "caption", "width", twice], tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array([name.encode()]) for name in names], names=names), path)
+    with pytest.raises(ValueError, match=f"^{path}: the column '{twice}' stands twice; name one of them otherwise$"):
+        opened(str(path))
 
 
 def test_a_missing_file_and_a_set_without_rows(tmp_path, files):

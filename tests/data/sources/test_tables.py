@@ -240,6 +240,14 @@ def test_a_caption_cut_in_two_by_the_delimiter_is_refused(suffix, delimiter, tmp
     )
 
 
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+def test_a_column_that_stands_twice_is_refused(suffix, delimiter, tmp_path):
+    path = written(tmp_path, f"table{suffix}", "path,caption,caption\na.png,a,b".replace(",", delimiter))
+    assert refusal(path) == f"{path}: the column 'caption' stands twice; name one of them otherwise"
+    unnamed = written(tmp_path, f"other{suffix}", ",path,caption,\n0,a.png,a,\n".replace(",", delimiter))
+    assert held(open_source(str(unnamed))) == [(tmp_path / "a.png", "a")]
+
+
 @pytest.mark.parametrize("name", ["table.csv", "table.tsv", "table.jsonl", "table.json"])
 def test_text_that_is_not_utf8_is_named(name, tmp_path):
     written(tmp_path, "a.png", "")

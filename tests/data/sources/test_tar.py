@@ -156,7 +156,7 @@ def test_what_fields_are_there_is_told(tmp_path):
         opened(path)
     with pytest.raises(ValueError, match="no captions among url, sha; need one of re"):
         opened(path, CaptionFields({"re": 1}))
-    with pytest.raises(ValueError, match="no captions among no fields"):
+    with pytest.raises(ValueError, match="no captions, and no field that could hold any"):
         opened(write(tmp_path / "b.tar", [("a.jpg", b"")]))
 
 

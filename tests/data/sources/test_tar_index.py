@@ -341,9 +341,9 @@ def test_an_extended_header_is_not_read_into_memory(tmp_path):
     [
         (b"", "empty: 0 bytes"),
         (b"short", "not a tar: 5 bytes"),
-        (b"\x1f\x8b" + bytes(2000), "not an uncompressed tar, or its first header is damaged"),
+        (b"\x1f\x8b" + bytes(2000), "not an uncompressed tar, or its first header is damaged; it is a gzip archive"),
         (bytes(range(256)) * 40, "not an uncompressed tar, or its first header is damaged"),
-        (b"<html>" * 500, "not an uncompressed tar, or its first header is damaged"),
+        (b"<html>" * 500, "not an uncompressed tar, or its first header is damaged; it is an HTML page"),
     ],
 )
 def test_what_is_no_tar_is_refused_by_name(content, message, tmp_path, cache):

@@ -28,6 +28,7 @@ def read(text):
         ("a/0.jpg a/0.txt b/0.jpg b/0.txt", ["a/0.jpg a/0.txt", "b/0.jpg b/0.txt"]),
         ("0.jpg 0.cls 1.jpg 1.txt 1.svg", ["0.jpg", "1.jpg 1.txt"]),
         ("._0.jpg 0.jpg 0.txt __MACOSX/0.jpg a/.b/0.jpg ./2.jpg ../3.jpg", ["0.jpg 0.txt", "./2.jpg", "../3.jpg"]),
+        ("a/@eaDir/0.jpg a/0.jpg a/0.txt lost+found/1.jpg a/l/2.jpg @/3.jpg", ["a/0.jpg a/0.txt", "a/l/2.jpg", "@/3.jpg"]),
         ("v1.0.jpg v1.1.jpg", ["v1.0.jpg", "v1.1.jpg"]),
         ("", []),
     ],

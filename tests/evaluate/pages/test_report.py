@@ -320,6 +320,12 @@ def test_names_of_bars_and_lines_are_no_formulas() -> None:
     Checker(report.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
 
 
+def test_names_that_utf8_cannot_write_are_drawn() -> None:
+    for name in ("caf\udce9", "half \ud800", "red \x1b[31m"):
+        Checker(report.bars("x", [name, "b"], [scores(1.0), scores(0.5)], note=name))
+        Checker(report.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
+
+
 def test_a_chart_says_what_is_below_it_and_only_steps_start_at_0() -> None:
     def first_dot(below: str) -> tuple[float, float]:
         html = report.chart("x", [Line("x", [100, 110, 120], [1.0, 2.0, 3.0], "orange", marked=True)], below=below)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from genlip.model.files import printable
 from genlip.model.reading import read_text
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ _CHOICES = f"a text file with one name per line, names with commas between, or o
 
 
 def words(name: str) -> str:
-    """A class as a caption would name it: the first of its synonyms, with spaces for underscores."""
-    return " ".join(name.partition(",")[0].replace("_", " ").split())
+    r"""A class as a caption would name it: the first of its synonyms, with spaces for underscores, bytes as "caf\xe9"."""
+    return " ".join(printable(name).partition(",")[0].replace("_", " ").split())
 
 
 def need_classes(what: str) -> ValueError:

@@ -78,7 +78,8 @@ class CaptionFields:
                 log.warning("%s: no %s among its first fields, %s", where, " and no ".join(absent), ", ".join(names))
             return self
         wanted = ", ".join(self.chances or KNOWN_FIELDS)
-        raise ValueError(f"{where}: no captions among {', '.join(names) or 'no fields'}; need one of {wanted}")
+        there = f"no captions among {', '.join(names)}" if names else "no captions, and no field that could hold any"
+        raise ValueError(f"{where}: {there}; need one of {wanted}")
 
     def read(self, record: Mapping[str, Any]) -> Caption:
         """The caption of a record; "" where it has none. Raises `Unusable` for a conversation about several images."""

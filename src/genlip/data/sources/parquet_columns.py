@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from genlip.data.sources.paths import file_system, is_remote
 from genlip.model.fields import shown
-from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
+from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
 from genlip.model.files import check_regular, printable
 
 __all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
@@ -55,9 +55,11 @@ def read_footer(path: str) -> Footer:
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # not one of Arrow's own: the file is missing, say
             raise
-        if not is_remote(path) and holds_lfs_pointer(path):
+        head = b"PAR1" if is_remote(path) else head_of(path)
+        if is_lfs_pointer(head):
             raise ValueError(f"{printable(path)}: {LFS_POINTER}") from None
-        raise ValueError(f"{printable(path)}: not a Parquet file, or damaged: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split()) + but_is(head, "a Parquet file")
+        raise ValueError(f"{printable(path)}: not a Parquet file, or damaged: {told}") from None
 
 
 def _told(metadata: pq.FileMetaData) -> Footer:
@@ -86,7 +88,7 @@ def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Othe
 
 def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None) -> Columns:
     if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
-        raise ValueError(f"{path}: several columns are named {shown(twice[0])}; names must differ")
+        raise ValueError(f"{path}: the column {shown(twice[0])} stands twice; name one of them otherwise")
     image = _image_column(path, schema, image_column)
     return Columns(image, _kind(schema.field(image).type), others(path, schema, image))
 

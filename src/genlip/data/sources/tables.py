@@ -217,6 +217,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter, strict=True)
     try:
+        _check_columns(reader.fieldnames or [], path)
         for row in reader:
             if None in row:
                 raise ValueError(
@@ -226,6 +227,11 @@ def _read_csv(path: Path) -> Iterator[Row]:
             yield row
     except csv.Error as error:  # an open quote, say, which would swallow the rows after it
         raise ValueError(f"{path}, line {reader.line_num + 1}: not {path.suffix[1:].upper()}: {error}") from None
+
+
+def _check_columns(names: Sequence[str], path: Path) -> None:
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise ValueError(f"{path}: the column {twice[0]!r} stands twice; name one of them otherwise")
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:

@@ -34,7 +34,7 @@ from rich.progress import Progress
 from genlip.data.sources.cache import ShardCache, fingerprint, write_whole
 from genlip.data.sources.paths import is_remote
 from genlip.data.sources.tar_samples import Member, Problems, TarSample, samples_of
-from genlip.model.file_kinds import LFS_POINTER, is_lfs_pointer
+from genlip.model.file_kinds import HEAD, LFS_POINTER, but_is, is_lfs_pointer
 from genlip.model.files import printable
 
 __all__ = ["BLOCK", "ROW", "index_path", "index_row", "index_shards", "member_name", "stored_count"]
@@ -211,17 +211,18 @@ def index_row(index: Path, number: int) -> tuple[int, ...]:
 def _rows_of(descriptor: int, path: str) -> tuple[np.ndarray, Problems]:
     """Row[samples] of an open shard, and what is not among them."""
     size = os.fstat(descriptor).st_size
-    if is_lfs_pointer(os.pread(descriptor, 64, 0)):
+    head = os.pread(descriptor, HEAD, 0)
+    if is_lfs_pointer(head):
         raise ValueError(f"{printable(path)}: {LFS_POINTER}")
     if size < BLOCK or size > BLOCK * _LARGEST:
-        raise ValueError(f"{path}: {'empty' if not size else 'not a tar'}: {size} bytes")
+        raise ValueError(f"{path}: {'empty' if not size else 'not a tar'}: {size} bytes{but_is(head, 'an empty file')}")
     readers: tuple[Callable[[int, int, Problems], Iterator[Member]], ...] = (_plain_members, _all_members)
     for members in readers:
         problems = Problems()
         with contextlib.suppress(_NotPlain):
             found = samples_of(members(descriptor, size, problems), problems)
             return np.array([_row(sample) for sample in found], dtype=ROW), problems
-    raise ValueError(f"{path}: not an uncompressed tar, or its first header is damaged")
+    raise ValueError(f"{path}: not an uncompressed tar, or its first header is damaged{but_is(head, 'a tar archive')}")
 
 
 def _row(sample: TarSample) -> tuple[int, ...]:

@@ -12,12 +12,14 @@ Where more than one reading is possible, none is taken, and what is left out is 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sources.tables import TEXT_SUFFIXES
+from genlip.data.walk import is_hidden
 from genlip.model.files import printable
 
 __all__ = ["Member", "Problems", "TarSample", "samples_of"]
@@ -112,6 +114,9 @@ def samples_of(members: Iterable[Member], problems: Problems) -> list[TarSample]
     return sorted(samples, key=lambda sample: sample.image[2])
 
 
+_MAY_HIDE = re.compile(rb"(?:^|/)[._@$lS]")  # all names that `is_hidden` knows begin so
+
+
 def _runs(members: Iterable[Member]) -> Iterator[list[tuple[int, Member]]]:
     """Members that follow one another with one name up to its first dot, with the place of that; none that are hidden."""
     base, run = b"", list[tuple[int, Member]]()
@@ -119,7 +124,7 @@ def _runs(members: Iterable[Member]) -> Iterator[list[tuple[int, Member]]]:
         name = member[0]
         start = name.rfind(b"/") + 1
         dot = name.find(b".", start)
-        if dot <= start or ((b"/." in name or b"__MACOSX" in name or name[:1] == b".") and _is_hidden(name)):
+        if dot <= start or (_MAY_HIDE.search(name) and _is_hidden(name)):
             continue
         if name[:dot] != base:
             if run:
@@ -131,8 +136,8 @@ def _runs(members: Iterable[Member]) -> Iterator[list[tuple[int, Member]]]:
 
 
 def _is_hidden(name: bytes) -> bool:
-    parts = name.split(b"/")
-    return any(part == b"__MACOSX" or (part.startswith(b".") and part.strip(b".")) for part in parts)
+    parts = name.decode(errors="replace").split("/")
+    return any(is_hidden(part) for part in parts if part.strip("."))
 
 
 def _split(run: list[tuple[int, Member]], problems: Problems) -> list[_Found]:

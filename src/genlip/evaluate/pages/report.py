@@ -377,8 +377,11 @@ _NAME = 30  # characters of a name beside a bar
 
 
 def _literal(text: str) -> str:
-    """A text that matplotlib draws as it stands: between two of them, a dollar sign would begin a formula."""
-    return text.replace("$", r"\$")
+    """A text that matplotlib draws as it stands: between two of them, a dollar sign would begin a formula.
+
+    It fails on what UTF-8 cannot write, such as bytes of names, and warns of control characters by repeating them.
+    """
+    return harmless(text).replace("$", r"\$")
 
 
 _WIDE_RANGE = 30  # times the least value: from there on, an axis is logarithmic
