@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -43,7 +44,9 @@ from genlip.train.average import Average
 from genlip.train.parallel import World
 from genlip.train.recipe import Run, load_recipe, to_yaml
 
-__all__ = ["Checkpoints", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
+__all__ = ["Checkpoints", "added", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
+
+log = logging.getLogger(__name__)
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 _SUMS = "checksums.json"
@@ -52,7 +55,10 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 
 
 class Checkpoints:
-    """Writes checkpoints in the background, one at a time, and keeps the newest `run.keep` and the milestones."""
+    """Writes checkpoints in the background, one at a time.
+
+    The newest `run.keep` stay, the milestones, and those that hold what others added, such as evaluations.
+    """
 
     def __init__(self, run: Run, world: World) -> None:
         self.run, self.world = run, world
@@ -60,6 +66,7 @@ class Checkpoints:
         self.group = dist.new_group(backend="gloo") if world.ranks > 1 else None  # beside the training's own collectives
         self._threads = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
+        self._told: set[Path] = set()  # checkpoints that stay because of what others added
         if world.leads:
             for left in self.folder.glob("*.partial"):  # by a kill
                 shutil.rmtree(left)
@@ -111,15 +118,20 @@ class Checkpoints:
             _synchronise(partial)
             partial.replace(target)
             _synchronise(self.folder)
-            self._prune()
+            self._prune(target)
         except (OSError, SafetensorError, CheckpointException) as error:
             raise self._failed(target, error) from error
 
-    def _prune(self) -> None:
+    def _prune(self, newest: Path) -> None:
+        """Remove old checkpoints, but nothing that others added to one."""
         for old in _folders(self.run.out)[: -self.run.keep]:
-            step = int(old.name.removeprefix("step-"))
-            if not self.run.keep_every or step % self.run.keep_every:
+            if self.run.keep_every and int(old.name.removeprefix("step-")) % self.run.keep_every == 0:
+                continue
+            if not (more := added(old, newest)):
                 shutil.rmtree(old)
+            elif old not in self._told:
+                self._told.add(old)
+                log.warning("%s stays, because it holds %s: remove it when it is no longer needed", old, ", ".join(more))
 
     def _failed(self, target: Path, error: BaseException) -> OSError:
         kept = latest(self.run.out)
@@ -209,6 +221,12 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException):
         error = next(cause for cause, _ in error.failures.values())
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def added(folder: Path, like: Path) -> list[str]:
+    """What lies in a folder and was not written by training, such as evaluations; `like` holds all that training writes."""
+    names = (path.name for path in folder.iterdir())
+    return sorted(name for name in names if not name.startswith(".") and not (like / name).exists())
 
 
 def latest(out: str | Path) -> Path | None:

@@ -6,6 +6,7 @@ A run that is interrupted (Ctrl-C, SIGTERM and the like) saves first; started ag
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import shutil
 import time
@@ -24,7 +25,7 @@ from genlip.data.tally import SkippedTooMany, Tally
 from genlip.machine import machine, memory, versions
 from genlip.threads import Threads
 from genlip.train import checkpoints
-from genlip.train.checkpoints import Checkpoints
+from genlip.train.checkpoints import Checkpoints, added
 from genlip.train.measuring import HeldOutSet, held_out_set, measure
 from genlip.train.parallel import join_world, strategy
 from genlip.train.precision import matrix_rate
@@ -35,7 +36,7 @@ from genlip.train.sample_log import SampleLog
 from genlip.train.signals import interruptible
 from genlip.train.spikes import Spikes
 from genlip.train.state import State, begin, export
-from genlip.train.tracking import Tracker
+from genlip.train.tracking import Tracker, free_name
 from genlip.train.update import DataFailed, NonFinite, Update, update
 
 __all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train"]
@@ -321,18 +322,36 @@ def _sources(run: Run) -> tuple[Source, Source]:
 
 
 def _replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder beside its place and then put it there: a reader finds all of it, or what was there before."""
+    """Write a folder beside its place and then put it there: a reader finds all of it, or what was there before.
+
+    A folder that holds more than training wrote, such as evaluations, is not removed: it stays where the same model is
+    written again, and is moved aside where another is.
+    """
     partial, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "old"))
+    if old.exists() and not folder.exists():  # a kill came between the two renames below
+        old.rename(folder)
     for left in (partial, old):  # by a kill
         shutil.rmtree(left, ignore_errors=True)
     try:
         write(partial)
+        more = added(folder, partial) if folder.exists() else []
+        if more and _same_files(partial, folder):
+            shutil.rmtree(partial)
+            return
         if folder.exists():
-            folder.rename(old)
+            folder.rename(aside := free_name(folder) if more else old)
         partial.rename(folder)
     except (OSError, SafetensorError) as error:
         raise OSError(f"{folder} could not be written: {error}; make room, and start the same command again") from error
+    if more:
+        log.warning("%s held %s of an earlier model: both are now %s", folder, ", ".join(more), aside)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _same_files(folder: Path, other: Path) -> bool:
+    """Does the other folder hold every file of this one, byte for byte?"""
+    names = [path.name for path in folder.iterdir()]
+    return sorted(filecmp.cmpfiles(folder, other, names, shallow=False)[0]) == sorted(names)
 
 
 def _due(every: int, state: State) -> bool:

@@ -29,7 +29,7 @@ from genlip.terminal import harmless
 from genlip.train.panel import Panel, clock
 from genlip.train.trackers import Recorder, open_recorder
 
-__all__ = ["Tracker", "read_log", "writing"]
+__all__ = ["Tracker", "free_name", "read_log", "writing"]
 
 _THUMBNAIL = 256  # pixels, the longer side
 
@@ -180,15 +180,15 @@ def writing(file: Path) -> AbstractContextManager[None]:
 def _open_log(path: Path, anew: bool = False) -> TextIO:
     """A log to append to; a line that a kill cut short is ended first."""
     if anew and path.exists():
-        path.rename(_free_name(path))
+        path.rename(free_name(path))
     whole = not path.exists() or not path.stat().st_size or _last_byte(path) == b"\n"
     file = path.open("a", encoding="utf8")
     file.write("" if whole else "\n")
     return file
 
 
-def _free_name(path: Path) -> Path:
-    """log-1.jsonl beside log.jsonl, or the next number that is free."""
+def free_name(path: Path) -> Path:
+    """log-1.jsonl beside log.jsonl, model-1 beside model, or the next number that is free."""
     number = 1
     while (name := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
         number += 1
