@@ -127,7 +127,11 @@ def test_equal_models_compare_as_equal(model, tmp_path, capsys):
     assert main(["compare", model, other, "--out", str(tmp_path / "compare.html")]) == 0
     assert "in place" in capsys.readouterr().out
     assert "in place" in (tmp_path / "compare.html").read_text(encoding="utf8")
-    assert "measure" in error_line(capsys, "compare", model, tmp_path)
+    measure = f"measure the model first, as in: genlip eval captioning {model} scenes:1"
+    assert error_line(capsys, "compare", model, tmp_path) == (
+        f"genlip: {tmp_path}: no results in {tmp_path}/evaluations; did you mean {model}?; {measure}"
+    )
+    assert error_line(capsys, "compare", tmp_path / "modle", model).startswith(f"genlip: {tmp_path}/modle: no such folder, ")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
-from genlip.terminal import say
+from genlip.terminal import program, say
 
 if TYPE_CHECKING:
     from genlip.evaluate.result import Result
@@ -347,7 +347,7 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     finally:
         say(_told(result))
     say(f"result: {stored}")
-    say(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
+    say(f"page of all results: {program()} report {args.model if out == _default_out(args) else out}")
 
 
 def _out(args: argparse.Namespace) -> Path:

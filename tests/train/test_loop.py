@@ -1,5 +1,6 @@
 """Training: one update by hand, accumulation, resuming, interruption, and broken samples."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
 import genlip
@@ -246,6 +248,16 @@ def test_the_log_tells_the_run(whole):
     assert events == ["start"] + ["train"] * 3 + ["save"] + ["train"] * 3 + ["held_out", "spoken", "save", "end"]
     first = read_log(whole.parent, "train")[0]
     assert {"loss", "progress", "gradient_norm", "learning_rate", "samples_per_s", "tokens_per_s"} <= first.keys()
+
+
+def test_a_panel_shows_where_a_run_goes_on(tmp_path, monkeypatch):
+    train(small_run(tmp_path, steps=3))
+    screen = Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True)
+    monkeypatch.setattr("genlip.train.tracking.Console", lambda stderr: screen)
+    train(small_run(tmp_path, steps=6), resume="must")
+    steps = re.findall(r"step (\d+) ", screen.file.getvalue())
+    assert (steps[0], steps[-1]) == ("3", "6")
+    assert "50.0%" in screen.file.getvalue()
 
 
 def test_old_checkpoints_are_removed(tmp_path):

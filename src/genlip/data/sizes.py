@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from genlip.terminal import program
+
 __all__ = ["BatchSize", "batch_size", "count"]
 
 _SUFFIX = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -49,7 +51,7 @@ def batch_size(text: str, max_tokens: int) -> BatchSize:
     if unit == "sample" and not per_sample:
         raise ValueError(
             f"packing.batch is {text!r}: say how long a sample is on average, patches and text, as in {text} of 270 tokens; "
-            "genlip data inspect measures it"
+            f"{program()} data inspect measures it"
         )
     tokens = {"pack": number * max_tokens, "token": number, "sample": number * per_sample}[unit]
     packs = round(tokens / max_tokens)

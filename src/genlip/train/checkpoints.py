@@ -19,7 +19,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -37,6 +36,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
+from genlip.model.checkpoint import step_folders
 from genlip.model.fields import checked
 from genlip.model.genlip import GenLIP
 from genlip.model.reading import read_json
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 _SUMS = "checksums.json"
-_STEP = re.compile(r"step-\d{8,}")  # not what a user called a copy
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
 
@@ -124,7 +123,7 @@ class Checkpoints:
 
     def _prune(self, newest: Path) -> None:
         """Remove old checkpoints, but nothing that others added to one."""
-        for old in _folders(self.run.out)[: -self.run.keep]:
+        for old in step_folders(self.run.out)[: -self.run.keep]:
             if self.run.keep_every and int(old.name.removeprefix("step-")) % self.run.keep_every == 0:
                 continue
             if not (more := added(old, newest)):
@@ -182,7 +181,7 @@ def check_whole(folder: Path) -> None:
 
 def _damaged(folder: Path, what: str) -> ValueError:
     """The error that names what to do: which checkpoint is whole."""
-    older = [other for other in _folders(folder.parents[1]) if other != folder]
+    older = [other for other in step_folders(folder.parents[1]) if other != folder]
     whole = next((other for other in reversed(older) if _damage(other) is None), None)
     rest = f"go on from {whole}, the newest whole one" if whole else "begin anew: no other is whole"
     return ValueError(f"{folder} is damaged ({what}): remove it to {rest}")
@@ -231,18 +230,13 @@ def added(folder: Path, like: Path) -> list[str]:
 
 def latest(out: str | Path) -> Path | None:
     """The newest checkpoint of a run's folder, if it has one."""
-    folders = _folders(out)
+    folders = step_folders(out)
     return folders[-1] if folders else None
 
 
 def read_run(folder: Path) -> Run:
     """The resolved run that wrote a checkpoint."""
     return load_recipe(folder / "run.yaml")
-
-
-def _folders(out: str | Path) -> list[Path]:
-    found = [path for path in (Path(out) / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def _synchronise(folder: Path) -> None:

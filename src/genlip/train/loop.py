@@ -23,6 +23,7 @@ from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sources import Source, hold_out, open_source
 from genlip.data.tally import SkippedTooMany, Tally
 from genlip.machine import machine, memory, versions
+from genlip.terminal import program
 from genlip.threads import Threads
 from genlip.train import checkpoints
 from genlip.train.checkpoints import Checkpoints, added
@@ -96,9 +97,10 @@ class _Loop:
         self.checkpoints = Checkpoints(run, world)
         self._open = ExitStack()
         out, trackers = Path(run.out), [name.strip() for name in run.trackers.split(",") if name.strip()]
+        settings = yaml.safe_load(to_yaml(run))
         log_file = "log.jsonl" if world.leads else f"log.rank-{world.rank}.jsonl"
         self.tracker = self._open.enter_context(
-            Tracker(out, state.step, trackers, yaml.safe_load(to_yaml(run)), active=world.leads, file=log_file)
+            Tracker(out, state.step, trackers, settings, active=world.leads, file=log_file, progress=state.progress)
         )
         self.samples = self._open.enter_context(SampleLog(out, world.rank, run.log_samples))
         self.batches = self._open.enter_context(closing(state.loader.batches(self.wait)))
@@ -249,7 +251,7 @@ class _Loop:
             self.report()
         saved = self.save(wait=True)
         several = ", under torchrun as before" if self.state.world.ranks > 1 else ""
-        raise Interrupted(f"stopped and saved {saved}; go on with: genlip train {saved / 'run.yaml'}{several}")
+        raise Interrupted(f"stopped and saved {saved}; go on with: {program()} train {saved / 'run.yaml'}{several}")
 
     def wait(self) -> None:
         """While data is waited for: not for long if the run was asked to stop."""

@@ -43,6 +43,7 @@ class Tracker:
     run       the resolved recipe as plain values, stored with the start
     console   where the user looks (default: standard error)
     active    false on all ranks but one: they show nothing, and store only samples that could not be used
+    progress  share of the run that is done, which the panel shows at once
     file      the log's name; an inactive tracker needs one of its own, such as log.rank-1.jsonl
     """
 
@@ -55,11 +56,12 @@ class Tracker:
         console: Console | None = None,
         active: bool = True,
         file: str = LOG,
+        progress: float = 0.0,
     ) -> None:
         self.out, self.step, self.run, self.active = out, step, run, active
         self.names = trackers if active else ()
         self.console = console or Console(stderr=True)
-        self.path = out / file
+        self.path, self.progress = out / file, progress
         self.recorders: dict[str, Recorder] = {}
         self.panel: Panel | None = None
         self._log: TextIO | None = None
@@ -74,7 +76,7 @@ class Tracker:
             if self.active:
                 self._log = stack.enter_context(_open_log(self.path, anew=self.step == 0))
             if self.active and self.console.is_interactive:
-                self.panel = stack.enter_context(Panel(str(self.out), self.console))
+                self.panel = stack.enter_context(Panel(str(self.out), self.console, step=self.step, progress=self.progress))
             self._stack = stack.pop_all()
         return self
 
