@@ -11,7 +11,7 @@ import re
 import stat
 from pathlib import Path
 
-__all__ = ["check_regular", "expanded", "printable"]
+__all__ = ["check_regular", "expanded", "is_folder_name", "printable"]
 
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
@@ -30,6 +30,13 @@ def printable(text: str) -> str:
         return text
     bytewise = re.sub("[\udc80-\udcff]", lambda half: f"\\x{ord(half[0]) - 0xDC00:02x}", text)
     return bytewise.encode("utf8", "backslashreplace").decode("utf8")
+
+
+def is_folder_name(path: str) -> bool:
+    """Whether a path that is not there can only mean a folder: it ends with a slash, or has one and no suffix."""
+    if "://" in path or any(sign in path for sign in "*?[{"):
+        return False
+    return path.endswith("/") or ("/" in path and not Path(path).suffix)
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
