@@ -51,7 +51,8 @@ def test_a_caption_waits_for_no_compiler_and_no_distributed_training(tmp_path):
     Image.new("RGB", (40, 40)).save(tmp_path / "photo.png")
     words = ["caption", str(model), str(tmp_path / "photo.png"), "--max-tokens", "2"]
     told = imported_by(
-        f"import contextlib, io; from genlip.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main({words!r})",
+        "import contextlib, io; from genlip.cli import main\n"
+        f"with contextlib.redirect_stdout(io.StringIO()): main({words!r})",
         {"torch._dynamo", "torch.distributed.checkpoint", "sympy", "jsonargparse", "rich", "matplotlib"},
     )
     assert told == "[]"
@@ -99,6 +100,13 @@ def test_the_readmes_tree_names_the_modules_that_exist():
         named = {name.strip() for name in line.split(",")}
         there = {p.stem for p in (ROOT / "src/genlip" / folder).glob("*.py")} - {"__init__"}
         assert {name for name in named if "/" not in name} == there
+
+
+def test_make_says_what_it_installs_before_it_does():
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    installs = [number for number, line in enumerate(lines) if "pip install" in line]
+    assert len(installs) == 3
+    assert all(re.match(r"\t@echo .*(GB|silent)", lines[number - 1]) for number in installs)
 
 
 def test_links_in_the_docs_lead_somewhere():

@@ -63,7 +63,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
-    """Write `config.json` and `model.safetensors` (published names and keys); each file appears whole or not at all."""
+    """Write `config.json` and `model.safetensors` (published names and keys); each file appears whole or not at all.
+
+    That is all `genlip.load` needs. A `Speaker` also needs to know how images and captions were prepared: copy
+    `preprocessing.json` and `tokenizer.json` from the folder that the model was loaded from or trained in.
+    """
     return save_weights(model.state_dict(), model.config, folder)
 
 
