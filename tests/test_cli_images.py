@@ -68,8 +68,8 @@ def test_a_saved_model_says_what_its_folder_lacks_and_speaks_once_it_is_copied(m
     few = [images[0], "--max-tokens", "4"]
     told = error_lines(capsys, "caption", copy, *few)
     assert told[-1] == (
-        "genlip: this model came without a tokenizer.json: copy it from the folder of the model that it was made from, or name "
-        'one, for published models Qwen/Qwen3-0.6B (Speaker.load(..., tokenizer="Qwen/Qwen3-0.6B"), --tokenizer on the '
+        "genlip: this model came without a tokenizer.json: copy it from the folder of the model that it was made from, or "
+        'name one, for published models Qwen/Qwen3-0.6B (Speaker.load(..., tokenizer="Qwen/Qwen3-0.6B"), --tokenizer on the '
         "command line)"
     )
     (lacks,) = caplog.messages
