@@ -53,14 +53,18 @@ clean:  ## remove the virtual environment and caches
 # constraints.txt names the torch that the tests were last run with. The quickstart needs no optional library.
 $(CORE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing genlip and PyTorch into .venv; on Linux with CUDA libraries, about 3 GB to download and 5.8 GB on disk."
+	@echo "README.md says how to take the smaller PyTorch without CUDA. This takes minutes, and pip is silent meanwhile."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 $(READY): $(CORE)
+	@echo "Installing the tools for development and all optional libraries into .venv: several GB more, some minutes."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 $(OLDEST)/.ready: pyproject.toml lowest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@echo "Installing the oldest libraries that we support into $(OLDEST): several GB, some minutes."
 	$(OLDEST)/bin/python -m pip install --quiet --constraint lowest.txt --editable ".[dev]"
 	@touch $@

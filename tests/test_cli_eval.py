@@ -72,6 +72,22 @@ def test_captioning_says_and_stores_what_python_finds(model, capsys):
     assert "scenes:1" in (Path(model) / "evaluations/report.html").read_text(encoding="utf8")
 
 
+@pytest.mark.parametrize("name", ["readout", "attention"])
+def test_the_table_of_scores_has_headings(name, model, capsys):
+    assert main(["eval", name, model, "scenes:1", "--images", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ", 1)[0] == "score"
+    (result,) = stored(model)
+    assert [line.split("  ", 1)[0] for line in lines[1:]][: len(result.scores)] == list(result.scores)
+    values = lines[0].index("value")
+    assert [line[values:].split()[0] for line in lines[1 : len(result.scores) + 1]] == [
+        f"{scores.score:.4f}" for scores in result.scores.values()
+    ]
+    low, high = next(iter(result.scores.values())).interval()
+    assert lines[1][lines[0].index("95 % interval") :] == f"{low:.4f} to {high:.4f}"
+    assert lines[len(result.scores) + 1] == "3 images"
+
+
 def test_every_measurement_runs_and_one_page_shows_them(model, classes, capsys):
     few = ["--images", "6"]
     calls = {
@@ -127,7 +143,11 @@ def test_equal_models_compare_as_equal(model, tmp_path, capsys):
     assert main(["compare", model, other, "--out", str(tmp_path / "compare.html")]) == 0
     assert "in place" in capsys.readouterr().out
     assert "in place" in (tmp_path / "compare.html").read_text(encoding="utf8")
-    assert "measure" in error_line(capsys, "compare", model, tmp_path)
+    measure = f"measure the model first, as in: genlip eval captioning {model} scenes:1"
+    assert error_line(capsys, "compare", model, tmp_path) == (
+        f"genlip: {tmp_path}: no results in {tmp_path}/evaluations; did you mean {model}?; {measure}"
+    )
+    assert error_line(capsys, "compare", tmp_path / "modle", model).startswith(f"genlip: {tmp_path}/modle: no such folder, ")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +155,7 @@ def test_equal_models_compare_as_equal(model, tmp_path, capsys):
     [
         (["zero-shot", "{classes}", "--classes", "red, "], "classes"),
         (["zero-shot", "{classes}", "--template", "a square"], "has no place for the name of a class"),
-        (["zero-shot", "{tmp}/nowhere"], "no such set"),
+        (["zero-shot", "{tmp}/nowhere"], "nowhere: no such folder; need"),
         (["captioning", "{tmp}/captions.jsonl"], "captions.jsonl"),
         (["captioning", "scenes:1", "--images", "0"], "--images is 0: it must be at least 1"),
         (["segmentation", "{tmp}/maps", "--train", "{tmp}/maps", "--classes", "a,b"], "8x8"),

@@ -63,6 +63,27 @@ def run(program, *arguments, **how):
     return subprocess.run(command, text=True, timeout=300, **{"capture_output": True} | how)
 
 
+def test_a_saved_model_says_what_its_folder_lacks_and_speaks_once_it_is_copied(model, images, tmp_path, caplog, capsys):
+    copy = genlip.save(genlip.load(model), tmp_path / "copy")
+    few = [images[0], "--max-tokens", "4"]
+    told = error_lines(capsys, "caption", copy, *few)
+    assert told[-1] == (
+        "genlip: this model came without a tokenizer.json: copy it from the folder of the model that it was made from, or "
+        'name one, for published models Qwen/Qwen3-0.6B (Speaker.load(..., tokenizer="Qwen/Qwen3-0.6B"), --tokenizer on the '
+        "command line)"
+    )
+    (lacks,) = caplog.messages
+    assert lacks.startswith(f"{copy} has no preprocessing.json and no tokenizer.json: ")
+    assert "copy preprocessing.json and tokenizer.json from the folder of the model that it was made from" in lacks
+    for name in ("preprocessing.json", "tokenizer.json"):
+        (copy / name).write_bytes((Path(model) / name).read_bytes())
+    said = []
+    for folder in (copy, model):
+        assert main(["caption", str(folder), *map(str, few)]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+
+
 # -- what files are
 
 

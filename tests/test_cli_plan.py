@@ -18,6 +18,36 @@ def test_it_prints_what_python_plans(capsys):
     assert capsys.readouterr().out == plan_text(expected, "quickstart")
 
 
+@pytest.mark.parametrize("recipe", ["stage1_l16_cpu", "stage2_g16_cpu", "quickstart"])
+def test_a_recipe_for_a_processor_is_planned_for_this_one_and_says_so(recipe, capsys):
+    assert main(["plan", recipe]) == 0
+    first, empty, headline, *_ = capsys.readouterr().out.splitlines()
+    assert first == f"{recipe} is written for a processor, so this plan is for the one here; --gpu and --gpus name others"
+    assert (empty, headline.partition(":")[0]) == ("", f"{recipe} on 1 × cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "on"),
+    [
+        (["stage1_l16_cpu", "--gpu", "a100"], "8 × a100"),
+        (["stage1_l16_cpu", "--gpus", "2"], "2 × h100"),
+        (["stage1_l16_cpu", "--gpu", "cpu"], "1 × cpu"),
+        (["stage1_l16_cpu", "--gpu", "cpu", "--gpus", "2"], "2 × cpu"),
+        (["stage1_l16"], "8 × h100"),
+    ],
+)
+def test_what_is_asked_for_is_planned(arguments, on, capsys):
+    assert main(["plan", *arguments]) == 0
+    assert capsys.readouterr().out.startswith(f"{arguments[0]} on {on}: ")
+
+
+def test_a_recipe_on_one_for_a_processor_is_for_a_processor(tmp_path, capsys):
+    (tmp_path / "below.yaml").write_text("base: stage1_l16_cpu\nseed: 1\n")
+    (tmp_path / "mine.yaml").write_text("base: below.yaml\n")
+    assert main(["plan", str(tmp_path / "mine.yaml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gpu"]["name"] == "cpu"
+
+
 def test_json_holds_every_figure(capsys):
     assert (
         main(

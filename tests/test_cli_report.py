@@ -22,7 +22,7 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     for folder in ("runs/nowhere", "nowhere"):
         assert main(["report", folder]) == 1
-        assert f"; there is no folder {folder}, so it could only be an id on the Hub\n" in capsys.readouterr().err
+        assert capsys.readouterr().err.startswith(f"genlip: {folder}: no such folder, and no results of a Hub model of this")
 
 
 def test_the_page_stands_in_the_run_or_where_it_is_asked_for(run, tmp_path, capsys):
@@ -38,7 +38,8 @@ def test_the_page_stands_in_the_run_or_where_it_is_asked_for(run, tmp_path, caps
         (["."], "or name the folder of a run, which holds log.jsonl"),
         (
             ["nowhere"],
-            "nowhere: no results in evaluations/nowhere; measure the model first, as in: genlip eval",
+            "nowhere: no such folder, and no results of a Hub model of this name in evaluations/nowhere; measure the model "
+            "first, as in: genlip eval",
         ),
         (["{run}", "--out", "no/such/page.html"], "--out no/such/page.html: no such folder"),
         (["{run}", "--stray"], "unknown argument --stray; see genlip report --help"),

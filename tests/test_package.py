@@ -102,6 +102,13 @@ def test_the_readmes_tree_names_the_modules_that_exist():
         assert {name for name in named if "/" not in name} == there
 
 
+def test_make_says_what_it_installs_before_it_does():
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    installs = [number for number, line in enumerate(lines) if "pip install" in line]
+    assert len(installs) == 3
+    assert all(re.match(r"\t@echo .*(GB|silent)", lines[number - 1]) for number in installs)
+
+
 def test_links_in_the_docs_lead_somewhere():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("examples/*/*.md")]:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

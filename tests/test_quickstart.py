@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import genlip
+from genlip.cli import main
 from genlip.data.sources import Procedural
 from genlip.quickstart import Measured, measure, quickstart, render, results
+from genlip.recipes import OWN_IMAGES
 from genlip.speaker import PatchWords
 from genlip.train.recipe import RecipeError, Run, load_recipe
 from genlip.train.tracking import read_log
@@ -91,7 +94,29 @@ def test_the_recipes_that_the_page_recommends_are_valid(out: Path) -> None:
     lines = re.findall(r"<code>(genlip train .*?)</code>", (out / "report.html").read_text(encoding="utf8"))
     runs = [load_recipe(words[2], words[3:]) for words in (shlex.split(unescape(line)) for line in lines)]
     assert runs[0].steps > 1500
-    assert (runs[1].data.source, runs[1].data.held_out) == ("IMAGES", "")
+    assert (runs[1].data.source, runs[1].data.held_out) == ("images/", "")
+
+
+def test_readme_page_and_help_give_the_same_command_for_own_images(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    texts = [capsys.readouterr().out, unescape((out / "report.html").read_text(encoding="utf8"))]
+    texts.append((Path(__file__).parents[1] / "README.md").read_text(encoding="utf8"))
+    commands = [re.findall(r"genlip train quickstart --out \S+ --data\.source [^\n<#]*", text) for text in texts]
+    assert [[one.rstrip() for one in found] for found in commands] == [[f"genlip {OWN_IMAGES}"]] * 3
+
+
+def test_the_command_for_own_images_trains_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for number in range(200):
+        Image.new("RGB", (20, 30), (number, 40, 90)).save(tmp_path / f"images/{number}.png")
+        (tmp_path / f"images/{number}.txt").write_text(f"image number {number}\n")
+    tiny = [word for word in TINY if "held_out" not in word]
+    assert main([*shlex.split(OWN_IMAGES), *tiny]) == 0
+    (start,) = read_log(tmp_path / "runs/mine", "start")
+    assert (start["samples"], start["held_out"]) == (100, "100 of images/")
+    assert (tmp_path / "runs/mine/model/model.safetensors").is_file()
 
 
 def test_failures_are_shown_only_if_there_are_any_beyond_the_first(measured: Measured) -> None:
@@ -116,7 +141,11 @@ def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, 
     assert json.loads((copy / "results.json").read_text(encoding="utf8"))["captions"] == 3
     said = capsys.readouterr()
     assert said.out == ""
-    assert re.search(r"\d of 3 captions .* exactly right\nreport: .*report\.html\n$", said.err)
+    assert re.search(r"\d of 3 captions .* exactly right\nreport: .*report\.html\n.*\n$", said.err)
+    told, command = said.err.splitlines()[-1].split(": ", 1)
+    assert told == "describe an image"
+    assert main(shlex.split(command.removeprefix("genlip "))) == 0
+    assert capsys.readouterr().out
 
 
 def test_a_folder_with_a_run_is_not_overwritten(out: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from genlip.terminal import HarmlessFormatter, complain, harmless, open_streams, say
+from genlip.terminal import HarmlessFormatter, complain, harmless, open_streams, program, say
 
 
 def test_terminals_are_told_nothing_to_obey():
@@ -71,3 +71,27 @@ def test_closed_streams_take_what_is_told_and_no_file_gets_their_number(tmp_path
     )
     done = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-c", script], check=False)
     assert (done.returncode, file.read_text()) == (0, "")
+
+
+@pytest.mark.parametrize("argument", ["somebody.py", "-c", "", "genlip"])
+def test_hints_of_a_program_of_somebody_else_name_the_command(argument, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [argument])
+    assert program() == "genlip"
+
+
+def test_hints_name_the_script_that_was_started(monkeypatch, tmp_path):
+    script = tmp_path / "a venv/bin/genlip"
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["a venv/bin/genlip", "train"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == "'a venv/bin/genlip'"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert program() == "genlip"  # it is the one that a shell finds
+
+
+def test_hints_name_the_module_that_was_started():
+    done = subprocess.run([sys.executable, "-m", "genlip", "caption"], capture_output=True, text=True, check=False)
+    assert done.stderr == f"genlip: missing: MODEL, IMAGE; see {sys.executable} -m genlip caption --help\n"

@@ -24,6 +24,7 @@ from genlip.cli_images import add_caption, add_encode, add_readout
 from genlip.cli_parser import Parser
 from genlip.cli_plan import add_plan
 from genlip.cli_report import add_report
+from genlip.recipes import OWN_IMAGES
 from genlip.terminal import HarmlessFormatter, complain, open_streams, reader_is_gone, say
 
 __all__ = ["main"]
@@ -151,7 +152,8 @@ _TRAIN_EXAMPLE = """\
 A recipe is a YAML file, or the name of one that comes with the package: {recipes}.
 Every setting can be replaced on the command line by its path:
 
-  genlip train quickstart --out runs/mine --data.source images/ --data.held_out "" --steps 2000
+  genlip {own_images}
+    (images/ holds 200 images or more, a.png beside a.txt with its caption; 100 are held out)
   genlip train my.yaml --optimizer.learning_rate 5e-4 --print-config
 
 Settings, with their defaults:
@@ -173,7 +175,9 @@ def _add_train(commands: Any) -> None:
 def _train_help(parser: argparse.ArgumentParser) -> str:
     from genlip.train.recipe import describe_settings, recipe_names
 
-    parser.epilog = _TRAIN_EXAMPLE.format(recipes=", ".join(recipe_names()), settings=describe_settings())
+    parser.epilog = _TRAIN_EXAMPLE.format(
+        recipes=", ".join(recipe_names()), own_images=OWN_IMAGES, settings=describe_settings()
+    )
     return argparse.ArgumentParser.format_help(parser)
 
 

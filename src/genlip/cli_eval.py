@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
-from genlip.terminal import say
+from genlip.terminal import program, say
 
 if TYPE_CHECKING:
     from genlip.evaluate.result import Result
@@ -347,7 +347,7 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     finally:
         say(_told(result))
     say(f"result: {stored}")
-    say(f"page of all results: genlip report {args.model if out == _default_out(args) else out}")
+    say(f"page of all results: {program()} report {args.model if out == _default_out(args) else out}")
 
 
 def _out(args: argparse.Namespace) -> Path:
@@ -364,13 +364,13 @@ def _default_out(args: argparse.Namespace) -> Path:
 
 
 def _told(result: Result) -> str:
-    """A line for each score: its value and the interval in which 95 % of resampled sets lie."""
-    width = max((len(name) for name in result.scores), default=0)
-    lines = []
+    """A table with a line for each score: its value and the interval in which 95 % of resampled sets lie."""
+    rows = [("score", "value", "95 % interval")] if result.scores else []
     for name, scores in result.scores.items():
         low, high = scores.interval()
-        known = "" if math.isnan(low) else f"   {low:.4f} to {high:.4f}"
-        lines.append(f"{name:{width}}  {scores.score:.4f}{known}")
+        rows.append((name, f"{scores.score:.4f}", "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"))
+    first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+    lines = [f"{name:{first}}  {value:{second}}   {interval}".rstrip() for name, value, interval in rows]
     return "\n".join([*lines, f"{len(result.keys):,} images"])
 
 

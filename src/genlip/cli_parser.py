@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from genlip.cli_model import UsageError
 from genlip.everyday import EVERYDAY, did_you_mean
-from genlip.terminal import complain
+from genlip.terminal import complain, program
 
 __all__ = ["Parser"]
 
@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say it and end the program."""
         told = message.removeprefix("argument ").replace("the following arguments are required", "missing")
-        complain(f"{told}; see {self.prog} --help")
+        complain(f"{told}; see {_as_started(self.prog)} --help")
         self.exit(2)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         found, rest = super().parse_known_args(args, namespace)
         if rest and self.get_default("takes_overrides") is False:
             hint = did_you_mean(rest[0].partition("=")[0], self._own_options()) if rest[0].startswith("-") else ""
-            raise UsageError(f"unknown argument {rest[0]}{hint}; see {self.prog} --help")
+            raise UsageError(f"unknown argument {rest[0]}{hint}; see {_as_started(self.prog)} --help")
         return found, rest
 
     def _own_options(self) -> Sequence[str]:
@@ -47,9 +47,9 @@ class Parser(argparse.ArgumentParser):
         if action.option_strings:
             found, hint = f"{_name(action)} is {value!r}", did_you_mean(str(value), choices)
         else:
-            program, *group = self.prog.split()
+            _, *group = self.prog.split()
             inner = [name for name in _INNER if name.split()[0] in [*choices, *group]]
-            hint = did_you_mean(value, choices, f"{self.prog} ") or did_you_mean(value, inner, f"{program} ")
+            hint = did_you_mean(value, choices, f"{_as_started(self.prog)} ") or did_you_mean(value, inner, f"{program()} ")
             found = f"unknown command {value!r}"
         raise argparse.ArgumentError(None, f"{found}: need one of {', '.join(choices)}{hint}")
 
@@ -60,6 +60,11 @@ class Parser(argparse.ArgumentParser):
             if action.type not in _NEEDED:
                 raise
             raise argparse.ArgumentError(None, f"{_name(action)} is {arg_string!r}: need {_NEEDED[action.type]}") from error
+
+
+def _as_started(command: str) -> str:
+    """A command, such as `genlip data pack`, as this process was started."""
+    return program() + command.removeprefix("genlip")
 
 
 def _name(action: argparse.Action) -> str:

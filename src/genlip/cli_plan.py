@@ -28,8 +28,12 @@ def add_plan(commands: Any, command: Callable[..., Any]) -> None:
     summary = "say what a run needs and how long it takes, before a GPU is asked for"
     parser = command(commands, "plan", _plan, summary, _EXAMPLE, takes_overrides=True)
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
-    parser.add_argument("--gpus", type=int, default=8, help="how many (default: 8)")
-    parser.add_argument("--gpu", default="h100", help="h100, h200, a100, b200, l40s, rtx4090, or cpu, which is measured")
+    parser.add_argument("--gpus", type=int, help="how many (default: 8; of cpu 1)")
+    parser.add_argument(
+        "--gpu",
+        help="h100, h200, a100, b200, l40s, rtx4090, or cpu, which is measured (default: h100; cpu for recipes that are "
+        "written for a processor, such as stage1_l16_cpu, unless --gpus is given)",
+    )
     parser.add_argument(
         "--utilisation", type=float, default=0.4, help="share of the matrix rate that computing reaches (default: 0.4)"
     )
@@ -49,7 +53,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.sizes import count
     from genlip.train.plan import Assumptions, make_plan
     from genlip.train.plan_text import plan_text, render
-    from genlip.train.recipe import load_recipe
+    from genlip.train.recipe import for_processor, load_recipe
 
     assume = Assumptions(
         utilisation=args.utilisation,
@@ -61,7 +65,12 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
         workers=args.workers,
         decode=args.decode,
     )
-    plan = make_plan(load_recipe(args.recipe, rest), args.gpus, args.gpu, assume)
+    run = load_recipe(args.recipe, rest)
+    here = args.gpu is None and args.gpus is None and for_processor(args.recipe)
+    gpu = args.gpu or ("cpu" if here else "h100")
+    plan = make_plan(run, (1 if gpu == "cpu" else 8) if args.gpus is None else args.gpus, gpu, assume)
+    if here and not args.json:
+        say(f"{args.recipe} is written for a processor, so this plan is for the one here; --gpu and --gpus name others\n")
     console = Console()
     if args.json:
         say(json.dumps(plan.to_json(), indent=2))

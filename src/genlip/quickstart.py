@@ -25,8 +25,9 @@ from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
 from genlip.model.writing import write_json, write_text
 from genlip.progress import progress
+from genlip.recipes import OWN_IMAGES
 from genlip.speaker import PatchWords, Speaker
-from genlip.terminal import harmless
+from genlip.terminal import harmless, program
 from genlip.threads import Threads
 from genlip.train.loop import Interrupted, Resume, train
 from genlip.train.recipe import Run, load_recipe, to_yaml
@@ -82,7 +83,7 @@ def quickstart(
     try:
         model = train(run, resume)
     except Interrupted:
-        again = shlex.join(["genlip", "quickstart", "--out", str(out), *overrides])
+        again = f"{program()} {shlex.join(['quickstart', '--out', str(out), *overrides])}"
         raise Interrupted(f"stopped and saved; go on with: {again}") from None
     speaker = Speaker.load(model, device="cuda" if torch.cuda.is_available() else "cpu")
     shown = progress("captioning held-out images", images, console)
@@ -97,7 +98,8 @@ def quickstart(
     console.print(
         f"{_score(measured)} captions of held-out images are exactly right", highlight=False, soft_wrap=True, markup=False
     )
-    console.print(harmless(f"report: {path}"), highlight=False, soft_wrap=True, markup=False)
+    for line in (f"report: {path}", f"describe an image: {_caption_command(run)}"):
+        console.print(harmless(line), highlight=False, soft_wrap=True, markup=False)
     return path
 
 
@@ -229,14 +231,23 @@ def _readout_story(said: PatchWords) -> list[str]:
 
 
 def _next_commands(run: Run) -> dict[str, str]:
-    model, image = (shlex.quote(f"{run.out}/{name}") for name in ("model", "image.png"))
-    own = "genlip train quickstart --out runs/own --data.source IMAGES --data.held_out= --data.held_out_samples 50"
     return {
-        f"genlip caption {model} {image}": "Describe an image: this is the first one above",
-        f"genlip readout {model} {image}": "See what its patches would say",
-        "genlip train quickstart --out runs/longer --steps 5000": "Train longer",
-        own: "Train on your images: a folder with a .txt caption beside each, or a .csv or .jsonl file that lists them",
+        _caption_command(run): "Describe an image: this is the first one above",
+        f"{program()} readout {_model_and_image(run)}": "See what its patches would say",
+        f"{program()} train quickstart --out runs/longer --steps 5000": "Train longer",
+        f"{program()} {OWN_IMAGES}": (
+            "Train on your images: images/ is a folder of 200 or more with a .txt caption beside each, or a .csv or .jsonl "
+            "file that lists them"
+        ),
     }
+
+
+def _caption_command(run: Run) -> str:
+    return f"{program()} caption {_model_and_image(run)}"
+
+
+def _model_and_image(run: Run) -> str:
+    return shlex.join(f"{run.out}/{name}" for name in ("model", "image.png"))
 
 
 def _facts(measured: Measured) -> dict[str, str]:

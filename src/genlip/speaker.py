@@ -88,7 +88,8 @@ class Speaker:
         """Tokenizer and wording. Raises ValueError where the model came without a tokenizer."""
         if self._captions is None:
             raise ValueError(
-                "this model came without a tokenizer.json; name one, for published models Qwen/Qwen3-0.6B "
+                "this model came without a tokenizer.json: copy it from the folder of the model that it was made from, or "
+                "name one, for published models Qwen/Qwen3-0.6B "
                 '(Speaker.load(..., tokenizer="Qwen/Qwen3-0.6B"), --tokenizer on the command line)'
             )
         return self._captions

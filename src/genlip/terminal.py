@@ -11,10 +11,13 @@ import logging
 import os
 import re
 import select
+import shlex
+import shutil
 import sys
+from pathlib import Path
 from typing import TextIO
 
-__all__ = ["HarmlessFormatter", "complain", "harmless", "open_streams", "reader_is_gone", "say"]
+__all__ = ["HarmlessFormatter", "complain", "harmless", "open_streams", "program", "reader_is_gone", "say"]
 
 # What a terminal obeys: control characters but tab and newline, and what turns the direction of the text that follows.
 _OBEYED = (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
@@ -42,6 +45,21 @@ def say(text: object, end: str = "\n") -> None:
 def complain(text: object) -> None:
     """One line on standard error, whatever the text holds."""
     print(f"genlip: {_one_line(str(text))}", file=sys.stderr, flush=True)
+
+
+def program() -> str:
+    """What a person types to start genlip as this process was: a hint that begins with it works where it is read.
+
+    `genlip` if that is found, else the path of the script, as in `.venv/bin/genlip`, or `python -m genlip`. Where a program
+    of somebody else calls genlip, it is `genlip`.
+    """
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py" and script.parent.name == "genlip":
+        return shlex.join([sys.orig_argv[0], "-m", "genlip"])
+    if script.stem != "genlip" or not script.is_file():
+        return "genlip"
+    found = shutil.which("genlip")
+    return "genlip" if found and script.samefile(found) else shlex.quote(sys.argv[0])
 
 
 class HarmlessFormatter(logging.Formatter):

@@ -61,6 +61,17 @@ def test_without_the_file_the_published_settings_are_assumed_aloud(folder, caplo
     )
 
 
+def test_a_folder_without_both_files_says_which_and_how_to_supply_them(folder, caplog):
+    for name in ("preprocessing.json", "tokenizer.json"):
+        (folder / name).unlink()
+    load_preprocessing(folder)
+    assert caplog.messages == [
+        f"{folder} has no preprocessing.json and no tokenizer.json: assuming a published model of stage 1, images of "
+        "224x224 pixels and the prompt 'Describe the image in detail.'; if it is another, copy preprocessing.json and "
+        "tokenizer.json from the folder of the model that it was made from, or give resize, size, prompt and tokenizer"
+    ]
+
+
 def test_a_folder_may_lack_a_tokenizer(folder):
     (folder / "tokenizer.json").unlink()
     assert load_preprocessing(folder) == (SETTINGS, None)

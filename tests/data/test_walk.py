@@ -114,5 +114,11 @@ def test_images_are_named_once_each_also_from_a_home(tmp_path, monkeypatch):
     written(tmp_path, "pictures/a.png", "")
     expected = [f"{tmp_path}/pictures/a.png"]
     assert image_files(["~/pictures", "~/pictures/*.png", "~/pictures/a.png"]) == (expected, [])
-    with pytest.raises(FileNotFoundError, match="~/none: no such file"):
-        image_files(["~/none"])
+    for missing, kind in {
+        "~/none": "file or folder",
+        "~/none/": "folder",
+        "~/no.d/": "folder",
+        "~/none.png": "file",
+    }.items():
+        with pytest.raises(FileNotFoundError, match=f"^{missing}: no such {kind}$"):
+            image_files([missing])

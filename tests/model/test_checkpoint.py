@@ -1,6 +1,7 @@
 """Checkpoints: lossless in the published layout, and never loaded in part."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -178,6 +179,41 @@ def test_a_path_that_is_neither_folder_nor_hub_id_is_refused(tmp_path):
     for name in (str(tmp_path / "absent"), "./absent/model", "justaname"):
         with pytest.raises(CheckpointError, match="no such folder"):
             load(name)
+
+
+def test_a_run_is_no_model_and_the_one_that_it_holds_is_named(tmp_path):
+    run = tmp_path / "run"
+    for step in (50, 900, 1000):
+        (run / f"checkpoints/step-{step:08d}").mkdir(parents=True)
+        (run / f"checkpoints/step-{step:08d}/config.json").write_text("{}")
+    (run / "checkpoints/step-00001000/config.json").unlink()  # cut short
+    (run / "checkpoints/step-00000900-best").mkdir()
+    newest = f"did you mean {run}/checkpoints/step-00000900?"
+    for name, cause in {
+        "": "not a checkpoint: it has no config.json",
+        "checkpoints": "not a checkpoint: it has no config.json",
+        "model": "no such folder",
+        "checkpoints/step-00000100": "no such folder",
+    }.items():
+        with pytest.raises(CheckpointError, match=f"^{re.escape(f'{run / name}: {cause}; {newest}')}$"):
+            load(run / name)
+    (run / "model").mkdir()
+    (run / "model/config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=f"it has no config.json; did you mean {run}/model[?]$"):
+        load(run)
+
+
+def test_what_the_hub_does_not_give_may_be_a_run_nearby(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run/checkpoints/step-00000007").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/step-00000007/config.json").write_text("{}")
+
+    def refuse(name, revision, weights):
+        raise CheckpointError(f"{name}: not given")
+
+    monkeypatch.setattr("genlip.model.checkpoint.fetch", refuse)
+    with pytest.raises(CheckpointError, match=r"^run/model: not given; did you mean run/checkpoints/step-00000007\?$"):
+        load("run/model")
 
 
 def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):

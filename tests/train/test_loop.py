@@ -1,5 +1,6 @@
 """Training: one update by hand, accumulation, resuming, interruption, and broken samples."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
 import genlip
@@ -248,9 +250,54 @@ def test_the_log_tells_the_run(whole):
     assert {"loss", "progress", "gradient_norm", "learning_rate", "samples_per_s", "tokens_per_s"} <= first.keys()
 
 
+def test_a_panel_shows_where_a_run_goes_on(tmp_path, monkeypatch):
+    train(small_run(tmp_path, steps=3))
+    screen = Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True)
+    monkeypatch.setattr("genlip.train.tracking.Console", lambda stderr: screen)
+    train(small_run(tmp_path, steps=6), resume="must")
+    steps = re.findall(r"step (\d+) ", screen.file.getvalue())
+    assert (steps[0], steps[-1]) == ("3", "6")
+    assert "50.0%" in screen.file.getvalue()
+
+
 def test_old_checkpoints_are_removed(tmp_path):
     train(small_run(tmp_path, save_every=1, keep=2))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
+
+
+def test_an_old_checkpoint_that_holds_evaluations_stays_and_is_named_once(tmp_path, caplog):
+    evaluated = tmp_path / "checkpoints/step-00000002/evaluations"
+
+    def evaluate(state):
+        if state.step == 3:
+            while not evaluated.parent.is_dir():  # it is written in the background
+                time.sleep(0.01)
+            evaluated.mkdir()
+            (evaluated / "result.json").write_text("{}")
+
+    train(small_run(tmp_path, save_every=1, keep=2), on_step=evaluate)
+    kept = ["step-00000002", "step-00000005", "step-00000006"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == kept
+    assert (evaluated / "result.json").read_text() == "{}"
+    told = [record.getMessage() for record in caplog.records]
+    stays = f"{evaluated.parent} stays, because it holds evaluations: remove it when it is no longer needed"
+    assert told.count(stays) == 1
+
+
+def test_evaluations_of_a_finished_model_stay_with_it(tmp_path, caplog):
+    run = small_run(tmp_path, steps=2, save_every=2)
+    model = train(run)
+    before = (model / "model.safetensors").read_bytes()
+    (model / "evaluations").mkdir()
+    assert train(run) == model  # finished: the same model is written again
+    assert (model / "evaluations").is_dir()
+    assert "held evaluations" not in caplog.text
+    assert train(small_run(tmp_path, steps=4, save_every=2), resume="must") == model
+    aside = tmp_path / "model-1"
+    assert (aside / "evaluations").is_dir()
+    assert (aside / "model.safetensors").read_bytes() == before
+    assert not (model / "evaluations").exists()
+    assert f"{model} held evaluations of an earlier model: both are now {aside}" in caplog.text
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole, tmp_path):
@@ -436,6 +483,14 @@ def test_a_log_that_cannot_be_written_is_named(tmp_path):
     assert told.splitlines()[-1] == (
         f"OSError: {tmp_path}/log.jsonl: cannot be written: File too large; make room, and start the same command again"
     )
+
+
+def test_a_kill_between_the_renames_loses_no_evaluations(tmp_path):
+    model = train(run := small_run(tmp_path, steps=2))
+    (model / "evaluations").mkdir()
+    model.rename(tmp_path / "model.old")
+    assert train(run) == model
+    assert (model / "evaluations").is_dir()
 
 
 def test_a_model_that_is_there_is_replaced_as_a_whole(tmp_path):

@@ -207,6 +207,16 @@ def test_a_tracker_that_cannot_begin_stops_before_anything_is_touched(tmp_path: 
     assert [file.name for file in tmp_path.iterdir()] == ["log.jsonl"]
 
 
+def test_a_run_that_goes_on_shows_its_step_at_once(tmp_path: Path) -> None:
+    screen = Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True)
+    with Tracker(tmp_path, 1200, console=screen, progress=0.75) as tracker:
+        tracker.say("going on after step 1200")
+        shown = told(tracker)
+    assert "step 1,200" in shown
+    assert "75.0%" in shown
+    assert "step 0" not in shown
+
+
 def test_a_terminal_shows_the_panel_and_what_is_said(tmp_path: Path) -> None:
     screen = Console(file=io.StringIO(), width=80, force_terminal=True, force_interactive=True)
     with Tracker(tmp_path / ".", 0, console=screen) as tracker:

@@ -67,12 +67,15 @@ def load_preprocessing(folder: str | os.PathLike[str]) -> tuple[Preprocessing, T
     if not file.is_file():
         if (saved := _of_transformers(folder)) is not None:
             return saved, tokenizer
+        missing = [_SETTINGS] if tokenizer else [_SETTINGS, _TOKENIZER]
         log.warning(
-            "%s has no %s: assuming a published model of stage 1, images of 224x224 pixels and the prompt %r; "
-            "other models need other settings (resize, size, prompt)",
+            "%s has no %s: assuming a published model of stage 1, images of 224x224 pixels and the prompt %r; if it is "
+            "another, copy %s from the folder of the model that it was made from, or give resize, size, prompt%s",
             folder,
-            _SETTINGS,
+            " and no ".join(missing),
             PUBLISHED_PROMPT,
+            " and ".join(missing),
+            "" if tokenizer else " and tokenizer",
         )
         return Preprocessing(captions=CaptionConfig(prompt=PUBLISHED_PROMPT)), tokenizer
     try:

@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from genlip.model.fields import shown
+from genlip.terminal import program
 
 __all__ = ["BatchSize", "batch_size", "count"]
 
@@ -51,7 +52,7 @@ def batch_size(text: str, max_tokens: int) -> BatchSize:
     if unit == "sample" and not per_sample:
         raise ValueError(
             f"packing.batch is {text!r}: say how long a sample is on average, patches and text, as in {text} of 270 tokens; "
-            "genlip data inspect measures it"
+            f"{program()} data inspect measures it"
         )
     tokens = {"pack": number * max_tokens, "token": number, "sample": number * per_sample}[unit]
     packs = round(tokens / max_tokens)

@@ -140,6 +140,11 @@ def files_of(pattern: str) -> list[str]:
     return files
 
 
+def _no_such(pattern: str) -> str:
+    kind = "file" if Path(pattern).suffix else "file or folder"
+    return f"no such {'folder' if pattern.endswith('/') else kind}"
+
+
 def image_files(patterns: Iterable[str]) -> tuple[list[str], list[str]]:
     """The image files that files, folders and globs name, in order, each once; and what was left out, a line each.
 
@@ -157,7 +162,7 @@ def image_files(patterns: Iterable[str]) -> tuple[list[str], list[str]]:
             inside = files_of(pattern)
         if not inside:
             raise FileNotFoundError(
-                f"{printable(pattern)}: {'no images in this folder' if folder.is_dir() else 'no such file'}"
+                f"{printable(pattern)}: {'no images in this folder' if folder.is_dir() else _no_such(pattern)}"
             )
         found |= dict.fromkeys(inside)
     return list(found), notes

@@ -24,6 +24,7 @@ from genlip.model.checkpoint import check
 from genlip.model.download import failures, reason
 from genlip.model.reading import read_json
 from genlip.model.weights import index_of, weight_files
+from genlip.terminal import program
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -145,7 +146,7 @@ def _files(folder: Path) -> list[str]:
     if weights[0].suffix != ".safetensors":
         raise PushError(
             f"{folder}: its weights are pickles, which should not be passed on: write safetensors with "
-            f"`genlip export {folder} OUT --to published` and push that"
+            f"`{program()} export {folder} OUT --to published` and push that"
         )
     index = index_of(weights)
     keys = read_json(folder / "config.json")

@@ -34,12 +34,23 @@ from genlip.model.weights import (
     write_model,
 )
 
-__all__ = ["CheckpointError", "check", "checkpoint_folder", "load", "read_config", "save", "save_weights"]
+__all__ = [
+    "CheckpointError",
+    "check",
+    "checkpoint_folder",
+    "load",
+    "model_near",
+    "read_config",
+    "save",
+    "save_weights",
+    "step_folders",
+]
 
 log = logging.getLogger(__name__)
 
 _CONFIG_BYTES, _MOST_LAYERS = 2**22, 1024
 _FAR_MORE = 8  # times as many parameters as there are: not a model that lacks some, whose names are told
+_STEP = re.compile(r"step-\d{8,}")  # not what a user called a copy
 _ENCODER = ("vision_embeddings.", "visual.", "ln_post.")
 _LANGUAGE = ("embeddings.weight", "lm_head.weight")
 # Parameters that a GenLIP has or has not, by its config: layers, gated feed-forward, LayerScale, maps between the widths.
@@ -52,7 +63,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
-    """Write `config.json` and `model.safetensors` (published names and keys); each file appears whole or not at all."""
+    """Write `config.json` and `model.safetensors` (published names and keys); each file appears whole or not at all.
+
+    That is all `genlip.load` needs. A `Speaker` also needs to know how images and captions were prepared: copy
+    `preprocessing.json` and `tokenizer.json` from the folder that the model was loaded from or trained in.
+    """
     return save_weights(model.state_dict(), model.config, folder)
 
 
@@ -105,15 +120,44 @@ def check(folder: str | os.PathLike[str]) -> GenLIPConfig:
 
 def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> Path:
     """The local folder of a checkpoint, fetched from the Hub if the name is "owner/name" and no such folder exists."""
-    return _local(path_or_hub_id) or fetch(os.fspath(path_or_hub_id), revision)
+    return _local(path_or_hub_id) or _fetched(path_or_hub_id, revision)
 
 
 def read_config(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> GenLIPConfig:
     """The config of a checkpoint alone; from the Hub, the weights are not fetched. Raises `CheckpointError`."""
-    folder = _local(path_or_hub_id) or fetch(os.fspath(path_or_hub_id), revision, weights=False)
+    folder = _local(path_or_hub_id) or _fetched(path_or_hub_id, revision, weights=False)
     config = _read_config(folder)
     _check_layers(config, folder)
     return config
+
+
+def step_folders(run: str | os.PathLike[str]) -> list[Path]:
+    """The checkpoints of a run's folder, the newest last."""
+    found = [path for path in (Path(run) / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def model_near(path: str | os.PathLike[str]) -> Path | None:
+    """The model that is probably meant by a path that is none: of a run there, or above, its model or newest checkpoint."""
+    folder = Path(path)
+    for run in (folder, *folder.parents[:2]):
+        for model in (run / "model", *step_folders(run)[::-1]):
+            if (model / CONFIG).is_file() and model != folder:
+                return model
+    return None
+
+
+def _did_you_mean(path: str | os.PathLike[str]) -> str:
+    return f"; did you mean {near}?" if (near := model_near(path)) else ""
+
+
+def _fetched(path_or_hub_id: str | os.PathLike[str], revision: str | None, weights: bool = True) -> Path:
+    try:
+        return fetch(os.fspath(path_or_hub_id), revision, weights)
+    except CheckpointError as error:
+        if not (hint := _did_you_mean(path_or_hub_id)):
+            raise
+        raise CheckpointError(f"{error}{hint}") from error
 
 
 def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
@@ -122,7 +166,8 @@ def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
     if folder.is_dir():
         return folder
     if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise CheckpointError(f"{name}: no such folder; need a folder with {CONFIG} and {WEIGHTS}, or a Hub id owner/name")
+        needed = f"; need a folder with {CONFIG} and {WEIGHTS}, or a Hub id owner/name"
+        raise CheckpointError(f"{name}: no such folder{_did_you_mean(folder) or needed}")
     return None
 
 
@@ -130,8 +175,7 @@ def _read_config(folder: Path) -> GenLIPConfig:
     try:
         stored = read_json(folder / CONFIG, _CONFIG_BYTES)
     except FileNotFoundError:
-        hint = f"; did you mean {folder / 'model'}?" if (folder / "model" / CONFIG).is_file() else ""
-        raise CheckpointError(f"{folder}: not a checkpoint: it has no {CONFIG}{hint}") from None
+        raise CheckpointError(f"{folder}: not a checkpoint: it has no {CONFIG}{_did_you_mean(folder)}") from None
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     try:

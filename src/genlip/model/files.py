@@ -11,7 +11,7 @@ import re
 import stat
 from pathlib import Path
 
-__all__ = ["check_regular", "expanded", "printable", "told"]
+__all__ = ["check_regular", "expanded", "is_folder_name", "printable", "told"]
 
 _LONGEST = 1000  # characters of a message
 
@@ -38,6 +38,13 @@ def told(text: str) -> str:
     """What a message says of a name from a file, or of another's error: on one line, and cut short."""
     line = printable(" ".join(text.splitlines()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+
+
+def is_folder_name(path: str) -> bool:
+    """Whether a path that is not there can only mean a folder: it ends with a slash, or has one and no suffix."""
+    if "://" in path or any(sign in path for sign in "*?[{"):
+        return False
+    return path.endswith("/") or ("/" in path and not Path(path).suffix)
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from genlip.model.genlip import GenLIP
+from genlip.terminal import program
 
 __all__ = ["quantize_encoder"]
 
@@ -31,7 +32,7 @@ def quantize_encoder(model: GenLIP) -> GenLIP:
         from torch.ao.quantization import quantize_dynamic
     except ImportError:
         raise ValueError(
-            f"PyTorch {torch.__version__} has no dynamic quantisation; use genlip export … --to onnx --int8"
+            f"PyTorch {torch.__version__} has no dynamic quantisation; use {program()} export … --to onnx --int8"
         ) from None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*deprecated", module=r"torch\..*|genlip\..*")

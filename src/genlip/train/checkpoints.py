@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -36,6 +36,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 from torch.optim import Optimizer
 
+from genlip.model.checkpoint import step_folders
 from genlip.model.fields import checked
 from genlip.model.genlip import GenLIP
 from genlip.model.reading import read_json
@@ -43,16 +44,20 @@ from genlip.train.average import Average
 from genlip.train.parallel import World
 from genlip.train.recipe import Run, load_recipe, to_yaml
 
-__all__ = ["Checkpoints", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
+__all__ = ["Checkpoints", "added", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
+
+log = logging.getLogger(__name__)
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 _SUMS = "checksums.json"
-_STEP = re.compile(r"step-\d{8,}")  # not what a user called a copy
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
 
 class Checkpoints:
-    """Writes checkpoints in the background, one at a time, and keeps the newest `run.keep` and the milestones."""
+    """Writes checkpoints in the background, one at a time.
+
+    The newest `run.keep` stay, the milestones, and those that hold what others added, such as evaluations.
+    """
 
     def __init__(self, run: Run, world: World) -> None:
         self.run, self.world = run, world
@@ -60,6 +65,7 @@ class Checkpoints:
         self.group = dist.new_group(backend="gloo") if world.ranks > 1 else None  # beside the training's own collectives
         self._threads = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
+        self._told: set[Path] = set()  # checkpoints that stay because of what others added
         if world.leads:
             for left in self.folder.glob("*.partial"):  # by a kill
                 shutil.rmtree(left)
@@ -111,15 +117,20 @@ class Checkpoints:
             _synchronise(partial)
             partial.replace(target)
             _synchronise(self.folder)
-            self._prune()
+            self._prune(target)
         except (OSError, SafetensorError, CheckpointException) as error:
             raise self._failed(target, error) from error
 
-    def _prune(self) -> None:
-        for old in _folders(self.run.out)[: -self.run.keep]:
-            step = int(old.name.removeprefix("step-"))
-            if not self.run.keep_every or step % self.run.keep_every:
+    def _prune(self, newest: Path) -> None:
+        """Remove old checkpoints, but nothing that others added to one."""
+        for old in step_folders(self.run.out)[: -self.run.keep]:
+            if self.run.keep_every and int(old.name.removeprefix("step-")) % self.run.keep_every == 0:
+                continue
+            if not (more := added(old, newest)):
                 shutil.rmtree(old)
+            elif old not in self._told:
+                self._told.add(old)
+                log.warning("%s stays, because it holds %s: remove it when it is no longer needed", old, ", ".join(more))
 
     def _failed(self, target: Path, error: BaseException) -> OSError:
         kept = latest(self.run.out)
@@ -170,7 +181,7 @@ def check_whole(folder: Path) -> None:
 
 def _damaged(folder: Path, what: str) -> ValueError:
     """The error that names what to do: which checkpoint is whole."""
-    older = [other for other in _folders(folder.parents[1]) if other != folder]
+    older = [other for other in step_folders(folder.parents[1]) if other != folder]
     whole = next((other for other in reversed(older) if _damage(other) is None), None)
     rest = f"go on from {whole}, the newest whole one" if whole else "begin anew: no other is whole"
     return ValueError(f"{folder} is damaged ({what}): remove it to {rest}")
@@ -211,20 +222,21 @@ def _reason(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
+def added(folder: Path, like: Path) -> list[str]:
+    """What lies in a folder and was not written by training, such as evaluations; `like` holds all that training writes."""
+    names = (path.name for path in folder.iterdir())
+    return sorted(name for name in names if not name.startswith(".") and not (like / name).exists())
+
+
 def latest(out: str | Path) -> Path | None:
     """The newest checkpoint of a run's folder, if it has one."""
-    folders = _folders(out)
+    folders = step_folders(out)
     return folders[-1] if folders else None
 
 
 def read_run(folder: Path) -> Run:
     """The resolved run that wrote a checkpoint."""
     return load_recipe(folder / "run.yaml")
-
-
-def _folders(out: str | Path) -> list[Path]:
-    found = [path for path in (Path(out) / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def _synchronise(folder: Path) -> None:

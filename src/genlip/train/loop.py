@@ -6,6 +6,7 @@ A run that is interrupted (Ctrl-C, SIGTERM and the like) saves first; started ag
 
 from __future__ import annotations
 
+import filecmp
 import logging
 import shutil
 import time
@@ -22,9 +23,10 @@ from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sources import Source, hold_out, open_source
 from genlip.data.tally import SkippedTooMany, Tally
 from genlip.machine import machine, memory, versions
+from genlip.terminal import program
 from genlip.threads import Threads
 from genlip.train import checkpoints
-from genlip.train.checkpoints import Checkpoints
+from genlip.train.checkpoints import Checkpoints, added
 from genlip.train.measuring import HeldOutSet, held_out_set, measure
 from genlip.train.parallel import join_world, strategy
 from genlip.train.precision import matrix_rate
@@ -35,7 +37,7 @@ from genlip.train.sample_log import SampleLog
 from genlip.train.signals import interruptible
 from genlip.train.spikes import Spikes
 from genlip.train.state import State, begin, export
-from genlip.train.tracking import Tracker
+from genlip.train.tracking import Tracker, free_name
 from genlip.train.update import DataFailed, NonFinite, Update, update
 
 __all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train"]
@@ -95,9 +97,10 @@ class _Loop:
         self.checkpoints = Checkpoints(run, world)
         self._open = ExitStack()
         out, trackers = Path(run.out), [name.strip() for name in run.trackers.split(",") if name.strip()]
+        settings = yaml.safe_load(to_yaml(run))
         log_file = "log.jsonl" if world.leads else f"log.rank-{world.rank}.jsonl"
         self.tracker = self._open.enter_context(
-            Tracker(out, state.step, trackers, yaml.safe_load(to_yaml(run)), active=world.leads, file=log_file)
+            Tracker(out, state.step, trackers, settings, active=world.leads, file=log_file, progress=state.progress)
         )
         self.samples = self._open.enter_context(SampleLog(out, world.rank, run.log_samples))
         self.batches = self._open.enter_context(closing(state.loader.batches(self.wait)))
@@ -248,7 +251,7 @@ class _Loop:
             self.report()
         saved = self.save(wait=True)
         several = ", under torchrun as before" if self.state.world.ranks > 1 else ""
-        raise Interrupted(f"stopped and saved {saved}; go on with: genlip train {saved / 'run.yaml'}{several}")
+        raise Interrupted(f"stopped and saved {saved}; go on with: {program()} train {saved / 'run.yaml'}{several}")
 
     def wait(self) -> None:
         """While data is waited for: not for long if the run was asked to stop."""
@@ -321,18 +324,36 @@ def _sources(run: Run) -> tuple[Source, Source]:
 
 
 def _replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder beside its place and then put it there: a reader finds all of it, or what was there before."""
+    """Write a folder beside its place and then put it there: a reader finds all of it, or what was there before.
+
+    A folder that holds more than training wrote, such as evaluations, is not removed: it stays where the same model is
+    written again, and is moved aside where another is.
+    """
     partial, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "old"))
+    if old.exists() and not folder.exists():  # a kill came between the two renames below
+        old.rename(folder)
     for left in (partial, old):  # by a kill
         shutil.rmtree(left, ignore_errors=True)
     try:
         write(partial)
+        more = added(folder, partial) if folder.exists() else []
+        if more and _same_files(partial, folder):
+            shutil.rmtree(partial)
+            return
         if folder.exists():
-            folder.rename(old)
+            folder.rename(aside := free_name(folder) if more else old)
         partial.rename(folder)
     except (OSError, SafetensorError) as error:
         raise OSError(f"{folder} could not be written: {error}; make room, and start the same command again") from error
+    if more:
+        log.warning("%s held %s of an earlier model: both are now %s", folder, ", ".join(more), aside)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _same_files(folder: Path, other: Path) -> bool:
+    """Does the other folder hold every file of this one, byte for byte?"""
+    names = [path.name for path in folder.iterdir()]
+    return sorted(filecmp.cmpfiles(folder, other, names, shallow=False)[0]) == sorted(names)
 
 
 def _due(every: int, state: State) -> bool:

@@ -35,11 +35,11 @@ _UNKNOWN = "–"
 
 
 class Panel:
-    """The live panel of a run. Use as a context; `show` hears the figures."""
+    """The live panel of a run. Use as a context; `show` hears the figures, those known at once are given as `figures`."""
 
-    def __init__(self, title: str, console: Console) -> None:
+    def __init__(self, title: str, console: Console, **figures: Any) -> None:
         self.title, self.console = title, console
-        self.figures: dict[str, Any] = {}
+        self.figures: dict[str, Any] = figures
         self.losses: deque[float] = deque(maxlen=_LOSSES)
         self.drawn = -math.inf
         self.live = Live(console=console, auto_refresh=False, get_renderable=self._rendered)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from genlip.terminal import program
 from genlip.train.footprint import Sharing
 from genlip.train.simulation import LOSS
 
@@ -89,8 +90,8 @@ def _bottlenecks(plan: Plan) -> Iterator[str]:
     assumed, lost = plan.assumed, here.outcome.lost
     if lost["loader"] >= LOSS and plan.hardware.name == "cpu":
         yield (
-            f"preparing samples takes {lost['loader']:.0%} of an update, on the cores that train: genlip data pack with "
-            "smaller images helps"
+            f"preparing samples takes {lost['loader']:.0%} of an update, on the cores that train: {program()} data pack "
+            "with smaller images helps"
         )
     elif lost["loader"] >= LOSS:
         per_pack = plan.samples_per_update / plan.packs * assumed.decode / 1e3

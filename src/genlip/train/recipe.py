@@ -38,6 +38,7 @@ __all__ = [
     "Run",
     "describe_settings",
     "differences",
+    "for_processor",
     "keys",
     "load_recipe",
     "recipe_names",
@@ -50,6 +51,7 @@ _ASIDE = {  # where results go, how often, and how the same work is shared out
 }  # fmt: skip
 
 
+_FOR_PROCESSOR = ("_cpu", "quickstart")
 _COMMAND_LINE = "the command line"  # where a setting stands, if not in a file
 _DEVICE = "training takes the GPU that there is, and several under torchrun; CUDA_VISIBLE_DEVICES chooses among them"
 _NO_SETTINGS = dict.fromkeys(("gpu", "gpus", "device", "devices", "cuda", "num_gpus", "accelerator"), _DEVICE)
@@ -68,6 +70,12 @@ def recipe_names() -> list[str]:
 def keys() -> dict[str, Any]:
     """Every dotted key of a run with its default."""
     return dict(_flat(_plain(dataclasses.asdict(Run(model=GenLIPConfig())))))
+
+
+def for_processor(name_or_file: str | Path) -> bool:
+    """Whether a recipe is written for a processor: it is the quickstart or `_cpu`, or stands on one of these."""
+    recipe = _read(name_or_file)
+    return str(name_or_file) in _FOR_PROCESSOR or any(map(for_processor, _bases(name_or_file, recipe)))
 
 
 def describe_settings() -> str:
@@ -162,12 +170,18 @@ def _settings(name_or_file: str | Path, above: tuple[str, ...] = ()) -> dict[str
     if name in above:
         raise RecipeError(f"{name}: recipes stand on each other in a circle: {' -> '.join((*above, name))}")
     recipe = _read(name_or_file)
-    bases = recipe.pop("base", [])
     settings: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        beside = Path(name_or_file).parent / str(base)
-        settings |= _settings(beside if beside.is_file() else base, (*above, name))
+    for base in _bases(name_or_file, recipe):
+        settings |= _settings(base, (*above, name))
+    recipe.pop("base", None)
     return _over(settings, _checked(_flat(recipe), name))
+
+
+def _bases(name_or_file: str | Path, recipe: dict[str, Any]) -> list[str | Path]:
+    """The recipes that one stands on: files beside it, else recipes that come with the package."""
+    bases = recipe.get("base", [])
+    beside = [(base, Path(name_or_file).parent / str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
+    return [path if path.is_file() else base for base, path in beside]
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

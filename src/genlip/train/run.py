@@ -121,7 +121,7 @@ class Run:
         evaluate_every: steps between held-out measurements.
         spoken: held-out images that are captioned at each measurement.
         save_every: steps between checkpoints.
-        keep: newest checkpoints kept.
+        keep: newest checkpoints kept, besides those that hold evaluations or whatever else was added to them.
         keep_every: checkpoints of steps that are multiples of this are kept for good; 0 keeps none.
         max_skipped: stop once more than this share of the samples could not be used.
         max_nonfinite: stop after so many updates in a row whose loss or gradient is no number; each is left out.

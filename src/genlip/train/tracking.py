@@ -29,7 +29,7 @@ from genlip.terminal import harmless
 from genlip.train.panel import Panel, clock
 from genlip.train.trackers import Recorder, open_recorder
 
-__all__ = ["Tracker", "read_log", "writing"]
+__all__ = ["Tracker", "free_name", "read_log", "writing"]
 
 _THUMBNAIL = 256  # pixels, the longer side
 
@@ -43,6 +43,7 @@ class Tracker:
     run       the resolved recipe as plain values, stored with the start
     console   where the user looks (default: standard error)
     active    false on all ranks but one: they show nothing, and store only samples that could not be used
+    progress  share of the run that is done, which the panel shows at once
     file      the log's name; an inactive tracker needs one of its own, such as log.rank-1.jsonl
     """
 
@@ -55,11 +56,12 @@ class Tracker:
         console: Console | None = None,
         active: bool = True,
         file: str = LOG,
+        progress: float = 0.0,
     ) -> None:
         self.out, self.step, self.run, self.active = out, step, run, active
         self.names = trackers if active else ()
         self.console = console or Console(stderr=True)
-        self.path = out / file
+        self.path, self.progress = out / file, progress
         self.recorders: dict[str, Recorder] = {}
         self.panel: Panel | None = None
         self._log: TextIO | None = None
@@ -74,7 +76,7 @@ class Tracker:
             if self.active:
                 self._log = stack.enter_context(_open_log(self.path, anew=self.step == 0))
             if self.active and self.console.is_interactive:
-                self.panel = stack.enter_context(Panel(str(self.out), self.console))
+                self.panel = stack.enter_context(Panel(str(self.out), self.console, step=self.step, progress=self.progress))
             self._stack = stack.pop_all()
         return self
 
@@ -180,15 +182,15 @@ def writing(file: Path) -> AbstractContextManager[None]:
 def _open_log(path: Path, anew: bool = False) -> TextIO:
     """A log to append to; a line that a kill cut short is ended first."""
     if anew and path.exists():
-        path.rename(_free_name(path))
+        path.rename(free_name(path))
     whole = not path.exists() or not path.stat().st_size or _last_byte(path) == b"\n"
     file = path.open("a", encoding="utf8")
     file.write("" if whole else "\n")
     return file
 
 
-def _free_name(path: Path) -> Path:
-    """log-1.jsonl beside log.jsonl, or the next number that is free."""
+def free_name(path: Path) -> Path:
+    """log-1.jsonl beside log.jsonl, model-1 beside model, or the next number that is free."""
     number = 1
     while (name := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
         number += 1

@@ -130,6 +130,10 @@ def test_scenes_and_folders_do_without_fsspec_and_pyarrow(tmp_path):
 def test_what_is_not_there_is_refused_with_what_could_be(here):
     assert refusal("nowhere", kind=FileNotFoundError) == f"nowhere: no such source; need {FORMS}"
     assert refusal("Scenes:3", kind=FileNotFoundError) == f"Scenes:3: no such source; need {FORMS}"
+    for folder in ("images/", "my.images/", "shards.tar/", "data/images", "~/images"):
+        assert refusal(folder, kind=FileNotFoundError) == f"{folder}: no such folder; need {FORMS}"
+    for other in ("s3://bucket/images", "data/*", "{a,b}/images"):
+        assert refusal(other, kind=FileNotFoundError) == f"{other}: no such source; need {FORMS}"
     assert refusal("nowhere.csv", kind=FileNotFoundError) == "nowhere.csv: no such file"
     assert refusal("no*.jsonl", kind=FileNotFoundError) == "no*.jsonl: matches no file"
     assert refusal("nowhere.tar", kind=FileNotFoundError) == "nowhere.tar: no such file"
@@ -292,7 +296,7 @@ def test_a_missing_part_is_named_as_it_was_sought(here):
     mixture(here / "data", {"source": "one.csv"})
     assert refusal("data/mixture.yaml", kind=FileNotFoundError) == "data/one.csv: no such file"
     mixture(here / "data", {"source": "one"})
-    assert refusal("data/mixture.yaml", kind=FileNotFoundError) == f"data/one: no such source; need {FORMS}"
+    assert refusal("data/mixture.yaml", kind=FileNotFoundError) == f"data/one: no such folder; need {FORMS}"
     mixture(here / "data", {"source": "one.csv", "fields": {"a": None}})
     told = "caption fields 'a=None': 'None' is no number; write field=0.8,other=0.2"
     assert refusal("data/mixture.yaml") == f"data/mixture.yaml, source 1: {told}"

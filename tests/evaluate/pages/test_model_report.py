@@ -78,7 +78,10 @@ def test_a_model_without_results_says_how_to_measure(tmp_path: Path) -> None:
         ValueError, match=r"no results in .*evaluations; measure the model first, as in: genlip eval captioning"
     ):
         write_model_report(tmp_path)
-    with pytest.raises(ValueError, match="Some/Model: no results in evaluations/Some--Model"):
+    with pytest.raises(
+        ValueError,
+        match=r"^Some/Model: no such folder, and no results of a Hub model of this name in evaluations/Some--Model; measure",
+    ):
         write_model_report("Some/Model")
 
 

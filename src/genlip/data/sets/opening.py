@@ -5,7 +5,7 @@ from __future__ import annotations
 from genlip.data.sets.base import LabelledSet
 from genlip.data.sets.idx import open_idx
 from genlip.data.sets.labelled_folder import open_labelled_folder
-from genlip.model.files import expanded
+from genlip.model.files import expanded, is_folder_name
 
 __all__ = ["open_labelled"]
 
@@ -43,4 +43,4 @@ def open_labelled(spec: str, classes: str = "") -> LabelledSet:
         return open_labelled_parquet(expand(spec), spec, classes)
     if path.exists():
         raise ValueError(f"{spec}: not a labelled set; need {_FORMS}")
-    raise FileNotFoundError(f"{spec}: no such set; need {_FORMS}")
+    raise FileNotFoundError(f"{spec}: no such {'folder' if is_folder_name(spec) else 'set'}; need {_FORMS}")

@@ -14,7 +14,7 @@ from genlip.data.sources.mixture import Mixture
 from genlip.data.sources.procedural import KINDS, Procedural, is_procedural
 from genlip.data.sources.tables import READERS, open_folder, open_tables
 from genlip.model.fields import shown
-from genlip.model.files import expanded, printable
+from genlip.model.files import expanded, is_folder_name, printable
 from genlip.model.reading import read_yaml
 
 __all__ = ["open_source"]
@@ -82,9 +82,10 @@ def _suffix(spec: str) -> str:
 
 
 def _open_files(spec: str, suffix: str, fields: CaptionFields, images: str, allow_outside: bool) -> Source:
-    if suffix not in (*READERS, ".tar", ".parquet"):
-        if not suffix and not expanded(spec).exists():
-            raise FileNotFoundError(f"{spec}: no such source; need {_FORMS}")
+    folder = is_folder_name(spec)
+    if folder or suffix not in (*READERS, ".tar", ".parquet"):
+        if (not suffix or folder) and not expanded(spec).exists():
+            raise FileNotFoundError(f"{spec}: no such {'folder' if folder else 'source'}; need {_FORMS}")
         raise ValueError(f"{spec}: cannot read captions from {suffix or 'a file without suffix'}; need {_FORMS}")
     from genlip.data.sources.paths import expand, is_remote  # these bring fsspec, which scenes and folders do without
 

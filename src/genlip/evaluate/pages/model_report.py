@@ -14,7 +14,10 @@ from genlip.evaluate.pages import report
 from genlip.evaluate.pages.report import Section
 from genlip.evaluate.pages.score_words import interval_words, number_words, set_words, settings_words
 from genlip.evaluate.result import Result, evaluations_folder, read_results
+from genlip.model.checkpoint import model_near
+from genlip.model.weights import CONFIG
 from genlip.model.writing import write_text
+from genlip.terminal import program
 
 __all__ = ["model_page", "stored_results", "summary", "write_model_report"]
 
@@ -42,10 +45,12 @@ def stored_results(folder: str | Path) -> tuple[Path, list[Result]]:
             return home, sorted(
                 results, key=lambda one: places.index(one.measurement) if one.measurement in places else len(places)
             )
-    missing = "" if Path(folder).exists() else f"; there is no folder {folder}, so it could only be an id on the Hub"
+    of = "no results" if Path(folder).is_dir() else "no such folder, and no results of a Hub model of this name"
+    near = None if (Path(folder) / CONFIG).is_file() else model_near(folder)
+    meant = f"; did you mean {near}?" if near else ""
     raise ValueError(
-        f"{folder}: no results in {candidates[0]}; measure the model first, as in: genlip eval captioning {folder} scenes:1"
-        f"{missing}"
+        f"{folder}: {of} in {candidates[0]}{meant}; measure the model first, as in: "
+        f"{program()} eval captioning {near or folder} scenes:1"
     )
 
 

@@ -24,6 +24,7 @@ from genlip.evaluate.pages.report import Headline, Section, Speech
 from genlip.evaluate.result import read_results
 from genlip.evaluate.run_log import Event, read_events
 from genlip.model.writing import write_text
+from genlip.terminal import program
 
 __all__ = ["render", "write_report"]
 
@@ -152,7 +153,7 @@ def _warnings(log: _Logged) -> Iterator[str]:
             "goes on, lower optimizer.learning_rate or set precision to float32."
         )
     if (wait := log.usual("wait")) is not None and wait > _WAITING:
-        shards = "write the collection as shards of smaller images with genlip data pack."
+        shards = f"write the collection as shards of smaller images with {program()} data pack."
         more = "" if _trains_on_processor(log) else "raise data.workers, or "  # there, workers would take its cores
         yield f"Training waits for data {wait:.0%} of the time: {more}{shards}"
     if (fill := log.usual("fill")) is not None and fill < _EMPTY:
