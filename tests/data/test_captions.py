@@ -423,6 +423,20 @@ def test_a_tokenizer_that_panics_is_one_line(parts, tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_letters_for_bytes_again_and_again_are_refused(tmp_path):
+    twice = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    file = tokenizer_file(tmp_path, pre_tokenizer={"type": "Sequence", "pretokenizers": [twice] * 40})
+    with pytest.raises(ValueError, match=rf"^{file}: refused: its pre_tokenizer makes a text up to 1,099,511,627,776 times"):
+        load_tokenizer(file)
+
+
+@pytest.mark.parametrize("vocabulary", [5, [5], [[]], "text"])
+def test_a_vocabulary_that_is_none_is_one_line(vocabulary, tmp_path):
+    file = tokenizer_file(tmp_path, model={"type": "WordLevel", "vocab": vocabulary, "unk_token": "a"})
+    with pytest.raises(ValueError, match=rf"^{file}: not a tokenizer\.json: "):
+        load_tokenizer(file)
+
+
 def test_a_tokenizer_that_explodes_is_refused(tmp_path):
     tenfold = {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 10}
     file = tokenizer_file(tmp_path, normalizer={"type": "Sequence", "normalizers": [tenfold] * 12})

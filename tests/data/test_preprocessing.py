@@ -7,7 +7,7 @@ import pytest
 
 from genlip.data.captions import CaptionConfig
 from genlip.data.images import ImageConfig
-from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
+from genlip.data.preprocessing import Preprocessing, load_captions, load_preprocessing, save_preprocessing
 
 from .helpers import small_tokenizer
 
@@ -118,3 +118,10 @@ def test_a_damaged_tokenizer_is_named(folder):
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(ValueError, match=f"{folder / 'tokenizer.json'}: not a tokenizer.json"):
         load_preprocessing(folder)
+
+
+def test_settings_that_do_not_fit_the_tokenizer_name_the_folder(folder):
+    file = folder / "preprocessing.json"
+    file.write_text(file.read_text().replace("<|im_end|>", "<none>"))
+    with pytest.raises(ValueError, match=rf"^{folder}: captions.end is '<none>', which does not begin with a special token"):
+        load_captions(folder, 10**6)

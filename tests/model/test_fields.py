@@ -7,7 +7,7 @@ from typing import Any, Literal, Required, TypedDict
 
 import pytest
 
-from genlip.model.fields import check_fields, checked, read_fields
+from genlip.model.fields import check_fields, checked, read_fields, shown
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -101,3 +101,9 @@ def test_a_dataclass_may_check_itself():
     with pytest.raises(ValueError, match=r"^data\.size is '3': it must be a whole number"):
         check_fields(Settings(size="3"), "data.")
     check_fields(Settings(size="3"), but=("size",))
+
+
+def test_what_a_message_shows_is_one_short_line():
+    nested = {name: {name: [{name: "x" * 30}] * 9 for name in "abcdefgh"} for name in "abcdefgh"}
+    assert len(shown(nested)) < 210
+    assert shown("a\nb") == r"'a\nb'"

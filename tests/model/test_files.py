@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from genlip.model.files import check_regular, expanded, printable
+from genlip.model.files import check_regular, expanded, printable, told
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,10 @@ def test_what_is_no_file_is_refused_without_being_opened(tmp_path):
                 check_regular(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         check_regular(tmp_path / "absent")
+
+
+def test_what_a_message_tells_is_one_short_line():
+    assert told("one\ntwo\u2028three") == "one two three"
+    long = told("begin" + "x" * 100_000 + "end")
+    assert len(long) < 1010
+    assert (long[:5], long[-3:]) == ("begin", "end")

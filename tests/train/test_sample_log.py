@@ -38,3 +38,10 @@ def test_keys_may_hold_what_ends_a_line_elsewhere(tmp_path):
     keys = ("a\u2028b", "c\x85d", "e\x0cf\x1cg")
     write(tmp_path, 0, (1, 0, keys))
     assert read_samples(tmp_path) == {(1, 0): keys}
+
+
+def test_a_line_that_is_no_utf8_is_passed_over(tmp_path):
+    write(tmp_path, 0, (1, 0, ["a"]))
+    with (tmp_path / "samples-0.jsonl").open("ab") as file:
+        file.write(b'{"update": 2, "row": 0, "keys": ["\xff"]}\n')
+    assert read_samples(tmp_path) == {(1, 0): ("a",)}

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import yaml
+from PIL import Image
 
 from genlip.data.examples import Choice, Unusable
 from genlip.data.sources import open_source
@@ -213,3 +214,13 @@ def test_no_image_outside_its_folder_is_named_unless_that_is_allowed(outside, tm
     with pytest.raises(ValueError, match=f"its image, '{outside}', lies outside {tmp_path}/in; .*--allow-outside"):
         open_source(str(path), images=str(tmp_path / "in"))
     assert len(open_source(str(path), images=str(tmp_path / "in"), allow_outside=True)) == 2
+
+
+def test_two_images_of_one_id_are_refused_and_one_that_is_listed_twice_is_not(tmp_path):
+    first, other = {"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}
+    told = [{"image_id": 1, "caption": "a cat"}]
+    path = stored(tmp_path, "twice.json", {"images": [first, other], "annotations": told})
+    assert refused(path) == f"{path}: the images 'a.png' and 'b.png' have the same id 1"
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    source = open_source(str(stored(tmp_path, "same.json", {"images": [first, first], "annotations": told})))
+    assert [example.key for example in source] == [str(tmp_path / "a.png")]

@@ -456,3 +456,10 @@ def test_a_pointer_is_told(tmp_path):
         ValueError, match=r"a\.parquet: a Git LFS pointer, not the file itself \(fetch it with: git lfs pull\)"
     ):
         opened([str(tmp_path / "a.parquet")])
+
+
+def test_a_column_whose_name_is_no_utf8_is_one_line(tmp_path):
+    file = written(tmp_path / "a.parquet", {"image": [b"x"], "odd_name": ["a"]})
+    Path(file).write_bytes(Path(file).read_bytes().replace(b"odd_name", b"\xff\xfe__name"))
+    with pytest.raises(ValueError, match=r"a\.parquet: not a Parquet file, or damaged: [^\n]*$"):
+        opened([file])
