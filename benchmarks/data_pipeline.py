@@ -30,9 +30,9 @@ from genlip.data.examples import Example
 from genlip.data.images import ImageConfig, native_size
 from genlip.data.packing import PackingConfig, Stream
 from genlip.data.samples import SampleReader
-from genlip.data.synthetic import words
-from genlip.data.synthetic.lots import Lots
 from genlip.model.config import GenLIPConfig
+from genlip.synthetic import words
+from genlip.synthetic.lots import Lots
 
 MODEL = GenLIPConfig(vocab_size=8192)
 SIDE = MODEL.patch_size

@@ -37,8 +37,6 @@ from genlip.data.loader import Loader
 from genlip.data.packing import Batch, PackingConfig
 from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source
-from genlip.data.synthetic import words
-from genlip.data.synthetic.lots import Lots
 from genlip.evaluate.attention import attention
 from genlip.machine import memory
 from genlip.model.attention import BACKENDS
@@ -47,6 +45,8 @@ from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.quickstart import quickstart
 from genlip.speaker import Speaker
+from genlip.synthetic import words
+from genlip.synthetic.lots import Lots
 from genlip.train import load_recipe, train
 from genlip.train.arithmetic import training_flops
 from genlip.train.hardware import GPUS

@@ -26,7 +26,6 @@ from genlip.data.sets.base import Labelled
 from genlip.data.sets.segmented_opening import open_named, open_segmented
 from genlip.data.sizes import count
 from genlip.data.sources import open_source
-from genlip.data.synthetic import scenes
 from genlip.evaluate.attention import attention
 from genlip.evaluate.captioning import captioning
 from genlip.evaluate.comparison import compare
@@ -41,6 +40,7 @@ from genlip.evaluate.segmentation import segmentation
 from genlip.evaluate.views import feature_views
 from genlip.evaluate.zero_shot import zero_shot
 from genlip.machine import machine, versions
+from genlip.synthetic import scenes
 from genlip.train import load_recipe, train
 
 KINDS = ("scenes", "closeups", "notes", "bars")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL
 
-from genlip.data.synthetic import charts, documents, scenes
+from genlip.synthetic import charts, documents, scenes
 
 SIZES = {"small": (352, 352), "all": documents.LONGEST}
 WARM_UP = 1000  # index of the first page that is timed; those before fill the caches

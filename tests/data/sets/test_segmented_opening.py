@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from genlip.data.sets.segmented_opening import open_named, open_segmented
-from genlip.data.synthetic import scenes
+from genlip.synthetic import scenes
 
 from ..helpers import noise
 

@@ -7,7 +7,7 @@ import pytest
 
 from genlip.data.sets.segmented_scenes import NamedScenes, SegmentedScenes
 from genlip.data.sources import Procedural, open_source
-from genlip.data.synthetic import scenes
+from genlip.synthetic import scenes
 
 
 @pytest.mark.parametrize("kind", [SegmentedScenes, NamedScenes])

@@ -10,7 +10,7 @@ from PIL import Image
 from genlip.data.examples import Choice, Example, Turn, plain_text
 from genlip.data.sources import Procedural, open_source
 from genlip.data.sources.procedural import KINDS
-from genlip.data.synthetic import scenes
+from genlip.synthetic import scenes
 
 from ..helpers import refusal
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from genlip.data.sets.base import Segmented
 from genlip.data.sets.regions import Named, Object
 from genlip.data.sources.procedural import Procedural
-from genlip.data.synthetic import scenes
+from genlip.synthetic import scenes
 
 __all__ = ["NamedScenes", "SegmentedScenes"]
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from genlip.data.examples import Caption, Example
 from genlip.data.sources.fields import IMAGE_MARK, CaptionFields
-from genlip.data.synthetic import bars, charts, closeups, documents, notes, scenes
+from genlip.synthetic import bars, charts, closeups, documents, notes, scenes
 
 __all__ = ["KINDS", "Kind", "Procedural", "is_procedural"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from genlip.data.synthetic.fonts import font
 from genlip.evaluate.pages.report import common_token
 from genlip.speaker import PatchWords
+from genlip.synthetic.fonts import font
 
 __all__ = ["confident_patches", "confident_picture", "crop", "enlarged", "heat", "outlined", "patch_box", "patch_map"]
 

@@ -1,11 +1,11 @@
-"""`genlip.data.synthetic.notes`: recorded drawings, and what a note may hold."""
+"""`genlip.synthetic.notes`: recorded drawings, and what a note may hold."""
 
 import hashlib
 
 import pytest
 
-from genlip.data.synthetic.charts import GROUPS
-from genlip.data.synthetic.notes import describe, draw, note
+from genlip.synthetic.charts import GROUPS
+from genlip.synthetic.notes import describe, draw, note
 
 CONTENTS = [note(0, index) for index in range(200)]
 # Recorded before the drawing became part of the package: figures that were published with it stay valid.

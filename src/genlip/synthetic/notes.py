@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from genlip.data.synthetic.charts import GROUPS
-from genlip.data.synthetic.lots import Lots
-from genlip.data.synthetic.page import RGB, Mark, Page, Style, Text, paint
+from genlip.synthetic.charts import GROUPS
+from genlip.synthetic.lots import Lots
+from genlip.synthetic.page import RGB, Mark, Page, Style, Text, paint
 
 __all__ = ["BODY", "JITTER", "PAPERS", "UNIT", "Note", "describe", "draw", "note"]
 

@@ -1,7 +1,7 @@
 """Bars: bar charts small enough to learn to read within minutes, a month under each bar and its value on top.
 
 In: a seed and an index. Out: an image and a caption that states all of it; bars i are a pure function of (seed, i). Sides
-are multiples of 16 pixels, 96x64 to 160x96; paper and letters are those of `genlip.data.synthetic.notes`.
+are multiples of 16 pixels, 96x64 to 160x96; paper and letters are those of `genlip.synthetic.notes`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from genlip.data.synthetic.charts import COLOURS, TIMES
-from genlip.data.synthetic.lots import Lots
-from genlip.data.synthetic.notes import BODY, JITTER, PAPERS, UNIT
-from genlip.data.synthetic.page import Box, Mark, Page, Text, paint
+from genlip.synthetic.charts import COLOURS, TIMES
+from genlip.synthetic.lots import Lots
+from genlip.synthetic.notes import BODY, JITTER, PAPERS, UNIT
+from genlip.synthetic.page import Box, Mark, Page, Text, paint
 
 __all__ = ["Bars", "bars", "describe", "draw"]
 

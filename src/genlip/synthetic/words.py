@@ -11,7 +11,7 @@ from collections.abc import Callable
 from string import Formatter
 from typing import NamedTuple
 
-from genlip.data.synthetic.lots import Lots
+from genlip.synthetic.lots import Lots
 
 __all__ = [
     "CURRENCIES",

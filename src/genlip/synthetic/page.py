@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from PIL import Image, ImageDraw
 
-from genlip.data.synthetic.fonts import PLAIN, font, reach, width
+from genlip.synthetic.fonts import PLAIN, font, reach, width
 
 __all__ = ["RGB", "Box", "Dot", "Page", "Slice", "Stroke", "Style", "Text", "paint"]
 

@@ -1,4 +1,4 @@
-"""`genlip.data.synthetic.closeups`: windows cut from scenes by hand, captions read back, and what they start with."""
+"""`genlip.synthetic.closeups`: windows cut from scenes by hand, captions read back, and what they start with."""
 
 import re
 from collections import Counter
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from genlip.data.sources import open_source
-from genlip.data.synthetic import scenes
-from genlip.data.synthetic.closeups import NOTHING, Closeup, closeup, describe, draw
+from genlip.synthetic import scenes
+from genlip.synthetic.closeups import NOTHING, Closeup, closeup, describe, draw
 
 CONTENTS = [closeup(0, index) for index in range(1000)]
 COLOUR, KIND = "red|green|blue|yellow|orange|purple|black", "circle|square|triangle"

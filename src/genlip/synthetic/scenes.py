@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from genlip.data.synthetic.fonts import font as open_font
-from genlip.data.synthetic.page import RGB
+from genlip.synthetic.fonts import font as open_font
+from genlip.synthetic.page import RGB
 
 __all__ = [
     "COLOURS", "KINDS", "REGIONS", "SIDE", "SIDES", "SIZES", "Scene", "SceneObject", "Shape", "describe", "draw",

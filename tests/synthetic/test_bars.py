@@ -1,4 +1,4 @@
-"""`genlip.data.synthetic.bars`: recorded drawings, and bars measured in pixels."""
+"""`genlip.synthetic.bars`: recorded drawings, and bars measured in pixels."""
 
 import hashlib
 from itertools import pairwise
@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from genlip.data.synthetic.bars import bars, describe, draw
-from genlip.data.synthetic.page import Box
+from genlip.synthetic.bars import bars, describe, draw
+from genlip.synthetic.page import Box
 
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 CONTENTS = [bars(0, index) for index in range(200)]

@@ -1,4 +1,4 @@
-"""`genlip.data.synthetic.scenes`: captions read back, images measured, and how varied they are."""
+"""`genlip.synthetic.scenes`: captions read back, images measured, and how varied they are."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from genlip.data.synthetic.scenes import COLOURS, REGIONS, SIDE, Scene, describe, draw, label_map, objects, scene
+from genlip.synthetic.scenes import COLOURS, REGIONS, SIDE, Scene, describe, draw, label_map, objects, scene
 
 CONTENTS = [scene(0, index) for index in range(500)]
 SHAPE = re.compile(

@@ -1,4 +1,4 @@
-"""`genlip.data.synthetic.documents`: what is transcribed is in the image, what is asked is in the transcription."""
+"""`genlip.synthetic.documents`: what is transcribed is in the image, what is asked is in the transcription."""
 
 import hashlib
 import math
@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
-from genlip.data.synthetic.documents import KINDS, LONGEST, describe, document, draw, questions
-from genlip.data.synthetic.fonts import font
-from genlip.data.synthetic.page import Box, Page, Stroke, Text
-from genlip.data.synthetic.sheet import wrapped
+from genlip.synthetic.documents import KINDS, LONGEST, describe, document, draw, questions
+from genlip.synthetic.fonts import font
+from genlip.synthetic.page import Box, Page, Stroke, Text
+from genlip.synthetic.sheet import wrapped
 
 CONTENTS = [document(0, index) for index in range(180)]
 PER_KIND = [document(3, index, (256, 420), kind=kind) for kind in KINDS for index in range(4)]
@@ -78,7 +78,7 @@ def digest(make: object, paint: object) -> str:
 def digest_elsewhere(module: str, make: str) -> str:
     """The same in a process that has drawn nothing before."""
     program = (
-        f"import hashlib; from genlip.data.synthetic.{module} import {make} as make, draw\n"
+        f"import hashlib; from genlip.synthetic.{module} import {make} as make, draw\n"
         "images = [draw(make(7, index, (256, 320))) for index in range(18)]\n"
         "print(hashlib.sha256(b''.join(image.tobytes() for image in images)).hexdigest())"
     )

@@ -1,4 +1,4 @@
-"""`genlip.data.synthetic.charts`: captions checked against bars, slices, lines and points measured in the image."""
+"""`genlip.synthetic.charts`: captions checked against bars, slices, lines and points measured in the image."""
 
 import hashlib
 import re
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genlip.data.synthetic.charts import COLOURS, KINDS, Chart, chart, describe, draw, questions
-from genlip.data.synthetic.page import Slice
-from tests.data.test_documents import assert_texts_are_inside_and_apart, assert_texts_are_visible
+from genlip.synthetic.charts import COLOURS, KINDS, Chart, chart, describe, draw, questions
+from genlip.synthetic.page import Slice
+from tests.synthetic.test_documents import assert_texts_are_inside_and_apart, assert_texts_are_visible
 
 CONTENTS = [chart(0, index) for index in range(180)]
 MANY = settings(max_examples=300, deadline=None, derandomize=True)
@@ -75,7 +75,7 @@ def test_a_chart_depends_on_its_seed_and_index_alone():
     backwards = [chart(0, index) for index in reversed(range(60))]
     assert backwards[::-1] == CONTENTS[:60]
     program = (
-        "import hashlib; from genlip.data.synthetic.charts import chart, draw\n"
+        "import hashlib; from genlip.synthetic.charts import chart, draw\n"
         "images = [draw(chart(7, index, (256, 320))) for index in range(18)]\n"
         "print(hashlib.sha256(b''.join(image.tobytes() for image in images)).hexdigest())"
     )

@@ -1,4 +1,4 @@
-"""`genlip.data.synthetic`: `lots`, `words` and `fonts`, on which documents and charts are built."""
+"""`genlip.synthetic`: `lots`, `words` and `fonts`, on which documents and charts are built."""
 
 import re
 import subprocess
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from genlip.data.synthetic import fonts, words
-from genlip.data.synthetic.lots import Lots, page_size
+from genlip.synthetic import fonts, words
+from genlip.synthetic.lots import Lots, page_size
 
 LISTS = (
     words.GIVEN, words.FAMILY, words.TOWNS, words.TREES, words.TRADES, words.MAKES, words.THINGS, words.GROCERIES,
@@ -144,7 +144,7 @@ def test_a_font_that_is_nowhere_is_named():
 
 def test_matplotlib_is_searched_but_not_imported():
     program = (
-        "import sys; from genlip.data.synthetic.documents import document, draw; draw(document(0, 0));"
+        "import sys; from genlip.synthetic.documents import document, draw; draw(document(0, 0));"
         "print('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout == "False\n"

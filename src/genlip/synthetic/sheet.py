@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from genlip.data.synthetic.fonts import Family
-from genlip.data.synthetic.page import RGB, Box, Mark, Page, Style, Text
+from genlip.synthetic.fonts import Family
+from genlip.synthetic.page import RGB, Box, Mark, Page, Style, Text
 
 __all__ = ["Column", "Look", "Sheet", "Span", "mixed", "wrapped"]
 

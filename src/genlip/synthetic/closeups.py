@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from genlip.data.synthetic import scenes
-from genlip.data.synthetic.lots import Lots
-from genlip.data.synthetic.scenes import SIDE, Scene
+from genlip.synthetic import scenes
+from genlip.synthetic.lots import Lots
+from genlip.synthetic.scenes import SIDE, Scene
 
 __all__ = ["NOTHING", "UNIT", "Closeup", "closeup", "describe", "draw", "names"]
 
