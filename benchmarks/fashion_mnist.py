@@ -22,9 +22,9 @@ import torch
 from PIL import ImageOps
 
 import genlip
+from genlip.data.datasets.captioned import captioned
+from genlip.data.datasets.opening import open_labelled
 from genlip.data.examples import Caption, Example
-from genlip.data.sets.captioned import captioned
-from genlip.data.sets.opening import open_labelled
 from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sources import Source
 from genlip.evaluate.probe import probe

@@ -22,8 +22,8 @@ import torch
 import yaml
 
 import genlip
-from genlip.data.sets.base import Labelled
-from genlip.data.sets.segmented_opening import open_named, open_segmented
+from genlip.data.datasets.base import Labelled
+from genlip.data.datasets.segmented_opening import open_named, open_segmented
 from genlip.data.sizes import count
 from genlip.data.sources import open_source
 from genlip.evaluate.attention import attention

@@ -102,7 +102,7 @@ def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
 
 
 def _run_zero_shot(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.data.sets.opening import open_labelled
+    from genlip.data.datasets.opening import open_labelled
     from genlip.evaluate.captions.templates import chosen_templates
     from genlip.evaluate.zero_shot import zero_shot
 
@@ -130,7 +130,7 @@ def _probe(inner: Any, command: Callable[..., Any]) -> None:
 
 
 def _run_probe(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.data.sets.opening import open_labelled
+    from genlip.data.datasets.opening import open_labelled
     from genlip.evaluate.probe import probe
 
     train, test = (open_labelled(spec, args.classes) for spec in (args.train, args.data))
@@ -153,7 +153,7 @@ def _segmentation(inner: Any, command: Callable[..., Any]) -> None:
 
 
 def _run_segmentation(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.data.sets.segmented_opening import open_segmented
+    from genlip.data.datasets.segmented_opening import open_segmented
     from genlip.evaluate.segmentation import segmentation
 
     train, test = (open_segmented(spec, args.classes) for spec in (args.train, args.data))
@@ -298,7 +298,7 @@ def _captioned(args: argparse.Namespace) -> Any:
 
 def _any(args: argparse.Namespace) -> Any:
     """Images whose objects are known, if they are; else images of whatever set."""
-    from genlip.data.sets.anything import open_any
+    from genlip.data.datasets.anything import open_any
 
     return open_any(args.data, args.classes, args.fields, args.image_folder, args.allow_outside)
 

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from genlip.data.captions import Captions
+from genlip.data.datasets.regions import Named, Object
 from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig
-from genlip.data.sets.regions import Named, Object
 from genlip.model.genlip import GenLIP
 from genlip.speaker import Speaker
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from genlip.data.datasets.base import Labelled
+from genlip.data.datasets.segmented_opening import open_named, open_segmented
 from genlip.data.images import ImageConfig
-from genlip.data.sets.base import Labelled
-from genlip.data.sets.segmented_opening import open_named, open_segmented
 from genlip.data.sources import Procedural
 from genlip.data.sources.base import Subset
 from genlip.evaluate.attention import attention

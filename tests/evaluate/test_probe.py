@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from genlip.data.datasets.base import Labelled
 from genlip.data.images import ImageConfig, ImageError
-from genlip.data.sets.base import Labelled
 from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.report import page
 from genlip.evaluate.probe import probe, section

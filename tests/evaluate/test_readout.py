@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from genlip.data.datasets.segmented_opening import open_named
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
-from genlip.data.sets.segmented_opening import open_named
 from genlip.evaluate.pages import report
 from genlip.evaluate.patches.in_place import KINDS
 from genlip.evaluate.patches.word_tokens import WordTokens

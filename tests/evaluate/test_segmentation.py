@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
+from genlip.data.datasets.base import IGNORED, Segmented
 from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig
-from genlip.data.sets.base import IGNORED, Segmented
 from genlip.evaluate.frozen.features import frozen_features
 from genlip.evaluate.frozen.fitting import Standard, hold_out
 from genlip.evaluate.frozen.pixel_layer import FeatureMaps, learn

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from genlip.data.captions import CaptionConfig, Captions
+from genlip.data.datasets.base import Labelled
 from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig, image_patches
-from genlip.data.sets.base import Labelled
 from genlip.evaluate import zero_shot as module
 from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.report import page

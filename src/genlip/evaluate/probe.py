@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from genlip.data.datasets.base import LabelledSet
 from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
-from genlip.data.sets.base import LabelledSet
 from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
 from genlip.evaluate.frozen.pooling import Pooling
 from genlip.evaluate.frozen.probe_inputs import ProbeInputs

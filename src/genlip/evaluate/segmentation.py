@@ -22,8 +22,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from genlip.data.datasets.base import SegmentedSet
 from genlip.data.images import ImageLike, decode, reduced
-from genlip.data.sets.base import SegmentedSet
 from genlip.evaluate.formulas import mean_iou, ratio
 from genlip.evaluate.frozen.features import frozen_features
 from genlip.evaluate.frozen.fitting import Standard, check_rates, hold_out

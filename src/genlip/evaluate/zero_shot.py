@@ -24,10 +24,10 @@ import torch
 from PIL import Image
 
 from genlip.data.captions import Captions
+from genlip.data.datasets.base import Labelled, LabelledSet
+from genlip.data.datasets.templates import fill
 from genlip.data.images import Patches, reduced
 from genlip.data.packing import by_shape
-from genlip.data.sets.base import Labelled, LabelledSet
-from genlip.data.sets.templates import fill
 from genlip.evaluate.captions.templates import chosen_templates
 from genlip.evaluate.looking import looked_at
 from genlip.evaluate.pages.zero_shot_page import section

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from genlip.data.sets.templates import fill
+from genlip.data.datasets.templates import fill
 from genlip.evaluate.captions.templates import TEMPLATE_SETS, chosen_templates
 
 

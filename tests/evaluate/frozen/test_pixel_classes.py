@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from sklearn.metrics import jaccard_score
 from torch import Tensor
 
-from genlip.data.sets.base import IGNORED
+from genlip.data.datasets.base import IGNORED
 from genlip.evaluate.formulas import mean_iou
 from genlip.evaluate.frozen import pixel_classes
 from genlip.evaluate.frozen.pixel_classes import at_pixels, backward, overlap, predict

@@ -1,6 +1,6 @@
 """Templates: sets of captions around the name of a class, by name.
 
-In: templates, or names of sets of them. Out: templates, each with a place for the name (`genlip.data.sets.templates`).
+In: templates, or names of sets of them. Out: templates, each with a place for the name (`genlip.data.datasets.templates`).
 Several captions of one class are averaged, so that no single wording decides. A model knows the wording of its own training
 captions best: a template in their style is worth more than many others.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from genlip.data.sets.templates import checked_template
+from genlip.data.datasets.templates import checked_template
 
 __all__ = ["TEMPLATE_SETS", "chosen_templates"]
 

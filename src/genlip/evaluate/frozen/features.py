@@ -60,7 +60,7 @@ class KeyedImage(Protocol):
 
 
 class ImageSet(Protocol):
-    """Images with keys, a length and random access: sources, and every set of `genlip.data.sets`."""
+    """Images with keys, a length and random access: sources, and every set of `genlip.data.datasets`."""
 
     @property
     def name(self) -> str:

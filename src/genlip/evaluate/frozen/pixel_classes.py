@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genlip.data.sets.base import IGNORED
+from genlip.data.datasets.base import IGNORED
 
 __all__ = ["at_pixels", "backward", "overlap", "predict"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genlip.data.sets.base import IGNORED, SegmentedSet
+from genlip.data.datasets.base import IGNORED, SegmentedSet
 from genlip.evaluate.frozen.features import FrozenFeatures
 from genlip.evaluate.frozen.fitting import Standard, scheduled
 from genlip.evaluate.frozen.pixel_classes import Size, backward, overlap

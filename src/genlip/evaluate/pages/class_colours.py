@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageColor
 
-from genlip.data.sets.base import IGNORED
+from genlip.data.datasets.base import IGNORED
 from genlip.evaluate.pages.report import escape
 
 __all__ = ["choose_colours", "coloured", "legend"]

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from genlip.data.datasets.regions import Named
 from genlip.data.packing import pack_images
-from genlip.data.sets.regions import Named
 from genlip.evaluate.frozen.features import KeyedImage
 from genlip.evaluate.looking import Looked
 from genlip.evaluate.patches.in_place import Asked, Place

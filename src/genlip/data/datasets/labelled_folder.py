@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from genlip.data.sets.base import Labelled
-from genlip.data.sets.class_names import keyed_classes
+from genlip.data.datasets.base import Labelled
+from genlip.data.datasets.class_names import keyed_classes
 from genlip.data.walk import subfolders, walk
 from genlip.model.files import printable
 from genlip.model.reading import read_text

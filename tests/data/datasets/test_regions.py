@@ -1,9 +1,9 @@
-"""`genlip.data.sets.regions`: objects out of label maps."""
+"""`genlip.data.datasets.regions`: objects out of label maps."""
 
 import numpy as np
 
-from genlip.data.sets.base import Segmented
-from genlip.data.sets.regions import NamedRegions
+from genlip.data.datasets.base import Segmented
+from genlip.data.datasets.regions import NamedRegions
 
 
 class Maps:

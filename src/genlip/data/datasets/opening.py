@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from genlip.data.sets.base import LabelledSet
-from genlip.data.sets.idx import open_idx
-from genlip.data.sets.labelled_folder import open_labelled_folder
+from genlip.data.datasets.base import LabelledSet
+from genlip.data.datasets.idx import open_idx
+from genlip.data.datasets.labelled_folder import open_labelled_folder
 from genlip.model.files import expanded, is_folder_name
 
 __all__ = ["open_labelled"]
@@ -37,7 +37,7 @@ def open_labelled(spec: str, classes: str = "") -> LabelledSet:
     if "-ubyte" in path.name:
         return open_idx(spec, classes)
     if spec.partition("?")[0].lower().endswith(".parquet"):
-        from genlip.data.sets.labelled_parquet import open_labelled_parquet  # brings pyarrow, which folders do without
+        from genlip.data.datasets.labelled_parquet import open_labelled_parquet  # brings pyarrow, which folders do without
         from genlip.data.sources.paths import expand
 
         return open_labelled_parquet(expand(spec), spec, classes)

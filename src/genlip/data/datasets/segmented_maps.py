@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from genlip.data.datasets.base import IGNORED
 from genlip.data.images import opened
-from genlip.data.sets.base import IGNORED
 
 __all__ = ["MAX_PIXELS", "UNLABELLED", "read_indices", "read_labels"]
 

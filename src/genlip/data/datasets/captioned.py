@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from genlip.data.datasets.base import LabelledSet
+from genlip.data.datasets.templates import fill
 from genlip.data.examples import Choice, Example
-from genlip.data.sets.base import LabelledSet
-from genlip.data.sets.templates import fill
 from genlip.data.sources.base import Source
 
 __all__ = ["Captioned", "captioned"]
@@ -56,7 +56,7 @@ class Captioned:
 
 
 def captioned(labelled: LabelledSet, templates: Sequence[str]) -> Source:
-    """A source of the set's images, each captioned by one of the templates; see `genlip.data.sets.templates.fill`.
+    """A source of the set's images, each captioned by one of the templates; see `genlip.data.datasets.templates.fill`.
 
     Raises ValueError without templates, or for one that has no place for a name.
     """

@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from genlip.data.sets.base import Labelled
-from genlip.data.sets.class_names import check_label, class_list, keyed_classes, need_classes
+from genlip.data.datasets.base import Labelled
+from genlip.data.datasets.class_names import check_label, class_list, keyed_classes, need_classes
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.parquet_columns import described
 from genlip.data.sources.parquet_rows import ParquetRows

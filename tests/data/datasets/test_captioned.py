@@ -1,4 +1,4 @@
-"""`genlip.data.sets.captioned`: a labelled set as a source."""
+"""`genlip.data.datasets.captioned`: a labelled set as a source."""
 
 import pickle
 from collections import Counter
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from genlip.data.datasets.base import Labelled
+from genlip.data.datasets.captioned import captioned
 from genlip.data.examples import Choice, Unusable, pick
-from genlip.data.sets.base import Labelled
-from genlip.data.sets.captioned import captioned
 
 TEMPLATES = ["a photo of {a}.", "{}"]
 

@@ -1,4 +1,4 @@
-"""`genlip.data.sets.labelled_folder`: class folders, as torchvision reads them, and ImageNet's flat validation images."""
+"""`genlip.data.datasets.labelled_folder`: class folders as torchvision reads them, and ImageNet's flat validation set."""
 
 import pickle
 import re
@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from genlip.data.datasets.labelled_folder import open_labelled_folder
 from genlip.data.images import decode
-from genlip.data.sets.labelled_folder import open_labelled_folder
 
 from ..helpers import written
 

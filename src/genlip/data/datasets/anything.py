@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genlip.data.sets.base import LabelledSet
-from genlip.data.sets.opening import open_labelled
-from genlip.data.sets.regions import NamedSet
-from genlip.data.sets.segmented_folder import has_label_maps
-from genlip.data.sets.segmented_opening import open_named
+from genlip.data.datasets.base import LabelledSet
+from genlip.data.datasets.opening import open_labelled
+from genlip.data.datasets.regions import NamedSet
+from genlip.data.datasets.segmented_folder import has_label_maps
+from genlip.data.datasets.segmented_opening import open_named
 from genlip.data.sources import Files, Source, open_source
 from genlip.data.sources.tables import has_captions
 from genlip.data.walk import Walked, walk

@@ -1,10 +1,10 @@
-"""`genlip.data.sets.segmented_opening`: what a user wrote, and what is said where it has no label maps."""
+"""`genlip.data.datasets.segmented_opening`: what a user wrote, and what is said where it has no label maps."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from genlip.data.sets.segmented_opening import open_named, open_segmented
+from genlip.data.datasets.segmented_opening import open_named, open_segmented
 from genlip.synthetic import scenes
 
 from ..helpers import noise

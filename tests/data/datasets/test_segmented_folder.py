@@ -1,4 +1,4 @@
-"""`genlip.data.sets.segmented_folder`: layouts in small, and files that do not fit each other."""
+"""`genlip.data.datasets.segmented_folder`: layouts in small, and files that do not fit each other."""
 
 import logging
 import pickle
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genlip.data.datasets.base import IGNORED
+from genlip.data.datasets.segmented_folder import has_label_maps, open_segmented_folder
 from genlip.data.examples import Unusable
-from genlip.data.sets.base import IGNORED
-from genlip.data.sets.segmented_folder import has_label_maps, open_segmented_folder
 
 from ..helpers import noise, written
 

@@ -1,15 +1,15 @@
 """Opening: what a user wrote -> a segmented set, or a set whose objects are known.
 
 A folder holds `images` and, beside it, `annotations`, `labels` or `masks`; of "scenes:SEED" the regions are known from their
-drawing. See `genlip.data.sets.segmented_folder` for what label maps must be.
+drawing. See `genlip.data.datasets.segmented_folder` for what label maps must be.
 """
 
 from __future__ import annotations
 
-from genlip.data.sets.base import SegmentedSet
-from genlip.data.sets.regions import NamedRegions, NamedSet
-from genlip.data.sets.segmented_folder import open_segmented_folder
-from genlip.data.sets.segmented_scenes import NamedScenes, SegmentedScenes
+from genlip.data.datasets.base import SegmentedSet
+from genlip.data.datasets.regions import NamedRegions, NamedSet
+from genlip.data.datasets.segmented_folder import open_segmented_folder
+from genlip.data.datasets.segmented_scenes import NamedScenes, SegmentedScenes
 from genlip.data.sources.procedural import Procedural, is_procedural
 
 __all__ = ["open_named", "open_segmented"]

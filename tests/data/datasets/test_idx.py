@@ -1,4 +1,4 @@
-"""`genlip.data.sets.idx`: files of the MNIST family, written here by hand, and those of Debian where they are installed."""
+"""`genlip.data.datasets.idx`: files of the MNIST family, written here by hand, and those of Debian if installed."""
 
 import gzip
 import pickle
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from genlip.data.sets import idx
-from genlip.data.sets.idx import open_idx, read_idx
+from genlip.data.datasets import idx
+from genlip.data.datasets.idx import open_idx, read_idx
 
 from ..helpers import noise
 

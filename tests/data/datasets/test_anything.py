@@ -1,4 +1,4 @@
-"""`genlip.data.sets.anything`: which kind of set each thing is read as, and options that it has no use for."""
+"""`genlip.data.datasets.anything`: which kind of set each thing is read as, and options that it has no use for."""
 
 import re
 import struct
@@ -6,11 +6,11 @@ import struct
 import pytest
 from PIL import Image
 
-from genlip.data.sets.anything import open_any
-from genlip.data.sets.idx import IdxImages
-from genlip.data.sets.labelled_folder import LabelledFiles
-from genlip.data.sets.regions import NamedRegions
-from genlip.data.sets.segmented_scenes import NamedScenes
+from genlip.data.datasets.anything import open_any
+from genlip.data.datasets.idx import IdxImages
+from genlip.data.datasets.labelled_folder import LabelledFiles
+from genlip.data.datasets.regions import NamedRegions
+from genlip.data.datasets.segmented_scenes import NamedScenes
 from genlip.data.sources import Files, Procedural
 
 

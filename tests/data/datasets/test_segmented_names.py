@@ -1,8 +1,8 @@
-"""`genlip.data.sets.segmented_names`: names that the user gives, and those of ADE20K."""
+"""`genlip.data.datasets.segmented_names`: names that the user gives, and those of ADE20K."""
 
 import pytest
 
-from genlip.data.sets.segmented_names import label_names
+from genlip.data.datasets.segmented_names import label_names
 
 from ..helpers import written
 

@@ -1,11 +1,11 @@
-"""`genlip.data.sets.class_names`: what may be written for the classes of a set, and what is said where it does not fit."""
+"""`genlip.data.datasets.class_names`: names for the classes of a set, and what is said where they do not fit."""
 
 import logging
 import re
 
 import pytest
 
-from genlip.data.sets.class_names import BUILT_IN, check_label, class_list, keyed_classes, words
+from genlip.data.datasets.class_names import BUILT_IN, check_label, class_list, keyed_classes, words
 
 from ..helpers import written
 

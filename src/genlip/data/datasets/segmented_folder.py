@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from genlip.data.datasets.base import Segmented
+from genlip.data.datasets.segmented_maps import MAX_PIXELS, read_labels
+from genlip.data.datasets.segmented_names import LabelNames, label_names
 from genlip.data.images import decode
-from genlip.data.sets.base import Segmented
-from genlip.data.sets.segmented_maps import MAX_PIXELS, read_labels
-from genlip.data.sets.segmented_names import LabelNames, label_names
 from genlip.data.walk import first_names, suffix_of, walk
 from genlip.model.files import expanded, printable
 
@@ -82,7 +82,7 @@ def has_label_maps(folder: Path) -> bool:
 def open_segmented_folder(spec: str, classes: str = "") -> SegmentedFolder:
     """The images of FOLDER, or of a folder within FOLDER/images, in order of their paths.
 
-    classes  names in the order of labels; "" takes ADE20K's table. See `genlip.data.sets.segmented_names`.
+    classes  names in the order of labels; "" takes ADE20K's table. See `genlip.data.datasets.segmented_names`.
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """

@@ -1,12 +1,12 @@
-"""`genlip.data.sets.segmented_maps`: indices of every kind of PNG as they are stored, and what is refused."""
+"""`genlip.data.datasets.segmented_maps`: indices of every kind of PNG as they are stored, and what is refused."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from genlip.data.datasets import segmented_maps
+from genlip.data.datasets.segmented_maps import read_indices, read_labels
 from genlip.data.images import ImageError
-from genlip.data.sets import segmented_maps
-from genlip.data.sets.segmented_maps import read_indices, read_labels
 
 from ..helpers import encoded, noise, png
 

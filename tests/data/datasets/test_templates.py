@@ -2,7 +2,7 @@
 
 import pytest
 
-from genlip.data.sets.templates import checked_template, fill
+from genlip.data.datasets.templates import checked_template, fill
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from genlip.data.sets.base import Segmented
-from genlip.data.sets.regions import Named, Object
+from genlip.data.datasets.base import Segmented
+from genlip.data.datasets.regions import Named, Object
 from genlip.data.sources.procedural import Procedural
 from genlip.synthetic import scenes
 

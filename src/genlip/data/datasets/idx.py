@@ -26,8 +26,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from genlip.data.sets.base import Labelled
-from genlip.data.sets.class_names import check_label, class_list, need_classes
+from genlip.data.datasets.base import Labelled
+from genlip.data.datasets.class_names import check_label, class_list, need_classes
 from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
 from genlip.model.files import check_regular, expanded, printable
 

@@ -1,4 +1,4 @@
-"""`genlip.data.sets.labelled_parquet`: rows with a label, against the tables that were written."""
+"""`genlip.data.datasets.labelled_parquet`: rows with a label, against the tables that were written."""
 
 import json
 import pickle
@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from genlip.data.datasets.labelled_parquet import open_labelled_parquet
 from genlip.data.examples import Unusable
-from genlip.data.sets.labelled_parquet import open_labelled_parquet
 
 from ..helpers import written
 from ..sources.far import register

@@ -1,11 +1,11 @@
-"""`genlip.data.sets.segmented_scenes`: the same scenes as the source's, with what is known of their pixels."""
+"""`genlip.data.datasets.segmented_scenes`: the same scenes as the source's, with what is known of their pixels."""
 
 import pickle
 
 import numpy as np
 import pytest
 
-from genlip.data.sets.segmented_scenes import NamedScenes, SegmentedScenes
+from genlip.data.datasets.segmented_scenes import NamedScenes, SegmentedScenes
 from genlip.data.sources import Procedural, open_source
 from genlip.synthetic import scenes
 

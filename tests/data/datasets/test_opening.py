@@ -1,4 +1,4 @@
-"""`genlip.data.sets.opening`: what a labelled set may be written as."""
+"""`genlip.data.datasets.opening`: what a labelled set may be written as."""
 
 import gzip
 import re
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from genlip.data.sets.opening import open_labelled
+from genlip.data.datasets.opening import open_labelled
 
 from ..helpers import written
 
@@ -73,6 +73,6 @@ def test_what_is_no_set_is_refused(spec, kind, message, tmp_path, monkeypatch):
 
 def test_folders_are_opened_without_pyarrow(tmp_path):
     class_folders(tmp_path / "set")
-    code = "import sys, genlip.data.sets.opening as o; o.open_labelled(sys.argv[1]); print('pyarrow' in sys.modules)"
+    code = "import sys, genlip.data.datasets.opening as o; o.open_labelled(sys.argv[1]); print('pyarrow' in sys.modules)"
     command = [sys.executable, "-c", code, str(tmp_path / "set")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from genlip.data.datasets.base import SegmentedSet
 from genlip.data.examples import ImageLike
-from genlip.data.sets.base import SegmentedSet
 
 __all__ = ["BACKGROUND", "Named", "NamedRegions", "NamedSet", "Object"]
 

@@ -1,6 +1,6 @@
 """Names of labels: what a user wrote for the classes of label maps, or what ADE20K brings along -> names and their start.
 
-In: names, as `genlip.data.sets.class_names.class_list` takes them, or ADE20K's objectInfo150.txt. Out: `LabelNames`.
+In: names, as `genlip.data.datasets.class_names.class_list` takes them, or ADE20K's objectInfo150.txt. Out: `LabelNames`.
 ADE20K numbers its classes from 1, and 0 is whatever is none of them. That rule holds where its table is: among the files of
 the folder, or named by the user.
 """
@@ -11,7 +11,7 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from genlip.data.sets.class_names import class_list, need_classes, words
+from genlip.data.datasets.class_names import class_list, need_classes, words
 from genlip.model.files import expanded
 from genlip.model.reading import read_text
 
