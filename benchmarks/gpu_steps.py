@@ -3,7 +3,7 @@
 A step runs in a process of its own. `Scale` holds its sizes: the full ones for a GPU, tiny ones for a test on a CPU. On a
 CPU the same code runs with the CPU's own attention, so that it cannot break unnoticed; its figures then mean nothing.
 
-Model FLOPs utilisation (MFU) is the work of `genlip.train.arithmetic` (no recomputation, only the attention pairs that the
+Model FLOPs utilisation (MFU) is the work of `genlip.model.flops` (no recomputation, only the attention pairs that the
 mask leaves) over seconds and over the rate of the data sheet. `products_tflops` is what square matrix products of the same
 card reached in the same process.
 """
@@ -41,6 +41,7 @@ from genlip.evaluate.attention import attention
 from genlip.machine import memory
 from genlip.model.attention import BACKENDS
 from genlip.model.attention_choice import disagreement, resolve_attention
+from genlip.model.flops import training_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.quickstart import quickstart
@@ -48,7 +49,6 @@ from genlip.speaker import Speaker
 from genlip.synthetic import words
 from genlip.synthetic.lots import Lots
 from genlip.train import load_recipe, train
-from genlip.train.arithmetic import training_flops
 from genlip.train.hardware import GPUS
 from genlip.train.optimizer import make_optimizers
 from genlip.train.parallel import World

@@ -14,9 +14,9 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from genlip.model import attention, objective
 from genlip.model.config import GenLIPConfig
+from genlip.model.flops import Load, parameters
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
-from genlip.train.arithmetic import Load, parameters
 from genlip.train.footprint import Sharing, activations, matrix_parameters, memory
 from genlip.train.optimizer import make_optimizers
 from genlip.train.run import OptimizerConfig

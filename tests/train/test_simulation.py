@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genlip.model.config import GenLIPConfig
-from genlip.train.arithmetic import Load, step_flops
+from genlip.model.flops import Load, step_flops
 from genlip.train.footprint import Sharing
 from genlip.train.simulation import Collectives, Packs, Sizes, collectives, draw_packs, ring_seconds, simulate
 

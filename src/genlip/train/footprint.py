@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from genlip.model.config import GenLIPConfig
+from genlip.model.flops import Load, parameters
 from genlip.model.objective import chunk_logits
-from genlip.train.arithmetic import Load, parameters
 
 __all__ = ["KEPT", "Kept", "Memory", "Sharing", "Strategy", "activations", "matrix_parameters", "memory"]
 

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from genlip.train.arithmetic import Load, Parameters, StepFlops, parameters, step_flops
+from genlip.model.flops import Load, Parameters, StepFlops, parameters, step_flops
 from genlip.train.footprint import Memory, Sharing, Strategy, memory
 from genlip.train.hardware import Hardware, find_hardware
 from genlip.train.plan_advice import notes, warnings

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genlip.model.config import GenLIPConfig
-from genlip.train.arithmetic import Load, step_flops
+from genlip.model.flops import Load, step_flops
 from genlip.train.footprint import Sharing
 
 __all__ = ["LOSS", "Collectives", "Outcome", "Packs", "Sizes", "collectives", "draw_packs", "ring_seconds", "simulate"]

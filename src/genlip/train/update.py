@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from genlip.data.packing import Batch
+from genlip.model.flops import training_flops
 from genlip.model.pack import Pack
-from genlip.train.arithmetic import training_flops
 from genlip.train.optimizer import learning_rate, set_learning_rate
 from genlip.train.parallel import full, gradient_sync, idle_pack
 from genlip.train.precision import autocast

@@ -7,11 +7,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from genlip.model.attention import prefix_mask
 from genlip.model.config import PRESETS, GenLIPConfig
+from genlip.model.flops import Load, parameters, step_flops, training_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.objective import caption_loss
-from genlip.train.arithmetic import Load, parameters, step_flops, training_flops
 
-from ..model.helpers import VARIANTS, random_pack, small_config
+from .helpers import VARIANTS, random_pack, small_config
 
 SHAPES = [(3, 2, 5), (3, 2, 5), (1, 1, 0), (4, 3, 1), (2, 5, 8)]
 
