@@ -44,15 +44,15 @@ from genlip.model.attention_choice import disagreement, resolve_attention
 from genlip.model.flops import training_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
+from genlip.plan.hardware import GPUS
+from genlip.plan.plan import Assumptions, make_plan
 from genlip.quickstart import quickstart
 from genlip.speaker import Speaker
 from genlip.synthetic import words
 from genlip.synthetic.lots import Lots
 from genlip.train import load_recipe, train
-from genlip.train.hardware import GPUS
 from genlip.train.optimizer import make_optimizers
 from genlip.train.parallel import World
-from genlip.train.plan import Assumptions, make_plan
 from genlip.train.precision import autocast, matrix_rate
 from genlip.train.run import Run
 from genlip.train.state import State
@@ -436,7 +436,7 @@ def _planned(run: Run, packs: Sequence[Pack], device: torch.device) -> float:
 
 
 def _card(device: torch.device) -> str:
-    """The card's name in `genlip.train.hardware`; an unknown card is taken for an H100."""
+    """The card's name in `genlip.plan.hardware`; an unknown card is taken for an H100."""
     name = torch.cuda.get_device_name(device).lower() if device.type == "cuda" else ""
     return next((gpu for gpu in GPUS if gpu in name), "h100")
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from genlip.cli import main
-from genlip.train.plan import Assumptions, make_plan
-from genlip.train.plan_text import plan_text
+from genlip.plan.plan import Assumptions, make_plan
+from genlip.plan.text import plan_text
 from genlip.train.recipe import load_recipe
 
 SIZE = ["--packing.batch", "64 packs", "--data.workers", "2"]
@@ -98,4 +98,4 @@ def test_help_has_an_example_and_the_python_call(capsys):
     told = capsys.readouterr().out
     assert stop.value.code == 0
     assert "  genlip plan " in told
-    assert "python: genlip.train.plan.make_plan(" in told
+    assert "python: genlip.plan.plan.make_plan(" in told

@@ -6,7 +6,7 @@ import pytest
 
 from genlip.cli import _parser
 from genlip.everyday import EVERYDAY, did_you_mean, nearest
-from genlip.train.hardware import HARDWARE
+from genlip.plan.hardware import HARDWARE
 from genlip.train.recipe import keys
 
 SETTINGS = {

@@ -58,7 +58,7 @@ def test_a_caption_waits_for_no_compiler_and_no_distributed_training(tmp_path):
     assert told == "[]"
 
 
-FLOORS = ["synthetic", "model", "data", "evaluate", "export", "train"]
+FLOORS = ["synthetic", "model", "data", "evaluate", "export", "train", "plan"]
 
 
 @pytest.mark.parametrize("floor", FLOORS)

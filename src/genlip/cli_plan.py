@@ -20,7 +20,7 @@ Settings of the recipe can be replaced, as in --packing.max_tokens 8192; see gen
   genlip plan stage1_l16 --gpus 64 --gpu h100
   genlip plan stage2_g16 --gpus 32 --gpu a100 --parallel fsdp --examples 37M --json > plan.json
 
-python: genlip.train.plan.make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100")"""
+python: genlip.plan.plan.make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100")"""
 
 
 def add_plan(commands: Any, command: Callable[..., Any]) -> None:
@@ -51,8 +51,8 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
     from rich.console import Console
 
     from genlip.data.sizes import count
-    from genlip.train.plan import Assumptions, make_plan
-    from genlip.train.plan_text import plan_text, render
+    from genlip.plan.plan import Assumptions, make_plan
+    from genlip.plan.text import plan_text, render
     from genlip.train.recipe import for_processor, load_recipe
 
     assume = Assumptions(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from genlip.model.genlip import GenLIP
-from genlip.train.plan import Assumptions, make_plan
-from genlip.train.plan_text import _hours, plan_text
+from genlip.plan.plan import Assumptions, make_plan
+from genlip.plan.text import _hours, plan_text
 from genlip.train.recipe import load_recipe
 
 STAGE1 = {

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from genlip.train.hardware import GPUS, HARDWARE, find_hardware
+from genlip.plan.hardware import GPUS, HARDWARE, find_hardware
 
 
 def test_names_find_their_row():

@@ -12,9 +12,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from genlip.plan.plan import Plan
+from genlip.plan.simulation import LOSS
 from genlip.terminal import harmless
-from genlip.train.plan import Plan
-from genlip.train.simulation import LOSS
 
 __all__ = ["plan_text", "render"]
 

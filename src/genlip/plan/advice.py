@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from genlip.plan.memory_model import Sharing
+from genlip.plan.simulation import LOSS
 from genlip.terminal import program
-from genlip.train.footprint import Sharing
-from genlip.train.simulation import LOSS
 
 if TYPE_CHECKING:
-    from genlip.train.plan import Plan
+    from genlip.plan.plan import Plan
 
 __all__ = ["notes", "warnings"]
 

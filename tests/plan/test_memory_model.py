@@ -17,7 +17,7 @@ from genlip.model.config import GenLIPConfig
 from genlip.model.flops import Load, parameters
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
-from genlip.train.footprint import Sharing, activations, matrix_parameters, memory
+from genlip.plan.memory_model import Sharing, activations, matrix_parameters, memory
 from genlip.train.optimizer import make_optimizers
 from genlip.train.run import OptimizerConfig
 

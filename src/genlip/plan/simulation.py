@@ -18,7 +18,7 @@ import numpy as np
 
 from genlip.model.config import GenLIPConfig
 from genlip.model.flops import Load, step_flops
-from genlip.train.footprint import Sharing
+from genlip.plan.memory_model import Sharing
 
 __all__ = ["LOSS", "Collectives", "Outcome", "Packs", "Sizes", "collectives", "draw_packs", "ring_seconds", "simulate"]
 

@@ -5,8 +5,8 @@ import pytest
 
 from genlip.model.config import GenLIPConfig
 from genlip.model.flops import Load, step_flops
-from genlip.train.footprint import Sharing
-from genlip.train.simulation import Collectives, Packs, Sizes, collectives, draw_packs, ring_seconds, simulate
+from genlip.plan.memory_model import Sharing
+from genlip.plan.simulation import Collectives, Packs, Sizes, collectives, draw_packs, ring_seconds, simulate
 
 NO_LINKS = Collectives()
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from genlip.model.flops import Load, Parameters, StepFlops, parameters, step_flops
-from genlip.train.footprint import Memory, Sharing, Strategy, memory
-from genlip.train.hardware import Hardware, find_hardware
-from genlip.train.plan_advice import notes, warnings
+from genlip.plan.advice import notes, warnings
+from genlip.plan.hardware import Hardware, find_hardware
+from genlip.plan.memory_model import Memory, Sharing, Strategy, memory
+from genlip.plan.simulation import Outcome, Sizes, collectives, draw_packs, simulate
 from genlip.train.run import Run
-from genlip.train.simulation import Outcome, Sizes, collectives, draw_packs, simulate
 
 __all__ = ["Assumptions", "Plan", "Scaling", "make_plan"]
 
@@ -186,7 +186,7 @@ class Plan:
 
 
 def make_plan(run: Run, gpus: int = 8, gpu: str = "h100", assume: Assumptions | None = None) -> Plan:
-    """Plan a run on so many of an accelerator of `genlip.train.hardware`. Raises ValueError for impossible arguments.
+    """Plan a run on so many of an accelerator of `genlip.plan.hardware`. Raises ValueError for impossible arguments.
 
     >>> make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100").days  # doctest: +SKIP
     """
