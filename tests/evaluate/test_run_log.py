@@ -84,6 +84,7 @@ def test_a_log_of_nothing_is_empty_and_none_is_an_error(tmp_path: Path) -> None:
         ({"update": None}, "update is None: it must be a whole number"),
         ({"loss": "low"}, "loss is 'low': it must be a finite number"),
         ({"loss": float("inf")}, "loss is inf: it must be a finite number"),
+        ({"matrix_rate": "fast"}, "matrix_rate is 'fast': it must be a finite number"),
         ({"event": "spoken", "samples": 5}, "samples is 5: it must be a list"),
         ({"event": "spoken"}, "it has no 'samples'"),
         ({"event": "spoken", "samples": [{"key": 5}]}, "samples[0] has no 'true'"),
@@ -100,3 +101,10 @@ def test_an_event_of_another_type_is_named_with_its_line(values: dict[str, Any],
 def test_a_line_nested_without_end_is_passed_over(tmp_path: Path) -> None:
     write(tmp_path / "log.jsonl", ("train", 1, {"step": 1}), rest="[" * 100_000 + "\n")
     assert len(read_events(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("kind", ["train", "held_out", "spoken"])
+def test_an_event_of_an_update_has_its_number(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps({"event": kind, "time": 1, "samples": []}) + "\n", encoding="utf8")
+    with pytest.raises(ValueError, match=r"line 1: not an event of a run: it has no 'step'"):
+        read_events(tmp_path)

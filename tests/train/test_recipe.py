@@ -155,3 +155,17 @@ def test_new_data_that_is_measured_on_the_recipes_own_is_warned_of(caplog):
     load_recipe("quickstart", ["--data.source", "images", "--data.held_out", ""])
     load_recipe("quickstart")
     assert not caplog.text
+
+
+def test_a_number_beyond_all_floats_is_one_line(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        f"base: quickstart\npacking.max_tokens: {10**400}\npacking.batch: 4k samples of 9 tokens\n"
+    )
+    with pytest.raises(RecipeError, match=r"a\.yaml: [^\n]*$"):
+        load_recipe(tmp_path / "a.yaml")
+
+
+def test_a_key_of_two_lines_is_named_on_one(tmp_path):
+    (tmp_path / "a.yaml").write_text('base: quickstart\n"a\\nb": 1\n')
+    with pytest.raises(RecipeError, match=r"a\.yaml: unknown key 'a\\nb'; [^\n]*$"):
+        load_recipe(tmp_path / "a.yaml")

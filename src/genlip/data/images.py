@@ -30,7 +30,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from genlip.data.examples import ImageLike, Unusable
 from genlip.model.config import GenLIPConfig
-from genlip.model.fields import check_fields
+from genlip.model.fields import check_fields, shown
 from genlip.model.file_kinds import what_is
 
 __all__ = [
@@ -111,7 +111,7 @@ class ImageConfig:
     def __post_init__(self) -> None:
         check_fields(self, "images.", but=("resize",))
         if self.resize not in ("fixed", "native"):
-            raise ValueError(f"resize is {self.resize!r}: need 'fixed' or 'native'")
+            raise ValueError(f"resize is {shown(self.resize)}: need 'fixed' or 'native'")
         if self.size < 1 or not 1 <= self.min_patches <= self.max_patches or self.max_pixels < 1:
             raise ValueError(
                 f"size {self.size} and max_pixels {self.max_pixels} must be positive, and patches within "

@@ -20,6 +20,7 @@ LOG = "log.jsonl"
 _OF_A_RANK = re.compile(r"log\.rank-\d+\.jsonl")
 _MANY = ("start", "skipped")  # may happen several times at one step; all else counts once per step, the last time
 
+_OF_A_STEP = ("train", "held_out", "spoken")
 _YEAR_3000 = 32_503_680_000
 
 Event = dict[str, Any]
@@ -67,6 +68,11 @@ class _Stored(TypedDict, total=False):
     gradient_norm: float | None
     memory: float | None
     usual: float | None
+    matrix_rate: float | None
+
+
+class _OfAStep(TypedDict):
+    step: int
 
 
 class _Spoken(TypedDict):
@@ -118,6 +124,8 @@ def _event(event: Event, name: str) -> Event:
     """The event as it stands, if what is read of it is of the right types."""
     try:
         checked(event, _Stored, "it")
+        if event["event"] in _OF_A_STEP:
+            checked(event, _OfAStep, "it")
         if event["event"] == "spoken":
             checked(event, _Spoken, "it")
         if not 0 <= event["time"] < _YEAR_3000:

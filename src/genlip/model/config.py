@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genlip.model.fields import check_fields, checked, shown
+from genlip.model.files import told
 
 __all__ = ["ACTIVATIONS", "PRESETS", "GenLIPConfig"]
 
@@ -126,7 +127,9 @@ class GenLIPConfig:
         if checked(keys.pop("tie_word_embeddings", None), bool | None, "tie_word_embeddings"):
             raise ValueError("tie_word_embeddings is true: GenLIP has separate embeddings and lm_head; set it to false")
         if missing := [key for key in _COUNTS if key not in keys]:
-            raise ValueError(f"not a GenLIP config: {', '.join(missing)} missing; it has {', '.join(sorted(published))}")
+            raise ValueError(
+                f"not a GenLIP config: {', '.join(missing)} missing; it has {told(', '.join(sorted(published)))}"
+            )
         names = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(keys.keys() - names - _BOILERPLATE):
             log.warning("config keys ignored because GenLIP does not know them: %s", _with_nearest(unknown, names))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from genlip.model.fields import checked
 from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
+from genlip.model.files import told
 from genlip.model.reading import read_json
 from genlip.model.writing import to_json, write_whole
 
@@ -117,7 +118,9 @@ def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
             with safe_open(file, "pt") as stored:
                 shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: cannot be read as safetensors: {error}{but_is(head, 'safetensors')}") from error
+            raise CheckpointError(
+                f"{file}: cannot be read as safetensors: {told(str(error))}{but_is(head, 'safetensors')}"
+            ) from error
     return shapes
 
 
@@ -138,7 +141,7 @@ def read_weights(files: Sequence[Path], wanted: Container[str], device: torch.de
                 with safe_open(file, "pt", device=str(device)) as stored:
                     weights |= {name: stored.get_tensor(name) for name in stored.keys() if name in wanted}  # noqa: SIM118
             except SafetensorError as error:
-                raise CheckpointError(f"{file}: cannot be read as safetensors: {error}") from error
+                raise CheckpointError(f"{file}: cannot be read as safetensors: {told(str(error))}") from error
             continue
         found = _unpickled(file, device)
         for name in [name for name in found if name in wanted]:

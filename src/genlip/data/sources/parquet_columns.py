@@ -64,6 +64,8 @@ def read_footer(path: str) -> Footer:
 
 def _told(metadata: pq.FileMetaData) -> Footer:
     rows = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+    if min(rows, default=0) < 0:
+        raise pa.ArrowInvalid(f"a row group of {min(rows)} rows")
     sizes: dict[str, int] = {}
     for number in range(metadata.num_columns if rows else 0):
         column = metadata.row_group(0).column(number)

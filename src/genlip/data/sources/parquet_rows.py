@@ -193,7 +193,7 @@ class ParquetRows:
             file = self._file(place.file)
             try:
                 table = self._decode(file, place, columns)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 told = f"cannot be decoded: {' '.join(str(error).split())}"
                 self._decoded.refused[key] = ("damaged", told)
                 raise Unusable("damaged", f"{self._key(place)}: {told}") from error
