@@ -6,8 +6,9 @@ Start with `genlip.Speaker` for features, captions and patch readouts of images,
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from genlip.lazy import lazy
 
 if TYPE_CHECKING:
     from genlip.data.images import ImageConfig, ImageError
@@ -24,25 +25,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CheckpointError": "genlip.model.checkpoint",
-    "Decoding": "genlip.model.decoding",
-    "Features": "genlip.speaker",
-    "GenLIP": "genlip.model.genlip",
-    "GenLIPConfig": "genlip.model.config",
-    "ImageConfig": "genlip.data.images",
-    "ImageError": "genlip.data.images",
-    "Pack": "genlip.model.pack",
-    "PatchWords": "genlip.speaker",
-    "Run": "genlip.train.recipe",
-    "Sample": "genlip.model.pack",
-    "Speaker": "genlip.speaker",
-    "generate": "genlip.model.generation",
-    "generate_steps": "genlip.model.generation",
-    "load": "genlip.model.checkpoint",
-    "load_recipe": "genlip.train.recipe",
-    "open_source": "genlip.data.sources",
-    "patch_readout": "genlip.model.generation",
-    "save": "genlip.model.checkpoint",
+    "CheckpointError": "model.checkpoint",
+    "Decoding": "model.decoding",
+    "Features": "speaker",
+    "GenLIP": "model.genlip",
+    "GenLIPConfig": "model.config",
+    "ImageConfig": "data.images",
+    "ImageError": "data.images",
+    "Pack": "model.pack",
+    "PatchWords": "speaker",
+    "Run": "train.recipe",
+    "Sample": "model.pack",
+    "Speaker": "speaker",
+    "generate": "model.generation",
+    "generate_steps": "model.generation",
+    "load": "model.checkpoint",
+    "load_recipe": "train.recipe",
+    "open_source": "data.sources",
+    "patch_readout": "model.generation",
+    "save": "model.checkpoint",
 }
 
 __all__ = [
@@ -68,17 +69,8 @@ __all__ = [
     "save",
 ]
 
-
-_PARTS = ("data", "evaluate", "model", "quickstart", "train")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PARTS:
-        return import_module(f"genlip.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'genlip' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, _names = lazy(__name__, _HOMES, parts=("data", "evaluate", "model", "quickstart", "train"))
 
 
 def __dir__() -> list[str]:
-    return [*__all__, *_PARTS]
+    return ["__version__", *_names()]

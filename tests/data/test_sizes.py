@@ -51,3 +51,14 @@ def test_batches_become_packs(text, packs, per_sample):
 def test_what_is_no_batch_says_how_to_write_one(text, message):
     with pytest.raises(ValueError, match=message):
         batch_size(text, 16_384)
+
+
+@pytest.mark.parametrize("text", [f"{'9' * 400} packs", f"{'9' * 400} tokens", f"{'9' * 400} samples of 9 tokens"])
+def test_more_packs_than_can_be_counted_are_refused(text):
+    with pytest.raises(ValueError, match=r"packing\.batch is '9+\.\.\..*: it must be less than 2\*\*63 packs"):
+        batch_size(text, 512)
+
+
+def test_rows_beyond_all_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"packing\.max_tokens is 1.*: a whole number must be less than 2\*\*63"):
+        PackingConfig(max_tokens=10**400)

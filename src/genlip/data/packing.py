@@ -23,6 +23,7 @@ from genlip.data.order import Order
 from genlip.data.samples import Read, SampleReader, Skipped
 from genlip.data.sizes import batch_size
 from genlip.model.config import GenLIPConfig
+from genlip.model.fields import check_fields
 from genlip.model.pack import Pack, Sample
 
 __all__ = [
@@ -60,6 +61,7 @@ class PackingConfig:
     patch_schedule: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self, "packing.")
         for name in ("max_tokens", "look_ahead", "streams", "block", "window"):
             least = 0 if name == "block" else 1
             if getattr(self, name) < least:

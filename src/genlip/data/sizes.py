@@ -55,6 +55,8 @@ def batch_size(text: str, max_tokens: int) -> BatchSize:
             f"{program()} data inspect measures it"
         )
     tokens = {"pack": number * max_tokens, "token": number, "sample": number * per_sample}[unit]
+    if not tokens / max_tokens < 2**63:
+        raise ValueError(f"packing.batch is {shown(text)}: it must be less than 2**63 packs")
     packs = round(tokens / max_tokens)
     if unit != "pack":
         near = range(packs - packs // 30, packs + packs // 30 + 1)

@@ -20,7 +20,6 @@ LOG = "log.jsonl"
 _OF_A_RANK = re.compile(r"log\.rank-\d+\.jsonl")
 _MANY = ("start", "skipped")  # may happen several times at one step; all else counts once per step, the last time
 
-_OF_A_STEP = ("train", "held_out", "spoken")
 _YEAR_3000 = 32_503_680_000
 
 Event = dict[str, Any]
@@ -75,8 +74,11 @@ class _OfAStep(TypedDict):
     step: int
 
 
-class _Spoken(TypedDict):
+class _Spoken(_OfAStep):
     samples: list[_Sample]
+
+
+_KINDS = {"train": _OfAStep, "held_out": _OfAStep, "spoken": _Spoken}  # what they need besides
 
 
 def read_log(out: str | Path, kind: str) -> list[Event]:
@@ -124,10 +126,8 @@ def _event(event: Event, name: str) -> Event:
     """The event as it stands, if what is read of it is of the right types."""
     try:
         checked(event, _Stored, "it")
-        if event["event"] in _OF_A_STEP:
-            checked(event, _OfAStep, "it")
-        if event["event"] == "spoken":
-            checked(event, _Spoken, "it")
+        if kind := _KINDS.get(event["event"]):
+            checked(event, kind, "it")
         if not 0 <= event["time"] < _YEAR_3000:
             raise ValueError(f"time is {event['time']}: it must be in seconds since 1970")
     except ValueError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from genlip.lazy import lazy
 
 if TYPE_CHECKING:
     from genlip.data.tally import SkippedTooMany
@@ -15,21 +16,12 @@ __all__ = ["Interrupted", "NonFinite", "RecipeError", "Run", "SkippedTooMany", "
 
 # Imported when first used: the loop needs torch.distributed.checkpoint, a second that captions do without.
 _HOMES = {
-    "Interrupted": "genlip.train.loop",
-    "NonFinite": "genlip.train.update",
-    "RecipeError": "genlip.train.recipe",
-    "Run": "genlip.train.recipe",
-    "SkippedTooMany": "genlip.data.tally",
-    "load_recipe": "genlip.train.recipe",
-    "train": "genlip.train.loop",
+    "Interrupted": "loop",
+    "NonFinite": "update",
+    "RecipeError": "recipe",
+    "Run": "recipe",
+    "SkippedTooMany": "loop",
+    "load_recipe": "recipe",
+    "train": "loop",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'genlip.train' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -123,7 +123,7 @@ def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
             raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
         where = _COMMAND_LINE if key in replaced else name_or_file
         raise RecipeError(f"{where}: {_misfit(key, (written | replaced)[key])}") from None
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError) as error:
         raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
 
 

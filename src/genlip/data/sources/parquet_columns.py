@@ -5,7 +5,6 @@ In: paths or URLs. Out: footers, and the columns that all files have. No row is 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from genlip.data.sources.paths import file_system, is_remote
-from genlip.model.fields import shown
+from genlip.data.sources.tables import check_columns
 from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
-from genlip.model.files import check_regular, printable
+from genlip.model.files import check_regular, printable, told
 
 __all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
 
@@ -49,20 +48,20 @@ def read_footer(path: str) -> Footer:
         if is_remote(path):
             system, inside = file_system(path)
             with system.open(inside, "rb") as file:
-                return _told(pq.read_metadata(file))
+                return _footer(pq.read_metadata(file))
         check_regular(path)
-        return _told(pq.read_metadata(path))
+        return _footer(pq.read_metadata(path))
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # not one of Arrow's own: the file is missing, say
             raise
         head = b"PAR1" if is_remote(path) else head_of(path)
         if is_lfs_pointer(head):
             raise ValueError(f"{printable(path)}: {LFS_POINTER}") from None
-        told = " ".join(str(error).split()) + but_is(head, "a Parquet file")
-        raise ValueError(f"{printable(path)}: not a Parquet file, or damaged: {told}") from None
+        reason = told(str(error)) + but_is(head, "a Parquet file")
+        raise ValueError(f"{printable(path)}: not a Parquet file, or damaged: {reason}") from None
 
 
-def _told(metadata: pq.FileMetaData) -> Footer:
+def _footer(metadata: pq.FileMetaData) -> Footer:
     rows = tuple(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     if min(rows, default=0) < 0:
         raise pa.ArrowInvalid(f"a row group of {min(rows)} rows")
@@ -89,8 +88,7 @@ def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Othe
 
 
 def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None) -> Columns:
-    if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
-        raise ValueError(f"{path}: the column {shown(twice[0])} stands twice; name one of them otherwise")
+    check_columns(schema.names, path)
     image = _image_column(path, schema, image_column)
     return Columns(image, _kind(schema.field(image).type), others(path, schema, image))
 

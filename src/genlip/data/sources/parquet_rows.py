@@ -22,7 +22,7 @@ from genlip.data.sources.cache import ShardCache, fingerprint
 from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.parquet_columns import Columns, Footer, Others, common_columns, read_footer
 from genlip.data.sources.paths import is_remote
-from genlip.model.files import printable
+from genlip.model.files import printable, told
 
 __all__ = ["ParquetRows"]
 
@@ -187,16 +187,16 @@ class ParquetRows:
         """Some columns of a row's group. The first column stands for all: image and others are read apart."""
         key = (place.file, place.group, columns[0])
         if key in self._decoded.refused:
-            reason, told = self._decoded.refused[key]
-            raise Unusable(reason, f"{self._key(place)}: {told}")
+            kind, reason = self._decoded.refused[key]
+            raise Unusable(kind, f"{self._key(place)}: {reason}")
         if (table := self._decoded.get(key)) is None:
             file = self._file(place.file)
             try:
                 table = self._decode(file, place, columns)
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-                told = f"cannot be decoded: {' '.join(str(error).split())}"
-                self._decoded.refused[key] = ("damaged", told)
-                raise Unusable("damaged", f"{self._key(place)}: {told}") from error
+                reason = f"cannot be decoded: {told(str(error))}"
+                self._decoded.refused[key] = ("damaged", reason)
+                raise Unusable("damaged", f"{self._key(place)}: {reason}") from error
             except _TooLarge as error:
                 self._decoded.refused[key] = ("too large", str(error))
                 raise Unusable("too large", f"{self._key(place)}: {error}") from None

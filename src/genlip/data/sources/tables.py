@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,12 +19,13 @@ from typing import Any
 from genlip.data.examples import Caption, Example, Unusable
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.walk import Walked, first_names, suffix_of, walk
+from genlip.model.fields import shown
 from genlip.model.files import printable, told
 from genlip.model.reading import MAX_TEXT_BYTES, parse_json, read_json, read_text
 
 __all__ = [
-    "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_inside", "has_captions", "image_path",
-    "open_folder", "open_tables",
+    "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_columns", "check_inside", "has_captions",
+    "image_path", "open_folder", "open_tables",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -217,7 +219,7 @@ def _read_csv(path: Path) -> Iterator[Row]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.DictReader(io.StringIO(read_text(path)), delimiter=delimiter, strict=True)
     try:
-        _check_columns(reader.fieldnames or [], path)
+        check_columns(filter(None, reader.fieldnames or []), str(path))
         for row in reader:
             if None in row:
                 raise ValueError(
@@ -229,9 +231,10 @@ def _read_csv(path: Path) -> Iterator[Row]:
         raise ValueError(f"{path}, line {reader.line_num + 1}: not {path.suffix[1:].upper()}: {error}") from None
 
 
-def _check_columns(names: Sequence[str], path: Path) -> None:
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
-        raise ValueError(f"{path}: the column {twice[0]!r} stands twice; name one of them otherwise")
+def check_columns(names: Iterable[str], path: str) -> None:
+    """Raise ValueError where two columns of a table have one name: only one of them would be read."""
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"{path}: the column {shown(twice[0])} stands twice; name one of them otherwise")
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:

@@ -6,8 +6,9 @@ are imported when they are first used, so that the runner works where PyTorch is
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from genlip.lazy import lazy
 
 if TYPE_CHECKING:
     from genlip.export.onnx.convert import export_onnx, export_onnx_folder
@@ -23,9 +24,4 @@ _HOMES = {
     "export_onnx_folder": "convert",
     "quantize_folder": "quantize",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'genlip.export.onnx' has no attribute {name!r}")
-    return getattr(import_module(f"genlip.export.onnx.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy(__name__, _HOMES)
