@@ -37,7 +37,7 @@ BEFORE = """\
 import sys
 from genlip.train.loop import train
 from genlip.train.memory import keep_freed_memory
-from genlip.train.recipe import load_recipe
+from genlip.recipes.recipe import load_recipe
 keep_freed_memory()
 train(load_recipe("quickstart", sys.argv[1:]))"""
 OPENMP = ("OMP_", "GOMP_", "KMP_", "MKL_")  # beginnings of variables that would decide in our place

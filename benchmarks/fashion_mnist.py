@@ -32,7 +32,8 @@ from genlip.evaluate.result import Result, evaluations_folder, write_result
 from genlip.evaluate.run_log import read_log
 from genlip.evaluate.zero_shot import zero_shot
 from genlip.machine import machine, versions
-from genlip.train import load_recipe, train
+from genlip.recipes.recipe import load_recipe
+from genlip.train.loop import train
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 TEMPLATE = "a photo of {a}"

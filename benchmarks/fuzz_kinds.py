@@ -48,8 +48,8 @@ from genlip.evaluate.run_log import read_events
 from genlip.evaluate.views import feature_views
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
+from genlip.recipes.recipe import load_recipe, to_yaml
 from genlip.speaker import Speaker
-from genlip.train.recipe import load_recipe, to_yaml
 from genlip.train.sample_log import read_samples
 
 __all__ = ["KINDS", "Kind", "SeedFile"]

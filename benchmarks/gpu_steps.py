@@ -47,14 +47,15 @@ from genlip.model.pack import Pack, Sample
 from genlip.plan.hardware import GPUS
 from genlip.plan.plan import Assumptions, make_plan
 from genlip.quickstart import quickstart
+from genlip.recipes.recipe import load_recipe
+from genlip.recipes.run import Run
 from genlip.speaker import Speaker
 from genlip.synthetic import words
 from genlip.synthetic.lots import Lots
-from genlip.train import load_recipe, train
+from genlip.train.loop import train
 from genlip.train.optimizer import make_optimizers
 from genlip.train.parallel import World
 from genlip.train.precision import autocast, matrix_rate
-from genlip.train.run import Run
 from genlip.train.state import State
 from genlip.train.update import Update, update
 

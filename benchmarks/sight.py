@@ -40,8 +40,9 @@ from genlip.evaluate.segmentation import segmentation
 from genlip.evaluate.views import feature_views
 from genlip.evaluate.zero_shot import zero_shot
 from genlip.machine import machine, versions
+from genlip.recipes.recipe import load_recipe
 from genlip.synthetic import scenes
-from genlip.train import load_recipe, train
+from genlip.train.loop import train
 
 KINDS = ("scenes", "closeups", "notes", "bars")
 LEARNED, WATCHED, MEASURED = 0, 1, 2  # seeds: what is learned from, what the log follows, what is measured on

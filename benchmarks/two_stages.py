@@ -37,7 +37,8 @@ from genlip.evaluate.captions.spoken import Spoken, spoken_captions
 from genlip.evaluate.held_out import held_out
 from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
-from genlip.train import load_recipe, train
+from genlip.recipes.recipe import load_recipe
+from genlip.train.loop import train
 
 KINDS = ("notes", "bars")
 FIXED = ("--images.resize", "fixed", "--images.size", "64")

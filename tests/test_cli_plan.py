@@ -7,7 +7,7 @@ import pytest
 from genlip.cli import main
 from genlip.plan.plan import Assumptions, make_plan
 from genlip.plan.text import plan_text
-from genlip.train.recipe import load_recipe
+from genlip.recipes.recipe import load_recipe
 
 SIZE = ["--packing.batch", "64 packs", "--data.workers", "2"]
 

@@ -14,8 +14,8 @@ from genlip.data.examples import Turn
 from genlip.data.sources import open_source
 from genlip.data.sources.fields import CaptionFields
 from genlip.evaluate.measurements import MEASUREMENTS
+from genlip.recipes.recipe import keys, load_recipe, recipe_names
 from genlip.train.loop import train
-from genlip.train.recipe import keys, load_recipe, recipe_names
 from genlip.train.tracking import read_log
 
 from .train.helpers import small_run
@@ -44,7 +44,7 @@ def desk(tmp_path, monkeypatch):
     for block in blocks("yaml") + blocks("yaml", TRAINING):
         (name,) = re.findall(r"^# (\w+\.yaml):", block)
         (tmp_path / name).write_text(block, encoding="utf8")
-    monkeypatch.setattr("genlip.train.recipe.read_config", lambda name: genlip.GenLIPConfig.preset("base"))
+    monkeypatch.setattr("genlip.recipes.recipe.read_config", lambda name: genlip.GenLIPConfig.preset("base"))
     monkeypatch.setenv("GENLIP_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -7,7 +7,7 @@ import pytest
 from genlip.cli import _parser
 from genlip.everyday import EVERYDAY, did_you_mean, nearest
 from genlip.plan.hardware import HARDWARE
-from genlip.train.recipe import keys
+from genlip.recipes.recipe import keys
 
 SETTINGS = {
     "lr": "optimizer.learning_rate", "batch-size": "packing.batch", "batch_size": "packing.batch",

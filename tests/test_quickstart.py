@@ -18,8 +18,8 @@ from genlip.cli import main
 from genlip.data.sources import Procedural
 from genlip.quickstart import Measured, measure, quickstart, render, results
 from genlip.recipes import OWN_IMAGES
+from genlip.recipes.recipe import RecipeError, Run, load_recipe
 from genlip.speaker import PatchWords
-from genlip.train.recipe import RecipeError, Run, load_recipe
 from genlip.train.tracking import read_log
 
 TINY = [

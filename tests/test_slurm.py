@@ -9,7 +9,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from genlip.cli import _parser
-from genlip.train.recipe import load_recipe
+from genlip.recipes.recipe import load_recipe
 
 SCRIPT = Path(__file__).parents[1] / "examples/slurm/train.sbatch"
 STAND_INS = {

@@ -16,8 +16,8 @@ from genlip.evaluate.captions.caption_scores import exact_match
 from genlip.evaluate.captions.spoken import Spoken, spoken_captions
 from genlip.evaluate.pages import report
 from genlip.evaluate.pages.report import Headline, Section
+from genlip.recipes.recipe import load_recipe
 from genlip.speaker import Speaker
-from genlip.train.recipe import load_recipe
 from genlip.train.tracking import read_log
 
 

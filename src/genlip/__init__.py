@@ -1,7 +1,7 @@
 """genlip: vision encoders that learn by speaking (GenLIP, arXiv 2605.00809).
 
 Start with `genlip.Speaker` for features, captions and patch readouts of images, `genlip.load` for the plain model, and
-`genlip.train.train(genlip.load_recipe(name))` for training. Heavier parts are imported when they are first used.
+`genlip.train.loop.train(genlip.load_recipe(name))` for training. Heavier parts are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from genlip.model.generation import generate, generate_steps, patch_readout
     from genlip.model.genlip import GenLIP
     from genlip.model.pack import Pack, Sample
+    from genlip.recipes.recipe import Run, load_recipe
     from genlip.speaker import Features, PatchWords, Speaker
-    from genlip.train.recipe import Run, load_recipe
 
 __version__ = "0.1.0"
 
@@ -34,13 +34,13 @@ _HOMES = {
     "ImageError": "data.images",
     "Pack": "model.pack",
     "PatchWords": "speaker",
-    "Run": "train.recipe",
+    "Run": "recipes.recipe",
     "Sample": "model.pack",
     "Speaker": "speaker",
     "generate": "model.generation",
     "generate_steps": "model.generation",
     "load": "model.checkpoint",
-    "load_recipe": "train.recipe",
+    "load_recipe": "recipes.recipe",
     "open_source": "data.sources",
     "patch_readout": "model.generation",
     "save": "model.checkpoint",

@@ -160,7 +160,7 @@ Settings, with their defaults:
 
 {settings}
 
-python: genlip.train.train(genlip.load_recipe("quickstart", ["--steps", "2000"]))"""
+python: genlip.train.loop.train(genlip.load_recipe("quickstart", ["--steps", "2000"]))"""
 
 
 def _add_train(commands: Any) -> None:
@@ -173,7 +173,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _train_help(parser: argparse.ArgumentParser) -> str:
-    from genlip.train.recipe import describe_settings, recipe_names
+    from genlip.recipes.recipe import describe_settings, recipe_names
 
     parser.epilog = _TRAIN_EXAMPLE.format(
         recipes=", ".join(recipe_names()), own_images=OWN_IMAGES, settings=describe_settings()
@@ -182,9 +182,9 @@ def _train_help(parser: argparse.ArgumentParser) -> str:
 
 
 def _train(args: argparse.Namespace, rest: list[str]) -> None:
+    from genlip.recipes.recipe import load_recipe, to_yaml
     from genlip.train.loop import train
     from genlip.train.memory import keep_freed_memory
-    from genlip.train.recipe import load_recipe, to_yaml
 
     keep_freed_memory()
     run = load_recipe(args.recipe, rest)

@@ -53,7 +53,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.sizes import count
     from genlip.plan.plan import Assumptions, make_plan
     from genlip.plan.text import plan_text, render
-    from genlip.train.recipe import for_processor, load_recipe
+    from genlip.recipes.recipe import for_processor, load_recipe
 
     assume = Assumptions(
         utilisation=args.utilisation,

@@ -26,11 +26,11 @@ from genlip.machine import machine, versions
 from genlip.model.writing import write_json, write_text
 from genlip.progress import progress
 from genlip.recipes import OWN_IMAGES
+from genlip.recipes.recipe import Run, load_recipe, to_yaml
 from genlip.speaker import PatchWords, Speaker
 from genlip.terminal import harmless, program
 from genlip.threads import Threads
 from genlip.train.loop import Interrupted, Resume, train
-from genlip.train.recipe import Run, load_recipe, to_yaml
 
 __all__ = ["Measured", "measure", "quickstart", "render", "results"]
 

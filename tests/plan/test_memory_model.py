@@ -18,8 +18,8 @@ from genlip.model.flops import Load, parameters
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.plan.memory_model import Sharing, activations, matrix_parameters, memory
+from genlip.recipes.run import OptimizerConfig
 from genlip.train.optimizer import make_optimizers
-from genlip.train.run import OptimizerConfig
 
 from ..model.helpers import random_samples
 

@@ -8,7 +8,7 @@ import torch
 from genlip.model.genlip import GenLIP
 from genlip.plan.plan import Assumptions, make_plan
 from genlip.plan.text import _hours, plan_text
-from genlip.train.recipe import load_recipe
+from genlip.recipes.recipe import load_recipe
 
 STAGE1 = {
     "model.hidden_size": 1024,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from genlip.recipes.recipe import Run, load_recipe
 from genlip.train import state
-from genlip.train.recipe import Run, load_recipe
 
 # A run learns its tokenizer from 20,000 captions, which takes longer than its updates do here. As an effect of the import,
 # since runs in processes of their own are to be equal bit for bit; slow tests take the fixture `all_captions`.

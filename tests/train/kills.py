@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
+from genlip.recipes.recipe import Run
 from genlip.train.loop import train
-from genlip.train.recipe import Run
 
 from .helpers import small_run
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from genlip.recipes.recipe import OptimizerConfig
 from genlip.train.optimizer import learning_rate, make_optimizers, set_learning_rate
-from genlip.train.recipe import OptimizerConfig
 from tests.model.helpers import small_model
 
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from genlip.data.sources import open_source
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
+from genlip.recipes.recipe import RecipeError, load_recipe
 from genlip.train.loop import train
 from genlip.train.parallel import World
-from genlip.train.recipe import RecipeError, load_recipe
 from genlip.train.state import begin
 from genlip.train.tracking import read_log
 from genlip.train.update import update

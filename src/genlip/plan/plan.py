@@ -17,7 +17,7 @@ from genlip.plan.advice import notes, warnings
 from genlip.plan.hardware import Hardware, find_hardware
 from genlip.plan.memory_model import Memory, Sharing, Strategy, memory
 from genlip.plan.simulation import Outcome, Sizes, collectives, draw_packs, simulate
-from genlip.train.run import Run
+from genlip.recipes.run import Run
 
 __all__ = ["Assumptions", "Plan", "Scaling", "make_plan"]
 

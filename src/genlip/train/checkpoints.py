@@ -40,9 +40,9 @@ from genlip.model.checkpoint import step_folders
 from genlip.model.fields import checked
 from genlip.model.genlip import GenLIP
 from genlip.model.reading import read_json
+from genlip.recipes.recipe import Run, load_recipe, to_yaml
 from genlip.train.average import Average
 from genlip.train.parallel import World
-from genlip.train.recipe import Run, load_recipe, to_yaml
 
 __all__ = ["Checkpoints", "added", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
 

@@ -23,6 +23,8 @@ from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sources import Source, hold_out, open_source
 from genlip.data.tally import SkippedTooMany, Tally
 from genlip.machine import machine, memory, versions
+from genlip.recipes.recipe import to_yaml
+from genlip.recipes.run import Run
 from genlip.terminal import program
 from genlip.threads import Threads
 from genlip.train import checkpoints
@@ -30,9 +32,7 @@ from genlip.train.checkpoints import Checkpoints, added
 from genlip.train.measuring import HeldOutSet, held_out_set, measure
 from genlip.train.parallel import join_world, strategy
 from genlip.train.precision import matrix_rate
-from genlip.train.recipe import to_yaml
 from genlip.train.resume import Resume, checkpoint_to_resume
-from genlip.train.run import Run
 from genlip.train.sample_log import SampleLog
 from genlip.train.signals import interruptible
 from genlip.train.spikes import Spikes

@@ -17,9 +17,9 @@ from genlip.evaluate.captions.spoken import Spoken, spoken_captions
 from genlip.evaluate.held_out import HeldOut, held_out
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Sample
+from genlip.recipes.run import Run
 from genlip.speaker import Speaker
 from genlip.train.precision import autocast
-from genlip.train.run import Run
 from genlip.train.state import State
 
 __all__ = ["HeldOutSet", "Measured", "held_out_set", "measure"]

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from torch.optim import AdamW, Muon, Optimizer
 
 from genlip.model.genlip import GenLIP
-from genlip.train.run import OptimizerConfig
+from genlip.recipes.run import OptimizerConfig
 
 __all__ = ["freeze", "learning_rate", "make_optimizers", "set_learning_rate"]
 

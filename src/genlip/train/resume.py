@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from genlip.data.sources.procedural import is_procedural
+from genlip.recipes.recipe import differences
+from genlip.recipes.run import Run
 from genlip.train import checkpoints
 from genlip.train.optimizer import learning_rate
-from genlip.train.recipe import differences
-from genlip.train.run import Run
 
 __all__ = ["Resume", "checkpoint_to_resume"]
 

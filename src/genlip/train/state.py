@@ -25,13 +25,13 @@ from genlip.model import checkpoint
 from genlip.model.attention_choice import resolve_attention
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
+from genlip.recipes.run import Run
 from genlip.train import checkpoints
 from genlip.train.average import Average
 from genlip.train.checkpoints import Checkpoints
 from genlip.train.optimizer import freeze, make_optimizers
 from genlip.train.parallel import World, full, share_model, strategy
 from genlip.train.precision import Precision, resolve_precision
-from genlip.train.run import Run
 
 __all__ = ["State", "begin", "export"]
 

@@ -27,7 +27,7 @@ from genlip.model.checkpoint import read_config
 from genlip.model.config import PRESETS, GenLIPConfig
 from genlip.model.fields import shown
 from genlip.model.reading import parse_yaml, read_yaml
-from genlip.train.run import DataConfig, OptimizerConfig, Run
+from genlip.recipes.run import DataConfig, OptimizerConfig, Run
 
 log = logging.getLogger(__name__)
 

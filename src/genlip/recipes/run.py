@@ -1,6 +1,6 @@
 """A run: everything that decides what training does, as frozen dataclasses that refuse impossible values.
 
-In: settings. Out: a `Run`, which is stored with every checkpoint. How recipes are written is `genlip.train.recipe`'s matter.
+In: settings. Out: a `Run`, which is stored with every checkpoint. `genlip.recipes.recipe` reads recipes.
 """
 
 from __future__ import annotations

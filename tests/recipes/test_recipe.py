@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from genlip.train.recipe import RecipeError, Run, describe_settings, differences, keys, load_recipe, recipe_names, to_yaml
+from genlip.recipes.recipe import RecipeError, Run, describe_settings, differences, keys, load_recipe, recipe_names, to_yaml
 
-from .helpers import small_run
+from ..train.helpers import small_run
 
 
 @pytest.mark.parametrize("name", recipe_names())
