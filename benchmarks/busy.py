@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from genlip.evaluate.run_log import read_log
+from genlip.train.run_log import read_log
 
 SURROUNDINGS = {"quiet": (), "beside_one": (0,), "beside_four": (0, 19, 19, 19, 19)}  # niceness of each busy process
 NEVER = 10**9

@@ -29,11 +29,11 @@ from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sources import Source
 from genlip.evaluate.probe import probe
 from genlip.evaluate.result import Result, evaluations_folder, write_result
-from genlip.evaluate.run_log import read_log
 from genlip.evaluate.zero_shot import zero_shot
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train
+from genlip.train.run_log import read_log
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 TEMPLATE = "a photo of {a}"

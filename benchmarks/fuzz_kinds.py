@@ -41,15 +41,15 @@ from genlip.data.sources import Mixture, Procedural, locate, open_source
 from genlip.evaluate.attention import attention
 from genlip.evaluate.captioning import captioning
 from genlip.evaluate.pages.model_report import write_model_report
-from genlip.evaluate.pages.run_report import write_report
 from genlip.evaluate.readout import readout
 from genlip.evaluate.result import write_result
-from genlip.evaluate.run_log import read_events
 from genlip.evaluate.views import feature_views
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
 from genlip.recipes.recipe import load_recipe, to_yaml
 from genlip.speaker import Speaker
+from genlip.train.run_log import read_events
+from genlip.train.run_page import write_report
 from genlip.train.sample_log import read_samples
 
 __all__ = ["KINDS", "Kind", "SeedFile"]

@@ -35,7 +35,6 @@ from genlip.evaluate.probe import probe
 from genlip.evaluate.readout import readout
 from genlip.evaluate.resolution import resolution
 from genlip.evaluate.result import Result, evaluations_folder, write_result
-from genlip.evaluate.run_log import read_log
 from genlip.evaluate.segmentation import segmentation
 from genlip.evaluate.views import feature_views
 from genlip.evaluate.zero_shot import zero_shot
@@ -43,6 +42,7 @@ from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.synthetic import scenes
 from genlip.train.loop import train
+from genlip.train.run_log import read_log
 
 KINDS = ("scenes", "closeups", "notes", "bars")
 LEARNED, WATCHED, MEASURED = 0, 1, 2  # seeds: what is learned from, what the log follows, what is measured on

@@ -35,10 +35,10 @@ from genlip.evaluate.captions.caption_scores import exact_match
 from genlip.evaluate.captions.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.captions.spoken import Spoken, spoken_captions
 from genlip.evaluate.held_out import held_out
-from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train
+from genlip.train.run_log import read_log
 
 KINDS = ("notes", "bars")
 FIXED = ("--images.resize", "fixed", "--images.size", "64")

@@ -14,9 +14,9 @@ from pathlib import Path
 from genlip.data.sources import open_source
 from genlip.evaluate.captions.caption_scores import exact_match
 from genlip.evaluate.captions.spoken import Spoken, spoken_captions
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Section
 from genlip.recipes.recipe import load_recipe
+from genlip.report import html as report
+from genlip.report.html import Headline, Section
 from genlip.speaker import Speaker
 from genlip.train.tracking import read_log
 

@@ -45,7 +45,7 @@ def _add_inspect(commands: Any, command: Callable[..., Any]) -> None:
     example = (
         _SOURCES + "\n  genlip data inspect images/ --out report.html\n"
         "  genlip data inspect 'shards/*.tar' --fields re_caption=0.8,org_caption=0.2 --tokenizer Qwen/Qwen3-0.6B\n\n"
-        "python: genlip.evaluate.inspection.inspect_source(genlip.open_source(SOURCE), …)"
+        "python: genlip.inspect.inspection.inspect_source(genlip.open_source(SOURCE), …)"
     )
     parser = command(commands, "inspect", _inspect, "say what a collection holds, and show it on a page", example)
     _add_source(parser)
@@ -75,8 +75,8 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.images import ImageConfig
     from genlip.data.packing import PackingConfig
     from genlip.data.sources import open_source
-    from genlip.evaluate.inspection import inspect_source
-    from genlip.evaluate.pages.inspection_page import inspection_page, summary, warnings
+    from genlip.inspect.inspection import inspect_source
+    from genlip.inspect.page import inspection_page, summary, warnings
     from genlip.model.config import GenLIPConfig
     from genlip.model.writing import write_json, write_text
     from genlip.progress import progress

@@ -147,8 +147,8 @@ def add_readout(commands: Any, command: Callable[..., Any]) -> None:
 
 
 def _readout(args: argparse.Namespace, rest: list[str]) -> int:
-    from genlip.evaluate.pages.report import Section
     from genlip.evaluate.readout import words_page, words_section
+    from genlip.report.html import Section
     from genlip.speaker import PatchWords
 
     _check_output(args)

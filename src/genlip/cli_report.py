@@ -22,7 +22,7 @@ def add_report(commands: Any, command: Callable[..., Any]) -> None:
         "  genlip report runs/quickstart         curves, captions, settings: RUN/run.html\n"
         "  genlip report runs/quickstart/model   what genlip eval measured: MODEL/evaluations/report.html\n\n"
         "A run may still be going on: the page tells what is known by now.\n\n"
-        "python: genlip.evaluate.pages.run_report.write_report(RUN),\n"
+        "python: genlip.train.run_page.write_report(RUN),\n"
         "        genlip.evaluate.pages.model_report.write_model_report(MODEL)"
     )
     summary = "write a page about a training run, or about all that was measured of a model"
@@ -32,13 +32,13 @@ def add_report(commands: Any, command: Callable[..., Any]) -> None:
 
 
 def _report(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.run_log import LOG
+    from genlip.train.run_log import LOG
 
     if args.out:
         check_folder("--out", args.out)
     folder, out = Path(args.folder), args.out or None
     if (folder / LOG).is_file():
-        from genlip.evaluate.pages.run_report import write_report
+        from genlip.train.run_page import write_report
 
         say(f"page: {write_report(folder, out)}")
     else:

@@ -19,18 +19,18 @@ from genlip.data.images import decode
 from genlip.data.sources import open_source
 from genlip.evaluate.captions.caption_scores import exact_match
 from genlip.evaluate.captions.spoken import Spoken, spoken_captions
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Section
-from genlip.evaluate.run_log import read_log
 from genlip.machine import machine, versions
 from genlip.model.writing import write_json, write_text
 from genlip.progress import progress
 from genlip.recipes import OWN_IMAGES
 from genlip.recipes.recipe import Run, load_recipe, to_yaml
+from genlip.report import html as report
+from genlip.report.html import Headline, Section
 from genlip.speaker import PatchWords, Speaker
 from genlip.terminal import harmless, program
 from genlip.threads import Threads
 from genlip.train.loop import Interrupted, Resume, train
+from genlip.train.run_log import read_log
 
 __all__ = ["Measured", "measure", "quickstart", "render", "results"]
 

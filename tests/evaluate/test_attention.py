@@ -17,11 +17,11 @@ from genlip.data.sources import Files, Procedural
 from genlip.data.sources.base import Subset
 from genlip.evaluate.attention import attention, compare_section, section
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pages.report import page
 from genlip.evaluate.patches.allocation import MASSES, allocation
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Sample
+from genlip.report.html import page
 from genlip.speaker import Speaker
 from tests.model.helpers import EXACT, randomised, small_config
 

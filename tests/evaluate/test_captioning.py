@@ -19,10 +19,10 @@ from genlip.evaluate.captions.caption_scores import bleu4, cider_d, rouge_l
 from genlip.evaluate.captions.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.held_out import mean_loss
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pages.report import page
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Sample
+from genlip.report.html import page
 from genlip.speaker import Speaker
 from tests.model.helpers import EXACT, randomised, small_config
 

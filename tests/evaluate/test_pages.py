@@ -24,10 +24,8 @@ from genlip.evaluate.attention import attention
 from genlip.evaluate.captioning import captioning
 from genlip.evaluate.comparison import compare
 from genlip.evaluate.measurements import MEASUREMENTS, section_of
-from genlip.evaluate.pages import report
 from genlip.evaluate.pages.comparison_page import comparison_page
 from genlip.evaluate.pages.model_report import summary, write_model_report
-from genlip.evaluate.pages.report import page
 from genlip.evaluate.probe import probe
 from genlip.evaluate.readout import readout, readout_page
 from genlip.evaluate.resolution import resolution
@@ -37,6 +35,8 @@ from genlip.evaluate.segmentation import segmentation
 from genlip.evaluate.views import feature_views
 from genlip.evaluate.zero_shot import zero_shot
 from genlip.model.genlip import GenLIP
+from genlip.report import html as report
+from genlip.report.html import page
 from genlip.speaker import Speaker
 
 from ..data.helpers import small_config

@@ -14,9 +14,9 @@ from PIL import Image
 from genlip.data.datasets.base import Labelled
 from genlip.data.images import ImageConfig, ImageError
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pages.report import page
 from genlip.evaluate.probe import probe, section
 from genlip.evaluate.result import Result, read_result, write_result
+from genlip.report.html import page
 from genlip.speaker import Speaker
 from tests.model.helpers import small_model
 

@@ -10,14 +10,14 @@ from PIL import Image
 from genlip.data.datasets.segmented_opening import open_named
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
-from genlip.evaluate.pages import report
 from genlip.evaluate.patches.in_place import KINDS
 from genlip.evaluate.patches.word_tokens import WordTokens
 from genlip.evaluate.readout import readout, readout_page, section
 from genlip.evaluate.result import Result, read_result, write_result
+from genlip.report import html as report
 
 from ..data.helpers import InMemory, noise
-from .pages.test_report import EVIL, Checker
+from ..report.test_html import EVIL, Checker
 from .speaking import Known, named, small_speaker
 
 SPEAKER = small_speaker()

@@ -12,10 +12,10 @@ from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
 from genlip.evaluate.captioning import captioning
-from genlip.evaluate.pages import report
 from genlip.evaluate.resolution import resolution, section
 from genlip.evaluate.result import Result, read_result, settings_of, write_result
 from genlip.evaluate.scores import Scores, difference
+from genlip.report import html as report
 from genlip.speaker import Speaker
 from tests.data.helpers import InMemory, noise, small_tokenizer
 from tests.model.helpers import small_model

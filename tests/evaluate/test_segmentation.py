@@ -20,9 +20,9 @@ from genlip.evaluate.frozen.features import frozen_features
 from genlip.evaluate.frozen.fitting import Standard, hold_out
 from genlip.evaluate.frozen.pixel_layer import FeatureMaps, learn
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pages import report
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.segmentation import section, segmentation
+from genlip.report import html as report
 from genlip.speaker import Speaker
 from tests.model.helpers import small_model
 

@@ -7,13 +7,13 @@ from PIL import Image
 
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
-from genlip.evaluate.pages import report
 from genlip.evaluate.patches.components import as_colours, principal_components
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.views import feature_views, outliers, section
+from genlip.report import html as report
 
 from ..data.helpers import InMemory, noise
-from .pages.test_report import EVIL, Checker
+from ..report.test_html import EVIL, Checker
 from .speaking import Known, small_speaker
 
 SIZES = [(32, 32), (24, 40), (40, 24), (32, 32), (16, 16)]

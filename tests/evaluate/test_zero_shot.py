@@ -18,16 +18,16 @@ from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig, image_patches
 from genlip.evaluate import zero_shot as module
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pages.report import page
 from genlip.evaluate.result import read_result, write_result
 from genlip.evaluate.zero_shot import section, zero_shot
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
+from genlip.report.html import page
 from genlip.speaker import Speaker
 
 from ..data.helpers import noise, small_config, small_tokenizer
 from ..model.helpers import randomised
-from .pages.test_report import EVIL, Checker
+from ..report.test_html import EVIL, Checker
 
 NAMES = ("red circle", "blue square", "owl", "large square", "number 47", "z")
 NATIVE = ImageConfig(resize="native", min_patches=1, max_patches=12)

@@ -93,6 +93,8 @@ def test_an_idle_pack_teaches_nothing():
 
 
 def test_one_process_needs_no_group(tmp_path):
-    script = "import torch.distributed as d; from tests.train.helpers import small_run; from genlip.train.loop import train\n"
+    script = (
+        "import torch.distributed as d\nfrom tests.train.helpers import small_run; from genlip.train.loop import train\n"
+    )
     script += f"train(small_run({str(tmp_path)!r}, steps=1)); assert not d.is_initialized()"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)

@@ -20,11 +20,11 @@ from genlip.data.order import Draw
 from genlip.data.samples import Read, SampleReader, Skipped
 from genlip.data.sources import Source
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Line, Section
 from genlip.evaluate.patches.allocation import MASSES, Allocation, allocation, can_be_asked
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Difference, Scores, difference
+from genlip.report import html as report
+from genlip.report.html import Headline, Line, Section
 from genlip.speaker import Speaker
 
 __all__ = ["attention", "compare_section", "section"]

@@ -31,11 +31,11 @@ from genlip.evaluate.captions.unfinished import Unfinished
 from genlip.evaluate.fingerprint import weights_fingerprint
 from genlip.evaluate.held_out import held_out_scores, paired_losses
 from genlip.evaluate.looking import spread
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Section
 from genlip.evaluate.pages.score_words import interval_words, number_words, score_table, set_words
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
+from genlip.report import html as report
+from genlip.report.html import Headline, Section
 from genlip.speaker import Speaker
 
 __all__ = ["captioning", "section"]

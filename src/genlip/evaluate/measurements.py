@@ -8,9 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import NamedTuple
 
-from genlip.evaluate.pages.report import Section, paragraphs
 from genlip.evaluate.pages.score_words import score_table
 from genlip.evaluate.result import Result
+from genlip.report.html import Section, paragraphs
 
 __all__ = ["MEASUREMENTS", "Measurement", "section_of", "title_of"]
 

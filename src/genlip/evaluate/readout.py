@@ -25,14 +25,14 @@ from genlip.data.images import ImageLike, decode, reduced
 from genlip.evaluate.formulas import ratio
 from genlip.evaluate.frozen.features import ImageSet
 from genlip.evaluate.looking import looked_at
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.patch_pictures import confident_picture
-from genlip.evaluate.pages.report import Headline, Section, Thumbnail
 from genlip.evaluate.patches.asking import Read, ask
 from genlip.evaluate.patches.in_place import KINDS, in_place_scores
 from genlip.evaluate.patches.word_tokens import WordTokens
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
+from genlip.report import html as report
+from genlip.report.html import Headline, Section, Thumbnail
+from genlip.report.patch_pictures import confident_picture
 from genlip.speaker import PatchWords, Speaker
 
 __all__ = ["readout", "readout_page", "section", "words_page", "words_section"]

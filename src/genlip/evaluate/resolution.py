@@ -17,10 +17,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from genlip.data.images import ImageConfig
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Line, Section
 from genlip.evaluate.result import Result, measured_on
 from genlip.evaluate.scores import Scores, difference
+from genlip.report import html as report
+from genlip.report.html import Line, Section
 from genlip.speaker import Speaker
 
 __all__ = ["resolution", "section"]

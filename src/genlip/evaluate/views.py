@@ -26,13 +26,13 @@ from genlip.data.packing import pack_images
 from genlip.evaluate.formulas import ratio
 from genlip.evaluate.frozen.features import ImageSet
 from genlip.evaluate.looking import Looked, looked_at
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.patch_pictures import crop, enlarged, heat, outlined, patch_map
-from genlip.evaluate.pages.report import Headline, Section
 from genlip.evaluate.patches.components import as_colours, principal_components
 from genlip.evaluate.patches.neighbours import nearest_patches, salient_patches
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
+from genlip.report import html as report
+from genlip.report.html import Headline, Section
+from genlip.report.patch_pictures import crop, enlarged, heat, outlined, patch_map
 from genlip.speaker import Speaker
 
 __all__ = ["feature_views", "outliers", "section"]

@@ -19,13 +19,13 @@ import torch
 import yaml
 
 from genlip.data.preprocessing import load_preprocessing
-from genlip.evaluate.run_log import Event, read_events
 from genlip.model.checkpoint import check
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import checked
 from genlip.model.genlip import GenLIP
 from genlip.model.reading import read_json
 from genlip.model.weights import read_weights, weight_files
+from genlip.train.run_log import Event, read_events
 
 __all__ = ["model_card"]
 

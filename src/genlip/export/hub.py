@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import genlip
-from genlip.evaluate.run_log import LOG
 from genlip.export.card import model_card
 from genlip.model.checkpoint import check
 from genlip.model.download import failures, reason
 from genlip.model.reading import read_json
 from genlip.model.weights import index_of, weight_files
 from genlip.terminal import program
+from genlip.train.run_log import LOG
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

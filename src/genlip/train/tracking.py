@@ -23,10 +23,10 @@ from rich.console import Console
 from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
 from genlip.evaluate.captions.spoken import Spoken
-from genlip.evaluate.run_log import LOG, read_log
 from genlip.model.writing import naming
 from genlip.terminal import harmless
 from genlip.train.panel import Panel, clock
+from genlip.train.run_log import LOG, read_log
 from genlip.train.trackers import Recorder, open_recorder
 
 __all__ = ["Tracker", "free_name", "read_log", "writing"]

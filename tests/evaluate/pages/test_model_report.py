@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from genlip.evaluate.pages.model_report import stored_results, summary, write_model_report
-from genlip.evaluate.pages.run_report import write_report
 from genlip.evaluate.result import Result, write_result
 from genlip.evaluate.scores import Scores
+from genlip.train.run_page import write_report
 
 ABOUT = {"machine": "a <machine>", "versions": {"torch": "2"}, "seconds": 90.0}
 

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from genlip.data.datasets.base import IGNORED
-from genlip.evaluate.pages.report import escape
+from genlip.report.html import escape
 
 __all__ = ["choose_colours", "coloured", "legend"]
 

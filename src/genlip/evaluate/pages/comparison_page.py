@@ -14,9 +14,9 @@ from rich.table import Table
 
 from genlip.evaluate.comparison import Comparison, Shared, paired, short_names, tokenizers
 from genlip.evaluate.measurements import title_of
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Section
 from genlip.evaluate.pages.score_words import interval_words, number_words, set_words, settings_words, signed_words
+from genlip.report import html as report
+from genlip.report.html import Section
 
 __all__ = ["comparison_page", "comparison_text"]
 

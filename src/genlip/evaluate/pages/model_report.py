@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genlip.evaluate.measurements import MEASUREMENTS, section_of, title_of
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Section
 from genlip.evaluate.pages.score_words import interval_words, number_words, set_words, settings_words
 from genlip.evaluate.result import Result, evaluations_folder, read_results
 from genlip.model.checkpoint import model_near
 from genlip.model.weights import CONFIG
 from genlip.model.writing import write_text
+from genlip.report import html as report
+from genlip.report.html import Section
 from genlip.terminal import program
 
 __all__ = ["model_page", "stored_results", "summary", "write_model_report"]

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Line, Section, Thumbnail
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
+from genlip.report import html as report
+from genlip.report.html import Headline, Line, Section, Thumbnail
 
 __all__ = ["section"]
 

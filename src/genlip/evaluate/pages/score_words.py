@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from genlip.evaluate.pages.report import table
 from genlip.evaluate.scores import Interval, Scores
+from genlip.report.html import table
 
 __all__ = ["interval_words", "number_words", "score_table", "set_words", "settings_words", "signed_words"]
 

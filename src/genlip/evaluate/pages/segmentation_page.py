@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from genlip.evaluate.formulas import ratio
-from genlip.evaluate.pages import report
 from genlip.evaluate.pages.class_colours import legend
-from genlip.evaluate.pages.report import Headline, Section
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
+from genlip.report import html as report
+from genlip.report.html import Headline, Section
 
 __all__ = ["section", "some_of"]
 

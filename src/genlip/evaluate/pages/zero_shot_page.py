@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Section, Thumbnail
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
+from genlip.report import html as report
+from genlip.report.html import Headline, Section, Thumbnail
 
 __all__ = ["section"]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from genlip.evaluate.inspection import QUANTILES, Inspection, Part, remedy
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Section, Thumbnail
+from genlip.inspect.inspection import QUANTILES, Inspection, Part, remedy
+from genlip.report import html as report
+from genlip.report.html import Headline, Section, Thumbnail
 from genlip.terminal import harmless
 
 __all__ = ["inspection_page", "summary", "warnings"]

@@ -18,13 +18,13 @@ from typing import Any
 import yaml
 
 from genlip.data.images import ImageError, decode, reduced
-from genlip.evaluate.pages import report
 from genlip.evaluate.pages.model_report import summary
-from genlip.evaluate.pages.report import Headline, Section, Speech
 from genlip.evaluate.result import read_results
-from genlip.evaluate.run_log import Event, read_events
 from genlip.model.writing import write_text
+from genlip.report import html as report
+from genlip.report.html import Headline, Section, Speech
 from genlip.terminal import program
+from genlip.train.run_log import Event, read_events
 
 __all__ = ["render", "write_report"]
 

@@ -12,8 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 from genlip.evaluate.captions.spoken import Spoken
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.run_report import write_report
+from genlip.report import html as report
+from genlip.train.run_page import write_report
 from genlip.train.tracking import Tracker
 
 EVIL = "<script>\x00\x1b&\ud800\"'"

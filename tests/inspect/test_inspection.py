@@ -1,4 +1,4 @@
-"""`genlip.evaluate.inspection`: what it says of a source is what counting by hand, and a run over it, would find."""
+"""`genlip.inspect.inspection`: what it says of a source is what counting by hand, and a run over it, would find."""
 
 import itertools
 import json
@@ -17,8 +17,8 @@ from genlip.data.images import ImageConfig
 from genlip.data.loader import Loader
 from genlip.data.samples import SampleReader
 from genlip.data.sources import Mixture, open_source
-from genlip.evaluate import inspection
-from genlip.evaluate.inspection import inspect_source
+from genlip.inspect import inspection
+from genlip.inspect.inspection import inspect_source
 
 from ..data import small_run
 from ..data.helpers import READ, InMemory, encoded, noise, numbered, small_config, small_tokenizer

@@ -1,11 +1,11 @@
-"""`genlip.evaluate.pages.patch_pictures`: what is drawn lies where the patch is."""
+"""`genlip.report.patch_pictures`: what is drawn lies where the patch is."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from genlip.evaluate.pages import patch_pictures
-from genlip.evaluate.pages.patch_pictures import (
+from genlip.report import patch_pictures
+from genlip.report.patch_pictures import (
     confident_patches,
     confident_picture,
     crop,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from genlip.evaluate.run_log import read_events, read_log
+from genlip.train.run_log import read_events, read_log
 
 
 def write(file: Path, *events: tuple[str, int, dict[str, Any]], rest: str = "") -> None:

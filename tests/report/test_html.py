@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from genlip.evaluate.captions.spoken import Spoken
-from genlip.evaluate.pages import report
-from genlip.evaluate.pages.report import Headline, Line, Section, Thumbnail
 from genlip.evaluate.scores import Scores
+from genlip.report import html as report
+from genlip.report.html import Headline, Line, Section, Thumbnail
 from genlip.speaker import PatchWords
 
 EVIL = "<script src='x'>&\"</script>"
