@@ -15,7 +15,7 @@ from genlip.data.sources import open_source
 from genlip.evaluate.captions.caption_scores import exact_match
 from genlip.evaluate.captions.spoken import Spoken, spoken_captions
 from genlip.recipes.recipe import load_recipe
-from genlip.report import html as report
+from genlip.report import caption_cards, charts, html
 from genlip.report.html import Headline, Section
 from genlip.speaker import Speaker
 from genlip.train.tracking import read_log
@@ -50,14 +50,14 @@ def main() -> None:
         Headline(f"{kind_share(spoken):.0%}", "kinds right", f"first of {len(spoken)} captions"),
         Headline(f"{exact.score:.0%}", "exact", "whole captions"),
     ]
-    curves = report.side_by_side(report.loss_chart(train, held_out), report.gain_chart(held_out))
+    curves = html.side_by_side(charts.loss_chart(train, held_out), charts.gain_chart(held_out))
     sections = [
-        Section("Figures", report.headlines(figures)),
+        Section("Figures", html.headlines(figures)),
         Section("How it learned", curves),
-        Section(f"The first {args.drawings} held-out drawings", report.gallery(spoken[: args.drawings])),
+        Section(f"The first {args.drawings} held-out drawings", caption_cards.gallery(spoken[: args.drawings])),
     ]
     path = args.run / "report.html"
-    path.write_text(report.page("GenLIP on openclipart", sections), encoding="utf8")
+    path.write_text(html.page("GenLIP on openclipart", sections), encoding="utf8")
     print("; ".join(f"{figure.label} {figure.value}" for figure in figures))
     print(path)
 

@@ -24,7 +24,7 @@ from genlip.model.writing import write_json, write_text
 from genlip.progress import progress
 from genlip.recipes import OWN_IMAGES
 from genlip.recipes.recipe import Run, load_recipe, to_yaml
-from genlip.report import html as report
+from genlip.report import caption_cards, charts, formatting, html, patch_words
 from genlip.report.html import Headline, Section
 from genlip.speaker import PatchWords, Speaker
 from genlip.terminal import harmless, program
@@ -146,14 +146,16 @@ def render(measured: Measured) -> str:
     """The page."""
     first, said = measured.spoken[0], measured.said
     sections = [
-        Section("What happened", report.paragraphs(*_story(measured)) + report.headlines(_headlines(measured))),
+        Section("What happened", html.paragraphs(*_story(measured)) + html.headlines(_headlines(measured))),
         Section("How it learned", _curves(measured)),
         *_captions(measured.spoken),
-        Section("What each patch would say", report.paragraphs(*_readout_story(said)) + report.readout(first.image, said)),
-        Section("How to go on", report.commands(_next_commands(measured.run))),
-        Section("This run", report.facts(_facts(measured)) + report.folded("All settings", to_yaml(measured.run))),
+        Section(
+            "What each patch would say", html.paragraphs(*_readout_story(said)) + patch_words.readout(first.image, said)
+        ),
+        Section("How to go on", html.commands(_next_commands(measured.run))),
+        Section("This run", html.facts(_facts(measured)) + html.folded("All settings", to_yaml(measured.run))),
     ]
-    return report.page("GenLIP quickstart", sections)
+    return html.page("GenLIP quickstart", sections)
 
 
 _SCENES = (
@@ -181,7 +183,7 @@ def _headlines(measured: Measured) -> list[Headline]:
     return [
         Headline(f"{found['exact_match']:.1%}", "exact captions", _score(measured)),
         Headline(
-            report.duration(found["training_seconds"]),
+            formatting.duration(found["training_seconds"]),
             "of training",
             f"{found['steps']:,} steps of about {found['samples'] / found['steps']:.0f} images",
         ),
@@ -194,8 +196,8 @@ def _headlines(measured: Measured) -> list[Headline]:
 
 
 def _curves(measured: Measured) -> str:
-    charts = report.side_by_side(report.loss_chart(measured.train, measured.held_out), report.gain_chart(measured.held_out))
-    return charts + report.paragraphs(
+    drawn = html.side_by_side(charts.loss_chart(measured.train, measured.held_out), charts.gain_chart(measured.held_out))
+    return drawn + html.paragraphs(
         "The loss first falls because captions are alike, and then because of the images. The picture gain tells the two "
         "apart: it is how much the loss rises when every caption gets the image of another. A model that does not look "
         "gains 0."
@@ -205,11 +207,11 @@ def _curves(measured: Measured) -> str:
 def _captions(spoken: Sequence[Spoken]) -> list[Section]:
     """The first captions, and the first failures after them if there are any."""
     shown, failures = spoken[:_SHOWN], [one for one in spoken[_SHOWN:] if not one.exact][:_FAILURES_SHOWN]
-    note = report.paragraphs("Not chosen: these are the first. Words that differ are marked.")
-    sections = [Section(f"The first {len(shown)} held-out images", note + report.gallery(shown))]
+    note = html.paragraphs("Not chosen: these are the first. Words that differ are marked.")
+    sections = [Section(f"The first {len(shown)} held-out images", note + caption_cards.gallery(shown))]
     if failures:
-        note = report.paragraphs("The first ones after the images above.")
-        sections.append(Section("More captions that are not exact", note + report.gallery(failures)))
+        note = html.paragraphs("The first ones after the images above.")
+        sections.append(Section("More captions that are not exact", note + caption_cards.gallery(failures)))
     return sections
 
 
@@ -219,7 +221,7 @@ def _readout_story(said: PatchWords) -> list[str]:
         "Patches never see a caption, but their features can go through the same head that speaks. This is what each patch "
         "of the first image would say next."
     )
-    token, times = report.common_token(said)
+    token, times = patch_words.common_token(said)
     if token is None:
         return [asked]
     agreed = (

@@ -35,7 +35,7 @@ from genlip.evaluate.segmentation import segmentation
 from genlip.evaluate.views import feature_views
 from genlip.evaluate.zero_shot import zero_shot
 from genlip.model.genlip import GenLIP
-from genlip.report import html as report
+from genlip.report import html
 from genlip.report.html import page
 from genlip.speaker import Speaker
 
@@ -122,26 +122,27 @@ def test_no_part_of_a_stored_result_becomes_markup(
     """Whatever stands in another's `result.json` is text on the page, or refused."""
     file = write_result(results[name], tmp_path) / "result.json"
     whole, shown = json.loads(file.read_text(encoding="utf8")), 0
-    monkeypatch.setattr(report, "_image", lambda image, side: "<img>")  # these are slow and hold nothing of the result
-    monkeypatch.setattr(report, "_svg", lambda figure, label: f"<svg aria-label='{report.escape(label)}'></svg>")
+    for module in ("html", "caption_cards", "patch_words"):  # pictures are slow and hold nothing of the result
+        monkeypatch.setattr(f"genlip.report.{module}.inline_image", lambda image, side: "<img>")
+    monkeypatch.setattr("genlip.report.charts._svg", lambda figure, label: f"<svg aria-label='{html.escape(label)}'></svg>")
     monkeypatch.setattr(Scores, "interval", lambda scores: (0.0, 1.0))
     every = list(altered({key: value for key, value in whole.items() if key != "scores"}))
     for stored in ({**whole, **one} if isinstance(one, dict) else one for one in every[:: max(1, len(every) // 60)]):
         file.write_text(json.dumps(stored), encoding="utf8")
         try:
             result = read_result(file.parent)
-            html = page("page", [summary([result]), section_of(result)])
+            markup = page("page", [summary([result]), section_of(result)])
         except Exception:  # refused: how this is told is tested where results are read
             continue
         shown += 1
-        assert "<script" not in html
-        assert "Content-Security-Policy" in html
+        assert "<script" not in markup
+        assert "Content-Security-Policy" in markup
     assert shown > 5
 
 
 def test_values_of_any_type_are_escaped() -> None:
     for value in (HOSTILE, 3, None, [HOSTILE], {HOSTILE: 1}):
-        assert "<script" not in page(HOSTILE, []) + report.facts({HOSTILE: value}) + report.escape(value)
+        assert "<script" not in page(HOSTILE, []) + html.facts({HOSTILE: value}) + html.escape(value)
 
 
 @pytest.fixture(scope="module")

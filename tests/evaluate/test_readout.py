@@ -14,7 +14,7 @@ from genlip.evaluate.patches.in_place import KINDS
 from genlip.evaluate.patches.word_tokens import WordTokens
 from genlip.evaluate.readout import readout, readout_page, section
 from genlip.evaluate.result import Result, read_result, write_result
-from genlip.report import html as report
+from genlip.report import html
 
 from ..data.helpers import InMemory, noise
 from ..report.test_html import EVIL, Checker
@@ -130,7 +130,7 @@ def test_a_stored_result_writes_the_same_section(result, tmp_path):
 
 def test_the_section_shows_scores_words_and_a_cell_for_every_patch(result):
     title, body = section(result)
-    page = Checker(report.page("page", [section(result)]))
+    page = Checker(html.page("page", [section(result)]))
     assert title == "What each patch of known would say"
     assert f"{result.scores['in place'].score:.1%}" in body
     assert all(kind in page.text for kind in KINDS)
@@ -142,17 +142,17 @@ def test_the_section_shows_scores_words_and_a_cell_for_every_patch(result):
 
 def test_texts_of_keys_and_words_are_escaped():
     data = Known([named(EVIL, [((EVIL,), (0, 0, 16, 16))], seed=i) for i in range(2)], name=EVIL)
-    assert "<script" not in report.page("page", [section(readout(SPEAKER, data))])
+    assert "<script" not in html.page("page", [section(readout(SPEAKER, data))])
 
 
 def test_a_page_of_image_files_names_each_and_reads_all_its_patches(tmp_path):
     paths = [tmp_path / f"{name}.png" for name in ("cat", "dog")]
     for seed, path in enumerate(paths):
         Image.fromarray(noise(40, 24, seed=seed)).save(path)
-    html = readout_page(SPEAKER, [str(paths[0]), paths[1], Image.new("RGB", (8, 8))], 2)
-    page = Checker(html)
-    assert all(f"<h2>{name}</h2>" in html for name in ("cat.png", "dog.png", "image 3"))
-    assert html.count('<div class="patch"') + html.count('<div class="patch quiet"') == 3 * 16
+    markup = readout_page(SPEAKER, [str(paths[0]), paths[1], Image.new("RGB", (8, 8))], 2)
+    page = Checker(markup)
+    assert all(f"<h2>{name}</h2>" in markup for name in ("cat.png", "dog.png", "image 3"))
+    assert markup.count('<div class="patch"') + markup.count('<div class="patch quiet"') == 3 * 16
     assert all(address.startswith("data:") for address in page.addresses)
     chances = [f"{patch[1][1]:.1%}" for patch in SPEAKER.readout([paths[0]], 2)[0].words]
     assert all(chance in page.text for chance in chances)

@@ -15,7 +15,7 @@ from genlip.evaluate.captioning import captioning
 from genlip.evaluate.resolution import resolution, section
 from genlip.evaluate.result import Result, read_result, settings_of, write_result
 from genlip.evaluate.scores import Scores, difference
-from genlip.report import html as report
+from genlip.report import html
 from genlip.speaker import Speaker
 from tests.data.helpers import InMemory, noise, small_tokenizer
 from tests.model.helpers import small_model
@@ -131,7 +131,7 @@ def test_the_page_is_made_of_the_stored_result(speaker: Speaker, tmp_path: Path)
     bodies = [re.sub(r'(?<=[#"])[mp][0-9a-f]{10}\b', "", section(one).body) for one in (read, result)]  # names by chance
     assert bodies[0] == bodies[1]
     assert section(read).title == "Over resolutions: asked"
-    assert "<none>" not in report.page("A page", [section(read)])
+    assert "<none>" not in html.page("A page", [section(read)])
 
 
 def test_the_table_compares_each_size_with_the_first(speaker: Speaker) -> None:

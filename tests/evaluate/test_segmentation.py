@@ -22,7 +22,7 @@ from genlip.evaluate.frozen.pixel_layer import FeatureMaps, learn
 from genlip.evaluate.looking import spread
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.segmentation import section, segmentation
-from genlip.report import html as report
+from genlip.report import html
 from genlip.speaker import Speaker
 from tests.model.helpers import small_model
 
@@ -342,15 +342,15 @@ def test_the_page_is_the_same_from_a_stored_result(speaker: Speaker, tmp_path: P
 
 def test_the_page_shows_scores_classes_the_sweep_and_eight_images(stored: Callable[..., Result]) -> None:
     result = stored()
-    html = report.page("A page", [section(result)])
-    assert f"<b>{result.scores['mIoU'].score:.1%}</b><span>mIoU</span>" in html
-    assert "learned from train &lt;1&gt; which class" in html
-    assert "&lt;green&gt;</span>" in html
-    assert "<green>" not in html
-    assert html.count("<img") == 3 * 8
-    assert "test set 7" in html
-    assert "test set 8" not in html
-    assert html.count("<td>chosen</td>") == 1
+    markup = html.page("A page", [section(result)])
+    assert f"<b>{result.scores['mIoU'].score:.1%}</b><span>mIoU</span>" in markup
+    assert "learned from train &lt;1&gt; which class" in markup
+    assert "&lt;green&gt;</span>" in markup
+    assert "<green>" not in markup
+    assert markup.count("<img") == 3 * 8
+    assert "test set 7" in markup
+    assert "test set 8" not in markup
+    assert markup.count("<td>chosen</td>") == 1
 
 
 def test_a_single_rate_needs_nothing_held_out(stored: Callable[..., Result]) -> None:

@@ -10,7 +10,7 @@ from genlip.data.images import ImageConfig
 from genlip.evaluate.patches.components import as_colours, principal_components
 from genlip.evaluate.result import Result, read_result, write_result
 from genlip.evaluate.views import feature_views, outliers, section
-from genlip.report import html as report
+from genlip.report import html
 
 from ..data.helpers import InMemory, noise
 from ..report.test_html import EVIL, Checker
@@ -142,4 +142,4 @@ def test_a_stored_result_writes_the_same_section(result, tmp_path):
 
 def test_texts_of_keys_are_escaped():
     data = InMemory([Example(EVIL, Image.fromarray(noise(32, 32, seed=i)), "") for i in range(2)], name=EVIL)
-    assert "<script" not in report.page("page", [section(feature_views(small_speaker(), data))])
+    assert "<script" not in html.page("page", [section(feature_views(small_speaker(), data))])

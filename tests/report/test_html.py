@@ -14,8 +14,9 @@ from PIL import Image
 
 from genlip.evaluate.captions.spoken import Spoken
 from genlip.evaluate.scores import Scores
-from genlip.report import html as report
-from genlip.report.html import Headline, Line, Section, Thumbnail
+from genlip.report import caption_cards, charts, formatting, html, patch_words
+from genlip.report.charts import Line
+from genlip.report.html import Headline, Section, Thumbnail
 from genlip.speaker import PatchWords
 
 EVIL = "<script src='x'>&\"</script>"
@@ -65,19 +66,18 @@ def readout_2_by_3() -> PatchWords:
 def whole_page() -> str:
     events = [{"step": step, "loss": 1 / step, "picture_gain": step / 10} for step in (1, 2, 3)]
     sections = [
-        Section("words", report.paragraphs("one", "two") + report.headlines([Headline("1", "label", "note")])),
-        Section("what to change", report.advice(["this"]) + report.table(["name", "values"], [["a", ["1", "2"]]])),
-        Section("counts", report.side_by_side(report.histogram("sizes", [1, 2, 300], "pixels"))),
-        Section("sheet", report.contact_sheet([Thumbnail(Image.new("RGB", (8, 4)), "text", "note")])),
-        Section("curves", report.side_by_side(report.loss_chart(events, events[1:]), report.gain_chart(events))),
+        Section("words", html.paragraphs("one", "two") + html.headlines([Headline("1", "label", "note")])),
+        Section("what to change", html.advice(["this"]) + html.table(["name", "values"], [["a", ["1", "2"]]])),
+        Section("counts", html.side_by_side(charts.histogram("sizes", [1, 2, 300], "pixels"))),
+        Section("sheet", html.contact_sheet([Thumbnail(Image.new("RGB", (8, 4)), "text", "note")])),
+        Section("curves", html.side_by_side(charts.loss_chart(events, events[1:]), charts.gain_chart(events))),
         Section(
-            "images", report.gallery([spoken("a b", "a c")]) + report.readout(Image.new("RGB", (8, 8)), readout_2_by_3())
+            "images",
+            caption_cards.gallery([spoken("a b", "a c")]) + patch_words.readout(Image.new("RGB", (8, 8)), readout_2_by_3()),
         ),
-        Section(
-            "facts", report.facts({"name": 3}) + report.commands({"genlip --help": "help"}) + report.folded("more", "a: 1")
-        ),
+        Section("facts", html.facts({"name": 3}) + html.commands({"genlip --help": "help"}) + html.folded("more", "a: 1")),
     ]
-    return report.page("A page", sections)
+    return html.page("A page", sections)
 
 
 def image_of(html: str) -> Image.Image:
@@ -92,20 +92,20 @@ def svg_of(html: str) -> ET.Element:
 @pytest.mark.parametrize(
     "html",
     [
-        report.page(EVIL, [Section(EVIL, "")]),
-        report.paragraphs(EVIL),
-        report.headlines([Headline(EVIL, EVIL, EVIL)]),
-        report.facts({EVIL: EVIL}),
-        report.commands({EVIL: EVIL}),
-        report.folded(EVIL, EVIL),
-        report.chart(EVIL, [Line("x", [1], [1])]),
-        report.bars(EVIL, [EVIL], [Scores.mean([1.0])], EVIL),
-        report.table([EVIL], [[EVIL], [[EVIL, EVIL]]]),
-        report.advice([EVIL]),
-        report.histogram(EVIL, [1, 2], EVIL, EVIL),
-        report.contact_sheet([Thumbnail(Image.new("RGB", (8, 8)), EVIL, EVIL)]),
-        report.gallery([spoken(EVIL, "a"), spoken("a", EVIL), spoken(EVIL, EVIL)]),
-        report.readout(Image.new("RGB", (8, 8)), PatchWords((1, 1), [[(EVIL, 0.5), (EVIL, 0.25)]])),
+        html.page(EVIL, [Section(EVIL, "")]),
+        html.paragraphs(EVIL),
+        html.headlines([Headline(EVIL, EVIL, EVIL)]),
+        html.facts({EVIL: EVIL}),
+        html.commands({EVIL: EVIL}),
+        html.folded(EVIL, EVIL),
+        charts.chart(EVIL, [Line("x", [1], [1])]),
+        charts.bars(EVIL, [EVIL], [Scores.mean([1.0])], EVIL),
+        html.table([EVIL], [[EVIL], [[EVIL, EVIL]]]),
+        html.advice([EVIL]),
+        charts.histogram(EVIL, [1, 2], EVIL, EVIL),
+        html.contact_sheet([Thumbnail(Image.new("RGB", (8, 8)), EVIL, EVIL)]),
+        caption_cards.gallery([spoken(EVIL, "a"), spoken("a", EVIL), spoken(EVIL, EVIL)]),
+        patch_words.readout(Image.new("RGB", (8, 8)), PatchWords((1, 1), [[(EVIL, 0.5), (EVIL, 0.25)]])),
     ],
 )
 def test_texts_are_escaped(html: str) -> None:
@@ -116,18 +116,18 @@ def test_texts_are_escaped(html: str) -> None:
 
 
 def test_a_page_needs_nothing_but_itself() -> None:
-    html = whole_page()
-    checked = Checker(html)
+    markup = whole_page()
+    checked = Checker(markup)
     assert not {"script", "link", "iframe", "object", "embed"} & set(checked.tags)
     assert all(address.startswith(("data:", "#")) for address in checked.addresses)
-    assert not re.search(r"@import|url\((?!#)", html)
-    assert html.startswith("<!doctype html>")
+    assert not re.search(r"@import|url\((?!#)", markup)
+    assert markup.startswith("<!doctype html>")
 
 
 def test_a_page_shows_its_sections_in_order() -> None:
-    html = report.page("A page", [Section("first", "<p>1</p>"), Section("second", "<p>2</p>")])
-    assert re.findall(r"<title>(.*?)</title>", html) == re.findall(r"<h1>(.*?)</h1>", html) == ["A page"]
-    assert re.findall(r"<h2>(.*?)</h2>\s*<p>(.*?)</p>", html) == [("first", "1"), ("second", "2")]
+    markup = html.page("A page", [Section("first", "<p>1</p>"), Section("second", "<p>2</p>")])
+    assert re.findall(r"<title>(.*?)</title>", markup) == re.findall(r"<h1>(.*?)</h1>", markup) == ["A page"]
+    assert re.findall(r"<h2>(.*?)</h2>\s*<p>(.*?)</p>", markup) == [("first", "1"), ("second", "2")]
 
 
 @pytest.mark.parametrize(
@@ -144,49 +144,51 @@ def test_a_page_shows_its_sections_in_order() -> None:
     ],
 )
 def test_words_that_differ_are_found(true: str, said: str, true_marks: str, said_marks: str) -> None:
-    for text, marks, found in zip((true, said), (true_marks, said_marks), report.word_marks(true, said), strict=True):
+    for text, marks, found in zip((true, said), (true_marks, said_marks), caption_cards.word_marks(true, said), strict=True):
         assert found == [(word, mark == ".") for word, mark in zip(text.split(), marks, strict=True)]
 
 
 def test_the_gallery_marks_what_differs_and_is_quiet_otherwise() -> None:
-    html = report.gallery([spoken("a red circle", "a red circle"), spoken("one big red circle", "a small blue circle")])
-    assert (html.count("✓"), html.count("✗")) == (1, 1)
-    assert "<del>one big red</del> circle" in html
-    assert "<mark>a small blue</mark> circle" in html
-    assert html.count("<mark>") == html.count("<del>") == 1
+    markup = caption_cards.gallery(
+        [spoken("a red circle", "a red circle"), spoken("one big red circle", "a small blue circle")]
+    )
+    assert (markup.count("✓"), markup.count("✗")) == (1, 1)
+    assert "<del>one big red</del> circle" in markup
+    assert "<mark>a small blue</mark> circle" in markup
+    assert markup.count("<mark>") == markup.count("<del>") == 1
 
 
 def test_saying_nothing_is_shown_as_such() -> None:
-    assert "(nothing)" in report.gallery([spoken("a", "")])
+    assert "(nothing)" in caption_cards.gallery([spoken("a", "")])
 
 
 def test_small_images_keep_every_pixel() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    html = report.gallery([Spoken("key", Image.fromarray(pixels), "a", "a")])
-    np.testing.assert_array_equal(np.asarray(image_of(html)), pixels)
-    assert 'class="pixels"' in html
+    markup = caption_cards.gallery([Spoken("key", Image.fromarray(pixels), "a", "a")])
+    np.testing.assert_array_equal(np.asarray(image_of(markup)), pixels)
+    assert 'class="pixels"' in markup
 
 
 def test_large_images_are_reduced_and_paths_are_read(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     Image.new("RGB", (3000, 1500)).save(path)
-    html = report.gallery([Spoken("key", path, "a", "a")])
-    assert image_of(html).size == (224, 112)
-    assert "pixels" not in html
+    markup = caption_cards.gallery([Spoken("key", path, "a", "a")])
+    assert image_of(markup).size == (224, 112)
+    assert "pixels" not in markup
 
 
 def test_a_readout_has_a_cell_for_each_patch_in_order() -> None:
-    html = report.readout(Image.new("RGB", (9, 6)), readout_2_by_3())
-    assert re.findall(r"<b>(.*?)</b><small>(.*?)</small>", html) == [(f"w{i}", "50%") for i in range(6)]
+    markup = patch_words.readout(Image.new("RGB", (9, 6)), readout_2_by_3())
+    assert re.findall(r"<b>(.*?)</b><small>(.*?)</small>", markup) == [(f"w{i}", "50%") for i in range(6)]
     places = [f"row {row}, column {column}" for row in (1, 2) for column in (1, 2, 3)]
-    assert re.findall(r"<h3>(.*?)</h3>", html) == places
-    assert "--rows:2;--columns:3" in html
+    assert re.findall(r"<h3>(.*?)</h3>", markup) == places
+    assert "--rows:2;--columns:3" in markup
 
 
 def test_every_token_of_a_readout_is_there_twice_with_its_chance() -> None:
     """In the cell that is pointed at, and in the table for those who cannot point."""
-    html = report.readout(Image.new("RGB", (9, 6)), readout_2_by_3())
-    text = Checker(html).text
+    markup = patch_words.readout(Image.new("RGB", (9, 6)), readout_2_by_3())
+    text = Checker(markup).text
     assert text.count("␣w3") == 2
     assert text.count("<|im_end|>") == 12
     assert text.count("25.0%") == text.count("12.5%") == 12
@@ -197,18 +199,20 @@ def test_every_token_of_a_readout_is_there_twice_with_its_chance() -> None:
 )
 def test_a_token_that_most_patches_agree_on_is_quiet(tokens: str, common: tuple[str | None, int], quiet: int) -> None:
     said = PatchWords((2, 2), [[(token, 0.5), ("a", 0.25)] for token in tokens])
-    assert report.common_token(said) == common
-    assert report.readout(Image.new("RGB", (8, 8)), said).count('class="patch quiet"') == quiet
+    assert patch_words.common_token(said) == common
+    assert patch_words.readout(Image.new("RGB", (8, 8)), said).count('class="patch quiet"') == quiet
 
 
 def test_a_blank_token_is_visible() -> None:
-    html = report.readout(Image.new("RGB", (8, 8)), PatchWords((1, 2), [[(" ", 0.5)], [("\n", 0.5)]]))
-    assert re.findall(r"<b>(.*?)</b>", html) == ["␣", "↵"]
+    markup = patch_words.readout(Image.new("RGB", (8, 8)), PatchWords((1, 2), [[(" ", 0.5)], [("\n", 0.5)]]))
+    assert re.findall(r"<b>(.*?)</b>", markup) == ["␣", "↵"]
 
 
 def test_a_chart_puts_values_where_they_belong() -> None:
-    html = report.chart("gain", [Line("x", [0, 100, 300], [0.0, 1.0, 4.0], "orange", marked=True)])
-    dots = [(float(dot.get("x", 0)), float(dot.get("y", 0))) for dot in svg_of(html).iter(f"{SVG}use") if "x" in dot.attrib]
+    markup = charts.chart("gain", [Line("x", [0, 100, 300], [0.0, 1.0, 4.0], "orange", marked=True)])
+    dots = [
+        (float(dot.get("x", 0)), float(dot.get("y", 0))) for dot in svg_of(markup).iter(f"{SVG}use") if "x" in dot.attrib
+    ]
     (x0, y0), (x1, y1), (x2, y2) = dots[-3:]  # ticks have marks too, and are drawn first
     assert (x2 - x0) / (x1 - x0) == pytest.approx(3, rel=1e-3)
     assert (y2 - y0) / (y1 - y0) == pytest.approx(4, rel=1e-3)
@@ -218,17 +222,17 @@ def test_a_chart_puts_values_where_they_belong() -> None:
 
 def test_charts_take_the_colours_of_the_page() -> None:
     events = [{"step": 1, "loss": 2.0, "picture_gain": 0.5}]
-    html = report.loss_chart(events, events) + report.gain_chart(events)
-    assert "var(--blue)" in html
-    assert "var(--orange)" in html
-    assert "var(--ink)" in html
-    assert not re.search(r"#0{5}[1-4]", html)
+    markup = charts.loss_chart(events, events) + charts.gain_chart(events)
+    assert "var(--blue)" in markup
+    assert "var(--orange)" in markup
+    assert "var(--ink)" in markup
+    assert not re.search(r"#0{5}[1-4]", markup)
 
 
 def test_a_logarithmic_chart_survives_a_loss_of_zero() -> None:
-    html = report.chart("loss", [Line("x", [1, 2], [1.0, 0.0])], logarithmic=True)
-    Checker(html)
-    assert "<svg" in html
+    markup = charts.chart("loss", [Line("x", [1, 2], [1.0, 0.0])], logarithmic=True)
+    Checker(markup)
+    assert "<svg" in markup
 
 
 def bars_of(html: str) -> list[tuple[float, float, float]]:
@@ -240,7 +244,7 @@ def bars_of(html: str) -> list[tuple[float, float, float]]:
 
 @pytest.mark.parametrize("values", [[2, 2, 2, 5, 5, 9], [7], [3, 4], [-2, 0, 0, 3]])
 def test_a_histogram_of_few_whole_numbers_has_a_bar_for_each(values: list[int]) -> None:
-    heights = np.array([height for *_, height in bars_of(report.histogram("h", values, "u"))])
+    heights = np.array([height for *_, height in bars_of(charts.histogram("h", values, "u"))])
     counts = np.array([values.count(value) for value in range(min(values), max(values) + 1)])
     np.testing.assert_allclose(heights / heights.max(), counts / counts.max(), atol=1e-3)
 
@@ -256,8 +260,8 @@ def test_a_histogram_of_few_whole_numbers_has_a_bar_for_each(values: list[int]) 
     ],
 )
 def test_a_histogram_counts_every_value_and_is_logarithmic_over_decades(values: np.ndarray, logarithmic: bool) -> None:
-    edges = report._edges(np.asarray(values, float), logarithmic)
-    bars = bars_of(report.histogram("h", values, "u"))
+    edges = charts._edges(np.asarray(values, float), logarithmic)
+    bars = bars_of(charts.histogram("h", values, "u"))
     counts = np.array([((values >= low) & (values < high)).sum() for low, high in pairwise(edges)])
     counts[-1] += (values == edges[-1]).sum()
     assert counts.sum() == len(values)
@@ -269,16 +273,16 @@ def test_a_histogram_counts_every_value_and_is_logarithmic_over_decades(values: 
 
 
 def test_a_linear_histogram_of_whole_numbers_gives_each_bin_equally_many() -> None:
-    edges = report._edges(np.arange(5.0, 105.0), False)
+    edges = charts._edges(np.arange(5.0, 105.0), False)
     counts = np.histogram(np.arange(5, 105), edges)[0]
     assert set(counts[:-1].tolist()) == {4}
     assert counts.sum() == 100
 
 
 def test_a_histogram_names_its_median_and_what_it_counts() -> None:
-    text = Checker(report.histogram("Width", [1, 64, 20000], "pixels", "drawings")).text
+    text = Checker(charts.histogram("Width", [1, 64, 20000], "pixels", "drawings")).text
     assert "median 64 of 3 drawings" in text
-    assert "var(--blue)" in report.histogram("Width", [1, 2], "pixels")
+    assert "var(--blue)" in charts.histogram("Width", [1, 2], "pixels")
 
 
 def scores(*values: float) -> Scores:
@@ -286,50 +290,50 @@ def scores(*values: float) -> Scores:
 
 
 def test_bars_are_as_long_as_scores_and_stand_in_order() -> None:
-    html = report.bars("by class", ["a", "b", "c"], [scores(0.25), scores(0.5), scores(1.0)])
-    lengths = [right - left for left, right, _ in bars_of(html)]
+    markup = charts.bars("by class", ["a", "b", "c"], [scores(0.25), scores(0.5), scores(1.0)])
+    lengths = [right - left for left, right, _ in bars_of(markup)]
     assert lengths == pytest.approx([lengths[2] / 4, lengths[2] / 2, lengths[2]], rel=1e-3)
-    assert len({round(left, 3) for left, _, _ in bars_of(html)}) == 1, "all start at 0"
+    assert len({round(left, 3) for left, _, _ in bars_of(markup)}) == 1, "all start at 0"
 
 
 def test_the_line_of_a_bar_spans_its_interval() -> None:
     some = scores(*[1.0] * 30, *[0.0] * 70)
-    html = report.bars("by class", ["a", "all"], [some, scores(1.0)])
-    lines = [path for path in svg_of(html).iter(f"{SVG}path") if "stroke-width: 1.4" in path.get("style", "")]
+    markup = charts.bars("by class", ["a", "all"], [some, scores(1.0)])
+    lines = [path for path in svg_of(markup).iter(f"{SVG}path") if "stroke-width: 1.4" in path.get("style", "")]
     ends = [float(number) for number in re.findall(r"[ML] (-?[\d.]+)", lines[0].attrib["d"])]
-    (left, right, _), (_, one, _) = bars_of(html)
+    (left, right, _), (_, one, _) = bars_of(markup)
     unit = one - left
     assert [(end - left) / unit for end in ends] == pytest.approx(some.interval(), abs=1e-3)
     assert (right - left) / unit == pytest.approx(0.3, abs=1e-3)
 
 
 def test_negative_scores_have_bars_too() -> None:
-    (left, right, _), (other, far, _) = bars_of(report.bars("gain", ["a", "b"], [scores(-0.5), scores(1.0)]))
+    (left, right, _), (other, far, _) = bars_of(charts.bars("gain", ["a", "b"], [scores(-0.5), scores(1.0)]))
     assert right == pytest.approx(other, abs=1e-3)
     assert (far - other) / (right - left) == pytest.approx(2, rel=1e-3)
 
 
 def test_every_end_of_a_line_is_a_newline_and_bytes_are_shown() -> None:
-    html = report.page("t", [Section("caf\udce9", "a\r\nb\rc\x1b")])
-    assert "<h2>caf\\xe9</h2>\na\nb\nc\ufffd\n" in html
+    markup = html.page("t", [Section("caf\udce9", "a\r\nb\rc\x1b")])
+    assert "<h2>caf\\xe9</h2>\na\nb\nc\ufffd\n" in markup
 
 
 def test_names_of_bars_and_lines_are_no_formulas() -> None:
     name = r"$\nonsense$"
-    Checker(report.bars("x", [name, "n" * 500], [scores(1.0), scores(0.5)], note=EVIL))
-    Checker(report.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
+    Checker(charts.bars("x", [name, "n" * 500], [scores(1.0), scores(0.5)], note=EVIL))
+    Checker(charts.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
 
 
 def test_names_that_utf8_cannot_write_are_drawn() -> None:
     for name in ("caf\udce9", "half \ud800", "red \x1b[31m"):
-        Checker(report.bars("x", [name, "b"], [scores(1.0), scores(0.5)], note=name))
-        Checker(report.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
+        Checker(charts.bars("x", [name, "b"], [scores(1.0), scores(0.5)], note=name))
+        Checker(charts.chart("x", [Line(name, [1], [1]), Line("y", [1], [2])], below=name))
 
 
 def test_a_chart_says_what_is_below_it_and_only_steps_start_at_0() -> None:
     def first_dot(below: str) -> tuple[float, float]:
-        html = report.chart("x", [Line("x", [100, 110, 120], [1.0, 2.0, 3.0], "orange", marked=True)], below=below)
-        marks = [float(dot.get("x", 0)) for dot in svg_of(html).iter(f"{SVG}use") if "x" in dot.attrib]
+        markup = charts.chart("x", [Line("x", [100, 110, 120], [1.0, 2.0, 3.0], "orange", marked=True)], below=below)
+        marks = [float(dot.get("x", 0)) for dot in svg_of(markup).iter(f"{SVG}use") if "x" in dot.attrib]
         return marks[-3], marks[-1]
 
     (step, last_step), (layer, last_layer) = first_dot("step"), first_dot("layer")
@@ -350,32 +354,32 @@ def test_a_chart_says_what_is_below_it_and_only_steps_start_at_0() -> None:
     ],
 )
 def test_numbers_on_axes_are_short(value: float, text: str) -> None:
-    assert report.short_number(value) == text
+    assert formatting.short_number(value) == text
 
 
 def test_a_table_stacks_the_texts_of_a_cell() -> None:
-    html = report.table(["reason", "such as"], [["missing", ["a", "b"]], ["damaged", "c"]])
-    assert re.findall(r"<t[hd]>(.*?)</t[hd]>", html) == [
+    markup = html.table(["reason", "such as"], [["missing", ["a", "b"]], ["damaged", "c"]])
+    assert re.findall(r"<t[hd]>(.*?)</t[hd]>", markup) == [
         "reason", "such as", "missing", "<div>a</div><div>b</div>", "damaged", "c",
     ]  # fmt: skip
 
 
 def test_no_advice_is_no_list() -> None:
-    assert report.advice([]) == ""
-    assert report.advice(["x", "y"]).count("<li>") == 2
+    assert html.advice([]) == ""
+    assert html.advice(["x", "y"]).count("<li>") == 2
 
 
 def test_a_strip_shows_pictures_in_order_above_its_words() -> None:
     pictures = [Image.new("RGB", (2, 1), colour) for colour in ("red", "blue")]
-    html = report.strip(pictures, EVIL, EVIL, side=120)
-    assert [image_of(f"<{part}").getpixel((0, 0)) for part in html.split("<img")[1:]] == [(255, 0, 0), (0, 0, 255)]
-    assert Checker(html).text == EVIL * 2
-    assert "--side:120px" in html
+    markup = html.strip(pictures, EVIL, EVIL, side=120)
+    assert [image_of(f"<{part}").getpixel((0, 0)) for part in markup.split("<img")[1:]] == [(255, 0, 0), (0, 0, 255)]
+    assert Checker(markup).text == EVIL * 2
+    assert "--side:120px" in markup
 
 
 def test_a_contact_sheet_cuts_long_texts_and_keeps_them_to_point_at() -> None:
     long = "word " * 100 + "end"
-    html = report.contact_sheet([Thumbnail(Image.new("RGB", (200, 50)), long, "200x50")])
-    assert f'title="{long}"' in html
-    assert f"<p>{('word ' * 32).rstrip()}…</p><small>200x50</small>" in html
-    assert image_of(html).size == (200, 50)
+    markup = html.contact_sheet([Thumbnail(Image.new("RGB", (200, 50)), long, "200x50")])
+    assert f'title="{long}"' in markup
+    assert f"<p>{('word ' * 32).rstrip()}…</p><small>200x50</small>" in markup
+    assert image_of(markup).size == (200, 50)

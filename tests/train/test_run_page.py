@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from genlip.evaluate.captions.spoken import Spoken
-from genlip.report import html as report
+from genlip.report import charts, formatting
 from genlip.train.run_page import write_report
 from genlip.train.tracking import Tracker
 
@@ -41,8 +41,8 @@ def spoken(*texts: str, true: str = "a red circle") -> list[Spoken]:
 
 def text_of(page: Path) -> str:
     """The page as a reader sees it, without what the folded settings hide."""
-    html = page.read_text(encoding="utf8")
-    plain = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<pre>.*?</pre>", " ", html, flags=re.DOTALL)
+    markup = page.read_text(encoding="utf8")
+    plain = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<pre>.*?</pre>", " ", markup, flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]*>", " ", plain).split())
 
 
@@ -108,8 +108,8 @@ def test_a_log_of_few_events(kind: str, tmp_path: Path) -> None:
             tracked.spoken(1, spoken("a"))
         elif kind != "nothing":
             tracked.event(kind)
-    html = write_report(tmp_path).read_text(encoding="utf8")
-    assert html.endswith("</html>\n")
+    markup = write_report(tmp_path).read_text(encoding="utf8")
+    assert markup.endswith("</html>\n")
 
 
 def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
@@ -171,11 +171,11 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
         tracked.spoken(1, [Spoken(EVIL, Image.new("RGB", (4, 4)), EVIL, f"{EVIL} {EVIL}")])
         tracked.event("skipped", update=1, reason=EVIL, message=EVIL * 1000)
         tracked.event(EVIL, step=1, **{EVIL: EVIL})
-    html = write_report(folder).read_text(encoding="utf8")
-    assert "<script" not in html
-    assert "<b>run" not in html
-    assert not re.search(r"[\x00-\x08\x0b-\x1f]", html)
-    assert len(html) < 100_000
+    markup = write_report(folder).read_text(encoding="utf8")
+    assert "<script" not in markup
+    assert "<b>run" not in markup
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", markup)
+    assert len(markup) < 100_000
 
 
 def test_images_come_from_the_folder_only_and_may_be_gone(tmp_path: Path) -> None:
@@ -198,11 +198,11 @@ def test_many_images_and_evaluations_are_thinned(tmp_path: Path) -> None:
     with tracker(tmp_path, 0) as tracked:
         for step in range(1, 41):
             tracked.spoken(step, spoken(*[f"word{step}"] * 30))
-    html = write_report(tmp_path).read_text(encoding="utf8")
-    assert html.count('<figure class="speech">') == 16
-    steps = re.findall(r"<th>step (\d+) ", html)[:8]
+    markup = write_report(tmp_path).read_text(encoding="utf8")
+    assert markup.count('<figure class="speech">') == 16
+    steps = re.findall(r"<th>step (\d+) ", markup)[:8]
     assert (steps[0], steps[-1], len(set(steps))) == ("1", "40", 8)
-    assert "the first 16" in html
+    assert "the first 16" in markup
 
 
 def test_white_space_alone_is_named_as_the_difference(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_white_space_alone_is_named_as_the_difference(tmp_path: Path) -> None:
 def test_a_very_long_curve_keeps_its_extremes() -> None:
     values = np.random.default_rng(0).normal(size=100_000).tolist()
     values[31_415], values[92_653] = 99.0, -99.0
-    kept = report.thin(values)
+    kept = charts.thin(values)
     assert len(kept) <= 1002
     assert kept == sorted(set(kept))
     assert {0, 31_415, 92_653, 99_999} <= set(kept)
@@ -225,8 +225,8 @@ def test_a_very_long_curve_keeps_its_extremes() -> None:
 
 
 def test_a_short_curve_is_kept_whole() -> None:
-    assert report.thin([3.0, 1.0, 2.0]) == [0, 1, 2]
-    assert report.thin([]) == []
+    assert charts.thin([3.0, 1.0, 2.0]) == [0, 1, 2]
+    assert charts.thin([]) == []
 
 
 def test_a_page_about_a_long_run_stays_small(tmp_path: Path) -> None:
@@ -240,4 +240,4 @@ def test_a_page_about_a_long_run_stays_small(tmp_path: Path) -> None:
     [(0, "0 s"), (99.4, "99 s"), (100, "1.7 min"), (7199, "120.0 min"), (7200, "2.0 h"), (172_800, "2.0 days")],
 )
 def test_durations_are_in_the_unit_that_people_use(seconds: float, text: str) -> None:
-    assert report.duration(seconds) == text
+    assert formatting.duration(seconds) == text

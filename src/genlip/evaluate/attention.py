@@ -23,8 +23,9 @@ from genlip.evaluate.looking import spread
 from genlip.evaluate.patches.allocation import MASSES, Allocation, allocation, can_be_asked
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Difference, Scores, difference
-from genlip.report import html as report
-from genlip.report.html import Headline, Line, Section
+from genlip.report import charts, formatting, html
+from genlip.report.charts import Line
+from genlip.report.html import Headline, Section
 from genlip.speaker import Speaker
 
 __all__ = ["attention", "compare_section", "section"]
@@ -127,13 +128,13 @@ def section(result: Result) -> Section:
     """The shares of attention: overall, by layer, and the heads that look at the first patch most."""
     figures = result.figures
     body = [
-        report.paragraphs(_measured(result), _READING),
-        report.headlines([_headline(result, name) for name in ("text to first token", *_DRAWN[::2])]),
-        report.paragraphs("Each layer, first to last, against attention that is spread evenly over all that may be seen:"),
-        report.side_by_side(*(_against_even(figures, name) for name in _DRAWN), *_traces(figures)),
-        report.table(("share of attention", "mean", "95% interval", "spread evenly", "ratio"), _rows(result)),
-        report.paragraphs("The heads that give the first patch most, as a mean over images:"),
-        report.table(("from", "layer", "head", "share"), [row for name in _SINKS for row in _top_heads(figures, name)]),
+        html.paragraphs(_measured(result), _READING),
+        html.headlines([_headline(result, name) for name in ("text to first token", *_DRAWN[::2])]),
+        html.paragraphs("Each layer, first to last, against attention that is spread evenly over all that may be seen:"),
+        html.side_by_side(*(_against_even(figures, name) for name in _DRAWN), *_traces(figures)),
+        html.table(("share of attention", "mean", "95% interval", "spread evenly", "ratio"), _rows(result)),
+        html.paragraphs("The heads that give the first patch most, as a mean over images:"),
+        html.table(("from", "layer", "head", "share"), [row for name in _SINKS for row in _top_heads(figures, name)]),
     ]
     return Section("Attention allocation", "".join(body))
 
@@ -158,14 +159,14 @@ def _measured(result: Result) -> str:
 
 def _headline(result: Result, name: str) -> Headline:
     score, even = result.scores[name].score, result.figures["even"][name]
-    return Headline(f"{score:.2%}", name, f"{report.short_number(score / even)} times the even share of {even:.2%}")
+    return Headline(f"{score:.2%}", name, f"{formatting.short_number(score / even)} times the even share of {even:.2%}")
 
 
 def _rows(result: Result) -> Iterator[list[str]]:
     for name, scores in result.scores.items():
         low, high = scores.interval()
         even = result.figures["even"][name]
-        ratio = report.short_number(scores.score / even) if even else "–"  # an image of one patch has no others
+        ratio = formatting.short_number(scores.score / even) if even else "–"  # an image of one patch has no others
         yield [name, f"{scores.score:.2%}", f"{low:.2%} to {high:.2%}", f"{even:.2%}", ratio]
 
 
@@ -176,19 +177,19 @@ def _against_even(figures: Any, name: str) -> str:
         _line("measured", values, scale=100),
         _line("spread evenly", [figures["even"][name]] * len(values), "orange", 100),
     ]
-    return report.chart(f"{_capital(name)}, in percent", lines, below="layer")
+    return charts.chart(f"{_capital(name)}, in percent", lines, below="layer")
 
 
 def _traces(figures: Any) -> Iterator[str]:
     """The first patch's state, and the gates if there are any."""
-    yield report.chart(
+    yield charts.chart(
         "Length of the first patch's state, in median patches",
         [_line("first patch", figures["first_patch_norm"])],
         below="layer",
     )
     if gate := figures["gate"]:
         lines = [_line("patches", gate["patches"]), _line("text", gate["text"], "orange")]
-        yield report.chart("Mean gate: 0 is shut, 1 is open", lines, below="layer")
+        yield charts.chart("Mean gate: 0 is shut, 1 is open", lines, below="layer")
 
 
 def _top_heads(figures: Any, name: str) -> list[list[str]]:
@@ -212,10 +213,10 @@ def compare_section(with_gate: Result, without_gate: Result) -> Section:
 
     def curves(title: str, values: Callable[[Any], Sequence[float]], scale: float = 1) -> str:
         lines = [_line(name, values(result.figures), colour, scale) for name, result, colour in both]
-        return report.chart(title, lines, below="layer")
+        return charts.chart(title, lines, below="layer")
 
-    charts = [curves(f"{_capital(name)}, in percent", lambda f, n=name: f["layers"][n]["value"], 100) for name in MASSES]  # type: ignore[misc]
-    charts.append(curves("Length of the first patch's state, in median patches", lambda f: f["first_patch_norm"]))
+    drawn = [curves(f"{_capital(name)}, in percent", lambda f, n=name: f["layers"][n]["value"], 100) for name in MASSES]  # type: ignore[misc]
+    drawn.append(curves("Length of the first patch's state, in median patches", lambda f: f["first_patch_norm"]))
     head = ("share of attention", "with the gate", "without", "difference", "95% interval", "beyond noise")
     rows = [_pair(name, with_gate.scores[name], without_gate.scores[name]) for name in MASSES]
     story = (
@@ -225,7 +226,7 @@ def compare_section(with_gate: Result, without_gate: Result) -> Section:
         "The published finding: without the gate, text spends 17.1% of its attention on the first patch, with it 0.1%; what "
         "that frees goes to the patches, whose share grows from 8.9% to 13.4%.",
     )
-    body = report.paragraphs(*story) + report.table(head, rows) + report.side_by_side(*charts)
+    body = html.paragraphs(*story) + html.table(head, rows) + html.side_by_side(*drawn)
     return Section("Attention allocation with the gate and without", body)
 
 

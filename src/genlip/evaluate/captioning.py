@@ -34,7 +34,7 @@ from genlip.evaluate.looking import spread
 from genlip.evaluate.pages.score_words import interval_words, number_words, score_table, set_words
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.report import html as report
+from genlip.report import caption_cards, html
 from genlip.report.html import Headline, Section
 from genlip.speaker import Speaker
 
@@ -175,14 +175,14 @@ _MEANING = {
 
 def section(result: Result) -> Section:
     """Its part of the page: headlines, all scores, the first images with both captions, the first failures after them."""
-    body = report.paragraphs(_story(result)) + report.headlines(_headlines(result)) + score_table(result.scores, _MEANING)
+    body = html.paragraphs(_story(result)) + html.headlines(_headlines(result)) + score_table(result.scores, _MEANING)
     first = [name for name, place in _shown(result).items() if place < _SHOWN]
     wrong = [name for name in _shown(result) if name not in first]
-    body += report.paragraphs(f"The first {len(first)} images, not chosen; words that differ are marked.")
-    body += report.gallery(_spoken(result, first))
+    body += html.paragraphs(f"The first {len(first)} images, not chosen; words that differ are marked.")
+    body += caption_cards.gallery(_spoken(result, first))
     if wrong:
-        body += report.paragraphs("The first captions after these that are not exact.")
-        body += report.gallery(_spoken(result, wrong))
+        body += html.paragraphs("The first captions after these that are not exact.")
+        body += caption_cards.gallery(_spoken(result, wrong))
     return Section(f"Captions of {set_words(result.data)}", body)
 
 

@@ -30,7 +30,7 @@ from genlip.evaluate.patches.in_place import KINDS, in_place_scores
 from genlip.evaluate.patches.word_tokens import WordTokens
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.report import html as report
+from genlip.report import charts, html, patch_words
 from genlip.report.html import Headline, Section, Thumbnail
 from genlip.report.patch_pictures import confident_picture
 from genlip.speaker import PatchWords, Speaker
@@ -102,26 +102,26 @@ def readout_page(speaker: Speaker, images: Sequence[ImageLike], k: int = 5) -> s
 
 def words_page(sections: Sequence[Section]) -> str:
     """A whole page of what `words_section` made of some images, for `genlip readout MODEL IMAGE --html`."""
-    how = Section("How to read this", report.paragraphs(_ASKED, _CONFIDENT))
-    return report.page("What each patch would say", [how, *sections])
+    how = Section("How to read this", html.paragraphs(_ASKED, _CONFIDENT))
+    return html.page("What each patch would say", [how, *sections])
 
 
 def words_section(name: str, image: ImageLike, said: PatchWords, max_pixels: int) -> Section:
     """One image with what its patches say. Raises `ImageError`."""
     small = reduced(decode(image, max_pixels), _SIDE)
-    picture = report.strip([confident_picture(small, said)], "Its surest patches.", side=480)
-    return Section(name, report.readout(small, said) + picture)
+    picture = html.strip([confident_picture(small, said)], "Its surest patches.", side=480)
+    return Section(name, patch_words.readout(small, said) + picture)
 
 
 def section(result: Result) -> Section:
     """The page's part on a stored readout."""
     known = "in place" in result.scores
-    parts = [report.paragraphs(_ASKED), report.headlines(_headlines(result, known))]
-    often = report.table(["token that patches say first", "patches"], _shares(result))
+    parts = [html.paragraphs(_ASKED), html.headlines(_headlines(result, known))]
+    often = html.table(["token that patches say first", "patches"], _shares(result))
     if known:
         shares = [name for name in KINDS[:3] if not math.isnan(result.scores[name].score)]
-        bars = report.bars("Patches that say a word", shares, [result.scores[name] for name in shares])
-        parts += [report.paragraphs(_MEANING, _CONTROLS), report.side_by_side(bars, often), _slots(result)]
+        bars = charts.bars("Patches that say a word", shares, [result.scores[name] for name in shares])
+        parts += [html.paragraphs(_MEANING, _CONTROLS), html.side_by_side(bars, often), _slots(result)]
         parts += [_words_table(result.figures["words"])]
     else:
         parts += [often]
@@ -217,19 +217,19 @@ def _slots(result: Result) -> str:
         [prefix.removesuffix(", ") or "any word", *(_cell(result.scores[f"{prefix}{kind}"]) for kind in KINDS)]
         for prefix in prefixes
     ]
-    return report.table(["which words", *KINDS], rows)
+    return html.table(["which words", *KINDS], rows)
 
 
 def _words_table(words: Mapping[str, Any]) -> str:
     """The words that count by their beginning alone."""
     split = {word: known["tokens"] for word, known in words.items() if known["split"]}
     if not split:
-        return report.paragraphs(f"Each of the {len(words)} words is one token of its own.")
+        return html.paragraphs(f"Each of the {len(words)} words is one token of its own.")
     rows = [f"{word}: {', '.join(repr(token) for token in tokens)}" for word, tokens in list(split.items())[:_LISTED]]
     if len(split) > _LISTED:
         rows.append(f"and {len(split) - _LISTED} more")
     summary = f"{len(split)} of the {len(words)} words are split by the tokenizer, and count by their first token"
-    return report.folded(summary, "\n".join(rows))
+    return html.folded(summary, "\n".join(rows))
 
 
 def _shares(result: Result) -> list[list[str]]:
@@ -241,16 +241,16 @@ def _shown(result: Result) -> Iterator[str]:
     numbers = range(result.figures["shown"])
     if not numbers:
         return
-    yield report.paragraphs(_CONFIDENT)
-    yield report.contact_sheet(
+    yield html.paragraphs(_CONFIDENT)
+    yield html.contact_sheet(
         Thumbnail(result.pictures[f"image-{i}.png"], result.keys[i], _named(result.outputs[i]["objects"])) for i in numbers
     )
     for i in numbers:
         words = [[(token, chance) for token, chance in row] for row in result.outputs[i]["words"]]
         said = PatchWords(tuple(result.outputs[i]["grid"]), words)
-        yield report.paragraphs(result.keys[i])
-        yield report.readout(result.pictures[f"image-{i}.png"], said)
-        yield report.strip([result.pictures[f"surest-{i}.png"]], "Its surest patches.", side=480)
+        yield html.paragraphs(result.keys[i])
+        yield patch_words.readout(result.pictures[f"image-{i}.png"], said)
+        yield html.strip([result.pictures[f"surest-{i}.png"]], "Its surest patches.", side=480)
 
 
 def _named(objects: Sequence[Mapping[str, Any]]) -> str:

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from genlip.data.images import ImageConfig
 from genlip.evaluate.result import Result, measured_on
 from genlip.evaluate.scores import Scores, difference
-from genlip.report import html as report
-from genlip.report.html import Line, Section
+from genlip.report import charts, html
+from genlip.report.charts import Line
+from genlip.report.html import Section
 from genlip.speaker import Speaker
 
 __all__ = ["resolution", "section"]
@@ -80,14 +81,14 @@ def resolution(
 def section(result: Result) -> Section:
     """The page's part on a stored curve over sizes."""
     names, points = result.figures["scores"], result.figures["points"]
-    charts = (report.chart(name, _lines(result, name), below="patches") for name in names)
-    tables = (part for name in names for part in (report.paragraphs(f"{name}:"), _table(result, name)))
+    drawn = (charts.chart(name, _lines(result, name), below="patches") for name in names)
+    tables = (part for name in names for part in (html.paragraphs(f"{name}:"), _table(result, name)))
     inner = result.settings["measurement"]
     return Section(
         f"Over resolutions: {inner}",
-        report.paragraphs(_MEASURED.format(inner=inner, sizes=len(points), images=len(result.keys)))
-        + report.side_by_side(*charts)
-        + report.paragraphs(_READ)
+        html.paragraphs(_MEASURED.format(inner=inner, sizes=len(points), images=len(result.keys)))
+        + html.side_by_side(*drawn)
+        + html.paragraphs(_READ)
         + "".join(tables),
     )
 
@@ -196,7 +197,7 @@ def _table(result: Result, name: str) -> str:
         [point["name"], str(point["patches"]), _shown(*point["scores"][name]), _against(scores[0], one, place)]
         for place, (point, one) in enumerate(zip(points, scores, strict=True))
     ]
-    return report.table(["size", "patches", name, "against the first"], rows)
+    return html.table(["size", "patches", name, "against the first"], rows)
 
 
 def _against(first: Scores, one: Scores, place: int) -> str:

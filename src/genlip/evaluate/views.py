@@ -30,7 +30,7 @@ from genlip.evaluate.patches.components import as_colours, principal_components
 from genlip.evaluate.patches.neighbours import nearest_patches, salient_patches
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.report import html as report
+from genlip.report import charts, html
 from genlip.report.html import Headline, Section
 from genlip.report.patch_pictures import crop, enlarged, heat, outlined, patch_map
 from genlip.speaker import Speaker
@@ -115,12 +115,12 @@ def outliers(lengths: np.ndarray) -> tuple[np.ndarray, float]:
 def section(result: Result) -> Section:
     """The page's part on stored views."""
     parts = [
-        report.headlines(_headlines(result)),
-        report.paragraphs(_MAPS),
-        report.side_by_side(*(_strip(result, number) for number in range(len(result.keys)))),
+        html.headlines(_headlines(result)),
+        html.paragraphs(_MAPS),
+        html.side_by_side(*(_strip(result, number) for number in range(len(result.keys)))),
     ]
     if result.figures["neighbours"]:
-        parts += [report.paragraphs(_NEAREST), *(_likeness(result, one) for one in result.figures["neighbours"])]
+        parts += [html.paragraphs(_NEAREST), *(_likeness(result, one) for one in result.figures["neighbours"])]
     return Section(f"What the features of {result.data} look like", "".join([*parts, _lengths(result)]))
 
 
@@ -248,14 +248,14 @@ def _headlines(result: Result) -> list[Headline]:
 def _strip(result: Result, number: int) -> str:
     rows, columns = result.outputs[number]["grid"]
     pictures = [result.pictures[f"{what}-{number}.png"] for what in ("image", "colours", "lengths")]
-    return report.strip(pictures, result.keys[number], f"{rows} rows, {columns} columns of patches")
+    return html.strip(pictures, result.keys[number], f"{rows} rows, {columns} columns of patches")
 
 
 def _likeness(result: Result, one: dict[str, Any]) -> str:
     number = result.figures["neighbours"].index(one)
     pictures = [result.pictures[f"like-{number}-{place}.png"] for place in range(len(_patches(one)))]
     nearest = ", ".join(f"{entry['cosine']:.2f} {_where(result, entry['patch'])}" for entry in one["nearest"])
-    return report.strip(pictures, _where(result, one["patch"]), f"nearest: {nearest}", side=120)
+    return html.strip(pictures, _where(result, one["patch"]), f"nearest: {nearest}", side=120)
 
 
 def _where(result: Result, patch: Sequence[int]) -> str:
@@ -265,13 +265,13 @@ def _where(result: Result, patch: Sequence[int]) -> str:
 
 def _lengths(result: Result) -> str:
     before, after = ([x for output in result.outputs for x in output[name]] for name in ("before", "after"))
-    charts = report.side_by_side(
-        report.histogram("Before the last LayerNorm", before, "length of a vector", "patches"),
-        report.histogram("After it", after, "length of a vector", "patches"),
+    drawn = html.side_by_side(
+        charts.histogram("Before the last LayerNorm", before, "length of a vector", "patches"),
+        charts.histogram("After it", after, "length of a vector", "patches"),
     )
     places = [
         [f"row {row + 1}, column {column + 1}", f"{times} of {images} images"]
         for row, column, times, images in result.figures["places"][:_PLACES]
     ]
-    listed = report.table(["where outliers are", "how often"], places) if places else report.paragraphs("No patch is one.")
-    return report.paragraphs(_LENGTHS, f"The limit here is a length of {result.figures['limit']:.3g}.") + charts + listed
+    listed = html.table(["where outliers are", "how often"], places) if places else html.paragraphs("No patch is one.")
+    return html.paragraphs(_LENGTHS, f"The limit here is a length of {result.figures['limit']:.3g}.") + drawn + listed

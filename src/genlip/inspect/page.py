@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from genlip.inspect.inspection import QUANTILES, Inspection, Part, remedy
-from genlip.report import html as report
+from genlip.report import charts, html
 from genlip.report.html import Headline, Section, Thumbnail
 from genlip.terminal import harmless
 
@@ -212,9 +212,9 @@ _MEASURES = {
 def inspection_page(found: Inspection) -> str:
     """The page: what was found, in one HTML file that needs nothing but itself."""
     sections = [
-        Section("What it holds", _story(found) + report.headlines(_headlines(found)) + report.advice(warnings(found))),
+        Section("What it holds", _story(found) + html.headlines(_headlines(found)) + html.advice(warnings(found))),
         *([Section("Parts", _part_table(found.parts))] if found.parts else []),
-        *([Section("What was left out", report.paragraphs(*found.notes))] if found.notes else []),
+        *([Section("What was left out", html.paragraphs(*found.notes))] if found.notes else []),
         *([Section("What cannot be used", _skipped_table(found))] if found.skipped else []),
         Section(f"A look at {len(found.shown)} of them", _contact_sheet(found)),
         Section("Images", _figures(found, _image_words(found), "width", "height", "aspect", "bytes", "patches")),
@@ -222,7 +222,7 @@ def inspection_page(found: Inspection) -> str:
         Section("Packs", _figures(found, _pack_words(found), "rows")),
         Section("All figures", _quantile_table(found)),
     ]
-    return report.page(f"Inspection of {found.name}", sections)
+    return html.page(f"Inspection of {found.name}", sections)
 
 
 def _story(found: Inspection) -> str:
@@ -234,7 +234,7 @@ def _story(found: Inspection) -> str:
             "what is said of an epoch is scaled from them to all."
         )
     read = "They were read as a run with these settings would read them."
-    return report.paragraphs(f"{drawn} {read}", *([] if warnings(found) else ["Nothing looks wrong."]))
+    return html.paragraphs(f"{drawn} {read}", *([] if warnings(found) else ["Nothing looks wrong."]))
 
 
 def _headlines(found: Inspection) -> list[Headline]:
@@ -256,7 +256,7 @@ def _part_table(parts: Sequence[Part]) -> str:
         (part.name, *(f"{number:,}" for number in (part.examples, part.per_epoch, part.looked_at, part.usable)))
         for part in parts
     ]
-    return report.table(("part", "examples", "per epoch", "looked at", "usable"), rows)
+    return html.table(("part", "examples", "per epoch", "looked at", "usable"), rows)
 
 
 def _skipped_table(found: Inspection) -> str:
@@ -264,23 +264,23 @@ def _skipped_table(found: Inspection) -> str:
         (reason, f"{len(some):,}", f"{len(some) / found.looked_at:.1%}", [_clipped(one.message, 240) for one in some[:5]])
         for reason, some in found.skipped.items()
     ]
-    return report.table(("reason", "examples", "share", "the first"), rows)
+    return html.table(("reason", "examples", "share", "the first"), rows)
 
 
 def _contact_sheet(found: Inspection) -> str:
-    return report.contact_sheet(Thumbnail(image, one.caption, f"{one.width}x{one.height}") for one, image in found.shown)
+    return html.contact_sheet(Thumbnail(image, one.caption, f"{one.width}x{one.height}") for one, image in found.shown)
 
 
 def _figures(found: Inspection, words: Mapping[str, str], *names: str) -> str:
     """Facts beside a histogram of each measure that varies."""
     measures = {name: found.measures[name] for name in names if name in found.measures}
-    charts = [
-        report.histogram(_MEASURES[name][0], values, _MEASURES[name][1])
+    drawn = [
+        charts.histogram(_MEASURES[name][0], values, _MEASURES[name][1])
         for name, values in measures.items()
         if values.min() < values.max()
     ]
-    facts = report.facts({f"{name[0].upper()}{name[1:]}": text for name, text in words.items()})
-    return report.side_by_side(*charts, facts)
+    facts = html.facts({f"{name[0].upper()}{name[1:]}": text for name, text in words.items()})
+    return html.side_by_side(*drawn, facts)
 
 
 def _quantile_table(found: Inspection) -> str:
@@ -290,7 +290,7 @@ def _quantile_table(found: Inspection) -> str:
         (", ".join(filter(None, _MEASURES[name])), *(_figure(value) for value in figures.values()))
         for name, figures in measured.items()
     ]
-    return report.table(head, rows)
+    return html.table(head, rows)
 
 
 def _figure(value: float) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw
 
-from genlip.report.html import common_token
+from genlip.report.patch_words import common_token
 from genlip.speaker import PatchWords
 from genlip.synthetic.fonts import font
 

@@ -21,8 +21,9 @@ from genlip.data.images import ImageError, decode, reduced
 from genlip.evaluate.pages.model_report import summary
 from genlip.evaluate.result import read_results
 from genlip.model.writing import write_text
-from genlip.report import html as report
-from genlip.report.html import Headline, Section, Speech
+from genlip.report import caption_cards, charts, formatting, html
+from genlip.report.caption_cards import Speech
+from genlip.report.html import Headline, Section
 from genlip.terminal import program
 from genlip.train.run_log import Event, read_events
 
@@ -76,8 +77,8 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     """
     folder = Path(run)
     path = Path(out) if out else folder / "run.html"
-    html = render(read_events(folder), folder)
-    write_text(path, html)
+    markup = render(read_events(folder), folder)
+    write_text(path, markup)
     return path
 
 
@@ -86,16 +87,16 @@ def render(events: Sequence[Event], folder: Path) -> str:
     log = _Logged(folder.absolute().name, list(events))
     learned, speed = _learning_charts(log), _speed_charts(log)
     sections = [
-        Section("Where it stands", report.paragraphs(_standing(log)) + report.headlines(_headlines(log)) + _advice(log)),
-        *([Section("How it learns", report.side_by_side(*learned))] if learned else []),
-        *([Section("How fast it is", report.side_by_side(*speed))] if speed else []),
+        Section("Where it stands", html.paragraphs(_standing(log)) + html.headlines(_headlines(log)) + _advice(log)),
+        *([Section("How it learns", html.side_by_side(*learned))] if learned else []),
+        *([Section("How fast it is", html.side_by_side(*speed))] if speed else []),
         *_happened(log),
         *_skipped(log),
         *_spoken(log, folder),
         *_measured(folder),
         *_configuration(log),
     ]
-    return report.page(f"Run {log.name}", sections)
+    return html.page(f"Run {log.name}", sections)
 
 
 # -- where it stands
@@ -109,7 +110,7 @@ def _standing(log: _Logged) -> str:
         return f"The run came to its end at step {log.step:,}, on {heard}."
     progress, left = log.latest("train", "progress"), log.latest("train", "left")
     share = f" ({progress:.1%} of the run)" if progress is not None else ""
-    rest = f" At that pace, {report.duration(left)} were left." if left is not None else ""
+    rest = f" At that pace, {formatting.duration(left)} were left." if left is not None else ""
     return f"The run has not come to its end. It was last heard of at step {log.step:,}{share}, on {heard}.{rest}"
 
 
@@ -127,11 +128,11 @@ def _headlines(log: _Logged) -> Iterator[Headline]:
     if train.get("loss") is not None:
         yield Headline(f"{train['loss']:.3f}", "training loss", "nats per token, in the last updates")
     if train.get("seconds") is not None:
-        yield Headline(report.duration(train["seconds"]), "training time", f"{log.step:,} steps")
+        yield Headline(formatting.duration(train["seconds"]), "training time", f"{log.step:,} steps")
     if (samples := log.usual("samples_per_s")) is not None:
         tokens = log.usual("tokens_per_s")
-        note = f"{report.short_number(tokens)} tokens per second" if tokens is not None else ""
-        yield Headline(report.short_number(samples), "samples/s", f"{note}, median".strip(", "))
+        note = f"{formatting.short_number(tokens)} tokens per second" if tokens is not None else ""
+        yield Headline(formatting.short_number(samples), "samples/s", f"{note}, median".strip(", "))
     if (share := log.usual("matrix_share")) is not None:
         yield Headline(f"{share:.0%}", "matrix rate", "of what the hardware can multiply, median")
 
@@ -142,7 +143,7 @@ _RECENT = 5  # training events of a mean
 
 
 def _advice(log: _Logged) -> str:
-    return report.advice(_warnings(log))
+    return html.advice(_warnings(log))
 
 
 def _warnings(log: _Logged) -> Iterator[str]:
@@ -194,35 +195,35 @@ def _times(number: int) -> str:
 
 def _learning_charts(log: _Logged) -> list[str]:
     train, held_out = log.all("train"), log.all("held_out")
-    charts = []
+    drawn = []
     if train or held_out:
-        charts.append(report.loss_chart(train, held_out))
+        drawn.append(charts.loss_chart(train, held_out))
     if held_out:
-        charts.append(report.gain_chart(held_out))
-    if (line := report.curve("learning rate", train, "learning_rate")).values:
-        charts.append(report.chart("Learning rate", [line]))
-    if (line := report.curve("gradient norm", train, "gradient_norm")).values:
-        charts.append(report.chart("Norm of the gradient, before clipping", [line], logarithmic=True))
-    return charts
+        drawn.append(charts.gain_chart(held_out))
+    if (line := charts.curve("learning rate", train, "learning_rate")).values:
+        drawn.append(charts.chart("Learning rate", [line]))
+    if (line := charts.curve("gradient norm", train, "gradient_norm")).values:
+        drawn.append(charts.chart("Norm of the gradient, before clipping", [line], logarithmic=True))
+    return drawn
 
 
 def _speed_charts(log: _Logged) -> list[str]:
     train = log.all("train")
     wanted = [
-        ("Samples per second", [report.curve("samples", train, "samples_per_s")]),
-        ("Tokens per second", [report.curve("tokens", train, "tokens_per_s")]),
-        ("Share of the hardware's matrix rate, in %", [report.curve("share", train, "matrix_share", scale=100)]),
+        ("Samples per second", [charts.curve("samples", train, "samples_per_s")]),
+        ("Tokens per second", [charts.curve("tokens", train, "tokens_per_s")]),
+        ("Share of the hardware's matrix rate, in %", [charts.curve("share", train, "matrix_share", scale=100)]),
         (
             "Pack rows in use, and time waiting for data, in %",
             [
-                report.curve("rows in use", train, "fill", scale=100),
-                report.curve("waiting", train, "wait", "orange", scale=100),
+                charts.curve("rows in use", train, "fill", scale=100),
+                charts.curve("waiting", train, "wait", "orange", scale=100),
             ],
         ),
-        ("Peak memory, in GiB", [report.curve("memory", train, "memory", "orange", scale=2**-30)]),
-        ("Samples that could not be used so far", [report.curve("skipped", train, "skipped", "orange")]),
+        ("Peak memory, in GiB", [charts.curve("memory", train, "memory", "orange", scale=2**-30)]),
+        ("Samples that could not be used so far", [charts.curve("skipped", train, "skipped", "orange")]),
     ]
-    return [report.chart(title, lines) for title, lines in wanted if any(any(line.values) for line in lines)]
+    return [charts.chart(title, lines) for title, lines in wanted if any(any(line.values) for line in lines)]
 
 
 # -- what happened
@@ -242,7 +243,7 @@ def _happened(log: _Logged) -> list[Section]:
     if len(groups) > _EVENTS_SHOWN:
         notes.append(f"The last of {len(events):,} events:")
     rows = [_row(group, log) for group in groups[-_EVENTS_SHOWN:]]
-    body = report.paragraphs(*notes) + (report.table(["time (UTC)", "step", "what"], rows) if rows else "")
+    body = html.paragraphs(*notes) + (html.table(["time (UTC)", "step", "what"], rows) if rows else "")
     return [Section("What happened", body)] if body else []
 
 
@@ -280,7 +281,7 @@ def _skipped(log: _Logged) -> list[Section]:
         return []
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
     rows = [[reason, source, f"{len(told):,}", told[:_EXAMPLES_SHOWN]] for (source, reason), told in ordered]
-    return [Section("Samples that could not be used", report.table(["reason", "source", "number", "such as"], rows))]
+    return [Section("Samples that could not be used", html.table(["reason", "source", "number", "such as"], rows))]
 
 
 def _cut(text: str) -> str:
@@ -309,7 +310,7 @@ def _spoken(log: _Logged, folder: Path) -> list[Section]:
     return [
         Section(
             "What it says about held-out images",
-            report.paragraphs(f"{note}Words that are not in the true caption are marked.") + report.speeches(shown),
+            html.paragraphs(f"{note}Words that are not in the true caption are marked.") + caption_cards.speeches(shown),
         )
     ]
 
@@ -368,10 +369,10 @@ def _configuration(log: _Logged) -> list[Section]:
     rows = {name.replace("_", " "): _fact(name, start[name]) for name in start if name not in _NOT_FACTS and start[name]}
     if start.get("versions"):
         rows["versions"] = ", ".join(f"{name} {number}" for name, number in start["versions"].items())
-    body = report.facts(rows) if rows else ""
+    body = html.facts(rows) if rows else ""
     if start.get("run"):
         text = yaml.safe_dump(start["run"], sort_keys=False, allow_unicode=True, width=100)
-        body += report.folded("All settings", text)
+        body += html.folded("All settings", text)
     return [Section("This run", body)] if body else []
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from genlip.evaluate.comparison import Comparison, Shared, paired, short_names, tokenizers
 from genlip.evaluate.measurements import title_of
 from genlip.evaluate.pages.score_words import interval_words, number_words, set_words, settings_words, signed_words
-from genlip.report import html as report
+from genlip.report import html
 from genlip.report.html import Section
 
 __all__ = ["comparison_page", "comparison_text"]
@@ -44,15 +44,15 @@ def comparison_text(comparison: Comparison, width: int = 120) -> str:
 def comparison_page(comparison: Comparison) -> str:
     """The page: what is compared, a section for each shared measurement, and what only one model has."""
     names = short_names(comparison.models)
-    folders = report.facts({short: model for model, short in names.items()})
-    sections = [Section("What is compared", report.paragraphs(_story(comparison)) + folders)]
+    folders = html.facts({short: model for model, short in names.items()})
+    sections = [Section("What is compared", html.paragraphs(_story(comparison)) + folders)]
     for shared in comparison.shared:
-        body = report.table(_HEAD, _rows(shared, names)) + report.paragraphs(_settings(shared)) + _curves(shared)
+        body = html.table(_HEAD, _rows(shared, names)) + html.paragraphs(_settings(shared)) + _curves(shared)
         sections.append(Section(_title(shared), body))
     if comparison.alone:
         rows = [[names[one.model], title_of(one.result.measurement), set_words(one.result.data)] for one in comparison.alone]
-        sections.append(Section("Measured of one model only", report.table(["model", "measurement", "set"], rows)))
-    return report.page("Comparison of models", sections)
+        sections.append(Section("Measured of one model only", html.table(["model", "measurement", "set"], rows)))
+    return html.page("Comparison of models", sections)
 
 
 def _story(comparison: Comparison) -> str:

@@ -15,7 +15,7 @@ from genlip.evaluate.result import Result, evaluations_folder, read_results
 from genlip.model.checkpoint import model_near
 from genlip.model.weights import CONFIG
 from genlip.model.writing import write_text
-from genlip.report import html as report
+from genlip.report import formatting, html
 from genlip.report.html import Section
 from genlip.terminal import program
 
@@ -56,13 +56,13 @@ def stored_results(folder: str | Path) -> tuple[Path, list[Result]]:
 
 def model_page(results: Sequence[Result], title: str) -> str:
     """The page about stored results of one model."""
-    return report.page(title, [summary(results), *map(section_of, results), _origin(results)])
+    return html.page(title, [summary(results), *map(section_of, results), _origin(results)])
 
 
 def summary(results: Sequence[Result], title: str = "Summary") -> Section:
     """A line for each result: what was measured on which set, its first score, and how sure that is."""
     head = ["measurement", "set", "score", "value", "95 % interval", "images"]
-    return Section(title, report.table(head, [_row(one, results) for one in results]))
+    return Section(title, html.table(head, [_row(one, results) for one in results]))
 
 
 def _row(result: Result, results: Sequence[Result]) -> list[str]:
@@ -89,10 +89,10 @@ def _origin(results: Sequence[Result]) -> Section:
         if told:
             facts[name] = "; ".join(dict.fromkeys(told))
     head = ["measurement", "set", "time", "settings"]
-    return Section("How it was measured", report.facts(facts) + report.table(head, map(_settings, results)))
+    return Section("How it was measured", html.facts(facts) + html.table(head, map(_settings, results)))
 
 
 def _settings(result: Result) -> list[str | list[str]]:
     seconds = result.about.get("seconds")
-    time = "–" if seconds is None else report.duration(seconds)
+    time = "–" if seconds is None else formatting.duration(seconds)
     return [title_of(result.measurement), set_words(result.data), time, [settings_words(result.settings)]]

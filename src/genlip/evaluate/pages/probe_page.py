@@ -11,8 +11,9 @@ from typing import Any
 
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
-from genlip.report import html as report
-from genlip.report.html import Headline, Line, Section, Thumbnail
+from genlip.report import charts, html
+from genlip.report.charts import Line
+from genlip.report.html import Headline, Section, Thumbnail
 
 __all__ = ["section"]
 
@@ -49,14 +50,14 @@ def section(result: Result) -> Section:
     )
     rates = _RATES if figures["held_out"] else _ONE_RATE
     parts = [
-        report.paragraphs(measured, _READ.format(classes=classes, chance=1 / classes)),
-        report.headlines(_headlines(result)),
-        report.side_by_side(_class_bars(result), _loss_chart(figures)),
+        html.paragraphs(measured, _READ.format(classes=classes, chance=1 / classes)),
+        html.headlines(_headlines(result)),
+        html.side_by_side(_class_bars(result), _loss_chart(figures)),
         _mixed_up(result),
         _mistakes(result),
-        report.paragraphs(rates.format(learned=f"{figures['learned']:,}", held_out=f"{figures['held_out']:,}")),
+        html.paragraphs(rates.format(learned=f"{figures['learned']:,}", held_out=f"{figures['held_out']:,}")),
         _sweep_table(figures["sweep"]),
-        report.advice(_advice(figures)),
+        html.advice(_advice(figures)),
     ]
     return Section(f"Probe of frozen features on {result.data}", "".join(parts))
 
@@ -85,27 +86,27 @@ def _class_bars(result: Result) -> str:
         note = f"share of right answers: the {_EACH_END} best and the {_EACH_END} worst of {len(ranked)} classes"
         ranked = ranked[:_EACH_END] + ranked[-_EACH_END:]
     names = [result.figures["classes"][c] for c, _ in ranked]
-    return report.bars("Accuracy by class", names, [scores for _, scores in ranked], note)
+    return charts.bars("Accuracy by class", names, [scores for _, scores in ranked], note)
 
 
 def _loss_chart(figures: Mapping[str, Any]) -> str:
     (chosen,) = (rate for rate in figures["sweep"] if rate["chosen"])
     pairs = [(epoch, loss) for epoch, loss in enumerate(chosen["losses"], start=1) if loss is not None]
     line = Line("loss", [epoch for epoch, _ in pairs], [loss for _, loss in pairs], marked=True)
-    return report.chart("Training loss of the chosen rate, in nats", [line], below="epoch")
+    return charts.chart("Training loss of the chosen rate, in nats", [line], below="epoch")
 
 
 def _mixed_up(result: Result) -> str:
     """Which classes are taken for which, most often first."""
     pairs = Counter((one["true"], one["chosen"]) for one in result.outputs if one["true"] != one["chosen"])
     if not pairs:
-        return report.paragraphs("Every test image was classified rightly.")
+        return html.paragraphs("Every test image was classified rightly.")
     names, tests = result.figures["classes"], result.figures["per_class"]
     rows = [
         [f"{times:,} of {tests[true]['test']:,}", names[true], names[chosen]]
         for (true, chosen), times in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_MIXED_UP]
     ]
-    return report.paragraphs("What is mixed up most often:") + report.table(["images", "of class", "taken for"], rows)
+    return html.paragraphs("What is mixed up most often:") + html.table(["images", "of class", "taken for"], rows)
 
 
 def _mistakes(result: Result) -> str:
@@ -113,7 +114,7 @@ def _mistakes(result: Result) -> str:
     names, shown = result.figures["classes"], result.figures["shown"]
     if not shown:
         return ""
-    sheet = report.contact_sheet(
+    sheet = html.contact_sheet(
         Thumbnail(
             result.pictures[file],
             f"{names[result.outputs[place]['true']]}, taken for {names[result.outputs[place]['chosen']]}",
@@ -121,7 +122,7 @@ def _mistakes(result: Result) -> str:
         )
         for file, place in shown.items()
     )
-    return report.paragraphs(f"{len(shown)} of the images that were got wrong:") + sheet
+    return html.paragraphs(f"{len(shown)} of the images that were got wrong:") + sheet
 
 
 def _sweep_table(rates: Sequence[Mapping[str, Any]]) -> str:
@@ -129,7 +130,7 @@ def _sweep_table(rates: Sequence[Mapping[str, Any]]) -> str:
         return "–" if value is None else format(value, form)
 
     head = ["learning rate", "training loss, last epoch", "held-out loss", "held-out accuracy", ""]
-    return report.table(
+    return html.table(
         head,
         [
             [

@@ -14,7 +14,7 @@ from genlip.evaluate.formulas import ratio
 from genlip.evaluate.pages.class_colours import legend
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
-from genlip.report import html as report
+from genlip.report import charts, html
 from genlip.report.html import Headline, Section
 
 __all__ = ["section", "some_of"]
@@ -42,13 +42,13 @@ _ONE_RATE = "One learning rate was given; no image was held out to choose it."
 def section(result: Result) -> Section:
     """The page's part on a stored segmentation."""
     parts = [
-        report.paragraphs(_MEASURED.format(train=result.settings["train"]), _READ),
-        report.headlines(_headlines(result)),
-        report.side_by_side(_by_class(result.scores["mIoU"], result.figures["classes"]), report.facts(_facts(result))),
+        html.paragraphs(_MEASURED.format(train=result.settings["train"]), _READ),
+        html.headlines(_headlines(result)),
+        html.side_by_side(_by_class(result.scores["mIoU"], result.figures["classes"]), html.facts(_facts(result))),
         *_shown(result),
-        report.paragraphs(_RATES if result.figures["images"]["held out"] else _ONE_RATE),
+        html.paragraphs(_RATES if result.figures["images"]["held out"] else _ONE_RATE),
         _rates_table(result.figures),
-        report.advice(_advice(result.figures)),
+        html.advice(_advice(result.figures)),
     ]
     return Section("Linear segmentation", "".join(parts))
 
@@ -71,12 +71,12 @@ def _by_class(whole: Scores, classes: Sequence[Mapping[str, Any]]) -> str:
     occurring = [place for place, one in enumerate(classes) if one["iou"] is not None]
     if len(classes) <= _BARS:
         scores = [Scores(whole.evidence[:, [place, len(classes) + place]], ratio) for place in occurring]
-        return report.bars("IoU of each class", [classes[place]["class"] for place in occurring], scores)
+        return charts.bars("IoU of each class", [classes[place]["class"] for place in occurring], scores)
     ranked = sorted((classes[place] for place in occurring), key=lambda one: -one["iou"])
     few = ranked if len(ranked) <= 2 * _LISTED else [*ranked[:_LISTED], *ranked[-_LISTED:]]
     rows = [[one["class"], f"{one['iou']:.1%}", f"{one['learned_from']:,}"] for one in few]
-    told = report.paragraphs(f"The best and the worst of {len(ranked)} classes that occur:")
-    return f"<div>{told}{report.table(['class', 'IoU', 'pixels learned from'], rows)}</div>"
+    told = html.paragraphs(f"The best and the worst of {len(ranked)} classes that occur:")
+    return f"<div>{told}{html.table(['class', 'IoU', 'pixels learned from'], rows)}</div>"
 
 
 def _rates_table(figures: Mapping[str, Any]) -> str:
@@ -84,7 +84,7 @@ def _rates_table(figures: Mapping[str, Any]) -> str:
         [f"{one['learning_rate']:g}", _percent(one["mIoU"]), "chosen" if place == figures["chosen"] else ""]
         for place, one in enumerate(figures["sweep"])
     ]
-    return report.table(["learning rate", "mIoU on held-out images", ""], rows)
+    return html.table(["learning rate", "mIoU on held-out images", ""], rows)
 
 
 def _facts(result: Result) -> dict[str, object]:
@@ -106,11 +106,11 @@ def _advice(figures: Mapping[str, Any]) -> Iterator[str]:
 def _shown(result: Result) -> Iterator[str]:
     """The first images in rows: image, truth, prediction."""
     colours = result.figures["colours"]
-    yield report.paragraphs("The first test images, each beside its true classes and the predicted ones:")
+    yield html.paragraphs("The first test images, each beside its true classes and the predicted ones:")
     yield legend(colours, others=len(result.figures["classes"]) > len(colours))
-    yield report.side_by_side(
+    yield html.side_by_side(
         *(
-            report.strip([result.pictures[f"{place}-{name}.png"] for name in ("image", "truth", "predicted")], key)
+            html.strip([result.pictures[f"{place}-{name}.png"] for name in ("image", "truth", "predicted")], key)
             for place, key in enumerate(result.keys[: len(result.pictures) // 3])
         )
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
-from genlip.report import html as report
+from genlip.report import charts, html
 from genlip.report.html import Headline, Section, Thumbnail
 
 __all__ = ["section"]
@@ -31,9 +31,9 @@ _READ = (
 def section(result: Result) -> Section:
     """The page's part on stored choices."""
     parts = [
-        report.paragraphs(*_story(result)),
-        report.headlines(_headlines(result)),
-        report.side_by_side(_by_class(result), _confusions(result)),
+        html.paragraphs(*_story(result)),
+        html.headlines(_headlines(result)),
+        html.side_by_side(_by_class(result), _confusions(result)),
         *(_sheet(result, kind) for kind in ("wrong", "right")),
     ]
     return Section(f"Zero-shot classification of {result.data}", "".join(parts))
@@ -64,11 +64,11 @@ def _by_class(result: Result) -> str:
     present = [one for one in result.figures["classes"] if one["images"]]
     if len(present) <= _BARS:
         scores = [Scores.mean([1.0] * one["right"] + [0.0] * (one["images"] - one["right"])) for one in present]
-        return report.bars("Right, of the images of each class", [one["class"] for one in present], scores)
+        return charts.bars("Right, of the images of each class", [one["class"] for one in present], scores)
     ranked = sorted(present, key=lambda one: -one["accuracy"])
     few = ranked if len(ranked) <= 2 * _LISTED else [*ranked[:_LISTED], *ranked[-_LISTED:]]
     rows = [[one["class"], f"{one['accuracy']:.1%}", f"{one['images']:,}"] for one in few]
-    return report.table([f"best and worst of {len(ranked):,} classes", "right", "images"], rows)
+    return html.table([f"best and worst of {len(ranked):,} classes", "right", "images"], rows)
 
 
 def _confusions(result: Result) -> str:
@@ -77,13 +77,13 @@ def _confusions(result: Result) -> str:
     names = [one["class"] for one in classes]
     if len(names) <= _TABLE:
         counts = zip(names, result.figures["confusion"], strict=True)
-        return report.table(["true ↓ said →", *names], [[name, *map(str, row)] for name, row in counts])
+        return html.table(["true ↓ said →", *names], [[name, *map(str, row)] for name, row in counts])
     pairs = Counter((one["true"], one["best"][0][0]) for one in result.outputs if one["true"] != one["best"][0][0])
     rows = [
         [names[true], names[said], f"{times:,} of {classes[true]['images']:,}"]
         for (true, said), times in pairs.most_common(_LISTED)
     ]
-    return report.table(["true class", "most often taken for", "images"], rows) if rows else ""
+    return html.table(["true class", "most often taken for", "images"], rows) if rows else ""
 
 
 def _sheet(result: Result, kind: str) -> str:
@@ -99,4 +99,4 @@ def _sheet(result: Result, kind: str) -> str:
         text = f"said {names[said]}, true is {names[one['true']]}" if kind == "wrong" else names[said]
         note = f"{score - second:.3f} nats before {names[other]}; {result.keys[place]}"
         thumbnails.append(Thumbnail(result.pictures[name], text, note))
-    return report.paragraphs(f"The first images that were told {kind}:") + report.contact_sheet(thumbnails)
+    return html.paragraphs(f"The first images that were told {kind}:") + html.contact_sheet(thumbnails)

@@ -1,0 +1,88 @@
+"""Caption cards: images with true and generated captions, in which the words that differ are marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple, Protocol
+
+from genlip.data.images import ImageLike
+from genlip.report.html import escape, inline_image
+
+__all__ = ["Compared", "Speech", "gallery", "speeches", "word_marks"]
+
+
+class Compared(Protocol):
+    """An image with its true caption and the generated one, and whether these are the same text."""
+
+    @property
+    def image(self) -> ImageLike: ...  # noqa: D102
+    @property
+    def caption(self) -> str: ...  # noqa: D102
+    @property
+    def spoken(self) -> str: ...  # noqa: D102
+    @property
+    def exact(self) -> bool: ...  # noqa: D102
+
+
+class Speech(NamedTuple):
+    """What was said about one image at several times: (when, what) in order. `image` is None where it is lost."""
+
+    image: ImageLike | None
+    caption: str
+    said: Sequence[tuple[str, str]]
+
+
+def gallery(spoken: Iterable[Compared]) -> str:
+    """Images with the true caption and the spoken one; words that differ are marked."""
+    return f'<div class="gallery">{"".join(map(_card, spoken))}</div>'
+
+
+def speeches(told: Iterable[Speech]) -> str:
+    """Images with the true caption and what was said over time; words that are not in the true one are marked."""
+    return f'<div class="speeches">{"".join(map(_speech, told))}</div>'
+
+
+def word_marks(true: str, spoken: str) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+    """Both captions as (word, is it in the other caption too?), aligned in order."""
+    words, heard = true.split(), spoken.split()
+    same, same_heard = [False] * len(words), [False] * len(heard)
+    for block in SequenceMatcher(None, words, heard, autojunk=False).get_matching_blocks():
+        for offset in range(block.size):
+            same[block.a + offset] = same_heard[block.b + offset] = True
+    return list(zip(words, same, strict=True)), list(zip(heard, same_heard, strict=True))
+
+
+def _card(one: Compared) -> str:
+    verdict = '<span class="right">✓</span>' if one.exact else '<span class="wrong">✗</span>'
+    true, heard = word_marks(one.caption, one.spoken)
+    return (
+        f'<figure class="card">{inline_image(one.image, 112)}<figcaption>'
+        f"<p><i>true</i> {_marked(true, 'del')}</p><p><i>said {verdict}</i> {_marked(heard, 'mark') or '(nothing)'}</p>"
+        "</figcaption></figure>"
+    )
+
+
+def _speech(one: Speech) -> str:
+    image = inline_image(one.image, 128) if one.image is not None else ""
+    return (
+        f'<figure class="speech">{image}<figcaption><table><tr><th>true</th><td>{escape(one.caption)}</td></tr>'
+        f"{''.join(_said(when, one.caption, text) for when, text in one.said)}</table></figcaption></figure>"
+    )
+
+
+def _said(when: str, true: str, text: str) -> str:
+    exact = true.strip() == text.strip()
+    verdict = '<span class="right">✓</span>' if exact else '<span class="wrong">✗</span>'
+    words = _marked(word_marks(true, text)[1], "mark") or "(nothing)"
+    if not exact and true.split() == text.split():
+        words += " <small>(only white space differs)</small>"
+    return f"<tr><th>{escape(when)} {verdict}</th><td>{words}</td></tr>"
+
+
+def _marked(words: Sequence[tuple[str, bool]], tag: str) -> str:
+    """Words as text, neighbours that differ under one mark."""
+    phrases = ((same, escape(" ".join(word for word, _ in run))) for same, run in groupby(words, key=itemgetter(1)))
+    return " ".join(phrase if same else f"<{tag}>{phrase}</{tag}>" for same, phrase in phrases)
