@@ -27,9 +27,10 @@ from genlip.data.datasets.opening import open_labelled
 from genlip.data.examples import Caption, Example
 from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sources import Source
-from genlip.evaluate.probe import probe
-from genlip.evaluate.result import Result, evaluations_folder, write_result
-from genlip.evaluate.zero_shot import zero_shot
+from genlip.evaluate.probe.measure import probe
+from genlip.evaluate.result import Result
+from genlip.evaluate.result_files import evaluations_folder, write_result
+from genlip.evaluate.zero_shot.measure import zero_shot
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train

@@ -38,12 +38,12 @@ from genlip.data.order import Draw
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
 from genlip.data.samples import Read, SampleReader
 from genlip.data.sources import Mixture, Procedural, locate, open_source
-from genlip.evaluate.attention import attention
-from genlip.evaluate.captioning import captioning
-from genlip.evaluate.pages.model_report import write_model_report
-from genlip.evaluate.readout import readout
-from genlip.evaluate.result import write_result
-from genlip.evaluate.views import feature_views
+from genlip.evaluate.attention.measure import attention
+from genlip.evaluate.captioning.measure import captioning
+from genlip.evaluate.features.measure import feature_views
+from genlip.evaluate.model_page import write_model_report
+from genlip.evaluate.readout.measure import readout
+from genlip.evaluate.result_files import write_result
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
 from genlip.recipes.recipe import load_recipe, to_yaml

@@ -37,7 +37,7 @@ from genlip.data.loader import Loader
 from genlip.data.packing import Batch, PackingConfig
 from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source
-from genlip.evaluate.attention import attention
+from genlip.evaluate.attention.measure import attention
 from genlip.machine import memory
 from genlip.model.attention import BACKENDS
 from genlip.model.attention_choice import disagreement, resolve_attention

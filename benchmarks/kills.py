@@ -56,7 +56,7 @@ __all__ = ["WORKS", "Trial", "Work", "trials"]
 USED = (
     "genlip.train.loop",
     "genlip.data.shards",
-    "genlip.evaluate.captioning",
+    "genlip.evaluate.captioning.measure",
     "genlip.export.published",
     "genlip.export.transformers.convert",
 )

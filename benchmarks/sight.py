@@ -26,18 +26,19 @@ from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.segmented_opening import open_named, open_segmented
 from genlip.data.sizes import count
 from genlip.data.sources import open_source
-from genlip.evaluate.attention import attention
-from genlip.evaluate.captioning import captioning
-from genlip.evaluate.comparison import compare
-from genlip.evaluate.pages.comparison_page import comparison_page
-from genlip.evaluate.pages.model_report import write_model_report
-from genlip.evaluate.probe import probe
-from genlip.evaluate.readout import readout
-from genlip.evaluate.resolution import resolution
-from genlip.evaluate.result import Result, evaluations_folder, write_result
-from genlip.evaluate.segmentation import segmentation
-from genlip.evaluate.views import feature_views
-from genlip.evaluate.zero_shot import zero_shot
+from genlip.evaluate.attention.measure import attention
+from genlip.evaluate.captioning.measure import captioning
+from genlip.evaluate.comparison.compare import compare
+from genlip.evaluate.comparison.page import comparison_page
+from genlip.evaluate.features.measure import feature_views
+from genlip.evaluate.model_page import write_model_report
+from genlip.evaluate.probe.measure import probe
+from genlip.evaluate.readout.measure import readout
+from genlip.evaluate.resolution.measure import resolution
+from genlip.evaluate.result import Result
+from genlip.evaluate.result_files import evaluations_folder, write_result
+from genlip.evaluate.segmentation.measure import segmentation
+from genlip.evaluate.zero_shot.measure import zero_shot
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.synthetic import scenes

@@ -31,9 +31,9 @@ from genlip.data.samples import SampleReader
 from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sizes import count
 from genlip.data.sources import Mixture, Procedural, corpus, open_source
-from genlip.evaluate.captions.caption_scores import exact_match
-from genlip.evaluate.captions.numbers_read import numbers_in, numbers_read
-from genlip.evaluate.captions.spoken import Spoken, spoken_captions
+from genlip.evaluate.captioning.caption_scores import exact_match
+from genlip.evaluate.captioning.generated import Spoken, spoken_captions
+from genlip.evaluate.captioning.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.held_out import held_out
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe

@@ -229,7 +229,7 @@ def test_readout_writes_both_page_and_words_and_passes_over_a_broken_image(model
     found = [record for record in records(out) if "words" in record]
     assert [[[tuple(pair) for pair in words] for words in one["words"]] for one in found] == [one.words for one in expected]
     assert main(["readout", model, str(images[0]), "-k", "2", "--html", str(tmp_path / "alone.html")]) == 0
-    assert genlip.evaluate.readout.readout_page(genlip.Speaker.load(model), [images[0]], 2) == (
+    assert genlip.evaluate.readout.measure.readout_page(genlip.Speaker.load(model), [images[0]], 2) == (
         tmp_path / "alone.html"
     ).read_text(encoding="utf8")
 

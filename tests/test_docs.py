@@ -13,7 +13,7 @@ from genlip.cli import _parser, main
 from genlip.data.examples import Turn
 from genlip.data.sources import open_source
 from genlip.data.sources.fields import CaptionFields
-from genlip.evaluate.measurements import MEASUREMENTS
+from genlip.evaluate.registry import MEASUREMENTS
 from genlip.recipes.recipe import keys, load_recipe, recipe_names
 from genlip.train.loop import train
 from genlip.train.tracking import read_log

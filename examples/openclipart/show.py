@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from genlip.data.sources import open_source
-from genlip.evaluate.captions.caption_scores import exact_match
-from genlip.evaluate.captions.spoken import Spoken, spoken_captions
+from genlip.evaluate.captioning.caption_scores import exact_match
+from genlip.evaluate.captioning.generated import Spoken, spoken_captions
 from genlip.recipes.recipe import load_recipe
 from genlip.report import caption_cards, charts, html
 from genlip.report.html import Headline, Section

@@ -45,7 +45,7 @@ def add_compare(commands: Any, command: Callable[..., Any]) -> None:
     example = (
         "  genlip compare runs/gated/model runs/ungated/model --out compare.html\n\n"
         "Each model is measured first, on the same sets with the same settings: genlip eval NAME MODEL DATA\n\n"
-        "python: genlip.evaluate.comparison.compare([MODEL, MODEL])"
+        "python: genlip.evaluate.comparison.compare.compare([MODEL, MODEL])"
     )
     summary = "set measured models side by side, and say which differences are larger than the noise"
     parser = command(commands, "compare", _compare, summary, example)
@@ -70,7 +70,7 @@ def _captioning(inner: Any, command: Callable[..., Any]) -> None:
 
 
 def _run_captioning(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.captioning import captioning
+    from genlip.evaluate.captioning.measure import captioning
 
     source = _captioned(args)
     options: dict[str, Any] = {"images": args.images, "batch": args.batch, "transcription": args.transcription}
@@ -103,8 +103,8 @@ def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
 
 def _run_zero_shot(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.datasets.opening import open_labelled
-    from genlip.evaluate.captions.templates import chosen_templates
-    from genlip.evaluate.zero_shot import zero_shot
+    from genlip.evaluate.zero_shot.measure import zero_shot
+    from genlip.evaluate.zero_shot.templates import chosen_templates
 
     if args.template:
         chosen_templates(args.template)  # refused before the model is loaded
@@ -131,7 +131,7 @@ def _probe(inner: Any, command: Callable[..., Any]) -> None:
 
 def _run_probe(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.datasets.opening import open_labelled
-    from genlip.evaluate.probe import probe
+    from genlip.evaluate.probe.measure import probe
 
     train, test = (open_labelled(spec, args.classes) for spec in (args.train, args.data))
     options = {"pooling": args.pooling, **_training(args)}
@@ -154,7 +154,7 @@ def _segmentation(inner: Any, command: Callable[..., Any]) -> None:
 
 def _run_segmentation(args: argparse.Namespace, rest: list[str]) -> None:
     from genlip.data.datasets.segmented_opening import open_segmented
-    from genlip.evaluate.segmentation import segmentation
+    from genlip.evaluate.segmentation.measure import segmentation
 
     train, test = (open_segmented(spec, args.classes) for spec in (args.train, args.data))
     options = _training(args)
@@ -177,7 +177,7 @@ def _readout(inner: Any, command: Callable[..., Any]) -> None:
 
 
 def _run_readout(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.readout import readout
+    from genlip.evaluate.readout.measure import readout
 
     data, options = _any(args), {"images": args.images, "batch": args.batch, "k": args.k}
     _run(args, _number(args, data), lambda s, a: readout(s, data, model=args.model, advance=a, **options))
@@ -194,7 +194,7 @@ def _attention(inner: Any, command: Callable[..., Any]) -> None:
 
 
 def _run_attention(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.attention import attention
+    from genlip.evaluate.attention.measure import attention
 
     source, options = _captioned(args), {"images": args.images, "batch": args.batch}
     _run(args, _number(args, source), lambda s, a: attention(s, source, model=args.model, advance=a, **options))
@@ -211,7 +211,7 @@ def _features(inner: Any, command: Callable[..., Any]) -> None:
 
 
 def _run_features(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.views import feature_views
+    from genlip.evaluate.features.measure import feature_views
 
     data, options = _any(args), {"images": args.images, "batch": args.batch}
     _run(args, _number(args, data), lambda s, a: feature_views(s, data, model=args.model, advance=a, **options))
@@ -224,8 +224,9 @@ def _add(
     inner: Any, command: Callable[..., Any], name: str, run: Any, data: str, summary: str, example: str,
     images: int | None = None, batch: int = 64,
 ) -> argparse.ArgumentParser:  # fmt: skip
-    module, function = {"features": ("views", "feature_views")}.get(name, (name.replace("-", "_"),) * 2)
-    call = f"python: genlip.evaluate.{module}.{function}(genlip.Speaker.load(MODEL), …)"
+    folder = name.replace("-", "_")
+    function = "feature_views" if name == "features" else folder
+    call = f"python: genlip.evaluate.{folder}.measure.{function}(genlip.Speaker.load(MODEL), …)"
     parser: argparse.ArgumentParser = command(inner, name, run, summary, f"{example}\n\n{call}")
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
     parser.add_argument("data", metavar="DATA", help=data)
@@ -312,7 +313,7 @@ def _number(args: argparse.Namespace, data: Any) -> int:
 
 def _number_learned(args: argparse.Namespace, train: Any, test: Any) -> int:
     """Images that are encoded, of both sets, and learned from in all epochs, where a tenth of one set is held out."""
-    from genlip.evaluate.frozen.fitting import number_held_out
+    from genlip.evaluate.frozen.head_training import number_held_out
 
     of_train = _number(args, train)
     return of_train + _number(args, test) + args.epochs * (of_train - number_held_out(of_train, 0.1))
@@ -323,8 +324,8 @@ def _number_learned(args: argparse.Namespace, train: Any, test: Any) -> int:
 
 def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     """Measure with progress, store the result, and say the scores."""
-    from genlip.evaluate.resolution import resolution
-    from genlip.evaluate.result import write_result
+    from genlip.evaluate.resolution.measure import resolution
+    from genlip.evaluate.result_files import write_result
     from genlip.progress import progress
     from genlip.threads import Threads
 
@@ -358,7 +359,7 @@ def _out(args: argparse.Namespace) -> Path:
 
 
 def _default_out(args: argparse.Namespace) -> Path:
-    from genlip.evaluate.result import evaluations_folder
+    from genlip.evaluate.result_files import evaluations_folder
 
     return evaluations_folder(args.model)
 
@@ -375,8 +376,8 @@ def _told(result: Result) -> str:
 
 
 def _compare(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.comparison import compare
-    from genlip.evaluate.pages.comparison_page import comparison_page, comparison_text
+    from genlip.evaluate.comparison.compare import compare
+    from genlip.evaluate.comparison.page import comparison_page, comparison_text
     from genlip.model.writing import write_text
 
     if args.out:

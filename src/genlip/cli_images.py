@@ -147,7 +147,7 @@ def add_readout(commands: Any, command: Callable[..., Any]) -> None:
 
 
 def _readout(args: argparse.Namespace, rest: list[str]) -> int:
-    from genlip.evaluate.readout import words_page, words_section
+    from genlip.evaluate.readout.page import words_page, words_section
     from genlip.report.html import Section
     from genlip.speaker import PatchWords
 

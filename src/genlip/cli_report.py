@@ -23,7 +23,7 @@ def add_report(commands: Any, command: Callable[..., Any]) -> None:
         "  genlip report runs/quickstart/model   what genlip eval measured: MODEL/evaluations/report.html\n\n"
         "A run may still be going on: the page tells what is known by now.\n\n"
         "python: genlip.train.run_page.write_report(RUN),\n"
-        "        genlip.evaluate.pages.model_report.write_model_report(MODEL)"
+        "        genlip.evaluate.model_page.write_model_report(MODEL)"
     )
     summary = "write a page about a training run, or about all that was measured of a model"
     parser = command(commands, "report", _report, summary, example)
@@ -42,7 +42,7 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
 
         say(f"page: {write_report(folder, out)}")
     else:
-        from genlip.evaluate.pages.model_report import write_model_report
+        from genlip.evaluate.model_page import write_model_report
 
         try:
             say(f"page: {write_model_report(folder, out)}")

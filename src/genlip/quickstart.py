@@ -17,8 +17,8 @@ from rich.console import Console
 
 from genlip.data.images import decode
 from genlip.data.sources import open_source
-from genlip.evaluate.captions.caption_scores import exact_match
-from genlip.evaluate.captions.spoken import Spoken, spoken_captions
+from genlip.evaluate.captioning.caption_scores import exact_match
+from genlip.evaluate.captioning.generated import Spoken, spoken_captions
 from genlip.machine import machine, versions
 from genlip.model.writing import write_json, write_text
 from genlip.progress import progress

@@ -20,20 +20,22 @@ from genlip.data.datasets.segmented_opening import open_named, open_segmented
 from genlip.data.images import ImageConfig
 from genlip.data.sources import Procedural
 from genlip.data.sources.base import Subset
-from genlip.evaluate.attention import attention
-from genlip.evaluate.captioning import captioning
-from genlip.evaluate.comparison import compare
-from genlip.evaluate.measurements import MEASUREMENTS, section_of
-from genlip.evaluate.pages.comparison_page import comparison_page
-from genlip.evaluate.pages.model_report import summary, write_model_report
-from genlip.evaluate.probe import probe
-from genlip.evaluate.readout import readout, readout_page
-from genlip.evaluate.resolution import resolution
-from genlip.evaluate.result import Result, read_result, write_result
+from genlip.evaluate.attention.measure import attention
+from genlip.evaluate.captioning.measure import captioning
+from genlip.evaluate.comparison.compare import compare
+from genlip.evaluate.comparison.page import comparison_page
+from genlip.evaluate.features.measure import feature_views
+from genlip.evaluate.model_page import summary, write_model_report
+from genlip.evaluate.probe.measure import probe
+from genlip.evaluate.readout.measure import readout
+from genlip.evaluate.readout.page import readout_page
+from genlip.evaluate.registry import MEASUREMENTS, section_of
+from genlip.evaluate.resolution.measure import resolution
+from genlip.evaluate.result import Result
+from genlip.evaluate.result_files import read_result, write_result
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.segmentation import segmentation
-from genlip.evaluate.views import feature_views
-from genlip.evaluate.zero_shot import zero_shot
+from genlip.evaluate.segmentation.measure import segmentation
+from genlip.evaluate.zero_shot.measure import zero_shot
 from genlip.model.genlip import GenLIP
 from genlip.report import html
 from genlip.report.html import page

@@ -12,16 +12,9 @@ import pytest
 from PIL import Image
 
 from genlip.data.images import ImageConfig, decode
-from genlip.evaluate.formulas import FORMULAS, bleu, mean_iou
-from genlip.evaluate.result import (
-    Result,
-    evaluations_folder,
-    measured_on,
-    read_result,
-    read_results,
-    settings_of,
-    write_result,
-)
+from genlip.evaluate.aggregators import FORMULAS, bleu, mean_iou
+from genlip.evaluate.result import Result, measured_on, settings_of
+from genlip.evaluate.result_files import evaluations_folder, read_result, read_results, write_result
 from genlip.evaluate.scores import Scores
 from genlip.speaker import Speaker
 from tests.model.helpers import small_model

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from genlip.evaluate.captions.caption_scores import bleu4, cider_d
+from genlip.evaluate.captioning.caption_scores import bleu4, cider_d
 from genlip.evaluate.scores import Difference, Interval, Scores, difference, require_references
 
 CANDIDATES = [

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genlip.evaluate.captions.spoken import Spoken
+from genlip.evaluate.captioning.generated import Spoken
 from genlip.evaluate.scores import Scores
 from genlip.report import caption_cards, charts, formatting, html, patch_words
 from genlip.report.charts import Line

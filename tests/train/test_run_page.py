@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from genlip.evaluate.captions.spoken import Spoken
+from genlip.evaluate.captioning.generated import Spoken
 from genlip.report import charts, formatting
 from genlip.train.run_page import write_report
 from genlip.train.tracking import Tracker

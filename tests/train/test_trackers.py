@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from genlip.evaluate.captions.spoken import Spoken
+from genlip.evaluate.captioning.generated import Spoken
 from genlip.train.trackers import TRACKERS, open_recorder
 
 RUN = {"steps": 3, "model": {"hidden_size": 4}, "tokenizer": "bpe"}

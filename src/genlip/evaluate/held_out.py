@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from genlip.data.packing import by_shape
-from genlip.evaluate.formulas import ratio
+from genlip.evaluate.aggregators import ratio
 from genlip.evaluate.scores import Scores
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genlip.evaluate.formulas import ratio
+from genlip.evaluate.aggregators import ratio
 
 __all__ = ["Difference", "Interval", "Scores", "difference", "require_references"]
 

@@ -8,6 +8,7 @@ escaped as JSON escapes them, so that JSON gives them back.
 from __future__ import annotations
 
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-__all__ = ["escaped", "naming", "to_json", "write_json", "write_text", "write_whole"]
+__all__ = ["escaped", "finite_or_none", "naming", "to_json", "write_json", "write_text", "write_whole"]
 
 
 @contextmanager
@@ -82,3 +83,8 @@ def to_json(value: Any, indent: int | None = None) -> str:
 def escaped(text: str) -> str:
     r"""The text with lone surrogates as \udcXX, which JSON reads back."""
     return text.encode("utf8", "backslashreplace").decode("utf8")
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The number for JSON, which knows neither NaN nor infinity: None in their place."""
+    return float(value) if value is not None and math.isfinite(value) else None

@@ -13,7 +13,7 @@ import torch
 
 from genlip.data.samples import SampleReader
 from genlip.data.sources import Source
-from genlip.evaluate.captions.spoken import Spoken, spoken_captions
+from genlip.evaluate.captioning.generated import Spoken, spoken_captions
 from genlip.evaluate.held_out import HeldOut, held_out
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Sample

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from genlip.data.images import ImageError, decode, reduced
-from genlip.evaluate.pages.model_report import summary
-from genlip.evaluate.result import read_results
+from genlip.evaluate.model_page import summary
+from genlip.evaluate.result_files import read_results
 from genlip.model.writing import write_text
 from genlip.report import caption_cards, charts, formatting, html
 from genlip.report.caption_cards import Speech

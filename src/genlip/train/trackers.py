@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from genlip.evaluate.captions.spoken import Spoken
+from genlip.evaluate.captioning.generated import Spoken
 
 __all__ = ["TRACKERS", "Recorder", "open_recorder"]
 

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
-from genlip.evaluate.captions.spoken import Spoken
+from genlip.evaluate.captioning.generated import Spoken
 from genlip.model.writing import naming
 from genlip.terminal import harmless
 from genlip.train.panel import Panel, clock

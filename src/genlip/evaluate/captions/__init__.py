@@ -1,1 +1,0 @@
-"""Captions: from what a model says to scores of it."""

@@ -1,0 +1,197 @@
+"""Views: what the features of patches look like, without training anything on them.
+
+In: a speaker and images. Out: a `Result` with three views of the features of all patches together: their main components as
+colours, the patches of other images that are most like a few that stand out, and how long the features are.
+
+Lengths are those of the trunk's last hidden rows, before `ln_post`: a transformer that lacks a place for what concerns the
+whole image may store it in a few patches, which then grow far longer than the rest, often the first one, to which attention
+sinks. After `ln_post`, a LayerNorm, all rows are about equally long, and such patches hide.
+
+Axes: i images, p patches of all images, D width.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from genlip.data.images import ImageLike
+from genlip.data.packing import pack_images
+from genlip.evaluate.aggregators import ratio
+from genlip.evaluate.features.components import as_colours, principal_components
+from genlip.evaluate.features.neighbours import nearest_patches, salient_patches
+from genlip.evaluate.features.page import shown_patches
+from genlip.evaluate.frozen.features import ImageSet
+from genlip.evaluate.image_batches import Looked, looked_at
+from genlip.evaluate.result import Result, measured_on, settings_of
+from genlip.evaluate.scores import Scores
+from genlip.report.patch_pictures import crop, enlarged, heat, outlined, patch_map
+from genlip.speaker import Speaker
+
+__all__ = ["feature_views", "outliers"]
+
+_SIDE = 480  # pixels of a picture's longer side
+
+
+_MOST = 200  # images of a page
+
+
+_FAR = 6  # deviations above the median, from where on a patch is an outlier
+
+
+class _Seen(NamedTuple):
+    """An image and its patches: Float32[rows * columns, D] after `ln_post`, and the lengths before and after it."""
+
+    key: str
+    image: Image.Image
+    grid: tuple[int, int]
+    features: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def feature_views(
+    speaker: Speaker,
+    data: ImageSet,
+    *,
+    model: str = "",
+    images: int = 24,
+    queries: int = 6,
+    neighbours: int = 4,
+    batch: int = 64,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Result:
+    """View the features of the patches of some images of a set.
+
+    model       what the user called it
+    images      how many, spread evenly over the set, at most 200; all are shown
+    queries     patches that stand out, each of another image, whose like is looked for in the other images
+    neighbours  how many of these are shown for each
+    batch       images read together
+    advance     hears of finished images, skipped ones included
+
+    The one score is "outlier patches", the share of patches whose length before `ln_post` is an outlier. Raises ValueError
+    for a set without images that can be used, or fewer queries or neighbours than 0.
+    """
+    if min(queries, neighbours) < 0:
+        raise ValueError(f"queries {queries} and neighbours {neighbours}: neither may be less than 0")
+    if images > _MOST:
+        raise ValueError(f"{images} images: all are shown, so at most {_MOST} can be viewed at a time; lower images")
+    started, seen = time.perf_counter(), list[_Seen]()
+    for some in looked_at(data, images, batch, speaker.images, speaker.model.config, advance):
+        seen += _see(speaker, some)
+    if not seen:
+        raise ValueError(f"{data.name}: none of its images can be used; the log names them")
+    lengths = np.concatenate([one.before for one in seen])
+    far, limit = outliers(lengths)
+    colours, explained = _colours(seen)
+    found = _neighbours(seen, queries, neighbours)
+    own = np.split(far, np.cumsum([len(one.before) for one in seen])[:-1])
+    return Result(
+        measurement="features",
+        model=model,
+        data=data.name,
+        settings=settings_of(speaker, images=min(images, len(data)), queries=queries, neighbours=neighbours),
+        scores={"outlier patches": Scores(np.array([[some.sum(), len(some)] for some in own], dtype=np.float64), ratio)},
+        keys=[one.key for one in seen],
+        figures={"explained variance": explained, "limit": limit, "places": _places(seen, own), "neighbours": found},
+        outputs=[_output(one, some) for one, some in zip(seen, own, strict=True)],
+        pictures=_pictures(seen, colours, own, np.quantile(lengths, [0.01, 0.99])) | _crops(seen, found),
+        about=measured_on(speaker, time.perf_counter() - started),
+    )
+
+
+def outliers(lengths: np.ndarray) -> tuple[np.ndarray, float]:
+    """Float[p] -> Bool[p] and the limit: more than 6 median absolute deviations above the median of all."""
+    median = float(np.median(lengths))
+    limit = median + _FAR * float(np.median(np.abs(lengths - median)))
+    return lengths > limit, limit
+
+
+@torch.inference_mode()
+def _see(speaker: Speaker, some: Sequence[Looked]) -> list[_Seen]:
+    if not some:
+        return []
+    model = speaker.model
+    pack = pack_images([one.patches for one in some], speaker.images, model.config).to(model.device)
+    hidden = model.trunk(pack.without_text())
+    after, counts = model.ln_post(hidden).float(), list(pack.patch_counts)
+    parts = [rows.cpu().split(counts) for rows in (after, hidden.float().norm(dim=1), after.norm(dim=1))]
+    return [
+        _Seen(one.item.key, enlarged(one.picture, _SIDE), grid, *(part.numpy() for part in own))
+        for one, grid, *own in zip(some, pack.grids, *parts, strict=True)
+    ]
+
+
+def _colours(seen: Sequence[_Seen]) -> tuple[list[np.ndarray], list[float]]:
+    """UInt8[p 3] of each image, and the shares of variance that the three colours show."""
+    found = principal_components(np.concatenate([one.features for one in seen]))
+    edges = np.cumsum([len(one.features) for one in seen])[:-1]
+    return np.split(as_colours(found.values), edges), found.explained.tolist()
+
+
+def _neighbours(seen: Sequence[_Seen], queries: int, neighbours: int) -> list[dict[str, Any]]:
+    """For each query its patch and the nearest ones, as (number of the image, row, column), with cosines."""
+    if len(seen) < 2 or not queries or not neighbours:
+        return []
+    features = np.concatenate([one.features for one in seen])
+    image_of = np.repeat(np.arange(len(seen)), [len(one.features) for one in seen])
+    starts = np.searchsorted(image_of, np.arange(len(seen)))
+
+    def place(patch: int) -> list[int]:
+        image = int(image_of[patch])
+        return [image, *divmod(patch - int(starts[image]), seen[image].grid[1])]
+
+    found = []
+    for query in salient_patches(features, image_of, queries).tolist():
+        nearest, cosines = nearest_patches(features, image_of, query, neighbours)
+        entries = [
+            {"patch": place(patch), "cosine": round(cosine, 4)}
+            for patch, cosine in zip(nearest.tolist(), cosines.tolist(), strict=True)
+        ]
+        found.append({"patch": place(query), "nearest": entries})
+    return found
+
+
+def _places(seen: Sequence[_Seen], far: Sequence[np.ndarray]) -> list[list[int]]:
+    """[row, column, outliers there, images that have a patch there], the most frequent first."""
+    of_grids = zip((one.grid for one in seen), far, strict=True)
+    here = Counter(divmod(patch, grid[1]) for grid, some in of_grids for patch in np.flatnonzero(some).tolist())
+    return [
+        [row, column, times, sum(row < one.grid[0] and column < one.grid[1] for one in seen)]
+        for (row, column), times in sorted(here.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _output(one: _Seen, far: np.ndarray) -> dict[str, Any]:
+    before, after = ([round(length, 4) for length in lengths.tolist()] for lengths in (one.before, one.after))
+    return {"grid": list(one.grid), "before": before, "after": after, "outliers": np.flatnonzero(far).tolist()}
+
+
+def _pictures(
+    seen: Sequence[_Seen], colours: Sequence[np.ndarray], far: Sequence[np.ndarray], ends: np.ndarray
+) -> dict[str, ImageLike]:
+    """Of each image itself, the colours of its patches, and their lengths with the outliers outlined."""
+    pictures: dict[str, ImageLike] = {}
+    for number, (one, some, own) in enumerate(zip(seen, colours, far, strict=True)):
+        size = one.image.size
+        lengths = patch_map(heat(one.before, *ends.tolist()), one.grid, size)
+        pictures[f"image-{number}.png"] = one.image
+        pictures[f"colours-{number}.png"] = patch_map(some, one.grid, size)
+        pictures[f"lengths-{number}.png"] = outlined(lengths, np.flatnonzero(own).tolist(), one.grid)
+    return pictures
+
+
+def _crops(seen: Sequence[_Seen], found: Sequence[dict[str, Any]]) -> dict[str, ImageLike]:
+    pictures: dict[str, ImageLike] = {}
+    for number, one in enumerate(found):
+        for place, (image, row, column) in enumerate(shown_patches(one)):
+            grid = seen[image].grid
+            pictures[f"like-{number}-{place}.png"] = crop(seen[image].image, row * grid[1] + column, grid)
+    return pictures

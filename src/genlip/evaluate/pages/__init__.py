@@ -1,1 +1,0 @@
-"""Pages: results as HTML that needs nothing but itself."""

@@ -1,1 +1,0 @@
-"""Patches: what each says, looks like and looks at."""

@@ -1,0 +1,198 @@
+"""Probe: how well a small head tells classes from frozen features (PAPER: what is measured, 11).
+
+In: a speaker and two sets of images with classes. Out: the share of test images whose class the head gives, with the sweep
+of learning rates that led to it. The trunk learns nothing: what a head finds, the features held. The rate is chosen on a
+part of the training images, never on the test images.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genlip.data.datasets.base import LabelledSet
+from genlip.data.examples import Unusable
+from genlip.data.images import decode, reduced
+from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
+from genlip.evaluate.image_batches import spread
+from genlip.evaluate.probe.pooling import Pooling
+from genlip.evaluate.probe.probe_data import ProbeInputs
+from genlip.evaluate.probe.sweep import HeadConfig, Sweep, logits, sweep
+from genlip.evaluate.result import Result, measured_on, settings_of
+from genlip.evaluate.scores import Scores
+from genlip.model.writing import finite_or_none
+from genlip.speaker import Speaker
+
+__all__ = ["probe"]
+
+log = logging.getLogger(__name__)
+
+_MOST_CONFUSED = 50  # classes of a matrix that is kept
+_SHOWN, _SIDE = 12, 400  # mistakes on the page, and pixels of their longer side
+
+
+def probe(
+    speaker: Speaker,
+    train: LabelledSet,
+    test: LabelledSet,
+    *,
+    model: str = "",
+    pooling: Pooling = "attentive",
+    epochs: int = 20,
+    batch: int = 256,
+    learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    weight_decay: float = 0.01,
+    validation: float = 0.1,
+    images: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> Result:
+    """Train a head on the features of one set, measure it on another with the same classes.
+
+    model         what the user calls the model
+    pooling       "attentive": one learned query looks at the patches; "mean": a linear classifier of their mean
+    images        at most this many of each set, chosen as `looking.spread` does, whatever the seed; None takes all
+    cache         a folder that keeps the features for other probes; None holds them in memory
+    advance       hears of encoded images, of both sets, then of images learned, each once per epoch
+    epochs, batch, learning_rates, weight_decay, validation, seed: see `HeadConfig`
+
+    Scores: "top-1" and, of more than 5 classes, "top-5", both in [0, 1]. Raises ValueError where the classes differ, a set
+    is empty, images are too few to hold some out, or training diverges at every rate.
+    """
+    config = HeadConfig(
+        pooling=pooling, epochs=epochs, batch=batch, learning_rates=tuple(learning_rates), weight_decay=weight_decay,
+        validation=validation, seed=seed,
+    )  # fmt: skip
+    started = time.perf_counter()
+    _require_same_classes(train, test)
+    learn_from, learn_labels = _labelled(speaker, train, images, cache, advance)
+    _warn_of_untaught(train, learn_labels)
+    judged_on, true = _labelled(speaker, test, images, cache, advance)
+    inputs = ProbeInputs(learn_from, learn_labels, pooling, speaker.model.device)
+    heads = speaker.model.config.num_attention_heads
+    found, inputs = sweep(inputs, len(train.classes), heads, config, advance)
+    said = logits(found.head, inputs.of(judged_on, true), np.arange(len(judged_on)), batch)
+    shown, pictures = _mistakes(test, judged_on, (said.argmax(dim=1) != true).nonzero().flatten().tolist())
+    return Result(
+        measurement="probe",
+        model=model,
+        data=test.name,
+        settings=settings_of(
+            speaker, train=train.name, pooling=pooling, epochs=epochs, batch=batch, learning_rates=list(learning_rates),
+            weight_decay=weight_decay, validation=validation, images=images, seed=seed,
+        ),
+        scores={f"top-{k}": Scores.mean(_hits(said, true, k)) for k in (1, 5) if k == 1 or len(test.classes) > k},
+        keys=judged_on.keys,
+        figures=_figures(found, test.classes, true, said.argmax(dim=1), learn_labels) | {"shown": shown},
+        outputs=[{"true": t, "chosen": c} for t, c in zip(true.tolist(), said.argmax(dim=1).tolist(), strict=True)],
+        pictures=pictures,
+        about=measured_on(speaker, time.perf_counter() - started),
+    )  # fmt: skip
+
+
+def _require_same_classes(train: LabelledSet, test: LabelledSet) -> None:
+    for data in (train, test):
+        if len(data.classes) < 2:
+            raise ValueError(f"{data.name}: {len(data.classes)} classes: a probe needs at least 2 to tell apart")
+    if train.classes != test.classes:
+        only = [sorted(set(a.classes) - set(b.classes))[:3] for a, b in ((train, test), (test, train))]
+        raise ValueError(
+            f"{train.name} has {len(train.classes)} classes and {test.name} {len(test.classes)}, or others in another order "
+            f"(only in the first: {only[0]}, only in the second: {only[1]}): give two parts of one set"
+        )
+    if train.name == test.name and len(train) == len(test):
+        log.warning("%s: training and test images are the same: the score says how well the head remembers", test.name)
+
+
+def _labelled(
+    speaker: Speaker,
+    data: LabelledSet,
+    images: int | None,
+    cache: Path | None,
+    advance: Callable[[int], None],
+) -> tuple[FrozenFeatures, Tensor]:
+    """Features of a set or of a part of it, and Int64[i], their classes."""
+    if images is not None and images < 1:
+        raise ValueError(f"images is {images}: it must be at least 1, or None for all")
+    indices = None if images is None else spread(len(data), images)
+    features = frozen_features(speaker, data, indices=indices, folder=cache, advance=advance)
+    labels = []
+    for key, index in zip(features.keys, features.indices.tolist(), strict=True):
+        one = data[index]
+        if one.key != key:
+            raise ValueError(
+                f"{data.name}: image {index} is {one.key!r}, and the features kept in {cache} are of {key!r}: "
+                "the set has changed; remove that folder"
+            )
+        if not 0 <= one.label < len(data.classes):
+            raise ValueError(f"{data.name}: {one.key!r} has class {one.label}, and there are {len(data.classes)} classes")
+        labels.append(one.label)
+    return features, torch.tensor(labels)
+
+
+def _warn_of_untaught(train: LabelledSet, labels: Tensor) -> None:
+    counts = torch.bincount(labels, minlength=len(train.classes)).tolist()
+    untaught = [name for name, count in zip(train.classes, counts, strict=True) if not count]
+    if untaught:
+        log.warning(
+            "%s: %d of %d classes have no training image, and no head can learn them: %s",
+            train.name, len(untaught), len(counts), ", ".join(untaught[:10]) + (" ..." if len(untaught) > 10 else ""),
+        )  # fmt: skip
+
+
+def _hits(said: Tensor, true: Tensor, k: int) -> list[float]:
+    """1 for each image whose class is among the k likeliest, else 0."""
+    return (said.topk(k, dim=1).indices == true[:, None]).any(dim=1).double().tolist()
+
+
+def _figures(found: Sweep, classes: Sequence[str], true: Tensor, chosen: Tensor, taught: Tensor) -> dict[str, Any]:
+    """The sweep, how often each class was right, and which class was taken for which."""
+    matrix = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(matrix, (true.numpy(), chosen.numpy()), 1)
+    training = torch.bincount(taught, minlength=len(classes)).tolist()
+    return {
+        "classes": list(classes),
+        "sweep": [
+            {
+                "learning_rate": rate.learning_rate,
+                "losses": [finite_or_none(loss) for loss in rate.losses],
+                "accuracy": rate.accuracy,
+                "loss": finite_or_none(rate.loss),
+                "chosen": place == found.best,
+            }
+            for place, rate in enumerate(found.rates)
+        ],
+        "learned": found.learned,
+        "held_out": found.held_out,
+        "per_class": [
+            {"training": training[c], "test": int(row.sum()), "accuracy": float(row[c] / row.sum()) if row.any() else None}
+            for c, row in enumerate(matrix)
+        ],
+        "confusion": matrix.tolist() if len(classes) <= _MOST_CONFUSED else None,
+    }
+
+
+def _mistakes(
+    test: LabelledSet, features: FrozenFeatures, wrong: Sequence[int]
+) -> tuple[dict[str, int], Mapping[str, Image.Image]]:
+    """Up to a dozen of the images that were got wrong, evenly from all of them: places by file name, and pictures."""
+    shown: dict[str, int] = {}
+    pictures: dict[str, Image.Image] = {}
+    for place in wrong[:: max(1, math.ceil(len(wrong) / _SHOWN))]:
+        with suppress(Unusable):  # kept features outlive the files they were made of
+            picture = decode(test[int(features.indices[place])].image)
+            name = f"mistake-{len(shown)}.png"
+            pictures[name] = reduced(picture, _SIDE)
+            shown[name] = place
+    return shown, pictures
