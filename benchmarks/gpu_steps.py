@@ -45,7 +45,8 @@ from genlip.model.flops import training_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.plan.hardware import GPUS
-from genlip.plan.plan import Assumptions, make_plan
+from genlip.plan.plan import Assumptions
+from genlip.plan.planner import make_plan
 from genlip.quickstart import quickstart
 from genlip.recipes.recipe import load_recipe
 from genlip.recipes.run import Run

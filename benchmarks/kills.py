@@ -40,7 +40,7 @@ import torch
 from PIL import Image
 
 import genlip
-from genlip.cli import main as genlip_main
+from genlip.cli.main import main as genlip_main
 from genlip.data.captions import train_tokenizer
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import Preprocessing, save_preprocessing

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import genlip
-from genlip.cli import _parser, main
+from genlip.cli.main import _parser, main
 from genlip.data.examples import Turn
 from genlip.data.sources import open_source
 from genlip.data.sources.fields import CaptionFields

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from genlip.cli import _parser
+from genlip.cli.main import _parser
 from genlip.everyday import EVERYDAY, did_you_mean, nearest
 from genlip.plan.hardware import HARDWARE
 from genlip.recipes.recipe import keys

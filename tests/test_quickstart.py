@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import genlip
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.data.sources import Procedural
 from genlip.quickstart import Measured, measure, quickstart, render, results
 from genlip.recipes import OWN_IMAGES

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from genlip.cli import _parser
+from genlip.cli.main import _parser
 from genlip.recipes.recipe import load_recipe
 
 SCRIPT = Path(__file__).parents[1] / "examples/slurm/train.sbatch"

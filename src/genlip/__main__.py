@@ -2,6 +2,6 @@
 
 import sys
 
-from genlip.cli import main
+from genlip.cli.main import main
 
 sys.exit(main())

@@ -181,7 +181,7 @@ def test_impossible_settings_are_refused(wrong):
 
 LIMITED = """
 import resource, sys
-from genlip.cli import main
+from genlip.cli.main import main
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (20 * 1024, resource.RLIM_INFINITY))  # as `ulimit -f 20`: stands in for the disk
 words = ["--samples", "2000", "--samples-per-shard", "100", "--workers", sys.argv[2]]

@@ -260,7 +260,7 @@ def test_the_lines_for_transformers_run(remote, folder, desk, capsys):
 
 
 def test_a_plain_folder_is_first_written_for_transformers(folder, desk, capsys):
-    from genlip.cli import main
+    from genlip.cli.main import main
 
     (desk / "owner/tiny").symlink_to(folder)
     (shell,), (code,) = snippets(model_card(folder, "owner/tiny"))["Transformers"]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import genlip
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.export import FORMATS, export
 from genlip.export.extras import MissingExtra, require
 
@@ -40,21 +40,21 @@ def test_the_oldest_libraries_are_those_that_run():
 
 def test_importing_genlip_and_its_exports_imports_no_extra():
     modules = {name for names in EXTRAS.values() for name in names} | {"torchvision"}
-    script = f"import genlip, genlip.cli, genlip.export; import sys; print(sorted({modules} & sys.modules.keys()))"
+    script = f"import genlip, genlip.cli.main, genlip.export; import sys; print(sorted({modules} & sys.modules.keys()))"
     assert fresh(script).stdout.strip() == "[]"
 
 
 @pytest.fixture(scope="module")
 def forked():
     """Runs a program where genlip is imported, and no extra is."""
-    with forks("torch, genlip.cli, genlip.export.published", Path.cwd()) as run:
+    with forks("torch, genlip.cli.main, genlip.export.published", Path.cwd()) as run:
         yield run
 
 
 @pytest.mark.parametrize(("to", "module"), [(to, module) for to, modules in EXTRAS.items() for module in modules])
 def test_a_missing_library_is_one_line_that_says_what_to_install(to, module, model, tmp_path, forked):
     arguments = ["export", str(model), str(tmp_path / "out"), "--to", to, *(["--int8"] if module == "onnxruntime" else [])]
-    script = f"import sys; sys.modules[{module!r}] = None; from genlip.cli import main; sys.exit(main({arguments}))"
+    script = f"import sys; sys.modules[{module!r}] = None; from genlip.cli.main import main; sys.exit(main({arguments}))"
     done = forked(script)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
@@ -109,7 +109,9 @@ def test_the_version_that_is_asked_for_is_enough(tmp_path, monkeypatch):
 def test_an_older_library_is_one_line_of_the_command(model, tmp_path, forked):
     installed(tmp_path, "timm", "1.0.9")
     arguments = ["export", str(model), str(tmp_path / "out"), "--to", "timm"]
-    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from genlip.cli import main; sys.exit(main({arguments}))"
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from genlip.cli.main import main; sys.exit(main({arguments}))"
+    )
     done = forked(script)
     told = "genlip: timm 1.0.9 is installed, and genlip needs 1.0.28 or newer"
     assert (done.returncode, done.stderr) == (1, f'{told}: pip install "genlip[timm]"\n')

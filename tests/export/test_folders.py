@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import genlip
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.data.captions import train_tokenizer
 from genlip.data.preprocessing import load_preprocessing
 from genlip.export import export

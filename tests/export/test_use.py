@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genlip.cli import main
+from genlip.cli.main import main
 
 from ..forks import Done, forks
 from .helpers import model_folder, pictures

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import genlip
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.model.checkpoint import CheckpointError, read_config, save
 
 from ..export.hub_standin import TOKEN, closed_port, hub_at, hub_settings, running_hub

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from genlip.plan.memory_model import Sharing
+from genlip.plan.plan import Plan
 from genlip.plan.simulation import LOSS
 from genlip.terminal import program
-
-if TYPE_CHECKING:
-    from genlip.plan.plan import Plan
 
 __all__ = ["notes", "warnings"]
 

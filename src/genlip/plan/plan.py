@@ -1,29 +1,21 @@
-"""A plan: what a run needs and how long it takes, before a GPU is asked for.
+"""Plan: what a run needs, how long it takes, and what to change, as figures.
 
-In: a `Run`, accelerators, and `Assumptions`. Out: a `Plan`: work, memory, days, how it scales, and what to change.
-Days follow from work and a stated utilisation. Nothing is timed and no data is opened: where a recipe does not say how long
-its samples are, the plan assumes it and says so.
+In: a `Run` on some hardware, and `Assumptions`. Out: memory, days, and how it scales.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from genlip.model.flops import Load, Parameters, StepFlops, parameters, step_flops
-from genlip.plan.advice import notes, warnings
-from genlip.plan.hardware import Hardware, find_hardware
-from genlip.plan.memory_model import Memory, Sharing, Strategy, memory
-from genlip.plan.simulation import Outcome, Sizes, collectives, draw_packs, simulate
+from genlip.model.flops import Load, Parameters, StepFlops
+from genlip.plan.hardware import Hardware
+from genlip.plan.memory_model import Memory, Sharing, memory
+from genlip.plan.simulation import Outcome
 from genlip.recipes.run import Run
 
-__all__ = ["Assumptions", "Plan", "Scaling", "make_plan"]
-
-_TEXT = 74  # tokens of a sample if nothing is known: the mean of the paper's first stage
-_PATCHES = 0.75  # of a native sample's rows, if no more is known
-_ADAMW = 28  # bytes that an update of one weight moves: weight, gradient and two states in, weight and states out
+__all__ = ["Assumptions", "Plan", "Scaling", "run_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +127,7 @@ class Plan:
 
     def memory_with(self, max_tokens: int, sharing: Sharing, recompute: bool) -> Memory:
         """The same run with other packs, sharing or recomputation."""
-        return _memory(self.run, self.assumed, max_tokens, sharing, self.product_bytes, recompute)
+        return run_memory(self.run, self.assumed, max_tokens, sharing, self.product_bytes, recompute)
 
     @property
     def rows(self) -> int:
@@ -185,95 +177,10 @@ class Plan:
         }
 
 
-def make_plan(run: Run, gpus: int = 8, gpu: str = "h100", assume: Assumptions | None = None) -> Plan:
-    """Plan a run on so many of an accelerator of `genlip.plan.hardware`. Raises ValueError for impossible arguments.
-
-    >>> make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100").days  # doctest: +SKIP
-    """
-    if gpus < 1:
-        raise ValueError(f"gpus is {gpus}: it must be at least 1")
-    hardware = _shared_processor(find_hardware(gpu), gpus)
-    assumed, guesses = _fill_in(run, assume or Assumptions())
-    sample = Load.of_samples([(assumed.patches, assumed.text)])
-    per_update = run.packing.packs * run.packing.max_tokens / sample.rows
-    sharing, product_bytes = _sharing(run, gpus, assumed.node), _product_bytes(run, hardware)
-    flops = step_flops(run.model, sample)
-    rate = assumed.utilisation * (hardware.bfloat16 if product_bytes == 2 else hardware.float32)
-    rows = -(-run.packing.packs // gpus)
-    plan = Plan(
-        run=run,
-        hardware=hardware,
-        sharing=sharing,
-        assumed=assumed,
-        guesses=guesses,
-        parameters=parameters(run.model),
-        flops=flops,
-        product_bytes=product_bytes,
-        packs=run.packing.packs,
-        samples_per_update=per_update,
-        updates=_updates(run, per_update, sample.rows, assumed.examples),
-        seconds=rows * flops.total(run.recompute) * per_update / run.packing.packs / rate,
-        kept=_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, recompute=False),
-        recomputed=_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, recompute=True),
-        scaling=(),
-        warnings=(),
-        notes=(),
-    )
-    plan = dataclasses.replace(plan, scaling=_scaling(plan, rate))
-    return dataclasses.replace(plan, warnings=tuple(warnings(plan)), notes=tuple(notes(plan)))
-
-
-def _shared_processor(hardware: Hardware, processes: int) -> Hardware:
-    """Processes on one processor share its rates and its memory."""
-    if hardware.name != "cpu":
-        return hardware
-    whole = dataclasses.asdict(hardware)
-    return Hardware(**{key: value if key == "name" else value / processes for key, value in whole.items()})
-
-
-def _fill_in(run: Run, given: Assumptions) -> tuple[Assumptions, tuple[str, ...]]:
-    """Lengths and workers that the caller did not give: from the recipe, or guessed."""
-    known, guesses = run.packing.tokens_per_sample, []
-    patches, text = given.patches, given.text
-    if not patches and run.images.resize == "fixed":
-        patches = float((run.images.size // run.model.patch_size) ** 2)
-    elif not patches:
-        total = known or 4.0 * _TEXT
-        patches = min(max(total - text if text else _PATCHES * total, run.images.min_patches), run.images.max_patches)
-        guesses.append(f"{patches:,.0f} patches an image (--patches)")
-    if not text and known > patches:
-        text = known - patches
-    elif not text:
-        text = float(min(_TEXT, run.captions.max_tokens))
-        guesses.append(f"{text:,.0f} text tokens a sample (--text)")
-    if patches + text > run.packing.max_tokens:
-        raise ValueError(
-            f"a sample of {patches:.0f} patches and {text:.0f} text tokens does not fit a pack of "
-            f"{run.packing.max_tokens} rows; raise packing.max_tokens"
-        )
-    workers = given.workers or run.data.workers
-    return dataclasses.replace(given, patches=patches, text=text, workers=workers), tuple(guesses)
-
-
-def _sharing(run: Run, gpus: int, node: int) -> Sharing:
-    if gpus == 1:
-        return Sharing("single", 1, 1)
-    wanted: Strategy = "ddp" if run.parallel == "auto" else run.parallel
-    if wanted == "hybrid" and (gpus % node or gpus == node):
-        wanted = "fsdp"  # warned of: training refuses it
-    return Sharing(wanted, gpus, min(node, gpus))
-
-
-def _product_bytes(run: Run, hardware: Hardware) -> int:
-    """As `genlip.train.precision` decides: bfloat16 unless told otherwise, or unless a processor gains little by it."""
-    if run.precision != "auto":
-        return 2 if run.precision == "bfloat16" else 4
-    return 2 if hardware.name != "cpu" or hardware.float32 < 0.8 * hardware.bfloat16 else 4
-
-
-def _memory(
+def run_memory(
     run: Run, assumed: Assumptions, max_tokens: int, sharing: Sharing, product_bytes: int, recompute: bool
 ) -> Memory:
+    """Memory of a run, in packs of `max_tokens` rows, shared so."""
     sample = Load.of_samples([(assumed.patches, assumed.text)])
     return memory(
         run.model,
@@ -284,40 +191,3 @@ def _memory(
         muon=run.optimizer.kind == "muon",
         average=run.ema > 0,
     )
-
-
-def _updates(run: Run, samples: float, rows: float, examples: int) -> int:
-    """Until the first of the run's ends that is known; 0 if none is."""
-    ends = (
-        run.steps,
-        run.samples / samples,
-        run.tokens / (samples * rows),
-        run.epochs * examples / samples,
-    )
-    return min((math.ceil(end) for end in ends if end), default=0)
-
-
-def _scaling(plan: Plan, rate: float) -> tuple[Scaling, ...]:
-    """The run on powers of two around the number that was asked for."""
-    run, assumed, gpus = plan.run, plan.assumed, plan.sharing.ranks
-    low, high = (run.images.min_patches, run.images.max_patches)
-    limits = (assumed.patches, assumed.patches) if run.images.resize == "fixed" else (float(low), float(high))
-    longest = max(assumed.text, float(run.captions.max_tokens))
-    sizes = Sizes(assumed.patches, limits, assumed.text, longest, assumed.decode / 1e3, assumed.spread)
-    drawn = draw_packs(run.model, sizes, run.packing.max_tokens, run.recompute, seed=run.seed)
-    ranks = sorted({1, gpus, *(gpus * 2**i for i in range(1, 3)), *(gpus // 2**i for i in range(1, 4) if gpus % 2**i == 0)})
-    if plan.hardware.name == "cpu":
-        ranks = [gpus]  # more processes share the same processor
-    found = []
-    for number in (n for n in ranks if n <= run.packing.packs):
-        sharing = _sharing(run, number, assumed.node)
-        link, network = plan.hardware.link * assumed.reached, assumed.network * 1e9 * assumed.reached
-        links = collectives(sharing, plan.parameters.total, link, network)
-        optimizer = _ADAMW * plan.parameters.total / sharing.shards / plan.hardware.memory_bandwidth
-        workers = min(assumed.workers, max(1, run.packing.all_streams // number))
-        outcome = simulate(
-            drawn, plan.packs, number, workers, rate, links, jitter=assumed.jitter, optimizer=optimizer, seed=run.seed
-        )
-        days = plan.updates * outcome.seconds / 86_400
-        found.append(Scaling(number, -(-plan.packs // number), plan.samples_per_update / outcome.seconds, days, outcome))
-    return tuple(found)

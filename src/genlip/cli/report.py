@@ -6,18 +6,18 @@ In: the folder of a run, of a model, or of evaluations. Out: a page about it.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genlip.cli_model import check_folder
+from genlip.cli.model_options import check_folder
+from genlip.cli.parser import add_command
 from genlip.terminal import say
 
 __all__ = ["add_report"]
 
 
-def add_report(commands: Any, command: Callable[..., Any]) -> None:
-    """Add `genlip report`; `command` adds one to a parser."""
+def add_report(commands: Any) -> None:
+    """Add `genlip report`."""
     example = (
         "  genlip report runs/quickstart         curves, captions, settings: RUN/run.html\n"
         "  genlip report runs/quickstart/model   what genlip eval measured: MODEL/evaluations/report.html\n\n"
@@ -26,12 +26,12 @@ def add_report(commands: Any, command: Callable[..., Any]) -> None:
         "        genlip.evaluate.model_page.write_model_report(MODEL)"
     )
     summary = "write a page about a training run, or about all that was measured of a model"
-    parser = command(commands, "report", _report, summary, example)
+    parser = add_command(commands, "report", _report, summary, example)
     parser.add_argument("folder", metavar="RUN|MODEL", help="folder of a run, of a model, or of evaluations; or a Hub id")
     parser.add_argument("--out", default="", help="HTML page to write (default: in that folder)")
 
 
-def _report(args: argparse.Namespace, rest: list[str]) -> None:
+def _report(args: argparse.Namespace) -> None:
     from genlip.train.run_log import LOG
 
     if args.out:

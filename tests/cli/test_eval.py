@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 import genlip
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.data.sources import open_source
 from genlip.evaluate.captioning.measure import captioning
 from genlip.evaluate.registry import MEASUREMENTS
 from genlip.evaluate.result_files import read_results
 from genlip.train.loop import train
 
-from .train.helpers import small_run
+from ..train.helpers import small_run
 
 
 @pytest.fixture(scope="module")

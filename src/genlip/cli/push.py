@@ -6,9 +6,9 @@ In: the folder of a model or of a run. Out: a repository on the Hugging Face Hub
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
+from genlip.cli.parser import add_command
 from genlip.terminal import say
 
 __all__ = ["add_push"]
@@ -23,9 +23,9 @@ card (README.md), which is written if the folder has none.
 python: genlip.export.hub.push(FOLDER, "owner/name")"""
 
 
-def add_push(commands: Any, command: Callable[..., Any]) -> None:
-    """Add `genlip push`; `command` adds one to a parser."""
-    parser = command(commands, "push", _push, "publish a model on the Hugging Face Hub, with a model card", _EXAMPLE)
+def add_push(commands: Any) -> None:
+    """Add `genlip push`."""
+    parser = add_command(commands, "push", _push, "publish a model on the Hugging Face Hub, with a model card", _EXAMPLE)
     parser.add_argument("folder", metavar="FOLDER", help="folder of a model, or of a run that has come to its end")
     parser.add_argument("name", metavar="owner/name", help="repository; it is made if there is none")
     parser.add_argument("--private", action="store_true", help="make a repository that only its owner sees")
@@ -38,7 +38,7 @@ def add_push(commands: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show the card and the files, and send nothing")
 
 
-def _push(args: argparse.Namespace, rest: list[str]) -> None:
+def _push(args: argparse.Namespace) -> None:
     from genlip.export.hub import push
 
     card = {name: getattr(args, name) for name in ("licence", "data", "overwrite_card")}

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from genlip.cli import main
-from genlip.plan.plan import Assumptions, make_plan
+from genlip.cli.main import main
+from genlip.plan.plan import Assumptions
+from genlip.plan.planner import make_plan
 from genlip.plan.text import plan_text
 from genlip.recipes.recipe import load_recipe
 
@@ -98,4 +99,4 @@ def test_help_has_an_example_and_the_python_call(capsys):
     told = capsys.readouterr().out
     assert stop.value.code == 0
     assert "  genlip plan " in told
-    assert "python: genlip.plan.plan.make_plan(" in told
+    assert "python: genlip.plan.planner.make_plan(" in told

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.train.tracking import Tracker
 
 

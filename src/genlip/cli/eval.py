@@ -1,4 +1,4 @@
-"""The command line of measurements: `genlip eval NAME MODEL DATA`, and `genlip compare MODEL MODEL …`.
+"""The command line of measurements: `genlip eval NAME MODEL DATA`.
 
 In: a model and a set. Out: a table of scores, and the stored result, of which `genlip report MODEL` makes a page.
 """
@@ -12,53 +12,47 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genlip.cli_model import UsageError, add_model, check_folder, load_speaker
+from genlip.cli.model_options import UsageError, add_model, check_folder, load_speaker
+from genlip.cli.parser import add_command
 from genlip.terminal import program, say
 
 if TYPE_CHECKING:
     from genlip.evaluate.result import Result
     from genlip.speaker import Speaker
 
-__all__ = ["add_compare", "add_eval"]
+__all__ = ["add_eval"]
 
 Advance = Callable[[int], None]
+
+
 Measure = Callable[["Speaker", Advance], "Result"]
 
+
 _CAPTIONED = "captioned images, as genlip data inspect opens them: scenes:1, shards/*.tar, captions_val2017.json, …"
+
+
 _LABELLED = "images of classes: a folder of class folders, .parquet files, or an …-images-idx3-ubyte(.gz) file"
+
+
 _SEGMENTED = "images with label maps: a folder with images/ and annotations/, ADE20K's images/validation, or scenes:1"
+
+
 _ANY = "any images: captioned, of classes, or with label maps"
 
 
-def add_eval(commands: Any, command: Callable[..., Any]) -> None:
-    """Add `genlip eval` and its measurements; `command` adds one to a parser."""
+def add_eval(commands: Any) -> None:
+    """Add `genlip eval` and its measurements."""
     parser = commands.add_parser(
         "eval", help="measure what a model sees and says: captions, zero-shot, probes, readout, attention, features"
     )
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
     for add in (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features):
-        add(inner, command)
+        add(inner)
 
 
-def add_compare(commands: Any, command: Callable[..., Any]) -> None:
-    """Add `genlip compare`; `command` adds one to a parser."""
-    example = (
-        "  genlip compare runs/gated/model runs/ungated/model --out compare.html\n\n"
-        "Each model is measured first, on the same sets with the same settings: genlip eval NAME MODEL DATA\n\n"
-        "python: genlip.evaluate.comparison.compare.compare([MODEL, MODEL])"
-    )
-    summary = "set measured models side by side, and say which differences are larger than the noise"
-    parser = command(commands, "compare", _compare, summary, example)
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="folders of models, or of their evaluations")
-    parser.add_argument("--out", help="HTML page to write")
-
-
-# -- the measurements: each adds its command and its options, and knows its Python call
-
-
-def _captioning(inner: Any, command: Callable[..., Any]) -> None:
+def _captioning(inner: Any) -> None:
     parser = _add(
-        inner, command, "captioning", _run_captioning, _CAPTIONED,
+        inner, "captioning", _run_captioning, _CAPTIONED,
         "captions against true ones: exact match, BLEU-4, ROUGE-L, CIDEr-D, numbers read, picture gain",
         "  genlip eval captioning MODEL scenes:1\n  genlip eval captioning MODEL 'pages/*.tar' --transcription",
         images=500,
@@ -69,7 +63,7 @@ def _captioning(inner: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--transcription", action="store_true", help="also character and word error rate")
 
 
-def _run_captioning(args: argparse.Namespace, rest: list[str]) -> None:
+def _run_captioning(args: argparse.Namespace) -> None:
     from genlip.evaluate.captioning.measure import captioning
 
     source = _captioned(args)
@@ -84,9 +78,9 @@ def _unfinished(args: argparse.Namespace) -> Path:
     return _out(args) / f"captioning.{hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()[:8]}.jsonl"
 
 
-def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
+def _zero_shot(inner: Any) -> None:
     parser = _add(
-        inner, command, "zero-shot", _run_zero_shot, _LABELLED,
+        inner, "zero-shot", _run_zero_shot, _LABELLED,
         "classes by the likelihood of their names: no training, every candidate shares the image's cache",
         "  genlip eval zero-shot MODEL imagenet/val --classes LOC_synset_mapping.txt --template 'a photo of a {}'\n"
         "  genlip eval zero-shot MODEL t10k-images-idx3-ubyte.gz --classes fashion-mnist",
@@ -101,7 +95,7 @@ def _zero_shot(inner: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--normalise", choices=("mean", "sum"), default="mean", help="over tokens (default: mean)")
 
 
-def _run_zero_shot(args: argparse.Namespace, rest: list[str]) -> None:
+def _run_zero_shot(args: argparse.Namespace) -> None:
     from genlip.data.datasets.opening import open_labelled
     from genlip.evaluate.zero_shot.measure import zero_shot
     from genlip.evaluate.zero_shot.templates import chosen_templates
@@ -116,9 +110,9 @@ def _run_zero_shot(args: argparse.Namespace, rest: list[str]) -> None:
     _run(args, _number(args, labelled), lambda s, a: zero_shot(s, labelled, model=args.model, advance=a, **options))
 
 
-def _probe(inner: Any, command: Callable[..., Any]) -> None:
+def _probe(inner: Any) -> None:
     parser = _add(
-        inner, command, "probe", _run_probe, _LABELLED,
+        inner, "probe", _run_probe, _LABELLED,
         "a classifier on frozen features: attention pooling with a learned query, or the mean of the patches",
         "  genlip eval probe MODEL imagenet/val --train imagenet/train\n"
         "  genlip eval probe MODEL test.parquet --train train.parquet --pooling mean",
@@ -129,7 +123,7 @@ def _probe(inner: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--pooling", choices=("attentive", "mean"), default="attentive", help="(default: attentive)")
 
 
-def _run_probe(args: argparse.Namespace, rest: list[str]) -> None:
+def _run_probe(args: argparse.Namespace) -> None:
     from genlip.data.datasets.opening import open_labelled
     from genlip.evaluate.probe.measure import probe
 
@@ -140,9 +134,9 @@ def _run_probe(args: argparse.Namespace, rest: list[str]) -> None:
     )
 
 
-def _segmentation(inner: Any, command: Callable[..., Any]) -> None:
+def _segmentation(inner: Any) -> None:
     parser = _add(
-        inner, command, "segmentation", _run_segmentation, _SEGMENTED,
+        inner, "segmentation", _run_segmentation, _SEGMENTED,
         "a linear layer on frozen patch features, enlarged to pixels: mIoU",
         "  genlip eval segmentation MODEL scenes:1 --train scenes:0 --images 2000\n"
         "  genlip eval segmentation MODEL ADEChallengeData2016/images/validation --train …/images/training",
@@ -152,7 +146,7 @@ def _segmentation(inner: Any, command: Callable[..., Any]) -> None:
     _add_training(parser, "10")
 
 
-def _run_segmentation(args: argparse.Namespace, rest: list[str]) -> None:
+def _run_segmentation(args: argparse.Namespace) -> None:
     from genlip.data.datasets.segmented_opening import open_segmented
     from genlip.evaluate.segmentation.measure import segmentation
 
@@ -165,9 +159,9 @@ def _run_segmentation(args: argparse.Namespace, rest: list[str]) -> None:
     )
 
 
-def _readout(inner: Any, command: Callable[..., Any]) -> None:
+def _readout(inner: Any) -> None:
     parser = _add(
-        inner, command, "readout", _run_readout, _ANY,
+        inner, "readout", _run_readout, _ANY,
         "what each patch would say; where objects are known, whether their patches name them",
         "  genlip eval readout MODEL scenes:1\n\nOf image files at hand: genlip readout MODEL IMAGE --html page.html",
         images=200,
@@ -176,16 +170,16 @@ def _readout(inner: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("-k", type=int, default=5, help="words per patch (default: 5)")
 
 
-def _run_readout(args: argparse.Namespace, rest: list[str]) -> None:
+def _run_readout(args: argparse.Namespace) -> None:
     from genlip.evaluate.readout.measure import readout
 
     data, options = _any(args), {"images": args.images, "batch": args.batch, "k": args.k}
     _run(args, _number(args, data), lambda s, a: readout(s, data, model=args.model, advance=a, **options))
 
 
-def _attention(inner: Any, command: Callable[..., Any]) -> None:
+def _attention(inner: Any) -> None:
     parser = _add(
-        inner, command, "attention", _run_attention, _CAPTIONED,
+        inner, "attention", _run_attention, _CAPTIONED,
         "where attention goes in each layer: to the first patch (the sink), from text to patches",
         "  genlip eval attention MODEL scenes:1",
         images=200, batch=16,
@@ -193,16 +187,16 @@ def _attention(inner: Any, command: Callable[..., Any]) -> None:
     _add_captioned(parser)
 
 
-def _run_attention(args: argparse.Namespace, rest: list[str]) -> None:
+def _run_attention(args: argparse.Namespace) -> None:
     from genlip.evaluate.attention.measure import attention
 
     source, options = _captioned(args), {"images": args.images, "batch": args.batch}
     _run(args, _number(args, source), lambda s, a: attention(s, source, model=args.model, advance=a, **options))
 
 
-def _features(inner: Any, command: Callable[..., Any]) -> None:
+def _features(inner: Any) -> None:
     parser = _add(
-        inner, command, "features", _run_features, _ANY,
+        inner, "features", _run_features, _ANY,
         "patch features as pictures: principal components as colours, nearest patches, norms",
         "  genlip eval features MODEL photos.jsonl --images 24",
         images=24,
@@ -210,24 +204,21 @@ def _features(inner: Any, command: Callable[..., Any]) -> None:
     _add_any(parser)
 
 
-def _run_features(args: argparse.Namespace, rest: list[str]) -> None:
+def _run_features(args: argparse.Namespace) -> None:
     from genlip.evaluate.features.measure import feature_views
 
     data, options = _any(args), {"images": args.images, "batch": args.batch}
     _run(args, _number(args, data), lambda s, a: feature_views(s, data, model=args.model, advance=a, **options))
 
 
-# -- options that measurements share
-
-
 def _add(
-    inner: Any, command: Callable[..., Any], name: str, run: Any, data: str, summary: str, example: str,
+    inner: Any, name: str, run: Any, data: str, summary: str, example: str,
     images: int | None = None, batch: int = 64,
 ) -> argparse.ArgumentParser:  # fmt: skip
     folder = name.replace("-", "_")
     function = "feature_views" if name == "features" else folder
     call = f"python: genlip.evaluate.{folder}.measure.{function}(genlip.Speaker.load(MODEL), …)"
-    parser: argparse.ArgumentParser = command(inner, name, run, summary, f"{example}\n\n{call}")
+    parser: argparse.ArgumentParser = add_command(inner, name, run, summary, f"{example}\n\n{call}")
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
     parser.add_argument("data", metavar="DATA", help=data)
     number = "all" if images is None else str(images)
@@ -288,9 +279,6 @@ def _rates(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r}: need numbers with commas between, as in 1e-3,1e-2") from None
 
 
-# -- sets
-
-
 def _captioned(args: argparse.Namespace) -> Any:
     from genlip.data.sources import open_source
 
@@ -317,9 +305,6 @@ def _number_learned(args: argparse.Namespace, train: Any, test: Any) -> int:
 
     of_train = _number(args, train)
     return of_train + _number(args, test) + args.epochs * (of_train - number_held_out(of_train, 0.1))
-
-
-# -- running
 
 
 def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
@@ -373,17 +358,3 @@ def _told(result: Result) -> str:
     first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
     lines = [f"{name:{first}}  {value:{second}}   {interval}".rstrip() for name, value, interval in rows]
     return "\n".join([*lines, f"{len(result.keys):,} images"])
-
-
-def _compare(args: argparse.Namespace, rest: list[str]) -> None:
-    from genlip.evaluate.comparison.compare import compare
-    from genlip.evaluate.comparison.page import comparison_page, comparison_text
-    from genlip.model.writing import write_text
-
-    if args.out:
-        check_folder("--out", args.out)
-    found = compare(args.models)
-    say(comparison_text(found))
-    if args.out:
-        write_text(Path(args.out), comparison_page(found))
-        say(f"page: {args.out}")

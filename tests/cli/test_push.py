@@ -2,10 +2,10 @@
 
 import pytest
 
-from genlip.cli import main
+from genlip.cli.main import main
 
-from .export.helpers import model_folder
-from .export.hub_standin import TOKEN, closed_port, hub_at, running_hub
+from ..export.helpers import model_folder
+from ..export.hub_standin import TOKEN, closed_port, hub_at, running_hub
 
 
 @pytest.fixture

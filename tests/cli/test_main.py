@@ -14,12 +14,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import genlip
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.terminal import harmless
 from genlip.train.loop import train
 from genlip.train.update import NonFinite
 
-from .train.helpers import SMALL, small_run
+from ..train.helpers import SMALL, small_run
 
 
 @pytest.fixture(scope="module")
@@ -268,20 +268,20 @@ class PanicException(BaseException):
     ],
 )
 def test_what_ends_a_command_is_one_harmless_line(error, status, line, monkeypatch, capsys):
-    def fail(args, rest):
+    def fail(args):
         raise error
 
-    monkeypatch.setattr("genlip.cli._train", fail)
+    monkeypatch.setattr("genlip.cli.train._train", fail)
     assert main(["train", "quickstart"]) == status
     (found,) = capsys.readouterr().err.splitlines()
     assert found.startswith(line)
 
 
 def test_programming_errors_keep_their_traceback(monkeypatch):
-    def fail(args, rest):
+    def fail(args):
         raise KeyError("forgotten")
 
-    monkeypatch.setattr("genlip.cli._train", fail)
+    monkeypatch.setattr("genlip.cli.train._train", fail)
     with pytest.raises(KeyError):
         main(["train", "quickstart"])
 

@@ -15,12 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import genlip
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.speaker import Speaker
 from genlip.train.loop import train
 
-from .data.helpers import READ, noise
-from .train.helpers import small_run
+from ..data.helpers import READ, noise
+from ..train.helpers import small_run
 
 COMMANDS = ["caption", "encode", "readout"]
 LATIN = os.fsdecode(b"caf\xe9.png")  # no UTF-8
@@ -59,7 +59,7 @@ def records(path):
 
 def run(program, *arguments, **how):
     """A program in a process of its own."""
-    command = [sys.executable, "-c", f"import sys; from genlip.cli import main\n{program}", *map(str, arguments)]
+    command = [sys.executable, "-c", f"import sys; from genlip.cli.main import main\n{program}", *map(str, arguments)]
     return subprocess.run(command, text=True, timeout=300, **{"capture_output": True} | how)
 
 
@@ -229,7 +229,7 @@ def test_readout_writes_both_page_and_words_and_passes_over_a_broken_image(model
     found = [record for record in records(out) if "words" in record]
     assert [[[tuple(pair) for pair in words] for words in one["words"]] for one in found] == [one.words for one in expected]
     assert main(["readout", model, str(images[0]), "-k", "2", "--html", str(tmp_path / "alone.html")]) == 0
-    assert genlip.evaluate.readout.measure.readout_page(genlip.Speaker.load(model), [images[0]], 2) == (
+    assert genlip.evaluate.readout.page.readout_page(genlip.Speaker.load(model), [images[0]], 2) == (
         tmp_path / "alone.html"
     ).read_text(encoding="utf8")
 

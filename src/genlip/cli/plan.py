@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from typing import Any
 
+from genlip.cli.parser import add_command
 from genlip.terminal import say
 
 __all__ = ["add_plan"]
@@ -20,13 +20,13 @@ Settings of the recipe can be replaced, as in --packing.max_tokens 8192; see gen
   genlip plan stage1_l16 --gpus 64 --gpu h100
   genlip plan stage2_g16 --gpus 32 --gpu a100 --parallel fsdp --examples 37M --json > plan.json
 
-python: genlip.plan.plan.make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100")"""
+python: genlip.plan.planner.make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100")"""
 
 
-def add_plan(commands: Any, command: Callable[..., Any]) -> None:
-    """Add `genlip plan`; `command` adds one to a parser."""
+def add_plan(commands: Any) -> None:
+    """Add `genlip plan`."""
     summary = "say what a run needs and how long it takes, before a GPU is asked for"
-    parser = command(commands, "plan", _plan, summary, _EXAMPLE, takes_overrides=True)
+    parser = add_command(commands, "plan", _plan, summary, _EXAMPLE, takes_overrides=True)
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
     parser.add_argument("--gpus", type=int, help="how many (default: 8; of cpu 1)")
     parser.add_argument(
@@ -47,11 +47,12 @@ def add_plan(commands: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
 
 
-def _plan(args: argparse.Namespace, rest: list[str]) -> None:
+def _plan(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from genlip.data.sizes import count
-    from genlip.plan.plan import Assumptions, make_plan
+    from genlip.plan.plan import Assumptions
+    from genlip.plan.planner import make_plan
     from genlip.plan.text import plan_text, render
     from genlip.recipes.recipe import for_processor, load_recipe
 
@@ -65,7 +66,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
         workers=args.workers,
         decode=args.decode,
     )
-    run = load_recipe(args.recipe, rest)
+    run = load_recipe(args.recipe, args.overrides)
     here = args.gpu is None and args.gpus is None and for_processor(args.recipe)
     gpu = args.gpu or ("cpu" if here else "h100")
     plan = make_plan(run, (1 if gpu == "cpu" else 8) if args.gpus is None else args.gpus, gpu, assume)

@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from genlip.cli_model import UsageError
+from genlip.cli.model_options import UsageError
 from genlip.everyday import EVERYDAY, did_you_mean
 from genlip.terminal import complain, program
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "add_command"]
 
 _NEEDED: dict[Any, str] = {int: "a whole number", float: "a number"}
 _INNER = sorted({name for names in EVERYDAY.values() for name in names if " " in name})  # commands such as "data inspect"
@@ -69,3 +69,20 @@ def _as_started(command: str) -> str:
 
 def _name(action: argparse.Action) -> str:
     return "/".join(action.option_strings) or str(action.metavar or action.dest)
+
+
+def add_command(commands: Any, name: str, run: Any, summary: str, example: str, takes_overrides: bool = False) -> Any:
+    """Add a command to the subparsers `commands`; returns its parser.
+
+    run              is called with the arguments; `overrides` holds those that the parser does not know
+    takes_overrides  these are settings of a recipe; else they are refused
+    """
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, takes_overrides=takes_overrides)
+    return parser

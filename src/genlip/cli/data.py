@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genlip.cli.parser import add_command
 from genlip.terminal import say
 
 if TYPE_CHECKING:
@@ -32,22 +32,22 @@ Files may be globs, brace ranges such as 'shards/{00000..00127}.tar', and URLs.
 """
 
 
-def add_data(commands: Any, command: Callable[..., Any]) -> None:
-    """Add `genlip data` and its three commands; `command` adds one to a parser."""
+def add_data(commands: Any) -> None:
+    """Add `genlip data` and its three commands."""
     parser = commands.add_parser("data", help="look into, pack or make collections of captioned images")
     inner = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
-    _add_inspect(inner, command)
-    _add_pack(inner, command)
-    _add_synth(inner, command)
+    _add_inspect(inner)
+    _add_pack(inner)
+    _add_synth(inner)
 
 
-def _add_inspect(commands: Any, command: Callable[..., Any]) -> None:
+def _add_inspect(commands: Any) -> None:
     example = (
         _SOURCES + "\n  genlip data inspect images/ --out report.html\n"
         "  genlip data inspect 'shards/*.tar' --fields re_caption=0.8,org_caption=0.2 --tokenizer Qwen/Qwen3-0.6B\n\n"
         "python: genlip.inspect.inspection.inspect_source(genlip.open_source(SOURCE), …)"
     )
-    parser = command(commands, "inspect", _inspect, "say what a collection holds, and show it on a page", example)
+    parser = add_command(commands, "inspect", _inspect, "say what a collection holds, and show it on a page", example)
     _add_source(parser)
     parser.add_argument("--out", default="", help="HTML page to write (default: none)")
     parser.add_argument("--json", default="", help="JSON file to write the figures to (default: none)")
@@ -71,7 +71,7 @@ def _add_inspect(commands: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--batch", default="1 pack", help="of an update, such as '8M tokens' (default: 1 pack)")
 
 
-def _inspect(args: argparse.Namespace, rest: list[str]) -> None:
+def _inspect(args: argparse.Namespace) -> None:
     from genlip.data.images import ImageConfig
     from genlip.data.packing import PackingConfig
     from genlip.data.sources import open_source
@@ -114,21 +114,21 @@ def _captions(args: argparse.Namespace, source: Source) -> Captions:
     return Captions(tokenizer, config)
 
 
-def _add_pack(commands: Any, command: Callable[..., Any]) -> None:
+def _add_pack(commands: Any) -> None:
     example = (
         _SOURCES + "\n  genlip data pack images/ shards/ --workers 8\n"
         "  genlip data pack 'hf://datasets/owner/name/**/*.parquet' shards/ --verify\n\n"
         "Stopped? The same command writes the shards that are missing.\n\n"
         "python: genlip.data.shards.write_shards(genlip.open_source(SOURCE), OUT)"
     )
-    parser = command(commands, "pack", _pack, "write a collection as tar shards", example)
+    parser = add_command(commands, "pack", _pack, "write a collection as tar shards", example)
     _add_source(parser)
     parser.add_argument("out", metavar="OUT", help="folder of the shards")
     _add_shards(parser)
     parser.add_argument("--verify", action="store_true", help="decode every image, and leave out those that cannot be")
 
 
-def _pack(args: argparse.Namespace, rest: list[str]) -> None:
+def _pack(args: argparse.Namespace) -> None:
     from genlip.data.shards import ShardConfig
     from genlip.data.sources import open_source
 
@@ -136,7 +136,7 @@ def _pack(args: argparse.Namespace, rest: list[str]) -> None:
     _write(open_source(args.source, args.fields, allow_outside=args.allow_outside), args, config)
 
 
-def _add_synth(commands: Any, command: Callable[..., Any]) -> None:
+def _add_synth(commands: Any) -> None:
     example = (
         "  genlip data synth documents pages/ --samples 20000 --workers 2\n"
         "  genlip data inspect 'pages/*.tar' --fields caption --out pages.html\n\n"
@@ -144,7 +144,7 @@ def _add_synth(commands: Any, command: Callable[..., Any]) -> None:
         "  --data.fields caption=0.7,conversations=0.3\n\n"
         'python: genlip.data.shards.write_shards(Procedural("documents", seed, samples), OUT)'
     )
-    parser = command(commands, "synth", _synth, "write procedural images with captions as tar shards", example)
+    parser = add_command(commands, "synth", _synth, "write procedural images with captions as tar shards", example)
     parser.add_argument("kind", metavar="KIND", help="scenes, closeups, documents, charts, notes or bars")
     parser.add_argument("out", metavar="OUT", help="folder of the shards")
     parser.add_argument("--samples", type=int, default=10_000, help="images to make (default: 10000)")
@@ -152,7 +152,7 @@ def _add_synth(commands: Any, command: Callable[..., Any]) -> None:
     _add_shards(parser)
 
 
-def _synth(args: argparse.Namespace, rest: list[str]) -> None:
+def _synth(args: argparse.Namespace) -> None:
     from genlip.data.shards import ShardConfig
     from genlip.data.sources import Procedural
     from genlip.data.sources.fields import CaptionFields

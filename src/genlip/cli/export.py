@@ -6,9 +6,9 @@ In: a model's folder, or its id on the Hub. Out: a folder for another library.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
+from genlip.cli.parser import add_command
 from genlip.export import FORMATS, export
 from genlip.terminal import say
 
@@ -27,9 +27,9 @@ onnx          encoder.onnx, prefill.onnx and step.onnx, for genlip.export.onnx's
 python: genlip.export.export(MODEL, OUT, to="onnx")"""
 
 
-def add_export(commands: Any, command: Callable[..., Any]) -> None:
-    """Add `genlip export`; `command` adds one to a parser."""
-    parser = command(
+def add_export(commands: Any) -> None:
+    """Add `genlip export`."""
+    parser = add_command(
         commands, "export", _export, "write a model for Transformers, timm, ONNX Runtime or other readers", _EXAMPLE
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
@@ -43,7 +43,7 @@ def add_export(commands: Any, command: Callable[..., Any]) -> None:
     parser.add_argument("--int8", action="store_true", help="onnx: weights of matrix products in 8 bits")
 
 
-def _export(args: argparse.Namespace, rest: list[str]) -> None:
+def _export(args: argparse.Namespace) -> None:
     import torch
 
     written = export(

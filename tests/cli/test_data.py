@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 from PIL import Image
 
-from genlip.cli import main
+from genlip.cli.main import main
 from genlip.data.captions import train_tokenizer
 from genlip.data.sources import open_source
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from genlip.model.genlip import GenLIP
-from genlip.plan.plan import Assumptions, make_plan
+from genlip.plan.plan import Assumptions
+from genlip.plan.planner import make_plan
 from genlip.plan.text import _hours, plan_text
 from genlip.recipes.recipe import load_recipe
 

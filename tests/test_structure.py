@@ -1,0 +1,153 @@
+"""The tree: arrows point down, no module imports itself through others, and every module has its tests."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src/genlip"
+
+# From the ground up: each floor imports only those before it. A floor is a folder, or a file beside the folders.
+FLOORS = [
+    "lazy", "terminal", "everyday", "machine", "progress", "threads",
+    "synthetic", "model", "data", "recipes", "speaker", "report", "evaluate", "train", "export", "inspect", "plan",
+    "quickstart", "cli",
+]  # fmt: skip
+
+# Modules without a test file of their own name, and the file that tests them.
+TESTED_BY = {
+    "cli.caption": "cli/test_images.py",
+    "cli.compare": "cli/test_eval.py",
+    "cli.encode": "cli/test_images.py",
+    "cli.export": "export/test_export.py",
+    "cli.model_options": "cli/test_images.py",
+    "cli.parser": "cli/test_main.py",
+    "cli.quickstart": "test_quickstart.py",
+    "cli.readout": "cli/test_images.py",
+    "cli.train": "cli/test_main.py",
+    "data.datasets.base": "data/datasets/test_opening.py",
+    "data.sources.parquet_columns": "data/sources/test_parquet.py",
+    "data.sources.parquet_rows": "data/sources/test_parquet.py",
+    "evaluate.captioning.resumable": "evaluate/captioning/test_generated.py",
+    "evaluate.comparison.page": "evaluate/comparison/test_compare.py",
+    "evaluate.frozen.feature_files": "evaluate/frozen/test_features.py",
+    "evaluate.probe.probe_data": "evaluate/probe/test_sweep.py",
+    "evaluate.result_files": "evaluate/test_result.py",
+    "evaluate.segmentation.linear_head": "evaluate/segmentation/test_measure.py",
+    "export.extras": "export/test_export.py",
+    "export.onnx.convert": "export/test_onnx.py",
+    "export.onnx.graphs": "export/test_onnx.py",
+    "export.onnx.pixels": "export/test_onnx_parts.py",
+    "export.onnx.quantize": "export/test_onnx.py",
+    "export.onnx.runner": "export/test_onnx.py",
+    "export.onnx.sampling": "export/test_onnx_parts.py",
+    "export.onnx.weights": "export/test_onnx.py",
+    "export.published": "export/test_export.py",
+    "export.transformers.configuration_genlip": "export/test_transformers.py",
+    "export.transformers.convert": "export/test_transformers.py",
+    "export.transformers.image_processing_genlip": "export/test_transformers.py",
+    "export.transformers.modeling_genlip": "export/test_transformers.py",
+    "export.transformers.processing_genlip": "export/test_transformers.py",
+    "model.cache": "model/test_generation.py",
+    "model.decoding": "model/test_generation.py",
+    "model.transfer": "model/test_pack.py",
+    "plan.advice": "plan/test_planner.py",
+    "plan.plan": "plan/test_planner.py",
+    "plan.text": "cli/test_plan.py",
+    "recipes.run": "recipes/test_recipe.py",
+    "report.caption_cards": "report/test_html.py",
+    "report.charts": "report/test_html.py",
+    "report.formatting": "report/test_html.py",
+    "report.patch_words": "report/test_html.py",
+    "speaker": "cli/test_images.py",
+    "synthetic.fonts": "synthetic/test_words_and_fonts.py",
+    "synthetic.lots": "synthetic/test_words_and_fonts.py",
+    "synthetic.page": "synthetic/test_documents.py",
+    "synthetic.sheet": "synthetic/test_words_and_fonts.py",
+    "synthetic.words": "synthetic/test_words_and_fonts.py",
+    "train.checkpoints": "train/test_resume.py",
+    "train.measuring": "train/test_loop.py",
+    "train.memory": "cli/test_main.py",
+    "train.precision": "train/test_loop.py",
+    "train.state": "train/test_resume.py",
+}
+
+
+def modules():
+    """Every module by its dotted name below genlip."""
+    files = [file for file in SOURCE.rglob("*.py") if file.name != "__main__.py"]
+    return {".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+MODULES = modules()
+
+
+@cache
+def imports(name, at_once=False):
+    """The modules of genlip that a module imports: all, or only those that are imported with it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "genlip":
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] == "genlip"]
+        if not at_once or node.__dict__.get("col_offset") == 0:
+            found |= {one.removeprefix("genlip").removeprefix(".") for one in names}
+    return {one for one in found if one in MODULES and one not in ("", "__init__")}
+
+
+def test_the_floors_are_the_tree():
+    there = {file.stem for file in SOURCE.iterdir() if file.suffix == ".py" or (file / "__init__.py").exists()}
+    assert set(FLOORS) == there - {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_imports_only_floors_below(floor):
+    below = {*FLOORS[: FLOORS.index(floor) + 1]}
+    for name in MODULES:
+        if name.split(".")[0] == floor:
+            above = {one for one in imports(name) if one.split(".")[0] not in below}
+            assert not above, f"{name} imports {above}"
+
+
+def test_no_module_imports_itself_through_others():
+    done, path = set(), []
+
+    def follow(name):
+        assert name not in path, f"a circle: {' -> '.join([*path[path.index(name) :], name])}"
+        if name in done:
+            return
+        path.append(name)
+        for other in sorted(imports(name)):
+            if other in MODULES and MODULES[other].name != "__init__.py":
+                follow(other)
+        path.pop()
+        done.add(name)
+
+    for name in MODULES:
+        if name not in ("", "__init__"):
+            follow(name)
+
+
+def test_every_module_has_its_tests():
+    tests = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    missing = []
+    for name, file in MODULES.items():
+        if file.name == "__init__.py":
+            continue
+        *folders, last = name.split(".")
+        own = "/".join([*folders, f"test_{last}.py"])
+        if last in ("page", "schema") and folders[0] == "evaluate" and len(folders) == 2:  # the slots of a measurement
+            own = "/".join([*folders, "test_measure.py"])
+        if TESTED_BY.get(name, own) not in tests:
+            missing.append(name)
+    assert not missing, missing
+
+
+def test_every_test_file_tests_a_module_that_is_there():
+    for name, file in TESTED_BY.items():
+        assert name in MODULES, name
+        assert (ROOT / "tests" / file).is_file(), file
