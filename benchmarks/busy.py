@@ -36,7 +36,7 @@ SETTINGS = {
 BEFORE = """\
 import sys
 from genlip.train.loop import train
-from genlip.train.memory import keep_freed_memory
+from genlip.train.malloc import keep_freed_memory
 from genlip.recipes.recipe import load_recipe
 keep_freed_memory()
 train(load_recipe("quickstart", sys.argv[1:]))"""

@@ -31,8 +31,8 @@ from genlip.data.images import ImageConfig, native_size
 from genlip.data.packing import PackingConfig, Stream
 from genlip.data.samples import SampleReader
 from genlip.model.config import GenLIPConfig
-from genlip.synthetic import words
-from genlip.synthetic.lots import Lots
+from genlip.synthetic import vocabulary as words
+from genlip.synthetic.random_choices import Lots
 
 MODEL = GenLIPConfig(vocab_size=8192)
 SIDE = MODEL.patch_size

@@ -43,7 +43,7 @@ from genlip.export.onnx import OnnxCaptioner, OnnxEncoder, export_onnx, quantize
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
 from genlip.model.quantize import quantize_encoder
-from genlip.train.memory import keep_freed_memory
+from genlip.train.malloc import keep_freed_memory
 
 IMAGES = 16
 _REST = 0.05  # seconds: threads of ONNX Runtime go on spinning after a call, in the way of whatever comes next
@@ -162,7 +162,7 @@ def _exact_captions(model: str, folder: Path, threads: int) -> dict[str, int]:
         "ONNX Runtime float32": OnnxCaptioner(folder / "captions", threads=threads),
         "ONNX Runtime int8 (dynamic)": OnnxCaptioner(folder / "captions-int8", threads=threads),
     }
-    spoken = {name: way.caption(images, batch=50, max_tokens=64) for name, way in ways.items()}
+    spoken = {name: way.caption(images, batch_size=50, max_tokens=64) for name, way in ways.items()}
     return {name: sum(map(str.__eq__, texts, captions)) for name, texts in spoken.items()}
 
 

@@ -632,8 +632,8 @@ def _result_seeds() -> list[SeedFile]:
     torch.manual_seed(0)
     speaker = Speaker(GenLIP(MODEL).eval(), ImageConfig(size=32), Captions(_tokenizer()))
     scenes = Procedural("scenes", 1, 3)
-    found = [captioning(speaker, scenes, images=3, max_tokens=4), readout(speaker, scenes, images=2, k=2),
-             attention(speaker, scenes, images=2), feature_views(speaker, scenes, images=3)]  # fmt: skip
+    found = [captioning(speaker, scenes, limit=3, max_tokens=4), readout(speaker, scenes, limit=2, k=2),
+             attention(speaker, scenes, limit=2), feature_views(speaker, scenes, limit=3)]  # fmt: skip
     made = []
     for result in found:
         with tempfile.TemporaryDirectory() as folder:

@@ -51,8 +51,8 @@ from genlip.quickstart import quickstart
 from genlip.recipes.recipe import load_recipe
 from genlip.recipes.run import Run
 from genlip.speaker import Speaker
-from genlip.synthetic import words
-from genlip.synthetic.lots import Lots
+from genlip.synthetic import vocabulary as words
+from genlip.synthetic.random_choices import Lots
 from genlip.train.loop import train
 from genlip.train.optimizer import make_optimizers
 from genlip.train.parallel import World
@@ -127,7 +127,7 @@ FULL = Scale(
         "--packing.batch=2 packs",
         "--steps=500",
         "--data.workers=14",
-        "--optimizer.warmup=0.1",
+        "--optimizer.warmup_ratio=0.1",
     ),
 )
 TINY = Scale(
@@ -269,9 +269,7 @@ def training_stage_2(scale: Scale, device: torch.device, out: Path) -> Figures:
 
 def _run_and_packs(scale: Scale, recipe: str, shape: Callable[[], Shape]) -> tuple[Run, list[Pack]]:
     """The recipe's run at this scale, and the packs of one update."""
-    run = load_recipe(
-        recipe, ["--start_from=", f"--packing.batch={scale.packs} packs", f"--packing.max_tokens={scale.rows}"]
-    )
+    run = load_recipe(recipe, ["--init_from=", f"--packing.batch={scale.packs} packs", f"--packing.max_tokens={scale.rows}"])
     rows, model = run.packing.max_tokens, run.model
     return run, [random_pack(model.patch_dim, model.vocab_size, rows, shape, seed) for seed in range(scale.packs)]
 
@@ -288,7 +286,9 @@ def _training(scale: Scale, device: torch.device, recipe: str, shape: Callable[[
         },
     )
     for compiled in (True, False) if scale.compiled else (False,):
-        as_is, saving = (dataclasses.replace(run, compile=compiled, recompute=recompute) for recompute in (False, True))
+        as_is, saving = (
+            dataclasses.replace(run, compile=compiled, activation_checkpointing=saves) for saves in (False, True)
+        )
         ours = _or_too_large(_timed_updates, as_is, packs, device, scale.updates)
         padded = _or_too_large(_timed_padded, as_is, packs, device, scale.updates)
         times = ours.get("samples_per_s", math.nan) / padded.get("samples_per_s", math.nan)
@@ -393,7 +393,7 @@ def _timed_padded(run: Run, packs: Sequence[Pack], device: torch.device, updates
             with autocast("bfloat16", device):
                 loss = padded_loss(model, pack)
             (loss / sum(len(pack.token_ids) for pack in here)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), run.optimizer.max_grad_norm)
         for optimizer in optimizers:
             optimizer.step()
         _synchronize(device)
@@ -415,7 +415,7 @@ def _one_update(state: State, batches: Iterator[Batch]) -> Update:
 def _state(run: Run, device: torch.device) -> State:
     """What the engine trains, with a stand-in for the loader."""
     model = _model(run, device, resolve_attention("auto", device, torch.bfloat16, run.model.head_dim))
-    model.recompute = run.recompute
+    model.activation_checkpointing = run.activation_checkpointing
     if run.compile:
         model.compile_blocks()
     loader = SimpleNamespace(rows=range(run.packing.packs), ended=False, reader=SimpleNamespace(source=range(10**9)))
@@ -542,7 +542,7 @@ def sink(scale: Scale, device: torch.device, out: Path) -> Figures:
         began = time.perf_counter()
         model = train(load_recipe("stage1_l16", settings))
         seconds = time.perf_counter() - began
-        result = attention(Speaker.load(model, device=device), documents, images=min(scale.images, 100))
+        result = attention(Speaker.load(model, device=device), documents, limit=min(scale.images, 100))
         scores = {name: score.score for name, score in result.scores.items()}
         yield name, {"training_seconds": seconds, "shares": scores, "spread_evenly": result.figures["even"]}
 

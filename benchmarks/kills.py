@@ -176,8 +176,8 @@ WORKS = {
     "export-published": exported("published"),
     "export-transformers": exported("transformers"),
     "eval": Work(
-        lambda inputs, out: ["eval", "captioning", str(out), "scenes:1", "--images", "48", "--batch", "4", "--max-tokens",
-        "12"],
+        lambda inputs, out: ["eval", "captioning", str(out), "scenes:1", "--limit", "48", "--batch-size", "4",
+        "--max-tokens", "12"],
         measured,
         begin=lambda inputs, out: shutil.copytree(inputs / "model", out) and None,
     ),

@@ -4,7 +4,7 @@ Trains two models that differ in the gate of attention alone, on the same mixtur
 scenes, notes (small documents) and bars (small charts), all at their own size. Then everything is measured on images of
 another seed, as `genlip eval` does it, and two pages are written: one about the gated model, one that compares both.
 
-    python benchmarks/sight.py [--samples 300k] [--images 500] [--out runs/sight] [--pages docs/sight]
+    python benchmarks/sight.py [--samples 300k] [--limit 500] [--out runs/sight] [--pages docs/sight]
 
 The same command goes on with what a stopped one had done. Prints the scores; the last line is JSON.
 """
@@ -24,8 +24,8 @@ import yaml
 import genlip
 from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.segmented_opening import open_named, open_segmented
-from genlip.data.sizes import count
 from genlip.data.sources import open_source
+from genlip.data.units import count
 from genlip.evaluate.attention.measure import attention
 from genlip.evaluate.captioning.measure import captioning
 from genlip.evaluate.comparison.compare import compare
@@ -134,7 +134,7 @@ def measures(model: Path, images: int) -> dict[str, Callable[[], Result]]:
         "features": partial(feature_views, speaker, drawn, images=12, **named()),
         "resolution": partial(
             resolution,
-            lambda one: captioning(one, drawn, images=images // 2, max_tokens=64, **named()),
+            lambda one: captioning(one, drawn, limit=images // 2, max_tokens=64, **named()),
             speaker,
             sizes=(32, 48, 64, 80, 96, 128),
         ),
@@ -155,7 +155,7 @@ def main() -> None:
     """Train, measure, write the pages, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", default="300k", help="that each model learns from (default: 300k)")
-    parser.add_argument("--images", type=count, default=500, help="that are measured on (default: 500)")
+    parser.add_argument("--limit", type=count, default=500, help="that are measured on (default: 500)")
     parser.add_argument("--out", type=Path, default=Path("runs/sight"), help="for runs and results (default: runs/sight)")
     parser.add_argument("--pages", type=Path, help="folder for the two pages (default: the same)")
     args = parser.parse_args()
@@ -163,7 +163,7 @@ def main() -> None:
     for folder in (args.out, pages):
         folder.mkdir(parents=True, exist_ok=True)
     runs = {name: trained(args.out, name == "gated", args.samples) for name in ("gated", "ungated")}
-    found = {name: measured(model, args.images) for name, (model, _) in runs.items()}
+    found = {name: measured(model, args.limit) for name, (model, _) in runs.items()}
     models = [model for model, _ in runs.values()]
     write_model_report(models[0], pages / "gated.html", "What a small model learned to see")
     (pages / "gate.html").write_text(comparison_page(compare([str(model) for model in models])), encoding="utf8")

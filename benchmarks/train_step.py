@@ -22,7 +22,7 @@ from shapes import CONFIG, example_image, machine, matrix_rate, seconds, trunk_m
 
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
-from genlip.train.memory import keep_freed_memory
+from genlip.train.malloc import keep_freed_memory
 
 SAMPLES, CAPTION = 16, (40, 110)
 

@@ -29,8 +29,8 @@ import genlip
 from genlip.data.captions import train_tokenizer
 from genlip.data.samples import SampleReader
 from genlip.data.shards import ShardConfig, write_shards
-from genlip.data.sizes import count
 from genlip.data.sources import Mixture, Procedural, corpus, open_source
+from genlip.data.units import count
 from genlip.evaluate.captioning.caption_scores import exact_match
 from genlip.evaluate.captioning.generated import Spoken, spoken_captions
 from genlip.evaluate.captioning.numbers_read import numbers_in, numbers_read
@@ -91,7 +91,7 @@ def trained(folder: Path, name: str, part: str, images: Sequence[str], *more: st
 def arms(folder: Path) -> dict[str, Arm]:
     """Stage 1 alone, both stages, and stage 2's resolution from the start, each on all examples once."""
     first = trained(folder, "first", "first", FIXED)
-    start = ("--start_from", str(first.model), "--optimizer.learning_rate", STAGE_2_RATE)
+    start = ("--init_from", str(first.model), "--optimizer.learning_rate", STAGE_2_RATE)
     return {
         "stage 1 alone": trained(folder, "stage_1", "both", FIXED),
         "stage 1, then stage 2": trained(folder, "second", "second", NATIVE, *start).after(first),

@@ -51,17 +51,17 @@ def desk(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "packs", "resize", "start_from"),
+    ("name", "packs", "resize", "init_from"),
     [
         ("stage1.yaml", 512, "fixed", ""),
         ("stage2.yaml", 256, "native", "runs/stage1/model"),
         ("mine.yaml", 64, "fixed", ""),
     ],
 )
-def test_the_recipes_load(name, packs, resize, start_from, desk):
+def test_the_recipes_load(name, packs, resize, init_from, desk):
     run = load_recipe(name)
     assert (run.model.hidden_size, run.packing.max_tokens, run.steps) == (1024, 16_384, 0)
-    assert (run.packing.packs, run.images.resize, run.start_from) == (packs, resize, start_from)
+    assert (run.packing.packs, run.images.resize, run.init_from) == (packs, resize, init_from)
     assert run.epochs or run.samples
 
 

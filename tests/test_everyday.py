@@ -12,10 +12,13 @@ from genlip.recipes.recipe import keys
 SETTINGS = {
     "lr": "optimizer.learning_rate", "batch-size": "packing.batch", "batch_size": "packing.batch",
     "batchSize": "packing.batch",
-    "max_steps": "steps", "num_epochs": "epochs", "bf16": "precision", "fp16": "precision", "grad_clip": "optimizer.clip",
+    "max_steps": "steps", "num_epochs": "epochs", "bf16": "precision", "fp16": "precision",
+    "grad_clip": "optimizer.max_grad_norm", "clip": "optimizer.max_grad_norm", "warmup": "optimizer.warmup_ratio",
+    "recompute": "activation_checkpointing", "start_from": "init_from", "keep": "keep_last", "fp32": "precision",
+    "look_ahead": "packing.packing_buffer", "packing.window": "packing.shuffle_window",
     "num_workers": "data.workers", "wandb": "trackers", "epochs": "epochs", "weight_decay": "optimizer.weight_decay",
     "train.lr": "optimizer.learning_rate", "output_dir": "out", "dataset": "data.source", "img_size": "images.size",
-    "gradient-checkpointing": "recompute", "optimizer.learnin_rate": "optimizer.learning_rate",
+    "gradient-checkpointing": "activation_checkpointing", "optimizer.learnin_rate": "optimizer.learning_rate",
 }  # fmt: skip
 
 
@@ -36,8 +39,8 @@ def test_what_nothing_resembles_gets_no_suggestion() -> None:
 
 def test_what_is_suggested_is_known_where_the_word_stands() -> None:
     assert nearest("bf16", ["float32", "bfloat16"]) == "bfloat16"
-    assert nearest("batch_size", ["--batch", "--device"]) == "--batch"
-    assert nearest("gpu", ["--batch", "--device"]) == "--device"
+    assert nearest("batch_size", ["--batch-size", "--device"]) == "--batch-size"
+    assert nearest("gpu", ["--batch-size", "--device"]) == "--device"
 
 
 def test_every_entry_leads_to_something_that_exists() -> None:

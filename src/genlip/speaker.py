@@ -102,18 +102,18 @@ class Speaker:
         return prepare_image(image, self.images, self.model.config)
 
     @torch.no_grad()  # not inference mode: a probe may be trained on the features
-    def encode(self, images: Sequence[ImageLike | Patches], batch: int = 16) -> list[Features]:
+    def encode(self, images: Sequence[ImageLike | Patches], batch_size: int = 16) -> list[Features]:
         """Encoder features of every patch: the last block's output after `ln_post`. Raises `ImageError`."""
         found: list[Features] = []
-        for pack in self._packs(images, batch, with_prompt=False):
+        for pack in self._packs(images, batch_size, with_prompt=False):
             features = self.model.encode(pack).split(list(pack.patch_counts))
             found += [Features(rows, grid) for rows, grid in zip(features, pack.grids, strict=True)]
         return found
 
-    def caption(self, images: Sequence[ImageLike | Patches], batch: int = 16, **decoding: Any) -> list[str]:
+    def caption(self, images: Sequence[ImageLike | Patches], batch_size: int = 16, **decoding: Any) -> list[str]:
         """A caption for each image; keywords are fields of `Decoding`. Raises `ImageError`."""
         settings, captions = self.decoding(**decoding), self.captions
-        packs = self._packs(images, batch, with_prompt=True)
+        packs = self._packs(images, batch_size, with_prompt=True)
         return [captions.decode(ids) for pack in packs for ids in generate(self.model, pack, settings)]
 
     def stream(self, image: ImageLike | Patches, **decoding: Any) -> Iterator[str]:
@@ -125,10 +125,10 @@ class Speaker:
         steps = generate_steps(self.model, pack, self.decoding(**decoding))
         return self.captions.pieces(token for step in steps for token in step if token is not None)
 
-    def readout(self, images: Sequence[ImageLike | Patches], k: int = 5, batch: int = 16) -> list[PatchWords]:
+    def readout(self, images: Sequence[ImageLike | Patches], k: int = 5, batch_size: int = 16) -> list[PatchWords]:
         """The k tokens that each patch would most likely say next. Raises `ImageError`."""
         read: list[PatchWords] = []
-        for pack in self._packs(images, batch, with_prompt=False):
+        for pack in self._packs(images, batch_size, with_prompt=False):
             chances, tokens = (part.split(list(pack.patch_counts)) for part in patch_readout(self.model, pack, k))
             read += [self._words(grid, c, t) for grid, c, t in zip(pack.grids, chances, tokens, strict=True)]
         return read
@@ -143,11 +143,13 @@ class Speaker:
         """Greedy decoding that ends where this model's captions end, with fields replaced."""
         return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
-    def _packs(self, images: Sequence[ImageLike | Patches], batch: int, with_prompt: bool) -> Iterator[Pack]:
+    def _packs(self, images: Sequence[ImageLike | Patches], batch_size: int, with_prompt: bool) -> Iterator[Pack]:
         if isinstance(images, (str, bytes, os.PathLike, Image.Image, Patches)):
             raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
-        if batch < 1:
-            raise ValueError(f"batch is {batch}: it must be at least 1")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
         prompt = self.captions.prompt_ids if with_prompt else []
-        for start in range(0, len(images), batch):
-            yield pack_images(images[start : start + batch], self.images, self.model.config, prompt).to(self.model.device)
+        for start in range(0, len(images), batch_size):
+            yield pack_images(images[start : start + batch_size], self.images, self.model.config, prompt).to(
+                self.model.device
+            )

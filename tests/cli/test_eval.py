@@ -58,8 +58,8 @@ def stored(model):
 
 
 def test_captioning_says_and_stores_what_python_finds(model, capsys):
-    assert main(["eval", "captioning", model, "scenes:1", "--images", "5", "--max-tokens", "4", "--dtype", "float32"]) == 0
-    expected = captioning(genlip.Speaker.load(model), open_source("scenes:1"), images=5, max_tokens=4)
+    assert main(["eval", "captioning", model, "scenes:1", "--limit", "5", "--max-tokens", "4", "--dtype", "float32"]) == 0
+    expected = captioning(genlip.Speaker.load(model), open_source("scenes:1"), limit=5, max_tokens=4)
     (result,) = stored(model)
     assert result.about["precision"] == "float32"
     assert {name: score.score for name, score in result.scores.items()} == {
@@ -74,7 +74,7 @@ def test_captioning_says_and_stores_what_python_finds(model, capsys):
 
 @pytest.mark.parametrize("name", ["readout", "attention"])
 def test_the_table_of_scores_has_headings(name, model, capsys):
-    assert main(["eval", name, model, "scenes:1", "--images", "3"]) == 0
+    assert main(["eval", name, model, "scenes:1", "--limit", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("  ", 1)[0] == "score"
     (result,) = stored(model)
@@ -89,7 +89,7 @@ def test_the_table_of_scores_has_headings(name, model, capsys):
 
 
 def test_every_measurement_runs_and_one_page_shows_them(model, classes, capsys):
-    few = ["--images", "6"]
+    few = ["--limit", "6"]
     calls = {
         "captioning": ["scenes:1", *few, "--max-tokens", "3"],
         "zero-shot": [classes, "--template", "a {} square"],
@@ -118,10 +118,10 @@ def test_progress_counts_up_to_the_images_encoded_and_learned(model, classes, mo
         yield lambda done: told.append(-done)
 
     monkeypatch.setattr("genlip.progress.progress", counted)
-    asked = ["--epochs", "3", "--batch", "4", "--learning-rates", "1e-3,1e-2"]
+    asked = ["--epochs", "3", "--batch-size", "4", "--learning-rates", "1e-3,1e-2"]
     for name, data in (("probe", [classes, "--train", classes]), ("segmentation", ["scenes:1", "--train", "scenes:0"])):
         told.clear()
-        assert main(["eval", name, model, *data, *asked, "--images", "11"]) == 0
+        assert main(["eval", name, model, *data, *asked, "--limit", "11"]) == 0
         assert told[0] == 11 + 11 + 3 * 10
         assert sum(told) == 0
     assert [result.settings["batch"] for result in stored(model)] == [4, 4]
@@ -129,7 +129,7 @@ def test_progress_counts_up_to_the_images_encoded_and_learned(model, classes, mo
 
 def test_a_curve_measures_at_each_size(model, capsys):
     sizes = ["--sizes", "32,64", "--budgets", "4"]
-    assert main(["eval", "readout", model, "scenes:1", "--images", "3", *sizes]) == 0
+    assert main(["eval", "readout", model, "scenes:1", "--limit", "3", *sizes]) == 0
     (result,) = stored(model)
     assert result.measurement == "resolution"
     assert {name.partition(" at ")[2] for name in result.scores} == {"32x32", "64x64", "up to 4 patches"}
@@ -138,7 +138,7 @@ def test_a_curve_measures_at_each_size(model, capsys):
 def test_equal_models_compare_as_equal(model, tmp_path, capsys):
     other = str(shutil.copytree(model, tmp_path / "other"))
     for one in (model, other):
-        assert main(["eval", "readout", one, "scenes:1", "--images", "4"]) == 0
+        assert main(["eval", "readout", one, "scenes:1", "--limit", "4"]) == 0
     capsys.readouterr()
     assert main(["compare", model, other, "--out", str(tmp_path / "compare.html")]) == 0
     assert "in place" in capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_equal_models_compare_as_equal(model, tmp_path, capsys):
         (["zero-shot", "{classes}", "--template", "a square"], "has no place for the name of a class"),
         (["zero-shot", "{tmp}/nowhere"], "nowhere: no such folder; need"),
         (["captioning", "{tmp}/captions.jsonl"], "captions.jsonl"),
-        (["captioning", "scenes:1", "--images", "0"], "--images is 0: it must be at least 1"),
+        (["captioning", "scenes:1", "--limit", "0"], "--limit is 0: it must be at least 1"),
         (["segmentation", "{tmp}/maps", "--train", "{tmp}/maps", "--classes", "a,b"], "8x8"),
         (["probe", "{classes}", "--train", "{tmp}"], "{tmp}"),
         (["readout", "scenes:1", "--sizes", "33"], "33"),

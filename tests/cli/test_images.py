@@ -174,7 +174,7 @@ def test_lack_of_memory_and_a_panic_are_one_line_and_what_is_done_is_kept(
 
     monkeypatch.setattr(Speaker, "caption", fail_at_the_second)
     out = tmp_path / "out.jsonl"
-    line = error_line(capsys, "caption", model, *images, "--batch", 2, "--max-tokens", 2, "--out", out)
+    line = error_line(capsys, "caption", model, *images, "--batch-size", 2, "--max-tokens", 2, "--out", out)
     assert line.startswith(message)
     assert [record["path"] for record in records(out)] == [str(path) for path in images[:2]]
 
@@ -219,7 +219,7 @@ def test_a_folder_is_no_output(command, tmp_path, capsys):
 def test_readout_writes_both_page_and_words_and_passes_over_a_broken_image(model, images, tmp_path, capsys):
     images[1].write_bytes(b"no image")
     page, out = tmp_path / "page.html", tmp_path / "words.jsonl"
-    lines = error_lines(capsys, "readout", model, *images, "-k", 2, "--html", page, "--out", out, "--batch", 3)
+    lines = error_lines(capsys, "readout", model, *images, "-k", 2, "--html", page, "--out", out, "--batch-size", 3)
     assert [line.partition(": not an image")[0] for line in lines] == [
         f"genlip: {images[1]}", "genlip: 1 of 4 images could not be used"
     ]  # fmt: skip

@@ -55,7 +55,20 @@ def test_caption_takes_folders_and_globs_and_writes_jsonl(model, images, tmp_pat
     out = tmp_path / "captions.jsonl"
     folder = images[0].parent
     assert (
-        main(["caption", model, str(folder), str(folder / "*.png"), "--out", str(out), "--batch", "2", "--max-tokens", "3"])
+        main(
+            [
+                "caption",
+                model,
+                str(folder),
+                str(folder / "*.png"),
+                "--out",
+                str(out),
+                "--batch-size",
+                "2",
+                "--max-tokens",
+                "3",
+            ]
+        )
         == 0
     )
     records = [json.loads(line) for line in out.read_text().splitlines()]
@@ -74,7 +87,7 @@ def test_the_batch_asked_for_reaches_the_model(command, model, images, tmp_path,
     for number in range(18):
         copies.append(tmp_path / f"{number:02}.png")
         Image.new("RGB", (8, 8)).save(copies[-1])
-    assert main([command, model, *map(str, copies), "--batch", "17", "--out", str(tmp_path / "out")]) == 0
+    assert main([command, model, *map(str, copies), "--batch-size", "17", "--out", str(tmp_path / "out")]) == 0
     assert sizes == [17, 1]
 
 
@@ -106,7 +119,7 @@ def test_a_broken_image_among_others_is_named_and_the_rest_is_done(model, images
 
 def test_encode_writes_one_row_per_patch_and_the_grids(model, images, tmp_path, capsys):
     out = tmp_path / "features.safetensors"
-    exact = ["--dtype", "float32", "--resize", "native", "--batch", "2"]
+    exact = ["--dtype", "float32", "--resize", "native", "--batch-size", "2"]
     assert main(["encode", model, *map(str, images), "--out", str(out), *exact]) == 0
     expected = genlip.Speaker.load(model, resize="native").encode(images)
     with safe_open(out, "pt") as file:
@@ -219,8 +232,8 @@ def usage_line(capsys, *arguments):
             "unknown command 'inspec': need one of inspect, pack, synth; did you mean genlip data inspect?",
         ),
         (
-            ["caption", "m", "i", "--batch", "many"],
-            "genlip: --batch is 'many': need a whole number; see genlip caption --help",
+            ["caption", "m", "i", "--batch-size", "many"],
+            "genlip: --batch-size is 'many': need a whole number; see genlip caption --help",
         ),
         (["caption", "m", "i", "--top-p", "x"], "genlip: --top-p is 'x': need a number; see"),
         (
@@ -238,7 +251,7 @@ def test_arguments_that_cannot_be_read_are_one_line_with_the_choices(arguments, 
 
 
 def test_unknown_options_name_the_nearest(capsys):
-    for option, ours in (("--max_tokens", "--max-tokens"), ("--batch_size=3", "--batch"), ("--gpu", "--device")):
+    for option, ours in (("--max_tokens", "--max-tokens"), ("--batch_size=3", "--batch-size"), ("--gpu", "--device")):
         line = error_line(capsys, "caption", "m", "i", option)
         assert f"unknown argument {option}; did you mean {ours}?; see genlip caption --help" in line
     assert "did you mean optimizer.learning_rate?" in error_line(capsys, "train", "quickstart", "--lr", "3")

@@ -15,7 +15,7 @@ def folder(tmp_path):
 
 def test_a_dry_run_shows_card_and_files_and_needs_no_connection(folder, tmp_path, monkeypatch, capsys):
     hub_at(closed_port(), tmp_path / "home", monkeypatch)
-    assert main(["push", str(folder), "owner/tiny", "--dry-run", "--licence", "mit", "--data", "Little scenes."]) == 0
+    assert main(["push", str(folder), "owner/tiny", "--dry-run", "--license", "mit", "--data", "Little scenes."]) == 0
     card, _, files = capsys.readouterr().out.partition(f"to owner/tiny, from {folder}:\n")
     assert card.startswith("---\nlicense: mit\n")
     assert "## Data\n\nLittle scenes.\n" in card

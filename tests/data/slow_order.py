@@ -48,18 +48,20 @@ Draws = list[tuple[int, int]]
 Packs = list[tuple[Draws, list[int]]]
 
 
-def row(streams: list[Draws], sizes: dict[int, int], max_tokens: int, look_ahead: int) -> list[tuple[int, Draws, list[int]]]:
+def row(
+    streams: list[Draws], sizes: dict[int, int], max_tokens: int, packing_buffer: int
+) -> list[tuple[int, Draws, list[int]]]:
     """What stands in one row of update after update: the stream whose turn it is, its samples, and broken indices.
 
     Several streams feed it in turn, each up to the pack for which it reads its last sample. What they have left then is put
     together, stream after stream, and packed as one.
     """
     read: list[list[bool]] = [[] for _ in streams]
-    given = [packs(drawn, sizes, max_tokens, look_ahead, read=known) for drawn, known in zip(streams, read, strict=True)]
+    given = [packs(drawn, sizes, max_tokens, packing_buffer, read=known) for drawn, known in zip(streams, read, strict=True)]
     full = [known.count(False) for known in read]
     left = [{draw for pack, _ in found[n:] for draw in pack} for found, n in zip(given, full, strict=True)]
     kept = [draw for drawn, mine in zip(streams, left, strict=True) for draw in drawn if draw in mine]
-    tail = packs(kept, sizes, max_tokens, look_ahead, chunk=1)
+    tail = packs(kept, sizes, max_tokens, packing_buffer, chunk=1)
     stands, turn, ended = [], 0, set()
     while len(ended) < len(streams) or tail:
         number, round_ = turn % len(streams), turn // len(streams)
@@ -75,7 +77,7 @@ def row(streams: list[Draws], sizes: dict[int, int], max_tokens: int, look_ahead
 
 
 def packs(
-    drawn: Draws, sizes: dict[int, int], max_tokens: int, look_ahead: int, chunk: int = 8, read: list[bool] | None = None
+    drawn: Draws, sizes: dict[int, int], max_tokens: int, packing_buffer: int, chunk: int = 8, read: list[bool] | None = None
 ) -> Packs:
     """The packs of a stream that ends: of each its samples, unsorted, and the broken indices met before it was full.
 
@@ -85,7 +87,7 @@ def packs(
     while True:
         pack, broken, room = [], [], max_tokens
         while True:
-            while len(waiting) < look_ahead and place < len(drawn):
+            while len(waiting) < packing_buffer and place < len(drawn):
                 for draw in drawn[place : place + chunk]:
                     waiting.append(draw) if draw[1] in sizes else broken.append(draw[1])
                 place += chunk

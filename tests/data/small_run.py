@@ -24,7 +24,7 @@ from genlip.data.sources import Mixture
 from .helpers import InMemory, noise, small_config, small_tokenizer
 
 LENGTH = 61
-PACKING = PackingConfig(max_tokens=70, batch="4 packs", look_ahead=4, streams=8, block=3, window=5)
+PACKING = PackingConfig(max_tokens=70, batch="4 packs", packing_buffer=4, streams=8, block=3, shuffle_window=5)
 CAPTIONS = Captions(small_tokenizer(), CaptionConfig(prompt="the "))
 IMAGES = ImageConfig(resize="native", min_patches=1, max_patches=12)
 

@@ -50,11 +50,11 @@ def zip_longest_rows(parts: list[list]) -> list[list]:
 def slow_updates(epochs: int, length=LENGTH, sizes=SIZES, packing=PACKING) -> list[list]:
     """Every update of a run that ends, from the slow model; rows of ended streams are empty."""
     drawn = [
-        slow_order.stream(length, 3, packing.all_streams, packing.block, packing.window, number, epochs)
+        slow_order.stream(length, 3, packing.all_streams, packing.block, packing.shuffle_window, number, epochs)
         for number in range(packing.all_streams)
     ]
     rows = [
-        slow_order.row(drawn[row :: packing.packs], sizes, packing.max_tokens, packing.look_ahead)
+        slow_order.row(drawn[row :: packing.packs], sizes, packing.max_tokens, packing.packing_buffer)
         for row in range(packing.packs)
     ]
     turns, updates = packing.all_streams // packing.packs, []
@@ -200,8 +200,8 @@ def test_another_collection_is_not_gone_on_with():
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"window": 9}, "window 5 then, 9 now"), ({"block": 0}, "block 3 then, 0 now"),
-        ({"max_tokens": 90}, "max_tokens 70 then, 90 now"), ({"look_ahead": 5}, "look_ahead 4 then, 5 now"),
+        ({"shuffle_window": 9}, "shuffle_window 5 then, 9 now"), ({"block": 0}, "block 3 then, 0 now"),
+        ({"max_tokens": 90}, "max_tokens 70 then, 90 now"), ({"packing_buffer": 5}, "packing_buffer 4 then, 5 now"),
         ({"batch": "2 packs"}, "packs 4 then, 2 now"),
     ],
 )  # fmt: skip
@@ -239,7 +239,7 @@ def test_a_reader_with_another_limit_is_brought_into_line():
 
 
 def test_very_many_packs_leave_file_descriptors():
-    packing = PackingConfig(max_tokens=70, batch="150 packs", streams=150, look_ahead=1)
+    packing = PackingConfig(max_tokens=70, batch="150 packs", streams=150, packing_buffer=1)
     (update,) = islice(Loader(reader(), packing, workers=1), 1)
     assert len(update) == 150
     assert len(list(Path("/proc/self/fd").iterdir())) < 150
@@ -268,7 +268,7 @@ def test_workers_beyond_the_streams_are_not_started(caplog):
 
 def test_a_ten_file_folder_feeds_as_many_streams_as_one_likes():
     few = InMemory([example(i) for i in (0, 1, 2)])
-    packing = PackingConfig(max_tokens=70, streams=16, look_ahead=1)
+    packing = PackingConfig(max_tokens=70, streams=16, packing_buffer=1)
     updates = list(islice(Loader(reader(few), packing), 160))
     assert all(batch.pack is not None for (batch,) in updates)
     counts = [sum(batch.keys.count(str(i)) for (batch,) in updates) for i in range(3)]
@@ -295,7 +295,7 @@ def test_an_image_that_vanishes_while_it_waits_is_skipped_and_counted(tmp_path):
         return InMemory([e._replace(image=b"gone") if gone and i in WAITING else e for i, e in enumerate(ALL)])
 
     ALL = [Example(str(i), example(0).image, f"number {i}") for i in range(40)]
-    packing = PackingConfig(max_tokens=70, streams=1, look_ahead=4)
+    packing = PackingConfig(max_tokens=70, streams=1, packing_buffer=4)
     first = Loader(reader(source(gone=False)), packing)
     next(iter(first))
     state = first.state()

@@ -61,8 +61,8 @@ def test_the_choice_fills_the_room_best_and_keeps_the_longest_waiting(sizes, roo
 @pytest.mark.parametrize("number", range(PACKING.all_streams))
 def test_the_packs_of_a_stream_are_those_of_the_slow_model(number):
     epochs = 5
-    drawn = slow_order.stream(LENGTH, 3, PACKING.all_streams, PACKING.block, PACKING.window, number, epochs)
-    slow = slow_order.packs(drawn, SIZES, PACKING.max_tokens, PACKING.look_ahead)
+    drawn = slow_order.stream(LENGTH, 3, PACKING.all_streams, PACKING.block, PACKING.shuffle_window, number, epochs)
+    slow = slow_order.packs(drawn, SIZES, PACKING.max_tokens, PACKING.packing_buffer)
     found = batches(Stream(reader(), PACKING, number, epochs=epochs))
     assert [sorted(batch.keys) for batch in found] == [sorted(str(index) for _, index in pack) for pack, _ in slow]
     assert [[int(s.key) for s in batch.skipped] for batch in found] == [lost for _, lost in slow]
@@ -99,7 +99,7 @@ def test_a_stream_without_a_usable_image_reports_instead_of_seeking_on():
 
 def test_a_schedule_of_patches_follows_the_samples_of_the_run():
     large = InMemory([example(0)._replace(image=encoded(example(11).image.resize((400, 400)), "PNG"))] * 5)
-    packing = PackingConfig(max_tokens=400, streams=2, look_ahead=1, patch_schedule=((0, 9), (32, 25), (64, 100)))
+    packing = PackingConfig(max_tokens=400, streams=2, packing_buffer=1, patch_schedule=((0, 9), (32, 25), (64, 100)))
     images = ImageConfig(resize="native", min_patches=1, max_patches=999)
     stream = Stream(SampleReader(large, images, CAPTIONS, small_config(), 0, 400), packing, 1)
     grids = [grid for _ in range(4) for grid in stream.next_batch().pack.grids]
@@ -111,7 +111,7 @@ def test_a_schedule_of_patches_follows_the_samples_of_the_run():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"max_tokens": 0}, {"batch": "0 packs"}, {"look_ahead": 0}, {"streams": 0}, {"block": -1}, {"window": 0},
+        {"max_tokens": 0}, {"batch": "0 packs"}, {"packing_buffer": 0}, {"streams": 0}, {"block": -1}, {"shuffle_window": 0},
         {"patch_schedule": ((5, 9),)}, {"patch_schedule": ((0, 9), (0, 12))}, {"patch_schedule": ((0, 0),)},
     ],
 )  # fmt: skip

@@ -75,14 +75,14 @@ MEASURED: dict[str, Callable[[Speaker], Result]] = {
         speaker, Coloured("train", 40), Coloured("test", 12), epochs=2, learning_rates=(1e-3, 1e-2)
     ),
     "segmentation": lambda speaker: segmentation(
-        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), epochs=1, images=10
+        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), epochs=1, limit=10
     ),
     "resolution": lambda speaker: resolution(
-        lambda seen: captioning(seen, SCENES, images=4, max_tokens=4), speaker, sizes=[16, 32]
+        lambda seen: captioning(seen, SCENES, limit=4, max_tokens=4), speaker, sizes=[16, 32]
     ),
     "attention": lambda speaker: attention(speaker, SCENES),
-    "readout": lambda speaker: readout(speaker, open_named("scenes:1"), images=4, shown=2),
-    "features": lambda speaker: feature_views(speaker, open_named("scenes:1"), images=5),
+    "readout": lambda speaker: readout(speaker, open_named("scenes:1"), limit=4, shown=2),
+    "features": lambda speaker: feature_views(speaker, open_named("scenes:1"), limit=5),
 }
 
 

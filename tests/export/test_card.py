@@ -49,7 +49,7 @@ def blocks(card, language):
 
 
 def test_the_header_is_what_the_hub_reads(folder):
-    _, header, body = model_card(folder, "owner/tiny", licence="mit").split("---\n", 2)
+    _, header, body = model_card(folder, "owner/tiny", license="mit").split("---\n", 2)
     assert yaml.safe_load(header) == {
         "license": "mit",
         "library_name": "genlip",
@@ -172,7 +172,7 @@ def test_where_files_lie_and_who_signs_in_is_left_out(stored, told, folder, tmp_
     out.mkdir()
     recipe = {
         "out": "/home/someone/runs",
-        "start_from": stored,
+        "init_from": stored,
         "data": {"source": stored, "fields": "a=1"},
         "prompt": "/say",
     }
@@ -181,7 +181,7 @@ def test_where_files_lie_and_who_signs_in_is_left_out(stored, told, folder, tmp_
         tracker.event("held_out", step=1, loss=1.0, picture_gain=0.5)
     card = model_card(folder, "owner/tiny", out)
     (settings,) = blocks(card, "yaml")
-    assert yaml.safe_load(settings) == {"start_from": told, "data": {"source": told, "fields": "a=1"}, "prompt": "/say"}
+    assert yaml.safe_load(settings) == {"init_from": told, "data": {"source": told, "fields": "a=1"}, "prompt": "/say"}
     assert f"The run learned from `{told}`, which holds 1,200 samples." in card
     assert rows(card, "Metrics")["held-out loss"] == f"1.000 nats per token of `{told}`, at step 1"
     assert "someone" not in card

@@ -144,7 +144,7 @@ def test_the_card_stays_as_its_owner_wrote_it(hub, folder, caplog):
     assert not caplog.records
     push(folder, "owner/tiny", data="Little scenes.")
     assert "README.md is there and is sent as it stands, without data and licence given now" in caplog.text
-    push(folder, "owner/tiny", data="Little scenes.", licence="mit", overwrite_card=True)
+    push(folder, "owner/tiny", data="Little scenes.", license="mit", overwrite_card=True)
     card = hub.files("owner/tiny")["README.md"].decode()
     assert card == (folder / "README.md").read_text()
     assert "Little scenes." in card
@@ -155,7 +155,7 @@ def test_the_card_stays_as_its_owner_wrote_it(hub, folder, caplog):
 def test_a_card_that_was_not_sent_does_not_stay(before, hub, folder):
     if before:
         (folder / "README.md").write_text(before)
-    told = refusal(folder, "owner/tiny", licence="made-up", overwrite_card=True)
+    told = refusal(folder, "owner/tiny", license="made-up", overwrite_card=True)
     assert told.endswith('Invalid metadata in README.md. - "license" must be one of [apache-2.0, mit]')
     assert ((folder / "README.md").read_text() if before else None) == before
     assert (folder / "README.md").is_file() == bool(before)

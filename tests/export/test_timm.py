@@ -484,9 +484,9 @@ def test_recomputing_blocks_changes_no_gradient():
     model = small()
     pixels = torch.stack(images(model.config, [(2, 3)] * 2))
 
-    def gradients(recompute: bool) -> list[Tensor]:
+    def gradients(activation_checkpointing: bool) -> list[Tensor]:
         encoder = to_timm(model).train()
-        encoder.set_grad_checkpointing(recompute)
+        encoder.set_grad_checkpointing(activation_checkpointing)
         encoder(pixels).square().sum().backward()
         return [p.grad for p in encoder.parameters()]
 

@@ -339,8 +339,8 @@ def test_packs_of_a_source_seen_whole_are_the_packs_of_a_run():
     packs = loaded(source, found.laid)
     rows = [pack.num_rows for pack in packs]
     assert found.laid == 100
-    assert found.fill == pytest.approx(np.mean(rows) / PACKING.max_tokens)
-    assert found.least_fill == pytest.approx(min(rows) / PACKING.max_tokens)
+    assert found.packing_efficiency == pytest.approx(np.mean(rows) / PACKING.max_tokens)
+    assert found.least_efficiency == pytest.approx(min(rows) / PACKING.max_tokens)
     assert found.samples == pytest.approx(np.mean([len(pack.grids) for pack in packs]))
     assert found.patch_share == pytest.approx(sum(pack.num_patches for pack in packs) / sum(rows))
 
@@ -349,7 +349,9 @@ def test_packs_of_a_sampled_source_are_about_those_of_a_run():
     source = InMemory([small_run.example(i) for i in range(400)])
     found = inspected(source, samples=150).packs
     packs = loaded(source, 200)
-    assert found.fill == pytest.approx(np.mean([pack.num_rows for pack in packs]) / PACKING.max_tokens, abs=0.02)
+    assert found.packing_efficiency == pytest.approx(
+        np.mean([pack.num_rows for pack in packs]) / PACKING.max_tokens, abs=0.02
+    )
     assert found.samples == pytest.approx(np.mean([len(pack.grids) for pack in packs]), rel=0.1)
 
 
@@ -382,7 +384,7 @@ def test_one_example_is_enough():
     found = inspected(captioned("a small circle"))
     size = found.measures["rows"].item()
     assert found.packs.samples == PACKING.max_tokens // size
-    assert found.packs.fill == pytest.approx(size * (PACKING.max_tokens // size) / PACKING.max_tokens)
+    assert found.packs.packing_efficiency == pytest.approx(size * (PACKING.max_tokens // size) / PACKING.max_tokens)
     assert found.duplicates == 0
 
 

@@ -49,7 +49,7 @@ FULL = PackingConfig(max_tokens=4096)
         (
             captioned(*(f"{LONG} {i}" for i in range(30))),
             {"packing": PackingConfig(max_tokens=40)},
-            ["raise packing.look_ahead (now 16) or packing.max_tokens (now 40)"],
+            ["raise packing.packing_buffer (now 16) or packing.max_tokens (now 40)"],
         ),
     ],
 )  # fmt: skip
@@ -162,7 +162,7 @@ def test_the_page_shows_figures_and_every_skipped_reason():
     checked = Checker(html := inspection_page(found))
     for reason in found.skipped:
         assert reason in checked.text
-    assert f"{found.packs.fill:.1%}" in checked.text
+    assert f"{found.packs.packing_efficiency:.1%}" in checked.text
     assert "prefers-color-scheme: dark" in html
     assert not {"script", "link", "iframe"} & set(checked.tags)
     assert html.count("<svg") == sum(values.min() < values.max() for values in found.measures.values())

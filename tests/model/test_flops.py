@@ -65,8 +65,8 @@ def test_recomputation_is_what_pytorch_counts(variant):
     config = small_config(**VARIANTS[variant], num_hidden_layers=3)
     pack = random_pack(config, SHAPES)
     model = GenLIP(config).double().train()
-    model.recompute = True
-    assert training_flops(config, pack, recompute=True) == counted(model, pack, row_by_row(pack))
+    model.activation_checkpointing = True
+    assert training_flops(config, pack, activation_checkpointing=True) == counted(model, pack, row_by_row(pack))
 
 
 def test_work_by_hand():

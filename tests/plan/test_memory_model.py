@@ -70,10 +70,10 @@ def bytes_kept(model: GenLIP, pack: Pack, precision: str) -> int:
     return sum(size for place, size in found.items() if place not in ours)
 
 
-def peak(model: GenLIP, pack: Pack, precision: str, recompute: bool) -> int:
+def peak(model: GenLIP, pack: Pack, precision: str, activation_checkpointing: bool) -> int:
     """Of an update, all that lives in memory."""
     (optimizer,) = make_optimizers(model, OptimizerConfig())
-    model.recompute = recompute
+    model.activation_checkpointing = activation_checkpointing
 
     def update():
         forward(model, pack, precision).backward()
@@ -88,11 +88,19 @@ def peak(model: GenLIP, pack: Pack, precision: str, recompute: bool) -> int:
     return tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
 
 
-def planned(model: GenLIP, pack: Pack, precision: str, recompute: bool) -> float:
+def planned(model: GenLIP, pack: Pack, precision: str, activation_checkpointing: bool) -> float:
     """What the formula says of the same update."""
     size = PRECISIONS[precision]
     load = Load.of_pack(pack)
-    return memory(model.config, load, Sharing(), product_bytes=size, recompute=recompute, muon=False, average=False).total
+    return memory(
+        model.config,
+        load,
+        Sharing(),
+        product_bytes=size,
+        activation_checkpointing=activation_checkpointing,
+        muon=False,
+        average=False,
+    ).total
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -101,24 +109,26 @@ def test_activations_are_what_autograd_keeps(variant, precision):
     """Within 1.5 %: masks, the factors of DropPath and the indices of the last block's rows are not counted."""
     model, pack = make(**VARIANTS[variant])
     size = PRECISIONS[precision]
-    expected = activations(model.config, Load.of_pack(pack), size, recompute=False)
+    expected = activations(model.config, Load.of_pack(pack), size, activation_checkpointing=False)
     expected += 4 * parameters(model.config).head  # the head's gradient, which the loss computes ahead
     if size == 2:
         expected += 2 * matrix_parameters(model.config)
     assert expected == pytest.approx(bytes_kept(model, pack, precision), rel=0.015)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("variant", ["default", "plain_mlp"])
-def test_the_total_is_the_peak_of_an_update(variant, precision, recompute):
+def test_the_total_is_the_peak_of_an_update(variant, precision, activation_checkpointing):
     """Within 7 %: the sum takes parts together that do not all peak at once, and leaves passing gradients out."""
     model, pack = make(**VARIANTS[variant])
-    assert planned(model, pack, precision, recompute) == pytest.approx(peak(model, pack, precision, recompute), rel=0.07)
+    assert planned(model, pack, precision, activation_checkpointing) == pytest.approx(
+        peak(model, pack, precision, activation_checkpointing), rel=0.07
+    )
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_the_total_at_real_size(recompute):
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_the_total_at_real_size(activation_checkpointing):
     """Width and vocabulary of L/16 and a full pack, on tensors that have shapes and no numbers."""
     config = GenLIPConfig.preset("l16", num_hidden_layers=2)
     text, pixels = np.zeros(74, np.int64), np.zeros((196, config.patch_dim), np.uint8)
@@ -126,9 +136,9 @@ def test_the_total_at_real_size(recompute):
     as_on_a_gpu = mock.patch.dict(objective._CHUNK_LOGITS, cpu=objective.chunk_logits("cuda"))
     with as_on_a_gpu, FakeTensorMode(allow_non_fake_inputs=True):
         model = GenLIP(config).train()
-        measured = peak(model, pack, "bfloat16", recompute)
+        measured = peak(model, pack, "bfloat16", activation_checkpointing)
     assert measured > 7e9
-    assert planned(model, pack, "bfloat16", recompute) == pytest.approx(measured, rel=0.05)
+    assert planned(model, pack, "bfloat16", activation_checkpointing) == pytest.approx(measured, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -141,7 +151,13 @@ def test_the_optimizer_holds_its_states(kind):
     states = [state for optimizer in optimizers for state in optimizer.state.values()]
     held = sum(t.nbytes for state in states for t in state.values() if isinstance(t, torch.Tensor) and t.dim())
     found = memory(
-        model.config, Load.of_pack(pack), Sharing(), product_bytes=4, recompute=False, muon=kind == "muon", average=True
+        model.config,
+        Load.of_pack(pack),
+        Sharing(),
+        product_bytes=4,
+        activation_checkpointing=False,
+        muon=kind == "muon",
+        average=True,
     )
     assert found.optimizer == held
     assert found.average == found.weights == found.gradients == sum(p.nbytes for p in model.parameters())

@@ -27,7 +27,7 @@ STAGE1 = {
     "steps": 0,
     "samples": 8_000_000_000,
     "parallel": "auto",
-    "recompute": True,
+    "activation_checkpointing": True,
     "precision": "auto",
 }
 
@@ -39,7 +39,7 @@ def run(**changes):
 
 def test_the_first_stage_by_hand():
     """6 FLOPs a parameter and row, and what attention adds, within what the last block and the tables leave out."""
-    plan = make_plan(run(recompute=False), gpus=8, gpu="h100")
+    plan = make_plan(run(activation_checkpointing=False), gpus=8, gpu="h100")
     matrices = 24 * (5 * 1024**2 + 3 * 1024 * 2816)
     by_hand = 270 * 6 * matrices + 74 * 6 * 1024 * 151_936 + 24 * 12 * 1024 * 270**2
     assert plan.flops.total(False) == pytest.approx(by_hand, rel=0.05)
@@ -55,7 +55,7 @@ def test_the_first_stage_by_hand():
 
 
 def test_recomputation_costs_time_and_saves_memory():
-    kept, recomputed = (make_plan(run(recompute=choice), gpus=8) for choice in (False, True))
+    kept, recomputed = (make_plan(run(activation_checkpointing=choice), gpus=8) for choice in (False, True))
     assert 1.25 < recomputed.seconds / kept.seconds < 1.35
     assert recomputed.memory.activations < kept.memory.activations / 5
     assert recomputed.kept == kept.kept
@@ -71,7 +71,10 @@ def test_sharding_divides_what_each_holds():
 @pytest.mark.parametrize(
     ("changes", "gpus", "gpu", "says"),
     [
-        ({"recompute": False}, 8, "rtx4090", ["does not fit", "--recompute true needs", "--packing.max_tokens"]),
+        (
+            {"activation_checkpointing": False}, 8, "rtx4090",
+            ["does not fit", "--activation_checkpointing true needs", "--packing.max_tokens"],
+        ),
         ({"packing__batch": "12 packs"}, 8, "h100", ["others 1, so 25.0%", '"8 packs" or "16 packs", or 6 GPUs, or 12']),
         ({"packing__batch": "4 packs"}, 8, "h100", ["8 GPUs, but 4 packs", '--packing.batch "8 packs", or 4 GPUs']),
         ({"parallel": "hybrid"}, 8, "h100", ["hybrid needs several equal nodes of 8, not 8 GPUs"]),
@@ -113,9 +116,9 @@ def test_what_fits_is_left_alone():
 
 
 def test_the_advice_for_what_does_not_fit_fits():
-    tight = run(recompute=False)
+    tight = run(activation_checkpointing=False)
     assert make_plan(tight, gpu="rtx4090").memory.total > make_plan(tight, gpu="rtx4090").usable
-    for advice in ({"recompute": True}, {"packing.max_tokens": 4096, "recompute": False}):
+    for advice in ({"activation_checkpointing": True}, {"packing.max_tokens": 4096, "activation_checkpointing": False}):
         plan = make_plan(run(**advice), gpu="rtx4090")
         assert plan.memory.total <= plan.usable
 

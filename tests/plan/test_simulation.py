@@ -98,7 +98,9 @@ def test_collectives_of_each_strategy():
 
 def test_drawn_packs_without_spread_are_those_on_paper():
     config = GenLIPConfig.preset("tiny")
-    drawn = draw_packs(config, Sizes(196, (196, 196), 74, 512, decode=0.002, spread=0), 16_384, recompute=False, number=5)
+    drawn = draw_packs(
+        config, Sizes(196, (196, 196), 74, 512, decode=0.002, spread=0), 16_384, activation_checkpointing=False, number=5
+    )
     assert drawn.samples.tolist() == [60] * 5
     assert drawn.decode == pytest.approx(60 * 0.002)
     assert drawn.flops == pytest.approx(step_flops(config, Load.of_samples([(196, 74)] * 60)).total(False))
@@ -106,7 +108,7 @@ def test_drawn_packs_without_spread_are_those_on_paper():
 
 def test_drawn_packs_have_the_mean_that_was_asked_for():
     config = GenLIPConfig.preset("tiny")
-    drawn = draw_packs(config, Sizes(500, (16, 10_000), 200, 10_000, decode=0.003), 16_384, recompute=False)
+    drawn = draw_packs(config, Sizes(500, (16, 10_000), 200, 10_000, decode=0.003), 16_384, activation_checkpointing=False)
     assert len(drawn.flops) == 512
     assert drawn.samples.mean() == pytest.approx(16_384 / 700, rel=0.05)
     assert drawn.decode.sum() / drawn.samples.sum() == pytest.approx(0.003, rel=0.05)

@@ -73,7 +73,7 @@ def test_a_wrong_override_says_what_is_wrong(overrides, message):
         (["--steps", "0.3k5"], "the command line: steps is '0.3k5': need a whole number"),
         (["--steps", "1.0005k"], "the command line: steps: '1.0005k' is no whole number"),
         (["--ema", "[1]"], "the command line: ema is '[1]': need a number"),
-        (["--recompute", "ja"], "the command line: recompute is 'ja': need true or false"),
+        (["--activation_checkpointing", "ja"], "the command line: activation_checkpointing is 'ja': need true or false"),
         (["--precision", "bf16"], "need one of auto, float32, bfloat16; did you mean bfloat16?"),
         (["--precision", "fp16"], "need one of auto, float32, bfloat16; did you mean bfloat16?"),
         (["--optimizer.kind", "sgd"], "optimizer.kind is 'sgd': need one of adamw, muon"),
@@ -136,9 +136,9 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path):
 
 def test_differences_name_what_changes_the_result_and_nothing_else(tmp_path):
     run = small_run(tmp_path)
-    assert differences(run, dataclasses.replace(run, out="elsewhere", log_every=99, keep=7, threads=1)) == []
-    changed = dataclasses.replace(run, seed=3, optimizer=dataclasses.replace(run.optimizer, clip=2.0))
-    assert differences(run, changed) == ["optimizer.clip: 1.0 -> 2.0", "seed: 0 -> 3"]
+    assert differences(run, dataclasses.replace(run, out="elsewhere", log_every=99, keep_last=7, threads=1)) == []
+    changed = dataclasses.replace(run, seed=3, optimizer=dataclasses.replace(run.optimizer, max_grad_norm=2.0))
+    assert differences(run, changed) == ["optimizer.max_grad_norm: 1.0 -> 2.0", "seed: 0 -> 3"]
 
 
 def test_every_setting_is_described():

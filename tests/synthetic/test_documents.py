@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from genlip.synthetic.documents import KINDS, LONGEST, describe, document, draw, questions
 from genlip.synthetic.fonts import font
 from genlip.synthetic.page import Box, Page, Stroke, Text
-from genlip.synthetic.sheet import wrapped
+from genlip.synthetic.text_layout import wrapped
 
 CONTENTS = [document(0, index) for index in range(180)]
 PER_KIND = [document(3, index, (256, 420), kind=kind) for kind in KINDS for index in range(4)]

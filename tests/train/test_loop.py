@@ -22,9 +22,9 @@ import genlip
 from genlip.data.captions import Captions, train_tokenizer
 from genlip.data.loader import Loader
 from genlip.data.ownership import own
+from genlip.data.sample_counts import SkippedTooMany
 from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source
-from genlip.data.tally import SkippedTooMany
 from genlip.model.genlip import GenLIP
 from genlip.threads import Change, Chooser
 from genlip.train.checkpoints import latest
@@ -229,7 +229,12 @@ def test_a_run_ends_at_the_first_of_its_ends(ends, unit, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_lost(tmp_path):
     run = small_run(
-        tmp_path, optimizer__learning_rate=1e30, optimizer__warmup=0.0, optimizer__clip=1e30, save_every=1, max_nonfinite=3
+        tmp_path,
+        optimizer__learning_rate=1e30,
+        optimizer__warmup_ratio=0.0,
+        optimizer__max_grad_norm=1e30,
+        save_every=1,
+        max_nonfinite=3,
     )
     with pytest.raises(NonFinite, match=r"step \d: the loss is .*in 3 updates in a row.*lower optimizer\.learning_rate"):
         train(run)
@@ -261,7 +266,7 @@ def test_a_panel_shows_where_a_run_goes_on(tmp_path, monkeypatch):
 
 
 def test_old_checkpoints_are_removed(tmp_path):
-    train(small_run(tmp_path, save_every=1, keep=2))
+    train(small_run(tmp_path, save_every=1, keep_last=2))
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step-00000005", "step-00000006"]
 
 
@@ -275,7 +280,7 @@ def test_an_old_checkpoint_that_holds_evaluations_stays_and_is_named_once(tmp_pa
             evaluated.mkdir()
             (evaluated / "result.json").write_text("{}")
 
-    train(small_run(tmp_path, save_every=1, keep=2), on_step=evaluate)
+    train(small_run(tmp_path, save_every=1, keep_last=2), on_step=evaluate)
     kept = ["step-00000002", "step-00000005", "step-00000006"]
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == kept
     assert (evaluated / "result.json").read_text() == "{}"

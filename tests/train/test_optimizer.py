@@ -11,7 +11,7 @@ from tests.model.helpers import small_model
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine():
-    config = OptimizerConfig(learning_rate=0.4, final_learning_rate=0.1, warmup=0.2)
+    config = OptimizerConfig(learning_rate=0.4, final_learning_rate=0.1, warmup_ratio=0.2)
     rates = [learning_rate(config, step / 10) for step in range(1, 11)]
     assert rates[:2] == pytest.approx([0.2, 0.4])
     assert rates[9] == pytest.approx(0.1)
@@ -27,7 +27,7 @@ def test_the_papers_schedule_has_the_papers_values():
 
 
 def test_a_run_that_passes_its_end_keeps_the_final_rate():
-    config = OptimizerConfig(warmup=0.0)
+    config = OptimizerConfig(warmup_ratio=0.0)
     assert learning_rate(config, 1.2) == learning_rate(config, 1.0) == pytest.approx(config.final_learning_rate)
 
 
@@ -80,7 +80,7 @@ def test_muon_moves_the_trunks_matrices_by_nearly_orthogonal_steps_of_adamws_siz
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"learning_rate": 0.0}, {"warmup": 1.0}, {"beta2": 1.0}, {"clip": 0.0}, {"weight_decay": -1.0}]
+    "wrong", [{"learning_rate": 0.0}, {"warmup_ratio": 1.0}, {"beta2": 1.0}, {"max_grad_norm": 0.0}, {"weight_decay": -1.0}]
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

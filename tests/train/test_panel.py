@@ -16,7 +16,8 @@ from genlip.train.panel import Panel, clock, rendered, sparkline
 FIGURES = {
     "step": 12340, "progress": 0.342, "left": 123456.0, "loss": 2.345678, "held_out": 2.401, "picture_gain": 0.534,
     "learning_rate": 9.8e-4, "gradient_norm": 0.412, "skipped": 1234, "samples_per_s": 12345.6, "tokens_per_s": 4567890.1,
-    "matrix_share": 0.523, "fill": 0.9994, "wait": 0.003, "memory": 65.3e9, "true": "a\nred  circle", "spoken": "a\x1bblue",
+    "matrix_share": 0.523,
+    "packing_efficiency": 0.9994, "wait": 0.003, "memory": 65.3e9, "true": "a\nred  circle", "spoken": "a\x1bblue",
 }  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def test_all_figures_are_there_on_80_columns() -> None:
     for part in (
         "runs/stage1", "step 12,340", "34.2%, 1 day, 10:17:36 left", "loss 2.346 █▅▁", "held out 2.401",
         "picture gain 0.534", "learning rate 9.80e-04", "gradient norm 0.412", "skipped samples 1,234", "samples/s 12,346",
-        "tokens/s 4,567,890", "matrix rate 52.3%", "pack fill 99.9%", "data wait 0.3%", "memory 60.8 GiB",
+        "tokens/s 4,567,890", "matrix rate 52.3%", "packing efficiency 99.9%", "data wait 0.3%", "memory 60.8 GiB",
         "true a red circle", "said a\ufffdblue",
     ):  # fmt: skip
         assert part in text, part

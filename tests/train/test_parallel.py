@@ -41,7 +41,10 @@ def test_several_processes_train_what_one_does(alone, ranks, how, tmp_path):
     assert furthest(weights(tmp_path), weights(alone)) < 1e-9
     assert read_samples(tmp_path) == read_samples(alone)
     assert len(read_samples(tmp_path)) == 7 * STEPS
-    for kind, figures in (("train", ("loss", "gradient_norm", "fill")), ("held_out", ("loss", "picture_gain"))):
+    for kind, figures in (
+        ("train", ("loss", "gradient_norm", "packing_efficiency")),
+        ("held_out", ("loss", "picture_gain")),
+    ):
         here, there = read_log(tmp_path, kind), read_log(alone, kind)
         assert [[event[name] for name in figures] for event in here] == [
             [event[name] for name in figures] for event in there
@@ -51,7 +54,7 @@ def test_several_processes_train_what_one_does(alone, ranks, how, tmp_path):
 
 
 def test_shards_within_nodes_and_copies_between_them(alone, tmp_path):
-    launch(tmp_path, 2, nodes=2, parallel="hybrid", recompute="true")
+    launch(tmp_path, 2, nodes=2, parallel="hybrid", activation_checkpointing="true")
     assert furthest(weights(tmp_path), weights(alone)) < 1e-9
     assert read_log(tmp_path, "start")[0]["parallel"] == "hybrid"
 

@@ -19,7 +19,7 @@ def done(tmp_path):
 
     def again(**changes):
         given = {"data__source": tmp_path / "in", "data__held_out": "", "data__held_out_samples": 4, "steps": 4}
-        return small_run(tmp_path / "out", **{**given, "save_every": 2, "optimizer__warmup": 0.0} | changes)
+        return small_run(tmp_path / "out", **{**given, "save_every": 2, "optimizer__warmup_ratio": 0.0} | changes)
 
     train(again())
     return again
@@ -55,11 +55,11 @@ def test_a_finished_run_is_made_longer_on_request_alone(done, tmp_path, caplog):
         ValueError, match=r"holds a shorter run \(steps: 4 -> 8\).*--resume must.*raises its learning rate"
     ) as error:
         train(done(steps=8))
-    assert f"--start_from {newest} --out NEW" in str(error.value)
+    assert f"--init_from {newest} --out NEW" in str(error.value)
     train(done(steps=8), resume="must")
     assert "the run becomes longer (steps: 4 -> 8): its learning rate goes from 1e-06 to 0.001" in caplog.text
     assert [event["step"] for event in read_log(tmp_path / "out", "train")] == list(range(1, 9))
-    with pytest.raises(ValueError, match=r"other settings \(steps: 8 -> 5\).*--start_from .*step-00000008 --out NEW"):
+    with pytest.raises(ValueError, match=r"other settings \(steps: 8 -> 5\).*--init_from .*step-00000008 --out NEW"):
         train(done(steps=5), resume="must")
 
 

@@ -29,8 +29,8 @@ def learn(tracked: Tracker, steps: Sequence[int], **metrics: float) -> None:
     for step in steps:
         usual = {
             "loss": 5 / step, "gradient_norm": 1.0, "learning_rate": 1e-3, "samples_per_s": 100.0, "tokens_per_s": 2000.0,
-            "seconds_per_step": 0.5, "seconds": step / 2, "matrix_share": 0.5, "fill": 0.99, "wait": 0.01, "skipped": 0,
-            "memory": 2**30, "left": 50.0,
+            "seconds_per_step": 0.5, "seconds": step / 2, "matrix_share": 0.5, "packing_efficiency": 0.99, "wait": 0.01,
+            "skipped": 0, "memory": 2**30, "left": 50.0,
         }  # fmt: skip
         tracked.train(step, step / 100, **usual | metrics)
 
@@ -114,7 +114,7 @@ def test_a_log_of_few_events(kind: str, tmp_path: Path) -> None:
 
 def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
     with tracker(tmp_path, 0) as tracked:
-        learn(tracked, [10, 20], wait=0.25, fill=0.8)
+        learn(tracked, [10, 20], wait=0.25, packing_efficiency=0.8)
         tracked.event("nonfinite", step=15, loss=math.nan, samples=["0001/17"])
         tracked.event("nonfinite", step=16, loss=math.nan)
         tracked.event("spike", step=18, loss=9.5, usual=2.0)

@@ -46,10 +46,17 @@ def test_the_big_recipes_build_and_have_the_papers_size(size):
 def test_the_recipes_hold_the_papers_values(size):
     """From the paper's table of both stages."""
     one, two = load_recipe(f"stage1_{size}"), load_recipe(f"stage2_{size}")
-    shared = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.01, "clip": 1.0, "final_learning_rate": 1e-6}
+    shared = {
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "eps": 1e-8,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "final_learning_rate": 1e-6,
+    }
     for run in (one, two):
         assert {name: getattr(run.optimizer, name) for name in shared} == shared
-        assert run.optimizer.warmup == (0.02 if size == "g16" else 0.007)
+        assert run.optimizer.warmup_ratio == (0.02 if size == "g16" else 0.007)
         assert (run.packing.max_tokens, run.precision, run.model.drop_path_rate) == (
             16_384, "bfloat16", 0.2 if size == "g16" else 0.1,
         )  # fmt: skip
@@ -60,7 +67,7 @@ def test_the_recipes_hold_the_papers_values(size):
     batch = {run: run.packing.packs * run.packing.max_tokens / run.packing.tokens_per_sample for run in (one, two)}
     assert batch[one] == pytest.approx(48e3 if size == "g16" else 32e3, rel=1 / 30)
     assert batch[two] == pytest.approx(3600, rel=1 / 30)
-    assert two.start_from == f"{one.out}/model"
+    assert two.init_from == f"{one.out}/model"
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +78,7 @@ def first(tmp_path_factory):
 
 def test_stage_two_goes_on_with_the_model_of_stage_one(first, tmp_path):
     """It begins with the weights and the tokenizer that stage 1 ended with."""
-    second = short("stage2_l16_cpu", tmp_path / "two", start_from=first)
+    second = short("stage2_l16_cpu", tmp_path / "two", init_from=first)
     begun = []
     model = train(second, on_step=lambda state: begun or begun.append(state.run))
     assert begun[0].images.resize == "native"
@@ -87,7 +94,7 @@ def test_stage_two_goes_on_with_the_model_of_stage_one(first, tmp_path):
 def test_the_other_twins_run(size, first, tmp_path):
     tokenizer = first / "tokenizer.json"
     one = train(short(f"stage1_{size}_cpu", tmp_path / "one", steps=2, tokenizer=tokenizer))
-    train(short(f"stage2_{size}_cpu", tmp_path / "two", steps=2, start_from=one))
+    train(short(f"stage2_{size}_cpu", tmp_path / "two", steps=2, init_from=one))
     assert [event["step"] for event in read_log(tmp_path / "two", "train")] == [1, 2]
 
 
@@ -96,7 +103,7 @@ def test_the_other_twins_run(size, first, tmp_path):
 @pytest.mark.parametrize("size", SIZES)
 def test_every_twin_learns_when_run_whole(size, tmp_path):
     first = train(load_recipe(f"stage1_{size}_cpu", ["--out", str(tmp_path / "one")]))
-    train(load_recipe(f"stage2_{size}_cpu", ["--out", str(tmp_path / "two"), "--start_from", str(first)]))
+    train(load_recipe(f"stage2_{size}_cpu", ["--out", str(tmp_path / "two"), "--init_from", str(first)]))
     for stage in ("one", "two"):
         losses = [event["loss"] for event in read_log(tmp_path / stage, "held_out")]
         assert losses[-1] < losses[0]
@@ -124,21 +131,27 @@ def test_one_update_of_stage_one_at_its_real_width_and_vocabulary(first, tmp_pat
 def test_starting_from_another_shape_names_what_differs(tmp_path):
     model = train(small_run(tmp_path / "one", steps=1))
     with pytest.raises(ValueError, match=r"another model than the recipe's \(hidden_size 32, not 64.*\): set --model "):
-        train(small_run(tmp_path / "two", start_from=model, model__hidden_size=64, steps=1))
+        train(small_run(tmp_path / "two", init_from=model, model__hidden_size=64, steps=1))
     words = [word for key, value in SMALL.items() if not key.startswith("model.") for word in (f"--{key}", str(value))]
-    run = load_recipe("quickstart", [*words, "--start_from", str(model), "--model", str(model), "--steps", "1"])
+    run = load_recipe("quickstart", [*words, "--init_from", str(model), "--model", str(model), "--steps", "1"])
     assert run.model.hidden_size == 32
     train(dataclasses.replace(run, out=str(tmp_path / "three")))
 
 
 def test_recipes_stand_on_others(tmp_path):
-    (tmp_path / "a.yaml").write_text("model: tiny\nsteps: 20k\noptimizer: {clip: 2.0}\n")
+    (tmp_path / "a.yaml").write_text("model: tiny\nsteps: 20k\noptimizer: {max_grad_norm: 2.0}\n")
     (tmp_path / "b.yaml").write_text("base: a.yaml\noptimizer: {beta1: 0.8}\nmodel.hidden_size: 96\n")
     (tmp_path / "c.yaml").write_text("base: [b.yaml, quickstart]\nsteps: 7\n")
     b, c = load_recipe(tmp_path / "b.yaml"), load_recipe(tmp_path / "c.yaml", ["--samples", "1.5k"])
-    assert (b.steps, b.optimizer.clip, b.optimizer.beta1) == (20_000, 2.0, 0.8)
+    assert (b.steps, b.optimizer.max_grad_norm, b.optimizer.beta1) == (20_000, 2.0, 0.8)
     assert (b.model.hidden_size, b.model.text_embed_dim, b.model.num_hidden_layers) == (96, 96, 4)
-    assert (c.steps, c.samples, c.optimizer.kind, c.optimizer.clip, c.model.hidden_size) == (7, 1500, "muon", 2.0, 192)
+    assert (c.steps, c.samples, c.optimizer.kind, c.optimizer.max_grad_norm, c.model.hidden_size) == (
+        7,
+        1500,
+        "muon",
+        2.0,
+        192,
+    )
 
 
 def test_recipes_in_a_circle_and_settings_without_value_are_refused(tmp_path):
@@ -165,8 +178,6 @@ def test_weights_are_not_given_other_words_than_they_learned(tmp_path):
     other["model"]["vocab"]["xyz"] = other["model"]["vocab"].pop(last)
     other["model"]["merges"] = [pair for pair in other["model"]["merges"] if "".join(pair).replace(" ", "") != last]
     (tmp_path / "tokenizer.json").write_text(json.dumps(other))
-    with pytest.raises(
-        ValueError, match=r"is not that of start_from .*: token \d+ is 'xyz', and was .* set --tokenizer bpe"
-    ):
-        train(small_run(tmp_path / "two", start_from=model, tokenizer=tmp_path / "tokenizer.json", steps=1))
-    train(small_run(tmp_path / "three", start_from=model, tokenizer=model, steps=1))
+    with pytest.raises(ValueError, match=r"is not that of init_from .*: token \d+ is 'xyz', and was .* set --tokenizer bpe"):
+        train(small_run(tmp_path / "two", init_from=model, tokenizer=tmp_path / "tokenizer.json", steps=1))
+    train(small_run(tmp_path / "three", init_from=model, tokenizer=model, steps=1))

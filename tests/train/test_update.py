@@ -81,7 +81,9 @@ def test_a_spike_is_reported(tmp_path):
 def test_recomputing_blocks_gives_the_same_weights(tmp_path):
     settings = {"model__drop_path_rate": 0.3, "packing__batch": "2 packs"}
     kept = load_file(train(small_run(tmp_path / "kept", **settings)) / "model.safetensors")
-    again = load_file(train(small_run(tmp_path / "again", recompute="true", **settings)) / "model.safetensors")
+    again = load_file(
+        train(small_run(tmp_path / "again", activation_checkpointing="true", **settings)) / "model.safetensors"
+    )
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 

@@ -57,7 +57,7 @@ def _caption(args: argparse.Namespace) -> int:
         return 0
 
     def describe(batch: Sequence[Any]) -> list[Record]:
-        return [{"caption": text} for text in speaker.caption(batch, args.batch, **decoding)]
+        return [{"caption": text} for text in speaker.caption(batch, args.batch_size, **decoding)]
 
     def show(record: Record) -> None:
         if not args.out:

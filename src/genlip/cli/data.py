@@ -68,7 +68,7 @@ def _add_inspect(commands: Any) -> None:
     )
     parser.add_argument("--max-caption", type=int, default=512, help="tokens at which captions are cut (default: 512)")
     parser.add_argument("--max-tokens", type=int, default=16_384, help="rows of a pack (default: 16384)")
-    parser.add_argument("--batch", default="1 pack", help="of an update, such as '8M tokens' (default: 1 pack)")
+    parser.add_argument("--batch-size", default="1 pack", help="of an update, such as '8M tokens' (default: 1 pack)")
 
 
 def _inspect(args: argparse.Namespace) -> None:
@@ -90,7 +90,7 @@ def _inspect(args: argparse.Namespace) -> None:
     )  # fmt: skip
     captions = _captions(args, source)
     model = GenLIPConfig(patch_size=args.patch_size, vocab_size=captions.tokenizer.get_vocab_size())
-    packing = PackingConfig(max_tokens=args.max_tokens, batch=args.batch)
+    packing = PackingConfig(max_tokens=args.max_tokens, batch=args.batch_size)
     with progress("looking at images", min(args.samples, len(source))) as advance:
         found = inspect_source(source, images, captions, model, packing, args.samples, args.seed, advance)
     say(summary(found))

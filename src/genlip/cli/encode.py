@@ -43,7 +43,7 @@ def _encode(args: argparse.Namespace) -> int:
     check_output(args)
     images, speaker = find_images(args.images), load_speaker(args)
     found: list[tuple[str, Any]] = []
-    for path, result in in_batches(args, speaker, images, partial(speaker.encode, batch=args.batch)):
+    for path, result in in_batches(args, speaker, images, partial(speaker.encode, batch_size=args.batch_size)):
         if isinstance(result, str):
             complain(result)
         else:

@@ -67,7 +67,7 @@ def _run_captioning(args: argparse.Namespace) -> None:
     from genlip.evaluate.captioning.measure import captioning
 
     source = _captioned(args)
-    options: dict[str, Any] = {"images": args.images, "batch": args.batch, "transcription": args.transcription}
+    options: dict[str, Any] = {"limit": args.limit, "batch_size": args.batch_size, "transcription": args.transcription}
     options |= {"max_tokens": args.max_tokens, "partial": _unfinished(args)}
     _run(args, _number(args, source), lambda s, a: captioning(s, source, model=args.model, advance=a, **options))
 
@@ -103,7 +103,7 @@ def _run_zero_shot(args: argparse.Namespace) -> None:
     if args.template:
         chosen_templates(args.template)  # refused before the model is loaded
     labelled = open_labelled(args.data, args.classes)
-    options: dict[str, Any] = {"images": args.images, "batch": args.batch, "normalise": args.normalise}
+    options: dict[str, Any] = {"limit": args.limit, "batch_size": args.batch_size, "normalise": args.normalise}
     options["without_picture"] = args.without_picture
     if args.template:
         options["templates"] = tuple(args.template)
@@ -138,7 +138,7 @@ def _segmentation(inner: Any) -> None:
     parser = _add(
         inner, "segmentation", _run_segmentation, _SEGMENTED,
         "a linear layer on frozen patch features, enlarged to pixels: mIoU",
-        "  genlip eval segmentation MODEL scenes:1 --train scenes:0 --images 2000\n"
+        "  genlip eval segmentation MODEL scenes:1 --train scenes:0 --limit 2000\n"
         "  genlip eval segmentation MODEL ADEChallengeData2016/images/validation --train …/images/training",
         batch=16,
     )  # fmt: skip
@@ -173,7 +173,7 @@ def _readout(inner: Any) -> None:
 def _run_readout(args: argparse.Namespace) -> None:
     from genlip.evaluate.readout.measure import readout
 
-    data, options = _any(args), {"images": args.images, "batch": args.batch, "k": args.k}
+    data, options = _any(args), {"limit": args.limit, "batch_size": args.batch_size, "k": args.k}
     _run(args, _number(args, data), lambda s, a: readout(s, data, model=args.model, advance=a, **options))
 
 
@@ -190,7 +190,7 @@ def _attention(inner: Any) -> None:
 def _run_attention(args: argparse.Namespace) -> None:
     from genlip.evaluate.attention.measure import attention
 
-    source, options = _captioned(args), {"images": args.images, "batch": args.batch}
+    source, options = _captioned(args), {"limit": args.limit, "batch_size": args.batch_size}
     _run(args, _number(args, source), lambda s, a: attention(s, source, model=args.model, advance=a, **options))
 
 
@@ -198,7 +198,7 @@ def _features(inner: Any) -> None:
     parser = _add(
         inner, "features", _run_features, _ANY,
         "patch features as pictures: principal components as colours, nearest patches, norms",
-        "  genlip eval features MODEL photos.jsonl --images 24",
+        "  genlip eval features MODEL photos.jsonl --limit 24",
         images=24,
     )  # fmt: skip
     _add_any(parser)
@@ -207,7 +207,7 @@ def _features(inner: Any) -> None:
 def _run_features(args: argparse.Namespace) -> None:
     from genlip.evaluate.features.measure import feature_views
 
-    data, options = _any(args), {"images": args.images, "batch": args.batch}
+    data, options = _any(args), {"limit": args.limit, "batch_size": args.batch_size}
     _run(args, _number(args, data), lambda s, a: feature_views(s, data, model=args.model, advance=a, **options))
 
 
@@ -222,7 +222,7 @@ def _add(
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
     parser.add_argument("data", metavar="DATA", help=data)
     number = "all" if images is None else str(images)
-    parser.add_argument("--images", type=int, default=images, help=f"how many, from all over the set (default: {number})")
+    parser.add_argument("--limit", type=int, default=images, help=f"how many, from all over the set (default: {number})")
     add_model(parser, batch)
     parser.add_argument("--out", help="folder of evaluations (default: evaluations in the model's folder)")
     parser.add_argument("--sizes", type=_numbers, default=(), help="a curve over fixed sizes in pixels, as in 64,96,128")
@@ -261,7 +261,7 @@ def _training(args: argparse.Namespace) -> dict[str, Any]:
     from genlip.data.sources.cache import cache_folder
 
     cache = Path(args.cache) if args.cache else cache_folder() / "features"
-    options = {"images": args.images, "epochs": args.epochs, "batch": args.batch, "seed": args.seed, "cache": cache}
+    options = {"limit": args.limit, "epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed, "cache": cache}
     return options | ({"learning_rates": args.learning_rates} if args.learning_rates else {})
 
 
@@ -294,9 +294,9 @@ def _any(args: argparse.Namespace) -> Any:
 
 def _number(args: argparse.Namespace, data: Any) -> int:
     """Images that are measured on."""
-    if args.images is not None and args.images < 1:
-        raise UsageError(f"--images is {args.images}: it must be at least 1")
-    return len(data) if args.images is None else min(args.images, len(data))
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit is {args.limit}: it must be at least 1")
+    return len(data) if args.limit is None else min(args.limit, len(data))
 
 
 def _number_learned(args: argparse.Namespace, train: Any, test: Any) -> int:

@@ -66,20 +66,20 @@ def in_batches(args: argparse.Namespace, speaker: Speaker, images: Sequence[str]
     from genlip.data.images import ImageError
     from genlip.threads import Threads
 
-    if args.batch < 1:
-        raise UsageError(f"--batch is {args.batch}: it must be at least 1")
+    if args.batch_size < 1:
+        raise UsageError(f"--batch-size is {args.batch_size}: it must be at least 1")
     with Threads(args.threads, speaker.model.device) as threads:
-        for start in range(0, len(images), args.batch):
+        for start in range(0, len(images), args.batch_size):
             prepared: dict[str, Any] = {}
             faults: dict[str, str] = {}
-            for path in images[start : start + args.batch]:
+            for path in images[start : start + args.batch_size]:
                 try:
                     prepared[path] = speaker.prepare(path)
                 except ImageError as error:
                     faults[path] = str(error)
             done = dict(zip(prepared, work(list(prepared.values())), strict=True))
             threads.advance(len(prepared))
-            yield from ((path, faults.get(path) or done[path]) for path in images[start : start + args.batch])
+            yield from ((path, faults.get(path) or done[path]) for path in images[start : start + args.batch_size])
 
 
 def for_each_image(

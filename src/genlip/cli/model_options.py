@@ -21,8 +21,8 @@ class UsageError(ValueError):
 
 
 def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[str, ...] = ()) -> None:
-    """Add the options of `load_speaker`, and --batch with its default; `more_dtypes` may be "int8"."""
-    parser.add_argument("--batch", type=int, default=batch, help=f"images at a time (default: {batch})")
+    """Add the options of `load_speaker`, and --batch-size with its default; `more_dtypes` may be "int8"."""
+    parser.add_argument("--batch-size", type=int, default=batch, help=f"images at a time (default: {batch})")
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     parser.add_argument(
         "--threads",

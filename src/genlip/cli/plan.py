@@ -50,7 +50,7 @@ def add_plan(commands: Any) -> None:
 def _plan(args: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from genlip.data.sizes import count
+    from genlip.data.units import count
     from genlip.plan.plan import Assumptions
     from genlip.plan.planner import make_plan
     from genlip.plan.text import plan_text, render

@@ -32,7 +32,7 @@ def add_push(commands: Any) -> None:
     parser.add_argument("--revision", help="branch to write to (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="offer the files as a pull request to main")
     parser.add_argument("--message", help="of the commit")
-    parser.add_argument("--licence", default="apache-2.0", help="the Hub's name of it, for the card (default: apache-2.0)")
+    parser.add_argument("--license", default="apache-2.0", help="the Hub's name of it, for the card (default: apache-2.0)")
     parser.add_argument("--data", default="", metavar="TEXT", help="what the model learned from, for the card")
     parser.add_argument("--overwrite-card", action="store_true", help="write the card anew though there is a README.md")
     parser.add_argument("--dry-run", action="store_true", help="show the card and the files, and send nothing")
@@ -41,7 +41,7 @@ def add_push(commands: Any) -> None:
 def _push(args: argparse.Namespace) -> None:
     from genlip.export.hub import push
 
-    card = {name: getattr(args, name) for name in ("licence", "data", "overwrite_card")}
+    card = {name: getattr(args, name) for name in ("license", "data", "overwrite_card")}
     if args.dry_run:
         _show(args, card)
         return

@@ -23,7 +23,7 @@ def add_quickstart(commands: Any) -> None:
 
 def _quickstart(args: argparse.Namespace) -> None:
     from genlip.quickstart import quickstart
-    from genlip.train.memory import keep_freed_memory
+    from genlip.train.malloc import keep_freed_memory
 
     keep_freed_memory()
     quickstart(args.out, args.overrides, args.resume)

@@ -49,7 +49,7 @@ def _readout(args: argparse.Namespace) -> int:
         raise UsageError(f"--html {args.html}: {len(images)} images, a page holds {_ON_A_PAGE}; name fewer, or use --out")
 
     def read(batch: Sequence[Any]) -> list[Record]:
-        return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k, args.batch)]
+        return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k, args.batch_size)]
 
     def show(record: Record) -> None:
         if args.html:

@@ -52,7 +52,7 @@ def _train_help(parser: argparse.ArgumentParser) -> str:
 def _train(args: argparse.Namespace) -> None:
     from genlip.recipes.recipe import load_recipe, to_yaml
     from genlip.train.loop import train
-    from genlip.train.memory import keep_freed_memory
+    from genlip.train.malloc import keep_freed_memory
 
     keep_freed_memory()
     run = load_recipe(args.recipe, args.overrides)

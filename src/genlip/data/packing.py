@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from genlip.data.images import ImageConfig, ImageLike, Patches, image_patches
 from genlip.data.order import Order
 from genlip.data.samples import Read, SampleReader, Skipped
-from genlip.data.sizes import batch_size
+from genlip.data.units import batch_size
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import check_fields
 from genlip.model.pack import Pack, Sample
@@ -42,27 +42,27 @@ class PackingConfig:
         max_tokens: most rows of a pack: patches and text tokens.
         batch: what an update learns from, over all ranks: "4 packs", "8M tokens", or "32k samples of 270 tokens"; each pack
             is a micro-batch.
-        look_ahead: samples that wait to be placed; more fill packs better and cost memory.
+        packing_buffer: samples that wait to be placed; more fill packs better and cost memory.
         streams: virtual streams that the samples are dealt to, rounded up to a multiple of an update's packs; also the most
             worker processes that can prepare packs. The order depends on it, not on ranks or workers.
         block: neighbours in the source that stay together; for shards that are fetched from afar, as many as a shard holds.
             0 takes 64, or fewer where a stream would otherwise see less than 64 blocks in an epoch.
-        window: samples among which a stream shuffles.
+        shuffle_window: samples among which a stream shuffles.
         patch_schedule: most patches of a native image from a number of samples on, as in [[0, 256], [1000000, 1024]];
             empty keeps images.max_patches.
     """
 
     max_tokens: int = 16_384
     batch: str = "1 pack"
-    look_ahead: int = 16
+    packing_buffer: int = 16
     streams: int = 16
     block: int = 0
-    window: int = 2048
+    shuffle_window: int = 2048
     patch_schedule: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self, "packing.")
-        for name in ("max_tokens", "look_ahead", "streams", "block", "window"):
+        for name in ("max_tokens", "packing_buffer", "streams", "block", "shuffle_window"):
             least = 0 if name == "block" else 1
             if getattr(self, name) < least:
                 raise ValueError(f"packing.{name} is {getattr(self, name)}: it must be at least {least}")
@@ -91,7 +91,7 @@ class PackingConfig:
 
     def order(self, length: int, seed: int) -> Order:
         """The order of a source of so many examples."""
-        return Order(length, seed, self.all_streams, self.block, self.window)
+        return Order(length, seed, self.all_streams, self.block, self.shuffle_window)
 
     def max_patches(self, samples: int) -> int:
         """Most patches of a native image after so many samples; 0 where the image settings hold."""
@@ -211,7 +211,7 @@ class Stream:
         if self._resume:
             positions, self._resume = self._resume, ()
             self._read(positions, skipped)
-        while len(self._waiting) < self.packing.look_ahead and len(skipped) < MANY_SKIPPED and not self._read_all:
+        while len(self._waiting) < self.packing.packing_buffer and len(skipped) < MANY_SKIPPED and not self._read_all:
             stop = self.next + _CHUNK if self.end is None else min(self.end, self.next + _CHUNK)
             positions, self.next = tuple(range(self.next, stop)), stop
             self._read(positions, skipped)
@@ -252,16 +252,16 @@ class Tail:
 
     def _look_ahead(self, skipped: list[Skipped]) -> bool:
         """Read exactly as many as may wait: so those that wait follow from the state."""
-        while self._unread and (free := self.packing.look_ahead - len(self._waiting)) > 0:
+        while self._unread and (free := self.packing.packing_buffer - len(self._waiting)) > 0:
             places, self._unread = self._unread[:free], self._unread[free:]
             self._waiting += _read(self.reader, self.packing, self.order, places, skipped)
         return bool(self._waiting)
 
 
-def _take(waiting: list[_Waiting], room: int, look_ahead: Callable[[], bool]) -> list[_Waiting]:
-    """Take a pack's samples out of those that wait; `look_ahead` reads on and tells whether any do."""
+def _take(waiting: list[_Waiting], room: int, packing_buffer: Callable[[], bool]) -> list[_Waiting]:
+    """Take a pack's samples out of those that wait; `packing_buffer` reads on and tells whether any do."""
     taken: list[_Waiting] = []
-    while look_ahead():
+    while packing_buffer():
         sizes = [one.read.size for one in waiting]
         if sum(sizes) < 2 * room and sizes[0] <= room:
             taken.append(waiting.pop(0))

@@ -62,7 +62,7 @@ def spread(length: int, number: int) -> list[int]:
 def looked_at(
     data: ImageSet,
     number: int,
-    batch: int,
+    batch_size: int,
     images: ImageConfig,
     model: GenLIPConfig,
     advance: Callable[[int], None] = lambda done: None,
@@ -75,11 +75,11 @@ def looked_at(
     """
     if not len(data):
         raise ValueError(f"{data.name} holds no images: need at least 1")
-    if number < 1 or batch < 1:
-        raise ValueError(f"{number} images of {data.name}, {batch} at a time: both must be at least 1")
+    if number < 1 or batch_size < 1:
+        raise ValueError(f"{number} images of {data.name}, {batch_size} at a time: both must be at least 1")
     chosen = spread(len(data), number)
-    for start in range(0, len(chosen), batch):
-        some = chosen[start : start + batch]
+    for start in range(0, len(chosen), batch_size):
+        some = chosen[start : start + batch_size]
         yield [found for index in some if (found := _usable(data, index, images, model)) is not None]
         advance(len(some))
 

@@ -32,7 +32,7 @@ __all__ = ["model_card"]
 _ABSOLUTE = re.compile(r"(?:^|(?<=[\s,]))(?:~|file:|[A-Za-z]:)?[/\\](?:[^\s,]*[/\\])?")
 _SECRETS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s,]*")  # of a URL: who signs in, and what follows the path
 _ASIDE = ("out", "trackers")  # settings that say nothing about the model
-_PLACES = ("start_from", "tokenizer", "source", "held_out")  # settings that name files
+_PLACES = ("init_from", "tokenizer", "source", "held_out")  # settings that name files
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ def model_card(
     folder: str | os.PathLike[str],
     name: str,
     run: str | os.PathLike[str] | None = None,
-    licence: str = "apache-2.0",
+    license: str = "apache-2.0",
     data: str = "",
 ) -> str:
     """The card of a model's folder.
 
     name     owner/name on the Hub
     run      folder of the run that trained it, from which recipe and metrics are taken
-    licence  the Hub's name of it
+    license  the Hub's name of it
     data     what the model learned from, in words
 
     Raises `CheckpointError` if the folder is not a whole checkpoint, ValueError if the run has no log.
@@ -81,11 +81,11 @@ def model_card(
         "Metrics": _metrics(log),
         "Limits": _LIMITS,
         "How to use": _how_to_use(folder, name),
-        "Licence": f"`{licence}`, as whoever published the model says.",
+        "Licence": f"`{license}`, as whoever published the model says.",
         "Citation": _CITATION,
     }
     body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections.items())
-    return f"---\n{_header(licence)}---\n\n# {name.rpartition('/')[2]}\n\n{_OPENING.strip()}\n\n{body}\n"
+    return f"---\n{_header(license)}---\n\n# {name.rpartition('/')[2]}\n\n{_OPENING.strip()}\n\n{body}\n"
 
 
 def _until_the_end(events: list[Event]) -> list[Event]:
@@ -101,9 +101,9 @@ def _results(run: Path) -> dict[str, Any]:
     return found if {"exact_match", "captions", "steps"} <= found.keys() else {}
 
 
-def _header(licence: str) -> str:
+def _header(license: str) -> str:
     keys = {
-        "license": licence,
+        "license": license,
         "library_name": "genlip",
         "pipeline_tag": "image-to-text",
         "tags": ["genlip", "vision-encoder", "image-captioning", "arxiv:2605.00809"],

@@ -29,11 +29,11 @@ from genlip.train.run_log import LOG
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["LICENCE", "Parcel", "PushError", "parcel", "push"]
+__all__ = ["LICENSE", "Parcel", "PushError", "parcel", "push"]
 
 log = logging.getLogger(__name__)
 
-LICENCE = "apache-2.0"
+LICENSE = "apache-2.0"
 CARD = "README.md"
 _SETTINGS = (
     "config.json", "generation_config.json", "preprocessing.json", "preprocessor_config.json", "processor_config.json",
@@ -71,7 +71,7 @@ def push(
     private: bool = False,
     revision: str | None = None,
     message: str | None = None,
-    licence: str = LICENCE,
+    license: str = LICENSE,
     data: str = "",
     create_pr: bool = False,
     overwrite_card: bool = False,
@@ -82,7 +82,7 @@ def push(
     private         make a repository that only its owner sees
     revision        branch to write to, made from main if there is none of this name
     message         of the commit
-    licence         the Hub's name of it, for the card
+    license         the Hub's name of it, for the card
     data            what the model learned from, in words, for the card
     create_pr       offer the files as a pull request to main
     overwrite_card  write the card anew though the folder has a README.md
@@ -91,7 +91,7 @@ def push(
     """
     if create_pr and revision is not None:
         raise PushError(f"create_pr offers a change of main: leave out revision (now {revision!r}), or create_pr")
-    sent = parcel(folder, name, licence=licence, data=data, overwrite_card=overwrite_card)
+    sent = parcel(folder, name, license=license, data=data, overwrite_card=overwrite_card)
     from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
@@ -110,7 +110,7 @@ def push(
 
 
 def parcel(
-    folder: str | os.PathLike[str], name: str, *, licence: str = LICENCE, data: str = "", overwrite_card: bool = False
+    folder: str | os.PathLike[str], name: str, *, license: str = LICENSE, data: str = "", overwrite_card: bool = False
 ) -> Parcel:
     """What `push` sends of a folder, found out without a connection. Raises `CheckpointError` and `PushError`."""
     _check_name(name)
@@ -118,9 +118,9 @@ def parcel(
     check(model)
     names = _files(model)
     there = (model / CARD).is_file() and not overwrite_card
-    if there and (data or licence != LICENCE):
+    if there and (data or license != LICENSE):
         log.warning("%s is there and is sent as it stands, without data and licence given now: overwrite it", model / CARD)
-    card = (model / CARD).read_text(encoding="utf8") if there else model_card(model, name, run, licence, data)
+    card = (model / CARD).read_text(encoding="utf8") if there else model_card(model, name, run, license, data)
     sizes = {file: (model / file).stat().st_size for file in names} | {CARD: len(card.encode())}
     return Parcel(model, dict(sorted(sizes.items())), card, writes_card=not there)
 

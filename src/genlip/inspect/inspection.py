@@ -105,14 +105,14 @@ class Packs(NamedTuple):
 
     Attributes:
         laid: how many.
-        fill, least_fill: share of packing.max_tokens in use, on average and in the emptiest.
+        packing_efficiency, least_efficiency: share of packing.max_tokens in use, on average and in the emptiest.
         samples: of a pack, on average.
         patch_share: share of the rows in use that are patches; the rest is text.
     """
 
     laid: int
-    fill: float
-    least_fill: float
+    packing_efficiency: float
+    least_efficiency: float
     samples: float
     patch_share: float
 
@@ -433,8 +433,8 @@ def _lay(sizes: Sequence[tuple[int, int]], packing: PackingConfig, seed: int) ->
     rows = np.array([pack.num_rows for pack in packs])
     return Packs(
         laid=len(packs),
-        fill=float(rows.mean()) / packing.max_tokens,
-        least_fill=float(rows.min()) / packing.max_tokens,
+        packing_efficiency=float(rows.mean()) / packing.max_tokens,
+        least_efficiency=float(rows.min()) / packing.max_tokens,
         samples=float(np.mean([len(pack.grids) for pack in packs])),
         patch_share=sum(pack.num_patches for pack in packs) / float(rows.sum()),
     )

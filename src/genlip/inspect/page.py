@@ -79,17 +79,17 @@ def _caption_warnings(found: Inspection) -> Iterator[str]:
 
 
 def _size_warnings(found: Inspection) -> Iterator[str]:
-    enlarged, fill, packing = found.share("resized", "enlarged"), found.packs.fill, found.packing
+    enlarged, full, packing = found.share("resized", "enlarged"), found.packs.packing_efficiency, found.packing
     if enlarged > 0.5:
         less = "images.min_patches" if found.images.resize == "native" else "images.size"
         yield (
             f"{enlarged:.1%} of the images are enlarged, which costs tokens and shows nothing more: lower {less}, or take "
             "larger images."
         )
-    if fill < 0.98:
+    if full < 0.98:
         yield (
-            f"Packs are only {fill:.1%} full, so {1 - fill:.1%} of every step is wasted: raise packing.look_ahead (now "
-            f"{packing.look_ahead}) or packing.max_tokens (now {packing.max_tokens})."
+            f"Packs are only {full:.1%} full, so {1 - full:.1%} of every step is wasted: raise packing.packing_buffer (now "
+            f"{packing.packing_buffer}) or packing.max_tokens (now {packing.max_tokens})."
         )
 
 
@@ -155,8 +155,8 @@ def _pack_words(found: Inspection) -> dict[str, str]:
     """Names and figures of packs and epochs."""
     packs, epoch, packing = found.packs, found.epoch, found.packing
     return {
-        "packs": f"{packs.fill:.1%} full (least {packs.least_fill:.1%}) of {packing.max_tokens:,} tokens, "
-        f"{packs.samples:.1f} samples each",
+        "packs": f"{packs.packing_efficiency:.1%} full (least {packs.least_efficiency:.1%}) "
+        f"of {packing.max_tokens:,} tokens, {packs.samples:.1f} samples each",
         "tokens per sample": f"{_median(found, 'rows')}; {packs.patch_share:.1%} are patches, the rest text",
         "epoch": f"about {_rounded(epoch['samples'])} samples, {_rounded(epoch['tokens'])} tokens, "
         f"{_rounded(epoch['packs'])} packs, {_rounded(epoch['updates'])} updates of {packing.packs:,} "
@@ -246,7 +246,7 @@ def _headlines(found: Inspection) -> list[Headline]:
         ),
         Headline(f"{width:.0f}x{height:.0f}", "pixels", "median width and height"),
         Headline(f"{found.quantiles('tokens')['p50']:,.0f}", "caption tokens", "median length"),
-        Headline(f"{packs.fill:.1%}", "of a pack filled", f"by {packs.samples:.1f} samples on average"),
+        Headline(f"{packs.packing_efficiency:.1%}", "of a pack filled", f"by {packs.samples:.1f} samples on average"),
         Headline(_rounded(epoch["tokens"]), "tokens an epoch", f"in about {_rounded(epoch['updates'])} updates"),
     ]
 

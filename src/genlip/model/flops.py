@@ -80,9 +80,9 @@ class StepFlops(NamedTuple):
     backward: Flops
     recomputed: Flops
 
-    def total(self, recompute: bool) -> float:
+    def total(self, activation_checkpointing: bool) -> float:
         """Forward and backward, with or without what is done again."""
-        return self.forward.total + self.backward.total + recompute * self.recomputed.total
+        return self.forward.total + self.backward.total + activation_checkpointing * self.recomputed.total
 
 
 def step_flops(config: GenLIPConfig, load: Load) -> StepFlops:
@@ -93,12 +93,12 @@ def step_flops(config: GenLIPConfig, load: Load) -> StepFlops:
     return StepFlops(forward, backward, forward._replace(patch_embedding=0, head=0))
 
 
-def training_flops(config: GenLIPConfig, pack: Pack, recompute: bool = False) -> float:
-    """Work of a forward and backward pass over one pack; `recompute` adds the blocks' second forward pass.
+def training_flops(config: GenLIPConfig, pack: Pack, activation_checkpointing: bool = False) -> float:
+    """Work of a forward and backward pass over one pack; `activation_checkpointing` adds the blocks' second forward pass.
 
     Divided by seconds and by the device's matrix rate, it is the share of that rate that training reaches.
     """
-    return step_flops(config, Load.of_pack(pack)).total(recompute)
+    return step_flops(config, Load.of_pack(pack)).total(activation_checkpointing)
 
 
 def _forward(config: GenLIPConfig, load: Load) -> Flops:

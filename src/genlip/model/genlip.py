@@ -33,14 +33,15 @@ class GenLIP(nn.Module):
     Attributes:
         config: the sizes.
         attention: name of the attention backend, see `genlip.model.attention.BACKENDS`.
-        recompute: in training, keep only the input of each block and compute the rest again in the backward pass.
+        activation_checkpointing: in training, keep only the input of each block and compute the rest again in the
+            backward pass.
     """
 
     def __init__(self, config: GenLIPConfig, attention: str = "sdpa") -> None:
         super().__init__()
         self.config = config
         self.attention = attention
-        self.recompute = False
+        self.activation_checkpointing = False
         self.compiled = False
         width, text_width = config.hidden_size, config.text_embed_dim or config.hidden_size
         patch = nn.Conv2d(config.num_channels, width, config.patch_size, stride=config.patch_size)
@@ -132,7 +133,7 @@ class GenLIP(nn.Module):
         last = len(self.blocks) - 1
         again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)  # a block draws nothing
         for layer, block in enumerate(self.blocks):
-            run = partial(again, block) if self.recompute and torch.is_grad_enabled() else block
+            run = partial(again, block) if self.activation_checkpointing and torch.is_grad_enabled() else block
             rows = pack.predictors if predicting and layer == last else None
             x = run(x, rotary, partial(attend, layer), rows, self._paths(pack, x.dtype))
         return x

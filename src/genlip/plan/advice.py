@@ -55,16 +55,16 @@ def _few_updates(plan: Plan) -> str:
 
 def _does_not_fit(plan: Plan) -> str:
     """And what would."""
-    packing, recompute, here = plan.run.packing, plan.run.recompute, plan.sharing
+    packing, activation_checkpointing, here = plan.run.packing, plan.run.activation_checkpointing, plan.sharing
     shards = Sharing("fsdp", here.ranks, here.node) if here.ranks > 1 else here
     others = [
-        ("--recompute true", plan.memory_with(packing.max_tokens, here, True)),
-        ("--parallel fsdp", plan.memory_with(packing.max_tokens, shards, recompute)),
-        ("--recompute true --parallel fsdp", plan.memory_with(packing.max_tokens, shards, True)),
+        ("--activation_checkpointing true", plan.memory_with(packing.max_tokens, here, True)),
+        ("--parallel fsdp", plan.memory_with(packing.max_tokens, shards, activation_checkpointing)),
+        ("--activation_checkpointing true --parallel fsdp", plan.memory_with(packing.max_tokens, shards, True)),
     ]
     shorter = packing.max_tokens // 2
     while shorter > plan.assumed.patches + plan.assumed.text:
-        others.append((f"--packing.max_tokens {shorter}", plan.memory_with(shorter, here, recompute)))
+        others.append((f"--packing.max_tokens {shorter}", plan.memory_with(shorter, here, activation_checkpointing)))
         shorter //= 2
     fitting: list[str] = []
     for words, found in others:
@@ -109,11 +109,14 @@ def _bottlenecks(plan: Plan) -> Iterator[str]:
 def notes(plan: Plan) -> Iterator[str]:
     """What could be better, and what was not counted."""
     run = plan.run
-    if run.recompute and plan.kept.total <= plan.usable:
+    if run.activation_checkpointing and plan.kept.total <= plan.usable:
         saved = 1 - plan.flops.total(False) / plan.flops.total(True)
-        yield f"fits without recomputation: --recompute false saves {saved:.0%} of the time"
+        yield f"fits without recomputation: --activation_checkpointing false saves {saved:.0%} of the time"
     copies = Sharing("ddp", plan.sharing.ranks, plan.sharing.node)
-    if plan.sharing.shards > 1 and plan.memory_with(run.packing.max_tokens, copies, run.recompute).total <= plan.usable:
+    if (
+        plan.sharing.shards > 1
+        and plan.memory_with(run.packing.max_tokens, copies, run.activation_checkpointing).total <= plan.usable
+    ):
         yield "fits without sharding: --parallel ddp talks less"
     if run.freeze:
         yield "freeze is not counted: these are the work and memory of training every parameter"

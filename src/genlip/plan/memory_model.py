@@ -118,7 +118,14 @@ class Memory(NamedTuple):
 
 
 def memory(
-    config: GenLIPConfig, load: Load, sharing: Sharing, *, product_bytes: int, recompute: bool, muon: bool, average: bool
+    config: GenLIPConfig,
+    load: Load,
+    sharing: Sharing,
+    *,
+    product_bytes: int,
+    activation_checkpointing: bool,
+    muon: bool,
+    average: bool,
 ) -> Memory:
     """Of an update whose packs each hold `load`; `product_bytes` is 2 for bfloat16 and 4 for float32 products."""
     found, shards = parameters(config), sharing.shards
@@ -132,7 +139,7 @@ def memory(
         average=average * 4 * found.total / shards,
         gathered=(shards > 1) * 4 * (outside + 2 * block),
         casts=2 * matrices if product_bytes == 2 else 0,
-        activations=activations(config, load, product_bytes, recompute),
+        activations=activations(config, load, product_bytes, activation_checkpointing),
         logits=_logits(config, load, product_bytes),
     )
 
@@ -150,13 +157,13 @@ def _trunk_weights(config: GenLIPConfig) -> int:
     return config.num_hidden_layers * (squares + (inner + 1) * width * config.intermediate_size)
 
 
-def activations(config: GenLIPConfig, load: Load, product_bytes: int, recompute: bool) -> float:
+def activations(config: GenLIPConfig, load: Load, product_bytes: int, activation_checkpointing: bool) -> float:
     """Bytes between the forward and the backward pass; recomputation keeps the blocks' inputs, and one block at a time.
 
     Of that block counts what exceeds the logits, which are gone by then.
     """
     middle, ends = _block(config, load, product_bytes), _ends(config, load, product_bytes)
-    if recompute:
+    if activation_checkpointing:
         inputs = config.num_hidden_layers * 4 * load.rows * config.hidden_size
         return inputs + max(0.0, middle - _logits(config, load, product_bytes)) + ends
     return (config.num_hidden_layers - 1) * middle + _block(config, load, product_bytes, last=True) + ends

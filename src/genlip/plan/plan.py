@@ -113,7 +113,7 @@ class Plan:
     @property
     def memory(self) -> Memory:
         """As the recipe runs."""
-        return self.recomputed if self.run.recompute else self.kept
+        return self.recomputed if self.run.activation_checkpointing else self.kept
 
     @property
     def usable(self) -> float:
@@ -125,9 +125,9 @@ class Plan:
         """Of the run, with data and links always ready; 0 if its end is not known."""
         return self.updates * self.seconds / 86_400
 
-    def memory_with(self, max_tokens: int, sharing: Sharing, recompute: bool) -> Memory:
+    def memory_with(self, max_tokens: int, sharing: Sharing, activation_checkpointing: bool) -> Memory:
         """The same run with other packs, sharing or recomputation."""
-        return run_memory(self.run, self.assumed, max_tokens, sharing, self.product_bytes, recompute)
+        return run_memory(self.run, self.assumed, max_tokens, sharing, self.product_bytes, activation_checkpointing)
 
     @property
     def rows(self) -> int:
@@ -144,7 +144,7 @@ class Plan:
             "parameters": {**self.parameters._asdict(), "trunk": self.parameters.trunk, "total": self.parameters.total},
             "flops_per_sample": {
                 **{name: part._asdict() for name, part in self.flops._asdict().items()},
-                "total": self.flops.total(self.run.recompute),
+                "total": self.flops.total(self.run.activation_checkpointing),
             },
             "precision": "bfloat16" if self.product_bytes == 2 else "float32",
             "packs_per_update": self.packs,
@@ -157,7 +157,7 @@ class Plan:
                 "usable": self.usable,
                 "kept": {**self.kept._asdict(), "total": self.kept.total},
                 "recomputed": {**self.recomputed._asdict(), "total": self.recomputed.total},
-                "recompute": self.run.recompute,
+                "activation_checkpointing": self.run.activation_checkpointing,
             },
             "scaling": [
                 {
@@ -178,7 +178,7 @@ class Plan:
 
 
 def run_memory(
-    run: Run, assumed: Assumptions, max_tokens: int, sharing: Sharing, product_bytes: int, recompute: bool
+    run: Run, assumed: Assumptions, max_tokens: int, sharing: Sharing, product_bytes: int, activation_checkpointing: bool
 ) -> Memory:
     """Memory of a run, in packs of `max_tokens` rows, shared so."""
     sample = Load.of_samples([(assumed.patches, assumed.text)])
@@ -187,7 +187,7 @@ def run_memory(
         sample.times(max_tokens / sample.rows),
         sharing,
         product_bytes=product_bytes,
-        recompute=recompute,
+        activation_checkpointing=activation_checkpointing,
         muon=run.optimizer.kind == "muon",
         average=run.ema > 0,
     )

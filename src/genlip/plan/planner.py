@@ -56,9 +56,9 @@ def make_plan(run: Run, gpus: int = 8, gpu: str = "h100", assume: Assumptions | 
         packs=run.packing.packs,
         samples_per_update=per_update,
         updates=_updates(run, per_update, sample.rows, assumed.examples),
-        seconds=rows * flops.total(run.recompute) * per_update / run.packing.packs / rate,
-        kept=run_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, recompute=False),
-        recomputed=run_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, recompute=True),
+        seconds=rows * flops.total(run.activation_checkpointing) * per_update / run.packing.packs / rate,
+        kept=run_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, activation_checkpointing=False),
+        recomputed=run_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, activation_checkpointing=True),
         scaling=(),
         warnings=(),
         notes=(),
@@ -133,7 +133,7 @@ def _scaling(plan: Plan, rate: float) -> tuple[Scaling, ...]:
     limits = (assumed.patches, assumed.patches) if run.images.resize == "fixed" else (float(low), float(high))
     longest = max(assumed.text, float(run.captions.max_tokens))
     sizes = Sizes(assumed.patches, limits, assumed.text, longest, assumed.decode / 1e3, assumed.spread)
-    drawn = draw_packs(run.model, sizes, run.packing.max_tokens, run.recompute, seed=run.seed)
+    drawn = draw_packs(run.model, sizes, run.packing.max_tokens, run.activation_checkpointing, seed=run.seed)
     ranks = sorted({1, gpus, *(gpus * 2**i for i in range(1, 3)), *(gpus // 2**i for i in range(1, 4) if gpus % 2**i == 0)})
     if plan.hardware.name == "cpu":
         ranks = [gpus]  # more processes share the same processor

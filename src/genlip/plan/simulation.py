@@ -65,7 +65,7 @@ class Packs:
 
 
 def draw_packs(
-    config: GenLIPConfig, sizes: Sizes, max_tokens: int, recompute: bool, number: int = 512, seed: int = 0
+    config: GenLIPConfig, sizes: Sizes, max_tokens: int, activation_checkpointing: bool, number: int = 512, seed: int = 0
 ) -> Packs:
     """So many packs of samples of random length, each filled up to `max_tokens` rows as samples come."""
     random = np.random.default_rng(seed)
@@ -76,7 +76,9 @@ def draw_packs(
     cuts = _cuts(patches + text, max_tokens, number)
     pairs = patches**2 + text * patches + text * (text + 1) / 2
     loads = np.stack([patches, text, pairs, pairs - patches**2 - text])
-    units = [step_flops(config, Load(*unit)).total(recompute) for unit in np.eye(4)]  # work is linear in a load
+    units = [
+        step_flops(config, Load(*unit)).total(activation_checkpointing) for unit in np.eye(4)
+    ]  # work is linear in a load
     return Packs(
         flops=np.add.reduceat((np.array(units) @ loads)[: cuts[-1]], cuts[:-1]),
         decode=np.add.reduceat(decode[: cuts[-1]], cuts[:-1]),

@@ -81,7 +81,7 @@ def _each_fact(plan: Plan) -> Iterator[tuple[str, str]]:
     yield (
         "sample",
         f"{plan.assumed.patches:,.0f} patches + {plan.assumed.text:,.0f} text tokens, "
-        f"{_short(plan.flops.total(run.recompute))}FLOP to train on",
+        f"{_short(plan.flops.total(run.activation_checkpointing))}FLOP to train on",
     )
     each = f"{plan.rows} a GPU" if sharing.ranks > 1 else "one after another"
     yield (
@@ -95,7 +95,7 @@ def _each_fact(plan: Plan) -> Iterator[tuple[str, str]]:
     place = {"single": "one process", "ddp": "ddp, a copy on each GPU"}.get(sharing.strategy, sharing.strategy)
     if sharing.shards > 1:
         place = f"{sharing.strategy}, shards over {sharing.shards}"
-    yield "as", f"{place}; {precision} products; activations {'recomputed' if run.recompute else 'kept'}"
+    yield "as", f"{place}; {precision} products; activations {'recomputed' if run.activation_checkpointing else 'kept'}"
     fits = "fits" if plan.memory.total <= plan.usable else "DOES NOT FIT"
     yield "memory", f"{plan.memory.total / _GIB:.1f} GiB a GPU of {plan.usable / _GIB:.1f} usable: {fits}"
 
@@ -109,7 +109,7 @@ def _table(*columns: str) -> Table:
 
 
 def _flops(plan: Plan) -> Table:
-    flops, again = plan.flops, plan.run.recompute
+    flops, again = plan.flops, plan.run.activation_checkpointing
     passes = [flops.forward, flops.backward, *([flops.recomputed] if again else [])]
     unit, letter = _unit(flops.total(again))
     table = _table(f"{letter}FLOP a sample", "forward", "backward", *(["again"] if again else []), "share")

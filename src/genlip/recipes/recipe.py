@@ -21,7 +21,7 @@ import docstring_parser
 import yaml
 from jsonargparse import ArgumentParser
 
-from genlip.data.sizes import count
+from genlip.data.units import count
 from genlip.everyday import did_you_mean, nearest
 from genlip.model.checkpoint import read_config
 from genlip.model.config import PRESETS, GenLIPConfig
@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 _ASIDE = {  # where results go, how often, and how the same work is shared out
-    "out", "data.workers", "log_every", "evaluate_every", "spoken", "save_every", "keep", "keep_every", "max_skipped",
-    "max_nonfinite", "log_samples", "trackers", "parallel", "recompute", "compile", "attention", "threads",
+    "out", "data.workers", "log_every", "evaluate_every", "spoken", "save_every", "keep_last", "keep_every", "max_skipped",
+    "max_nonfinite", "log_samples", "trackers", "parallel", "activation_checkpointing", "compile", "attention", "threads",
 }  # fmt: skip
 
 

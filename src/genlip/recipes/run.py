@@ -54,34 +54,43 @@ class OptimizerConfig:
         kind: "adamw" as in the paper, or "muon" for the trunk's matrices beside AdamW for all else.
         learning_rate: peak, reached after the warm-up.
         final_learning_rate: at the last step.
-        warmup: share of the steps that warm up.
+        warmup_ratio: share of the steps that warm up.
         beta1: memory of the mean gradient.
         beta2: memory of the mean squared gradient; also Muon's momentum.
         eps: added to the denominator.
         weight_decay: of every parameter, as in the published code.
-        clip: largest norm of the gradient of all parameters.
+        max_grad_norm: largest norm of the gradient of all parameters.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-6
-    warmup: float = 0.007
+    warmup_ratio: float = 0.007
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
     weight_decay: float = 0.01
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or not 0 <= self.final_learning_rate <= self.learning_rate or not 0 <= self.warmup < 1:
+        if (
+            not self.learning_rate > 0
+            or not 0 <= self.final_learning_rate <= self.learning_rate
+            or not 0 <= self.warmup_ratio < 1
+        ):
             raise ValueError(
                 f"optimizer: learning_rate {self.learning_rate} must be positive, final_learning_rate "
-                f"{self.final_learning_rate} between 0 and it, warmup {self.warmup} a share below 1"
+                f"{self.final_learning_rate} between 0 and it, warmup_ratio {self.warmup_ratio} a share below 1"
             )
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1) or self.weight_decay < 0 or not min(self.clip, self.eps) > 0:
+        if (
+            not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1)
+            or self.weight_decay < 0
+            or not min(self.max_grad_norm, self.eps) > 0
+        ):
             raise ValueError(
                 f"optimizer: beta1 {self.beta1} and beta2 {self.beta2} must lie in [0, 1), weight_decay "
-                f"{self.weight_decay} must not be negative, clip {self.clip} and eps {self.eps} must be positive"
+                f"{self.weight_decay} must not be negative, max_grad_norm {self.max_grad_norm} and eps {self.eps} must be "
+                "positive"
             )
 
 
@@ -91,9 +100,9 @@ class Run:
 
     Attributes:
         out: folder of the run: log, checkpoints, and the exported model.
-        start_from: a model whose weights and tokenizer the run begins with: a folder, or a repository on the Hub; empty
+        init_from: a model whose weights and tokenizer the run begins with: a folder, or a repository on the Hub; empty
             begins with random weights. Stage 2 starts from stage 1's model.
-        tokenizer: "bpe" learns one of model.vocab_size tokens from the captions (or takes that of `start_from`); else a
+        tokenizer: "bpe" learns one of model.vocab_size tokens from the captions (or takes that of `init_from`); else a
             tokenizer.json, a folder with one, or a repository on the Hub such as Qwen/Qwen3-0.6B, the published models' own.
         data: what is learned from.
         packing: how samples are ordered and packed; also says how large an update is.
@@ -111,8 +120,8 @@ class Run:
             shards it within a node and copies it between nodes. "auto" is ddp, and nothing for a single process.
         threads: of PyTorch on a processor; 0 chooses the number by measured speed, again and again while the run goes on. A
             run is repeated bit for bit only where the number is fixed, here or by OMP_NUM_THREADS.
-        recompute: keep only the input of each block and compute the rest again in the backward pass (activation
-            checkpointing): less memory, more time; `genlip plan` says how much.
+        activation_checkpointing: keep only the input of each block and compute the rest again in the backward pass: less
+            memory, more time; `genlip plan` says how much.
         compile: compile each block with torch.compile, once for all packs; attention stays as it is.
         freeze: parameters that are not trained, as patterns of their names, as in ["vision_embeddings.*"].
         ema: also keep an average of the weights with this decay per update, as in 0.9999, and measure and export that.
@@ -121,7 +130,7 @@ class Run:
         evaluate_every: steps between held-out measurements.
         spoken: held-out images that are captioned at each measurement.
         save_every: steps between checkpoints.
-        keep: newest checkpoints kept, besides those that hold evaluations or whatever else was added to them.
+        keep_last: newest checkpoints kept, besides those that hold evaluations or whatever else was added to them.
         keep_every: checkpoints of steps that are multiples of this are kept for good; 0 keeps none.
         max_skipped: stop once more than this share of the samples could not be used.
         max_nonfinite: stop after so many updates in a row whose loss or gradient is no number; each is left out.
@@ -130,7 +139,7 @@ class Run:
     """
 
     out: str = "runs/run"
-    start_from: str = ""
+    init_from: str = ""
     tokenizer: str = "bpe"
     data: DataConfig = field(default_factory=DataConfig)
     packing: PackingConfig = field(default_factory=PackingConfig)
@@ -146,7 +155,7 @@ class Run:
     attention: Literal["auto", "sdpa", "varlen", "flex", "reference"] = "auto"
     parallel: Literal["auto", "ddp", "fsdp", "hybrid"] = "auto"
     threads: int = 0
-    recompute: bool = False
+    activation_checkpointing: bool = False
     compile: bool = False
     freeze: tuple[str, ...] = ()
     ema: float = 0.0
@@ -155,7 +164,7 @@ class Run:
     evaluate_every: int = 500
     spoken: int = 4
     save_every: int = 500
-    keep: int = 2
+    keep_last: int = 2
     keep_every: int = 0
     max_skipped: float = 0.1
     max_nonfinite: int = 5
@@ -163,7 +172,7 @@ class Run:
     trackers: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "evaluate_every", "save_every", "keep", "max_nonfinite"):
+        for name in ("log_every", "evaluate_every", "save_every", "keep_last", "max_nonfinite"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if min(self.spoken, self.keep_every, self.threads) < 0 or not 0 <= self.ema < 1:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from genlip.synthetic.charts import COLOURS, TIMES
-from genlip.synthetic.lots import Lots
 from genlip.synthetic.notes import BODY, JITTER, PAPERS, UNIT
 from genlip.synthetic.page import Box, Mark, Page, Text, paint
+from genlip.synthetic.random_choices import Lots
 
 __all__ = ["Bars", "bars", "describe", "draw"]
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from genlip.synthetic import words
+from genlip.synthetic import vocabulary as words
 from genlip.synthetic.fonts import Family, families
-from genlip.synthetic.lots import LONGEST, Lots, chosen_kind, page_size
 from genlip.synthetic.page import RGB, Box, Dot, Mark, Page, Slice, Stroke, Style, Text, paint
-from genlip.synthetic.sheet import mixed, wrapped
+from genlip.synthetic.random_choices import LONGEST, Lots, chosen_kind, page_size
+from genlip.synthetic.text_layout import mixed, wrapped
 
 __all__ = ["KINDS", "LONGEST", "Chart", "Series", "chart", "describe", "draw", "questions"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from genlip.synthetic import scenes
-from genlip.synthetic.lots import Lots
+from genlip.synthetic.random_choices import Lots
 from genlip.synthetic.scenes import SIDE, Scene
 
 __all__ = ["NOTHING", "UNIT", "Closeup", "closeup", "describe", "draw", "names"]

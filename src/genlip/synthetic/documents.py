@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from genlip.synthetic import words
+from genlip.synthetic import vocabulary as words
 from genlip.synthetic.fonts import Family, families
-from genlip.synthetic.lots import LONGEST, Lots, chosen_kind, page_size
 from genlip.synthetic.page import RGB, Page, Stroke, Style, paint
-from genlip.synthetic.sheet import Column, Look, Sheet, Span, mixed, wrapped
+from genlip.synthetic.random_choices import LONGEST, Lots, chosen_kind, page_size
+from genlip.synthetic.text_layout import Column, Look, Sheet, Span, mixed, wrapped
 
 __all__ = ["KINDS", "LONGEST", "Document", "describe", "document", "draw", "questions"]
 

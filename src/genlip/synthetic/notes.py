@@ -11,8 +11,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from genlip.synthetic.charts import GROUPS
-from genlip.synthetic.lots import Lots
 from genlip.synthetic.page import RGB, Mark, Page, Style, Text, paint
+from genlip.synthetic.random_choices import Lots
 
 __all__ = ["BODY", "JITTER", "PAPERS", "UNIT", "Note", "describe", "draw", "note"]
 

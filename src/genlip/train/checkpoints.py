@@ -41,7 +41,7 @@ from genlip.model.fields import checked
 from genlip.model.genlip import GenLIP
 from genlip.model.reading import read_json
 from genlip.recipes.recipe import Run, load_recipe, to_yaml
-from genlip.train.average import Average
+from genlip.train.ema import Average
 from genlip.train.parallel import World
 
 __all__ = ["Checkpoints", "added", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
@@ -56,7 +56,7 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 class Checkpoints:
     """Writes checkpoints in the background, one at a time.
 
-    The newest `run.keep` stay, the milestones, and those that hold what others added, such as evaluations.
+    The newest `run.keep_last` stay, the milestones, and those that hold what others added, such as evaluations.
     """
 
     def __init__(self, run: Run, world: World) -> None:
@@ -123,7 +123,7 @@ class Checkpoints:
 
     def _prune(self, newest: Path) -> None:
         """Remove old checkpoints, but nothing that others added to one."""
-        for old in step_folders(self.run.out)[: -self.run.keep]:
+        for old in step_folders(self.run.out)[: -self.run.keep_last]:
             if self.run.keep_every and int(old.name.removeprefix("step-")) % self.run.keep_every == 0:
                 continue
             if not (more := added(old, newest)):

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 
 from genlip.data.ownership import own
 from genlip.data.packing import MANY_SKIPPED, Batch
+from genlip.data.sample_counts import SkippedTooMany, Tally
 from genlip.data.sources import Source, hold_out, open_source
-from genlip.data.tally import SkippedTooMany, Tally
 from genlip.machine import machine, memory, versions
 from genlip.recipes.recipe import to_yaml
 from genlip.recipes.run import Run
@@ -29,7 +29,6 @@ from genlip.terminal import program
 from genlip.threads import Threads
 from genlip.train import checkpoints
 from genlip.train.checkpoints import Checkpoints, added
-from genlip.train.measuring import HeldOutSet, held_out_set, measure
 from genlip.train.parallel import join_world, strategy
 from genlip.train.precision import matrix_rate
 from genlip.train.resume import Resume, checkpoint_to_resume
@@ -39,6 +38,7 @@ from genlip.train.spikes import Spikes
 from genlip.train.state import State, begin, export
 from genlip.train.tracking import Tracker, free_name
 from genlip.train.update import DataFailed, NonFinite, Update, update
+from genlip.train.validation import HeldOutSet, held_out_set, measure
 
 __all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train"]
 
@@ -178,7 +178,7 @@ class _Loop:
             saved = self.save(wait=True)
             raise NonFinite(
                 f"step {state.step}: {found}, in {state.nonfinite} updates in a row; {saved} holds the weights before them, "
-                "and log.jsonl the names of the samples; start another run from it, with --start_from, a new --out, and a "
+                "and log.jsonl the names of the samples; start another run from it, with --init_from, a new --out, and a "
                 "lower optimizer.learning_rate or precision float32"
             )
 
@@ -215,7 +215,7 @@ class _Loop:
             seconds_per_step=round(seconds / len(recent), 4),
             seconds=round(state.seconds, 2),
             matrix_share=round(rate / self.matrix_rate, 4),
-            fill=round(sum(one.fill for one in recent) / len(recent), 4),
+            packing_efficiency=round(sum(one.packing_efficiency for one in recent) / len(recent), 4),
             wait=round(sum(one.waited for one in recent) / seconds, 4),
             skipped=skipped,
             memory=used,
@@ -305,7 +305,7 @@ class _Loop:
             f"{number} of {run.data.held_out or 'it'} held out, {state.precision} and {state.model.attention} attention on "
             f"{world.device}"
             + (f" times {world.ranks} by {how}" if world.ranks > 1 else f" with {self.threads}")
-            + (f", starting from {run.start_from}" if run.start_from and not state.step else "")
+            + (f", starting from {run.init_from}" if run.init_from and not state.step else "")
             + (f", going on after step {state.step}" if state.step else "")
         )
 

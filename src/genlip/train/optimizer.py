@@ -50,9 +50,9 @@ def make_optimizers(model: GenLIP, config: OptimizerConfig) -> list[Optimizer]:
 
 def learning_rate(config: OptimizerConfig, progress: float) -> float:
     """Of the update that brings a run to `progress`, in (0, 1]: linear up to the peak, then a cosine to the final rate."""
-    if progress < config.warmup:
-        return config.learning_rate * progress / config.warmup
-    done = (min(1.0, progress) - config.warmup) / (1 - config.warmup)
+    if progress < config.warmup_ratio:
+        return config.learning_rate * progress / config.warmup_ratio
+    done = (min(1.0, progress) - config.warmup_ratio) / (1 - config.warmup_ratio)
     fall = (1 + math.cos(math.pi * done)) / 2
     return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * fall
 

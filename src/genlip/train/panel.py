@@ -123,7 +123,7 @@ def _rows(figures: Mapping[str, Any], losses: str) -> list[list[tuple[str, str]]
             ("matrix rate", words("matrix_share", ".1%")),
         ],
         [
-            ("pack fill", words("fill", ".1%")),
+            ("packing efficiency", words("packing_efficiency", ".1%")),
             ("data wait", words("wait", ".1%")),
             ("memory", _UNKNOWN if memory is None else f"{memory / 2**30:.1f} GiB"),
         ],

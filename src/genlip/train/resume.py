@@ -41,7 +41,7 @@ def checkpoint_to_resume(run: Run, resume: Resume) -> Path | None:
     elif changed:
         raise ValueError(
             f"{run.out} holds a run with other settings ({'; '.join(changed)}): undo them, or begin another run with "
-            f"another --out; from these weights: --start_from {newest} --out NEW"
+            f"another --out; from these weights: --init_from {newest} --out NEW"
         )
     if resume == "never":
         raise ValueError(f"{run.out} holds a run ({newest.name}): go on with --resume auto, or choose another --out")
@@ -80,7 +80,7 @@ def _extend(run: Run, before: Run, newest: Path, resume: Resume, changed: list[s
     if resume != "must":
         raise ValueError(
             f"{run.out} holds a shorter run ({'; '.join(changed)}): --resume must makes it longer, and raises its learning "
-            f"rate to that of the longer run at this point; or begin another from its weights: --start_from {newest} "
+            f"rate to that of the longer run at this point; or begin another from its weights: --init_from {newest} "
             "--out NEW"
         )
     counts = checkpoints.read_progress(newest)

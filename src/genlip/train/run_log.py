@@ -62,7 +62,7 @@ class _Stored(TypedDict, total=False):
     tokens_per_s: float | None
     matrix_share: float | None
     wait: float | None
-    fill: float | None
+    packing_efficiency: float | None
     learning_rate: float | None
     gradient_norm: float | None
     memory: float | None

@@ -157,8 +157,8 @@ def _warnings(log: _Logged) -> Iterator[str]:
         shards = f"write the collection as shards of smaller images with {program()} data pack."
         more = "" if _trains_on_processor(log) else "raise data.workers, or "  # there, workers would take its cores
         yield f"Training waits for data {wait:.0%} of the time: {more}{shards}"
-    if (fill := log.usual("fill")) is not None and fill < _EMPTY:
-        yield f"Only {fill:.1%} of the rows of a pack are in use: raise packing.look_ahead or packing.max_tokens."
+    if (used := log.usual("packing_efficiency")) is not None and used < _EMPTY:
+        yield f"Only {used:.1%} of the rows of a pack are in use: raise packing.packing_buffer or packing.max_tokens."
     yield from _risen(log)
 
 
@@ -216,7 +216,7 @@ def _speed_charts(log: _Logged) -> list[str]:
         (
             "Pack rows in use, and time waiting for data, in %",
             [
-                charts.curve("rows in use", train, "fill", scale=100),
+                charts.curve("rows in use", train, "packing_efficiency", scale=100),
                 charts.curve("waiting", train, "wait", "orange", scale=100),
             ],
         ),

@@ -17,9 +17,9 @@ from torch.distributed.fsdp import FSDPModule
 from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
 from genlip.data.loader import Loader, merge_states
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
+from genlip.data.sample_counts import Tally
 from genlip.data.samples import SampleReader
 from genlip.data.sources import Source, corpus
-from genlip.data.tally import Tally
 from genlip.machine import versions
 from genlip.model import checkpoint
 from genlip.model.attention_choice import resolve_attention
@@ -27,8 +27,8 @@ from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
 from genlip.recipes.run import Run
 from genlip.train import checkpoints
-from genlip.train.average import Average
 from genlip.train.checkpoints import Checkpoints
+from genlip.train.ema import Average
 from genlip.train.optimizer import freeze, make_optimizers
 from genlip.train.parallel import World, full, share_model, strategy
 from genlip.train.precision import Precision, resolve_precision
@@ -144,14 +144,14 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
 
 
 def _model(run: Run, world: World, precision: Precision, fresh: bool) -> GenLIP:
-    """With random weights, the same on every rank, or with those of `start_from`."""
+    """With random weights, the same on every rank, or with those of `init_from`."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     backend = world.agree(resolve_attention(run.attention, world.device, dtype, run.model.head_dim))
     torch.manual_seed(run.seed)
     model = GenLIP(run.model, backend)
-    model.recompute = run.recompute
-    if run.start_from and fresh:
-        given = checkpoint.load(run.start_from, dtype=torch.get_default_dtype())
+    model.activation_checkpointing = run.activation_checkpointing
+    if run.init_from and fresh:
+        given = checkpoint.load(run.init_from, dtype=torch.get_default_dtype())
         _check_same_shape(run, given.config)
         model.load_state_dict(given.state_dict())
     return model.to(world.device).train()
@@ -162,8 +162,7 @@ def _check_same_shape(run: Run, given: GenLIPConfig) -> None:
     training_only = {"drop_path_rate", "ls_init_value"}
     if wrong := [f"{k} {found[k]}, not {wanted[k]}" for k in wanted if found[k] != wanted[k] and k not in training_only]:
         raise ValueError(
-            f"start_from {run.start_from} is another model than the recipe's ({'; '.join(wrong)}): "
-            f"set --model {run.start_from}"
+            f"init_from {run.init_from} is another model than the recipe's ({'; '.join(wrong)}): set --model {run.init_from}"
         )
 
 
@@ -182,7 +181,7 @@ def _captions(run: Run, world: World, source: Source, newest: Path | None) -> Ca
 def _tokenizer(run: Run, source: Source, newest: Path | None) -> str:
     if newest is not None:
         return load_tokenizer(newest).to_str()
-    given = checkpoint.checkpoint_folder(run.start_from) if run.start_from else None
+    given = checkpoint.checkpoint_folder(run.init_from) if run.init_from else None
     if run.tokenizer != "bpe":
         tokenizer = load_tokenizer(run.tokenizer)
         if given is not None and (Path(given) / "tokenizer.json").is_file():
@@ -199,6 +198,6 @@ def _check_same_words(run: Run, wanted: Tokenizer, learned: Tokenizer) -> None:
     for number in sorted(old.keys() & new.keys()):
         if old[number] != new[number]:
             raise ValueError(
-                f"tokenizer {run.tokenizer} is not that of start_from {run.start_from}: token {number} is {new[number]!r}, "
-                f"and was {old[number]!r} when its weights were learned; set --tokenizer bpe, which takes that of start_from"
+                f"tokenizer {run.tokenizer} is not that of init_from {run.init_from}: token {number} is {new[number]!r}, "
+                f"and was {old[number]!r} when its weights were learned; set --tokenizer bpe, which takes that of init_from"
             )

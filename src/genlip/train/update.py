@@ -60,7 +60,7 @@ class Update:
         gradient_norm: before clipping.
         learning_rate: that was used.
         samples, tokens: sizes; tokens are rows, patches and text.
-        fill: share of the packs' room that was in use.
+        packing_efficiency: share of the packs' room that was in use.
         flops: work of the forward and backward passes.
         seconds: from the first pack asked for to the step done.
         waited: seconds of them that passed until packs were there, of the mean rank.
@@ -77,7 +77,7 @@ class Update:
     learning_rate: float
     samples: int
     tokens: int
-    fill: float
+    packing_efficiency: float
     flops: float
     seconds: float
     waited: float
@@ -147,7 +147,7 @@ def update(state: State, batches: Iterator[Batch], note: Note, stop: Callable[[]
         learning_rate=rate,
         samples=int(total["samples"]),
         tokens=int(total["tokens"]),
-        fill=total["tokens"] / max(1.0, total["packs"] * state.run.packing.max_tokens),
+        packing_efficiency=total["tokens"] / max(1.0, total["packs"] * state.run.packing.max_tokens),
         flops=total["flops"],
         seconds=seconds,
         waited=total["waited"] / state.world.ranks,
@@ -229,7 +229,7 @@ def _step(state: State, loss: float, supervised: float, rate: float) -> float:
     norm = float(full(get_total_norm(gradients))) * mean
     if not (math.isfinite(loss) and math.isfinite(norm)):
         return norm
-    torch._foreach_mul_(gradients, mean * min(1.0, state.run.optimizer.clip / (norm + 1e-6)))
+    torch._foreach_mul_(gradients, mean * min(1.0, state.run.optimizer.max_grad_norm / (norm + 1e-6)))
     set_learning_rate(state.optimizers, rate)
     for optimizer in state.optimizers:
         optimizer.step()

@@ -61,7 +61,7 @@ def by_hand(speaker: Speaker, files: Files) -> np.ndarray:
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_scores_are_means_over_layers_and_heads_of_each_image(files: Files, batch: int) -> None:
     speaks, done = speaker(native=True), []
-    result = attention(speaks, files, model="m", batch=batch, advance=done.append)
+    result = attention(speaks, files, model="m", batch_size=batch, advance=done.append)
     expected = by_hand(speaks, files)
     assert result.keys == [str(path) for path in files.paths]
     assert sum(done) == 5
@@ -78,9 +78,9 @@ def test_scores_are_means_over_layers_and_heads_of_each_image(files: Files, batc
 
 
 def test_the_result_says_what_was_measured() -> None:
-    result = attention(speaker(), SCENES, model="the model", images=3)
+    result = attention(speaker(), SCENES, model="the model", limit=3)
     assert (result.measurement, result.model, result.data) == ("attention", "the model", "scenes:1")
-    assert result.settings == {"resize": "fixed", "size": 8, "images": 3, "prompt": "say"}
+    assert result.settings == {"resize": "fixed", "size": 8, "limit": 3, "prompt": "say"}
     assert result.keys == [f"scenes:1:{place}" for place in spread(5, 3)]
     assert result.figures["even"]["patches to first token"] == 0.25
     assert {name: len(values) for name, values in result.figures["gate"].items()} == {"patches": 2, "text": 2}
@@ -89,7 +89,7 @@ def test_the_result_says_what_was_measured() -> None:
 
 def test_gates_and_norms_are_means_over_images(files: Files) -> None:
     speaks = speaker(native=True)
-    whole = attention(speaks, files, batch=3).figures
+    whole = attention(speaks, files, batch_size=3).figures
     parts = [attention(speaks, Subset(files, [i])).figures for i in range(5)]
     for where in ("patches", "text"):
         np.testing.assert_allclose(whole["gate"][where], np.mean([one["gate"][where] for one in parts], axis=0), atol=2e-6)
@@ -101,7 +101,7 @@ def test_an_image_that_cannot_be_used_is_skipped_and_named(files: Files, caplog:
     files.paths[1].write_bytes(b"no image")
     done: list[int] = []
     with caplog.at_level(logging.WARNING):
-        result = attention(speaker(), files, batch=2, advance=done.append)
+        result = attention(speaker(), files, batch_size=2, advance=done.append)
     assert result.keys == [str(files.paths[i]) for i in (0, 2, 3, 4)]
     assert done == [2, 2, 1]
     assert str(files.paths[1]) in caplog.text
@@ -121,7 +121,7 @@ def test_a_bfloat16_model_is_measured(files: Files) -> None:
     assert scores["text to patches"].score + scores["text to text"].score == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"images": 0}, {"batch": 0}])
+@pytest.mark.parametrize("changes", [{"limit": 0}, {"batch_size": 0}])
 def test_numbers_below_one_are_refused(files: Files, changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="both must be at least 1"):
         attention(speaker(), files, **changes)

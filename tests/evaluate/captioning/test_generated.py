@@ -59,7 +59,7 @@ def test_a_caption_is_exact_but_for_white_space_around_it(caption: str, said: st
 
 
 def test_captions_come_in_the_order_asked_for(images: Files) -> None:
-    said = spoken_captions(Echo(), images, [6, 2, 0], batch=2)
+    said = spoken_captions(Echo(), images, [6, 2, 0], batch_size=2)
     assert [(one.key, one.caption, one.spoken) for one in said] == [
         (str(images.paths[i]), images.captions[i], f" {i + 1} wide\n") for i in (6, 2, 0)
     ]
@@ -69,7 +69,7 @@ def test_captions_come_in_the_order_asked_for(images: Files) -> None:
 
 def test_batches_progress_and_decoding(images: Files) -> None:
     echo, done = Echo(), []
-    spoken_captions(echo, images, range(7), batch=3, advance=done.append, max_tokens=9)
+    spoken_captions(echo, images, range(7), batch_size=3, advance=done.append, max_tokens=9)
     assert done == [3, 3, 1]
     assert echo.asked == [(3, {"max_tokens": 9}), (3, {"max_tokens": 9}), (1, {"max_tokens": 9})]
 

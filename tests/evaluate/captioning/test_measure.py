@@ -89,7 +89,7 @@ def without_time(result: Result) -> tuple[Any, ...]:
 
 
 def test_captions_are_scored_against_all_their_references():
-    result = captioning(Reciter(), Shown(TRUE), model="m", batch=2, transcription=True)
+    result = captioning(Reciter(), Shown(TRUE), model="m", batch_size=2, transcription=True)
     assert result.identity[:2] == ("captioning", "shown:1")
     assert result.keys == [f"image {i}" for i in range(5)]
     assert [(one["references"], one["spoken"]) for one in result.outputs] == list(zip(ALL_TRUE, SAID, strict=True))
@@ -144,11 +144,11 @@ def test_images_that_are_all_the_same_give_no_picture_gain():
 
 def test_images_are_spread_over_the_source_and_batched():
     speaker, done = Reciter(["a"] * 10), list[int]()
-    result = captioning(speaker, Shown(["a"] * 10), images=5, batch=2, max_tokens=7, top_p=0.5, advance=done.append)
+    result = captioning(speaker, Shown(["a"] * 10), limit=5, batch_size=2, max_tokens=7, top_p=0.5, advance=done.append)
     assert [numbers for numbers, _ in speaker.asked] == [[1, 3], [5, 6], [8]]
     assert done == [2, 2, 1]
     assert all((asked["max_tokens"], asked["top_p"]) == (7, 0.5) for _, asked in speaker.asked)
-    assert {"images": 5, "prompt": "say", "max_tokens": 7, "top_p": 0.5, "size": 8}.items() <= result.settings.items()
+    assert {"limit": 5, "prompt": "say", "max_tokens": 7, "top_p": 0.5, "size": 8}.items() <= result.settings.items()
 
 
 def test_what_cannot_be_used_is_skipped_named_and_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -172,7 +172,7 @@ def test_what_cannot_be_used_is_skipped_named_and_told(caplog: pytest.LogCapture
 )
 def test_what_cannot_be_measured_is_refused(source: Shown, images: int, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        captioning(Reciter(), source, images=images)
+        captioning(Reciter(), source, limit=images)
 
 
 def test_unknown_decoding_is_refused():
@@ -201,10 +201,10 @@ def stop_after(images: int) -> Callable[[int], None]:
 def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
     path, speaker = tmp_path / "so_far.jsonl", Reciter()
     with pytest.raises(Stop):
-        captioning(speaker, Shown(TRUE, damaged=[0]), batch=2, partial=path, advance=stop_after(4))
+        captioning(speaker, Shown(TRUE, damaged=[0]), batch_size=2, partial=path, advance=stop_after(4))
     assert [numbers for numbers, _ in speaker.asked] == [[1], [2, 3]]
     again, done = Reciter(), list[int]()
-    result = captioning(again, Shown(TRUE, damaged=[0]), batch=2, partial=path, advance=done.append)
+    result = captioning(again, Shown(TRUE, damaged=[0]), batch_size=2, partial=path, advance=done.append)
     assert [numbers for numbers, _ in again.asked] == [[4]]
     assert sum(done) == 5
     assert without_time(result) == without_time(captioning(Reciter(), Shown(TRUE, damaged=[0])))
@@ -215,11 +215,11 @@ def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
 def test_another_measurement_begins_anew(tmp_path: Path, change: str) -> None:
     path = tmp_path / "so_far.jsonl"
     with pytest.raises(Stop):
-        captioning(Reciter(), Shown(TRUE), model="m", batch=2, partial=path, advance=stop_after(4))
+        captioning(Reciter(), Shown(TRUE), model="m", batch_size=2, partial=path, advance=stop_after(4))
     speaker = Reciter(seed=int(change == "weights"))
-    changes = {"settings": {"max_tokens": 9}, "model": {"model": "other"}, "images": {"images": 4}}.get(change, {})
+    changes = {"settings": {"max_tokens": 9}, "model": {"model": "other"}, "images": {"limit": 4}}.get(change, {})
     shown = Shown([*TRUE[:4], "another true caption"] if change == "captions" else TRUE)
-    captioning(speaker, shown, batch=8, partial=path, **{"model": "m", **changes})
+    captioning(speaker, shown, batch_size=8, partial=path, **{"model": "m", **changes})
     assert [len(numbers) for numbers, _ in speaker.asked] == [4 if change == "images" else 5]
 
 
@@ -255,7 +255,7 @@ def test_the_first_failures_after_the_first_images_are_shown():
 
 
 def test_stored_pictures_are_small():
-    result = captioning(Reciter(["a"] * 200), Shown(["a"] * 200), images=10)
+    result = captioning(Reciter(["a"] * 200), Shown(["a"] * 200), limit=10)
     widths = [decode(picture).size[0] for picture in result.pictures.values()]
     assert widths == [min(224, 4 * (place + 1)) for place in spread(200, 10)]
     assert min(widths) < max(widths) == 224

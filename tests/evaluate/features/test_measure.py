@@ -29,7 +29,7 @@ def images(sizes=SIZES) -> InMemory:
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return feature_views(small_speaker(NATIVE), images(), model="small", queries=3, neighbours=2, batch=2)
+    return feature_views(small_speaker(NATIVE), images(), model="small", queries=3, neighbours=2, batch_size=2)
 
 
 def test_a_result_says_what_was_measured(result):
@@ -110,7 +110,7 @@ def test_one_image_has_no_neighbours_and_bfloat16_works():
 
 
 def test_the_same_images_give_the_same_pictures(result):
-    again = feature_views(small_speaker(NATIVE), images(), queries=3, neighbours=2, batch=64)
+    again = feature_views(small_speaker(NATIVE), images(), queries=3, neighbours=2, batch_size=64)
     for name, picture in result.pictures.items():
         if name.startswith("colours"):
             np.testing.assert_allclose(np.asarray(again.pictures[name]), np.asarray(picture).astype(int), atol=1)
@@ -123,7 +123,7 @@ def test_the_same_images_give_the_same_pictures(result):
         (Known([]), {}, "known holds no images: need at least 1"),
         (Known([None, None]), {}, "known: none of its images can be used; the log names them"),
         (images(), {"queries": -1}, "queries -1 and neighbours 4: neither may be less than 0"),
-        (images(), {"images": 201}, "201 images: all are shown, so at most 200 can be viewed at a time; lower images"),
+        (images(), {"limit": 201}, "201 images: all are shown, so at most 200 can be viewed at a time; lower limit"),
     ],
 )
 def test_what_cannot_be_viewed_is_said(data, options, message):

@@ -73,7 +73,7 @@ def same(a: FrozenFeatures, b: FrozenFeatures) -> bool:
 
 def test_features_are_the_encoders_in_float16(tmp_path: Path) -> None:
     speaker, data = Counting(), Pictures()
-    found = frozen_features(speaker, data, indices=[7, 0, 2], folder=tmp_path, batch=2)
+    found = frozen_features(speaker, data, indices=[7, 0, 2], folder=tmp_path, batch_size=2)
     assert (found.keys, found.indices.tolist()) == (("p7", "p0", "p2"), [7, 0, 2])
     assert (found.rows.dtype, found.grids.dtype, found.width) == (np.float16, np.int32, 24)
     for i, index in enumerate([7, 0, 2]):
@@ -99,9 +99,9 @@ def test_memory_and_disk_hold_the_same(tmp_path: Path) -> None:
 
 
 def test_kept_features_are_read_and_not_computed(tmp_path: Path) -> None:
-    first = frozen_features(Counting(), Pictures(), folder=tmp_path, batch=3)
+    first = frozen_features(Counting(), Pictures(), folder=tmp_path, batch_size=3)
     again, done = Counting(), []
-    assert same(first, frozen_features(again, Pictures(), folder=tmp_path, batch=3, advance=done.append))
+    assert same(first, frozen_features(again, Pictures(), folder=tmp_path, batch_size=3, advance=done.append))
     assert again.encoded == 0
     assert done == [10]
 
@@ -113,11 +113,11 @@ def test_numpy_reads_the_file(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_extraction_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    never_stopped = frozen_features(Counting(), Pictures(), batch=2)
+    never_stopped = frozen_features(Counting(), Pictures(), batch_size=2)
     with pytest.raises(KeyboardInterrupt):
-        frozen_features(Counting(stop_at=4), Pictures(), folder=tmp_path, batch=2)
+        frozen_features(Counting(stop_at=4), Pictures(), folder=tmp_path, batch_size=2)
     resumed, done = Counting(), []
-    assert same(never_stopped, frozen_features(resumed, Pictures(), folder=tmp_path, batch=2, advance=done.append))
+    assert same(never_stopped, frozen_features(resumed, Pictures(), folder=tmp_path, batch_size=2, advance=done.append))
     assert resumed.encoded == 2
     assert done == [6, 2, 2]
 
@@ -138,15 +138,15 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(tmp_path: Path) -> N
 def test_damage_is_noticed_and_mended(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, damage: Any, computed: int
 ) -> None:
-    whole = frozen_features(Counting(), Pictures(), batch=2)
-    frozen_features(Counting(), Pictures(), folder=tmp_path, batch=2)
+    whole = frozen_features(Counting(), Pictures(), batch_size=2)
+    frozen_features(Counting(), Pictures(), folder=tmp_path, batch_size=2)
     (file,) = tmp_path.glob(f"*{suffix}")
     file.write_bytes(damage(file.read_bytes()))
     speaker = Counting()
-    assert same(whole, frozen_features(speaker, Pictures(), folder=tmp_path, batch=2))
+    assert same(whole, frozen_features(speaker, Pictures(), folder=tmp_path, batch_size=2))
     assert speaker.encoded == computed
     assert ("computing again" in caplog.text) is (computed > 0)
-    assert same(whole, frozen_features(speaker, Pictures(), folder=tmp_path, batch=2))
+    assert same(whole, frozen_features(speaker, Pictures(), folder=tmp_path, batch_size=2))
     assert speaker.encoded == computed, "mended for good"
 
 
@@ -190,7 +190,7 @@ def test_the_text_part_of_the_model_changes_no_key() -> None:
 
 def test_unusable_images_are_skipped_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data, done = Pictures(broken=(0, 4, 5)), []
-    found = frozen_features(Counting(), data, folder=tmp_path, batch=2, advance=done.append)
+    found = frozen_features(Counting(), data, folder=tmp_path, batch_size=2, advance=done.append)
     assert found.indices.tolist() == [1, 2, 3, 6, 7, 8, 9]
     assert sum(done) == 10
     assert "skipped picture 4 is broken" in caplog.text
@@ -244,7 +244,7 @@ def test_a_full_disk_is_told_beforehand(tmp_path: Path, monkeypatch: pytest.Monk
         ({"indices": []}, "pictures: 0 images to encode"),
         ({"indices": [3, 10]}, "pictures: indices from 3 to 10, but it has 10 images"),
         ({"indices": [-1]}, "pictures: indices from -1 to -1"),
-        ({"batch": 0}, "batch is 0"),
+        ({"batch_size": 0}, "batch_size is 0"),
     ],
 )
 def test_bad_input_is_refused(keywords: dict[str, Any], message: str) -> None:

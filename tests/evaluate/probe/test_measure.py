@@ -24,7 +24,7 @@ from tests.model.helpers import small_model
 
 COLOURS = ("red", "green", "blue", "grey", "black", "<white>")
 PAINT = ((230, 20, 20), (20, 230, 20), (20, 20, 230), (128, 128, 128), (10, 10, 10), (245, 245, 245))
-QUICK: dict[str, Any] = {"epochs": 3, "batch": 16, "learning_rates": (1e-3, 1e-2), "validation": 0.2}
+QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 16, "learning_rates": (1e-3, 1e-2), "validation": 0.2}
 
 
 class Painted:
@@ -124,7 +124,7 @@ def test_a_set_that_changed_under_its_name_is_noticed(tmp_path: Path) -> None:
 
 def test_a_part_of_the_images_is_the_same_for_every_seed() -> None:
     train, test = Painted("train", 90), Painted("test", 60)
-    some = [probe(speaker_of(), train, test, images=20, seed=seed, **QUICK) for seed in (1, 2)]
+    some = [probe(speaker_of(), train, test, limit=20, seed=seed, **QUICK) for seed in (1, 2)]
     assert some[0].keys == some[1].keys == tuple(f"test/{place}" for place in spread(60, 20))
     assert some[0].figures["sweep"] != some[1].figures["sweep"]
 
@@ -167,7 +167,13 @@ def test_the_page_is_the_same_from_what_was_stored(result: Result, tmp_path: Pat
 
 def test_a_page_without_choice_or_mistakes() -> None:
     found = probe(
-        speaker_of(), Painted("train", 90), Painted("train", 90), epochs=150, batch=16, learning_rates=[1e-2], validation=0
+        speaker_of(),
+        Painted("train", 90),
+        Painted("train", 90),
+        epochs=150,
+        batch_size=16,
+        learning_rates=[1e-2],
+        validation=0,
     )
     assert found.scores["top-1"].score == 1, "it has seen these very images"
     body = section(found).body
@@ -213,7 +219,7 @@ def test_the_same_images_twice_are_warned_of(caplog: pytest.LogCaptureFixture) -
         (Painted("a", 30, COLOURS[:1]), Painted("b", 6, COLOURS[:1]), {}, "a: 1 classes: a probe needs at least 2"),
         (Painted("a", 0), Painted("b", 6), {}, "a: 0 images to encode"),
         (Painted("a", 30), Painted("b", 0), {}, "b: 0 images to encode"),
-        (Painted("a", 30), Painted("b", 6), {"images": 0}, "images is 0: it must be at least 1"),
+        (Painted("a", 30), Painted("b", 6), {"limit": 0}, "limit is 0: it must be at least 1"),
         (Painted("a", 1), Painted("b", 6), {}, "1 training images"),
         (Painted("a", 30), Painted("b", 6), {"pooling": "max"}, "pooling is 'max'"),
     ],

@@ -37,16 +37,16 @@ DATA = Known(
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return readout(SPEAKER, DATA, model="small", k=40, shown=2, batch=2)
+    return readout(SPEAKER, DATA, model="small", k=40, shown=2, batch_size=2)
 
 
 def test_a_result_says_what_was_measured(result, caplog):
     assert (result.measurement, result.model, result.data) == ("readout", "small", "known")
     assert result.keys == ["one", "two", "three", "none"]
-    assert result.settings == {"resize": "fixed", "size": 32, "k": 40, "images": 5}
+    assert result.settings == {"resize": "fixed", "size": 32, "k": 40, "limit": 5}
     assert set(result.pictures) == {"image-0.png", "image-1.png", "surest-0.png", "surest-1.png"}
     with caplog.at_level(logging.WARNING):
-        readout(SPEAKER, DATA, images=5)
+        readout(SPEAKER, DATA, limit=5)
     assert "skipped number 1 is damaged" in caplog.text
 
 
@@ -95,14 +95,14 @@ def test_images_without_known_objects_have_what_patches_agree_on_alone():
 
 def test_native_images_grids_of_their_own_and_bfloat16():
     speaker = small_speaker(ImageConfig(resize="native", min_patches=4, max_patches=30), torch.bfloat16)
-    found = readout(speaker, open_named("scenes:1"), images=3, k=3, shown=1)
+    found = readout(speaker, open_named("scenes:1"), limit=3, k=3, shown=1)
     assert [output["grid"] for output in found.outputs] == [[5, 5]] * 3
     assert found.scores["in place"].evidence[:, 1].min() > 0
 
 
 def test_all_finished_images_are_told_in_turn():
     done: list[int] = []
-    readout(SPEAKER, DATA, batch=2, advance=done.append)
+    readout(SPEAKER, DATA, batch_size=2, advance=done.append)
     assert done == [2, 2, 1]
 
 

@@ -153,7 +153,7 @@ def test_captions_of_a_random_model_are_scored_at_each_size() -> None:
     data = InMemory([Example(f"image {i}", picture, f"number {i}") for i, picture in enumerate(pictures)])
 
     def measure(one: Speaker) -> Result:
-        return captioning(one, data, images=3, max_tokens=4)
+        return captioning(one, data, limit=3, max_tokens=4)
 
     result = resolution(measure, speaker, sizes=[8, 16], max_patches=[20])
     assert result.settings["measurement"] == "captioning"

@@ -86,7 +86,7 @@ def test_scores_are_those_of_the_drawn_predictions(speaker: Speaker) -> None:
     """An undertrained layer on label maps finer than patches: its pictures are read back, and scikit-learn counts."""
     test = Tiles(6, "test set", scale=3)
     test.tiles[2][1:, 2:] = 3  # no class there
-    result = segmentation(speaker, Tiles(8, "train", scale=3), test, epochs=1, batch=3)
+    result = segmentation(speaker, Tiles(8, "train", scale=3), test, epochs=1, batch_size=3)
     true = np.concatenate([test[i].labels.flatten() for i in range(6)])
     pictures = [np.asarray(result.pictures[f"{i}-predicted.png"]).reshape(-1, 3) for i in range(6)]
     colours = {colour: NAMES.index(name) for name, colour in result.figures["colours"].items()}
@@ -253,7 +253,7 @@ def test_a_single_step_teaches(speaker: Speaker) -> None:
 def test_images_are_from_all_over_the_set_and_progress_counts_encoding_and_epochs(speaker: Speaker) -> None:
     done: list[int] = []
     train, test = Tiles(30, "train"), Tiles(9, "test set")
-    result = segmentation(speaker, train, test, epochs=2, images=10, advance=done.append)
+    result = segmentation(speaker, train, test, epochs=2, limit=10, advance=done.append)
     assert result.keys == [f"test set {i}" for i in range(9)]
     assert sorted(set(train.read)) == spread(30, 10)
     assert sum(done) == 10 + 9 + 2 * 9  # one of ten is held out
@@ -302,8 +302,8 @@ def with_unknown_labels(data: Tiles) -> Tiles:
             {"train": with_unknown_labels(Tiles(3, "train")), "test": with_unknown_labels(Tiles(3, "test set"))},
             r"train: train . has labels from 0 to 2: need 0 to 1, the 2 classes, or -1 where a pixel has none",
         ),
-        ({"epochs": 0}, "epochs 0, batch 16 and images None must be at least 1"),
-        ({"images": 0}, "images 0 must be at least 1"),
+        ({"epochs": 0}, "epochs 0, batch_size 16 and limit None must be at least 1"),
+        ({"limit": 0}, "limit 0 must be at least 1"),
         ({"learning_rates": ()}, r"learning_rates are \[\]: need at least one, all above 0"),
         ({"learning_rates": (1e-3, 0.0)}, "all above 0"),
         ({"validation": 0}, "validation is 0: need a share of the training images below 1, and above 0 to choose among 3"),

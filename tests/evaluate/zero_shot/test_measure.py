@@ -83,7 +83,7 @@ def loop_scores(speaker: Speaker, sample: Sample, templates: list[str], normalis
 def test_scores_are_those_of_a_loop_over_images_classes_and_templates(normalise, without_picture, prompt):
     judge, templates = speaker(prompt=prompt), ["a photo of {a}", "the {}, large"]
     data = Set([0, 1, 2, 3, 4], sizes=[(24, 16), (8, 8), (8, 24), (24, 16), (16, 24)])
-    result = zero_shot(judge, data, templates=templates, batch=3, normalise=normalise, without_picture=without_picture)
+    result = zero_shot(judge, data, templates=templates, batch_size=3, normalise=normalise, without_picture=without_picture)
     for index, output in enumerate(result.outputs):
         patches, grid = image_patches(data[index].image, judge.images, judge.model.config)
         scores = np.array(loop_scores(judge, Sample(patches, grid), templates, normalise))
@@ -119,9 +119,9 @@ def test_hits_accuracies_and_the_matrix_are_counted(monkeypatch):
     assert result.scores["top-5"].per_image == [1, 1, 1, 0, 1]
     assert result.keys == ["n0", "n1", "n2", "n3", "n4"]
     first, second, third = result.figures["classes"][:3]
-    assert first == {"class": "red circle", "images": 3, "right": 1, "accuracy": 1 / 3}
-    assert second == {"class": "blue square", "images": 1, "right": 1, "accuracy": 1.0}
-    assert third == {"class": "owl", "images": 1, "right": 0, "accuracy": 0.0}
+    assert first == {"class": "red circle", "limit": 3, "right": 1, "accuracy": 1 / 3}
+    assert second == {"class": "blue square", "limit": 1, "right": 1, "accuracy": 1.0}
+    assert third == {"class": "owl", "limit": 1, "right": 0, "accuracy": 0.0}
     assert result.figures["classes"][3]["accuracy"] is None
     assert result.figures["confusion"] == [[1, 1, 1, 0, 0, 0], [0, 1] + [0] * 4, [0, 1] + [0] * 4] + [[0] * 6] * 3
     assert result.outputs[1] == {"true": 0, "best": [[2, 0.0], [0, -1.0], [1, -2.0], [3, -3.0], [4, -4.0]]}
@@ -130,7 +130,7 @@ def test_hits_accuracies_and_the_matrix_are_counted(monkeypatch):
 def test_the_first_wrong_and_right_pictures_are_kept(monkeypatch):
     orders = [[0, 1, 2, 3, 4, 5]] * 30
     labels = [0, 1] * 15
-    result = zero_shot(judging(monkeypatch, orders), Set(labels, sizes=[(300, 600)]), batch=7)
+    result = zero_shot(judging(monkeypatch, orders), Set(labels, sizes=[(300, 600)]), batch_size=7)
     shown = result.figures["shown"]
     assert [shown[f"right-{i}.png"] for i in range(6)] == [0, 2, 4, 6, 8, 10]
     assert [shown[f"wrong-{i}.png"] for i in range(12)] == list(range(1, 25, 2))
@@ -154,7 +154,7 @@ def test_a_place_that_takes_all_classes_is_left_out(classes, top, names):
 def test_images_are_from_all_over_the_set_and_those_that_cannot_be_used_skipped(caplog):
     data, done = Set([0, 1, 0, 1, 1, None, 0, 1]), []
     with caplog.at_level(logging.WARNING):
-        result = zero_shot(speaker(), data, images=4, batch=2, advance=done.append)
+        result = zero_shot(speaker(), data, limit=4, batch_size=2, advance=done.append)
     assert data.asked == spread(8, 4) == [1, 3, 5, 6]
     assert result.keys == ["n1", "n3", "n6"]
     assert done == [2, 2]
@@ -164,13 +164,13 @@ def test_images_are_from_all_over_the_set_and_those_that_cannot_be_used_skipped(
 
 def test_batches_do_not_change_a_choice():
     data = Set([0, 1, 2, 3, 4], sizes=[(24, 16), (8, 8), (8, 24)])
-    whole, single = (zero_shot(speaker(), data, batch=batch, without_picture=True) for batch in (64, 1))
+    whole, single = (zero_shot(speaker(), data, batch_size=batch, without_picture=True) for batch in (64, 1))
     assert whole.outputs == single.outputs
 
 
 def test_a_batch_of_which_nothing_can_be_used_is_skipped_with_and_without_a_grey_picture():
     for without_picture in (False, True):
-        result = zero_shot(speaker(), Set([None, None, 1]), batch=2, without_picture=without_picture)
+        result = zero_shot(speaker(), Set([None, None, 1]), batch_size=2, without_picture=without_picture)
         assert result.keys == ["n2"]
 
 
@@ -210,7 +210,7 @@ def test_a_bfloat16_model_measures_as_well():
         (Set([0]), {"templates": []}, r"templates \[\]: need a list"),
         (Set([0]), {"normalise": "median"}, "normalise 'median'.*need 'mean' or 'sum'"),
         (Set([0]), {"top": (0,)}, r"top \(0,\): need 'mean' or 'sum', and numbers from 1"),
-        (Set([0]), {"images": 0}, "0 images of noise, 64 at a time: both must be at least 1"),
+        (Set([0]), {"limit": 0}, "0 images of noise, 64 at a time: both must be at least 1"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(data, options, message):

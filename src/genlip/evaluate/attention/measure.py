@@ -35,34 +35,34 @@ def attention(
     data: Source,
     *,
     model: str = "",
-    images: int = 200,
-    batch: int = 16,
+    limit: int = 200,
+    batch_size: int = 16,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Result:
     """Measure where attention goes while the true captions are read after their prompt, as in training.
 
-    images    how many, spread evenly over the set
-    batch     images that are read together
+    limit     how many, spread evenly over the set
+    batch_size images that are read together
     advance   hears of finished images, skipped ones included
 
     Scores are the `MASSES`, means over layers, heads and rows. Figures: `layers` (each mass by layer, with intervals over
     images), `heads` (by layer and head), `even` (each mass if attention were spread evenly), `gate` (mean gate by layer, at
     patches and at text; None without gates), `first_patch_norm` (by layer, over the median patch). Outputs: for each image
-    the masses by layer. Raises ValueError where no image is left, or images or batch is below 1.
+    the masses by layer. Raises ValueError where no image is left, or limit or batch_size is below 1.
     """
     started = time.perf_counter()
-    if images < 1 or batch < 1:
-        raise ValueError(f"images is {images} and batch {batch}: both must be at least 1")
-    chosen = spread(len(data), images)
+    if limit < 1 or batch_size < 1:
+        raise ValueError(f"limit is {limit} and batch_size {batch_size}: both must be at least 1")
+    chosen = spread(len(data), limit)
     reader = SampleReader(data, speaker.images, speaker.captions, speaker.model.config)
     keys: list[str] = []
     found: list[Allocation] = []
-    for start in range(0, len(chosen), batch):
-        some = list(_usable(reader, chosen[start : start + batch]))
+    for start in range(0, len(chosen), batch_size):
+        some = list(_usable(reader, chosen[start : start + batch_size]))
         if some:
             found.append(allocation(speaker.model, [one.sample for one in some]))
             keys += [one.key for one in some]
-        advance(len(chosen[start : start + batch]))
+        advance(len(chosen[start : start + batch_size]))
     if not found:
         raise ValueError(
             f"{data.name}: none of {len(chosen)} images can be measured: need an image that can be read, with a caption of "

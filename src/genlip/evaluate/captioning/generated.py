@@ -38,19 +38,19 @@ def spoken_captions(
     speaker: Speaker,
     source: Source,
     indices: Sequence[int],
-    batch: int = 64,
+    batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
     **decoding: Any,
 ) -> list[Spoken]:
     """Caption these examples, in order; an image that cannot be used is skipped and named in the log.
 
-    batch     images captioned together
+    batch_size images captioned together
     advance   hears of finished examples, skipped ones included
     decoding  fields of `Decoding`; the default is greedy
     """
     spoken: list[Spoken] = []
-    for start in range(0, len(indices), batch):
-        chosen = indices[start : start + batch]
+    for start in range(0, len(indices), batch_size):
+        chosen = indices[start : start + batch_size]
         told = [one for one in speak_about(speaker, source, chosen, **decoding) if not isinstance(one, Unusable)]
         spoken += [Spoken(example.key, example.image, plain_text(example.caption), text) for example, text in told]
         advance(len(chosen))

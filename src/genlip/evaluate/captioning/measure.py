@@ -51,8 +51,8 @@ def captioning(
     data: Source,
     *,
     model: str = "",
-    images: int = 500,
-    batch: int = 64,
+    limit: int = 500,
+    batch_size: int = 64,
     transcription: bool = False,
     max_tokens: int = 256,
     temperature: float = 0.0,
@@ -65,8 +65,8 @@ def captioning(
 ) -> Result:
     """Caption images of a source, spread evenly over it, and score what was said.
 
-    images         how many; all where the source has no more
-    batch          images captioned together
+    limit          how many; all where the source has no more
+    batch_size     images captioned together
     transcription  also give the rates of wrong characters and words, for sources whose captions are what an image says
     max_tokens, temperature, top_k, top_p, repetition_stop, seed   of `Decoding`
     partial        a file for what was spoken so far; the same measurement goes on from it, and removes it at its end
@@ -78,11 +78,11 @@ def captioning(
     decoding = speaker.decoding(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, repetition_stop=repetition_stop, seed=seed
     )
-    if not len(data) or images < 1 or batch < 1:
+    if not len(data) or limit < 1 or batch_size < 1:
         raise ValueError(
-            f"{data.name}: {len(data)} examples, {images} to caption, {batch} at a time: all must be at least 1"
+            f"{data.name}: {len(data)} examples, {limit} to caption, {batch_size} at a time: all must be at least 1"
         )
-    chosen = spread(len(data), images)
+    chosen = spread(len(data), limit)
     spoken_by = {name: value for name, value in dataclasses.asdict(decoding).items() if name != "end_ids"}
     settings = settings_of(
         speaker,
@@ -93,7 +93,7 @@ def captioning(
     )
     weights = weights_fingerprint(speaker.model) if partial else ""
     unfinished = Unfinished(partial, {"model": model, "data": data.name, "settings": settings, "weights": weights})
-    told = told_captions(speaker, data, chosen, decoding, unfinished, batch, advance)
+    told = told_captions(speaker, data, chosen, decoding, unfinished, batch_size, advance)
     outputs = [{"key": one.key, "references": one.references, "spoken": one.spoken} for one in told]
     shown, pictures = _pictures(data, told, speaker.images.max_pixels)
     result = Result(

@@ -46,7 +46,7 @@ def told_captions(
     indices: Sequence[int],
     decoding: Decoding,
     unfinished: Unfinished,
-    batch: int = 64,
+    batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[Told]:
     """Caption these examples, in order, but for those of which `unfinished` knows; it hears of each batch.
@@ -57,8 +57,8 @@ def told_captions(
     if len(left) < len(indices):
         log.info("%d of %d captions were spoken before", len(indices) - len(left), len(indices))
         advance(len(indices) - len(left))
-    for start in range(0, len(left), batch):
-        some = left[start : start + batch]
+    for start in range(0, len(left), batch_size):
+        some = left[start : start + batch_size]
         spoken = speak_about(speaker, source, some, captioned=True, **dataclasses.asdict(decoding))
         unfinished.add(zip(some, map(_entry, spoken), strict=True))
         advance(len(some))

@@ -61,19 +61,19 @@ def feature_views(
     data: ImageSet,
     *,
     model: str = "",
-    images: int = 24,
+    limit: int = 24,
     queries: int = 6,
     neighbours: int = 4,
-    batch: int = 64,
+    batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Result:
     """View the features of the patches of some images of a set.
 
     model       what the user called it
-    images      how many, spread evenly over the set, at most 200; all are shown
+    limit       how many, spread evenly over the set, at most 200; all are shown
     queries     patches that stand out, each of another image, whose like is looked for in the other images
     neighbours  how many of these are shown for each
-    batch       images read together
+    batch_size  images read together
     advance     hears of finished images, skipped ones included
 
     The one score is "outlier patches", the share of patches whose length before `ln_post` is an outlier. Raises ValueError
@@ -81,15 +81,15 @@ def feature_views(
     """
     if min(queries, neighbours) < 0:
         raise ValueError(f"queries {queries} and neighbours {neighbours}: neither may be less than 0")
-    if images > _MOST:
-        raise ValueError(f"{images} images: all are shown, so at most {_MOST} can be viewed at a time; lower images")
+    if limit > _MOST:
+        raise ValueError(f"{limit} images: all are shown, so at most {_MOST} can be viewed at a time; lower limit")
     started, seen = time.perf_counter(), list[_Seen]()
-    for some in looked_at(data, images, batch, speaker.images, speaker.model.config, advance):
+    for some in looked_at(data, limit, batch_size, speaker.images, speaker.model.config, advance):
         seen += _see(speaker, some)
     if not seen:
         raise ValueError(f"{data.name}: none of its images can be used; the log names them")
     lengths = np.concatenate([one.before for one in seen])
-    far, limit = outliers(lengths)
+    far, longest = outliers(lengths)
     colours, explained = _colours(seen)
     found = _neighbours(seen, queries, neighbours)
     own = np.split(far, np.cumsum([len(one.before) for one in seen])[:-1])
@@ -97,10 +97,10 @@ def feature_views(
         measurement="features",
         model=model,
         data=data.name,
-        settings=settings_of(speaker, images=min(images, len(data)), queries=queries, neighbours=neighbours),
+        settings=settings_of(speaker, images=min(limit, len(data)), queries=queries, neighbours=neighbours),
         scores={"outlier patches": Scores(np.array([[some.sum(), len(some)] for some in own], dtype=np.float64), ratio)},
         keys=[one.key for one in seen],
-        figures={"explained variance": explained, "limit": limit, "places": _places(seen, own), "neighbours": found},
+        figures={"explained variance": explained, "limit": longest, "places": _places(seen, own), "neighbours": found},
         outputs=[_output(one, some) for one, some in zip(seen, own, strict=True)],
         pictures=_pictures(seen, colours, own, np.quantile(lengths, [0.01, 0.99])) | _crops(seen, found),
         about=measured_on(speaker, time.perf_counter() - started),

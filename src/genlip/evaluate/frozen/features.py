@@ -124,24 +124,25 @@ def frozen_features(
     *,
     indices: Sequence[int] | np.ndarray | None = None,
     folder: Path | None = None,
-    batch: int = 64,
+    batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
 ) -> FrozenFeatures:
     """The features of the images at these indices, in that order; read where they are kept, else computed.
 
     indices  None takes all images of the set; those that cannot be used are skipped and named in the log
     folder   keeps the features for the next time; None holds them in memory alone
-    batch    images encoded together
+    batch_size images encoded together
     advance  hears of finished images, kept and skipped ones included
 
     Whatever changes the features takes another file: weights, sizes, image settings, set, indices, and the pixels of a few
     images, by which sets of one name are told apart. If only others change under that name, empty the folder. Raises
     ValueError where there is nothing to encode, the disk is too small, or features are beyond float16.
     """
-    chosen = _checked(data, indices, batch)
+    chosen = _checked(data, indices, batch_size)
     if folder is None:
         with TemporaryDirectory() as scratch:
-            found = frozen_features(speaker, data, indices=chosen, folder=Path(scratch), batch=batch, advance=advance)
+            where = Path(scratch)
+            found = frozen_features(speaker, data, indices=chosen, folder=where, batch_size=batch_size, advance=advance)
             return dataclasses.replace(found, rows=np.array(found.rows))
     folder.mkdir(parents=True, exist_ok=True)
     files = FeatureFiles(folder / features_key(speaker, data, chosen), speaker.model.config.hidden_size)
@@ -149,9 +150,9 @@ def frozen_features(
         blocks = files.sound_blocks()
         done = sum(block.places for block in blocks)
         advance(done)
-        for start in range(done, len(chosen), batch):
+        for start in range(done, len(chosen), batch_size):
             _require_space(files, blocks, speaker, len(chosen) - start)
-            block, rows = _encoded(speaker, data, chosen[start : start + batch].tolist())
+            block, rows = _encoded(speaker, data, chosen[start : start + batch_size].tolist())
             files.append(block, rows)
             blocks.append(block)
             advance(block.places)
@@ -189,15 +190,15 @@ def features_key(speaker: Speaker, data: ImageSet, indices: np.ndarray) -> str:
     return digest.hexdigest()[:32]
 
 
-def _checked(data: ImageSet, indices: Sequence[int] | np.ndarray | None, batch: int) -> np.ndarray:
+def _checked(data: ImageSet, indices: Sequence[int] | np.ndarray | None, batch_size: int) -> np.ndarray:
     """Int64[i], the indices to encode."""
     chosen = np.arange(len(data)) if indices is None else np.asarray(indices, dtype=np.int64)
     if not len(chosen):
         raise ValueError(f"{data.name}: 0 images to encode: need at least 1")
     if not 0 <= chosen.min() <= chosen.max() < len(data):
         raise ValueError(f"{data.name}: indices from {chosen.min()} to {chosen.max()}, but it has {len(data)} images")
-    if batch < 1:
-        raise ValueError(f"batch is {batch}: it must be at least 1")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
     return chosen
 
 

@@ -49,11 +49,11 @@ def probe(
     model: str = "",
     pooling: Pooling = "attentive",
     epochs: int = 20,
-    batch: int = 256,
+    batch_size: int = 256,
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
     weight_decay: float = 0.01,
     validation: float = 0.1,
-    images: int | None = None,
+    limit: int | None = None,
     seed: int = 0,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda done: None,
@@ -62,35 +62,35 @@ def probe(
 
     model         what the user calls the model
     pooling       "attentive": one learned query looks at the patches; "mean": a linear classifier of their mean
-    images        at most this many of each set, chosen as `looking.spread` does, whatever the seed; None takes all
+    limit         at most this many of each set, chosen as `looking.spread` does, whatever the seed; None takes all
     cache         a folder that keeps the features for other probes; None holds them in memory
     advance       hears of encoded images, of both sets, then of images learned, each once per epoch
-    epochs, batch, learning_rates, weight_decay, validation, seed: see `HeadConfig`
+    epochs, batch_size, learning_rates, weight_decay, validation, seed: see `HeadConfig`
 
     Scores: "top-1" and, of more than 5 classes, "top-5", both in [0, 1]. Raises ValueError where the classes differ, a set
     is empty, images are too few to hold some out, or training diverges at every rate.
     """
     config = HeadConfig(
-        pooling=pooling, epochs=epochs, batch=batch, learning_rates=tuple(learning_rates), weight_decay=weight_decay,
-        validation=validation, seed=seed,
+        pooling=pooling, epochs=epochs, batch_size=batch_size, learning_rates=tuple(learning_rates),
+        weight_decay=weight_decay, validation=validation, seed=seed,
     )  # fmt: skip
     started = time.perf_counter()
     _require_same_classes(train, test)
-    learn_from, learn_labels = _labelled(speaker, train, images, cache, advance)
+    learn_from, learn_labels = _labelled(speaker, train, limit, cache, advance)
     _warn_of_untaught(train, learn_labels)
-    judged_on, true = _labelled(speaker, test, images, cache, advance)
+    judged_on, true = _labelled(speaker, test, limit, cache, advance)
     inputs = ProbeInputs(learn_from, learn_labels, pooling, speaker.model.device)
     heads = speaker.model.config.num_attention_heads
     found, inputs = sweep(inputs, len(train.classes), heads, config, advance)
-    said = logits(found.head, inputs.of(judged_on, true), np.arange(len(judged_on)), batch)
+    said = logits(found.head, inputs.of(judged_on, true), np.arange(len(judged_on)), batch_size)
     shown, pictures = _mistakes(test, judged_on, (said.argmax(dim=1) != true).nonzero().flatten().tolist())
     return Result(
         measurement="probe",
         model=model,
         data=test.name,
         settings=settings_of(
-            speaker, train=train.name, pooling=pooling, epochs=epochs, batch=batch, learning_rates=list(learning_rates),
-            weight_decay=weight_decay, validation=validation, images=images, seed=seed,
+            speaker, train=train.name, pooling=pooling, epochs=epochs, batch=batch_size, learning_rates=list(learning_rates),
+            weight_decay=weight_decay, validation=validation, images=limit, seed=seed,
         ),
         scores={f"top-{k}": Scores.mean(_hits(said, true, k)) for k in (1, 5) if k == 1 or len(test.classes) > k},
         keys=judged_on.keys,
@@ -118,14 +118,14 @@ def _require_same_classes(train: LabelledSet, test: LabelledSet) -> None:
 def _labelled(
     speaker: Speaker,
     data: LabelledSet,
-    images: int | None,
+    limit: int | None,
     cache: Path | None,
     advance: Callable[[int], None],
 ) -> tuple[FrozenFeatures, Tensor]:
     """Features of a set or of a part of it, and Int64[i], their classes."""
-    if images is not None and images < 1:
-        raise ValueError(f"images is {images}: it must be at least 1, or None for all")
-    indices = None if images is None else spread(len(data), images)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}: it must be at least 1, or None for all")
+    indices = None if limit is None else spread(len(data), limit)
     features = frozen_features(speaker, data, indices=indices, folder=cache, advance=advance)
     labels = []
     for key, index in zip(features.keys, features.indices.tolist(), strict=True):

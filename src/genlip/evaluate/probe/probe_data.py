@@ -61,9 +61,9 @@ class ProbeInputs:
             vectors = self.standard.of_rows(vectors)
         return ProbeBatch(vectors, real.to(self.device), self.labels[torch.from_numpy(some)].to(self.device))
 
-    def standardised(self, some: np.ndarray, batch: int) -> ProbeInputs:
+    def standardised(self, some: np.ndarray, batch_size: int) -> ProbeInputs:
         """The same with a mean of 0 and a deviation of 1 over all vectors of these images, in each channel."""
-        parts = (vectors[real] for vectors, real in map(self._vectors, in_batches(some, batch)))
+        parts = (vectors[real] for vectors, real in map(self._vectors, in_batches(some, batch_size)))
         return dataclasses.replace(self, standard=Standard.of(parts).to(self.device))
 
     def of(self, features: FrozenFeatures, labels: Tensor) -> ProbeInputs:
@@ -77,6 +77,6 @@ class ProbeInputs:
         return mean_pooled(vectors, real)[:, None], torch.ones(len(some), 1, dtype=torch.bool)
 
 
-def in_batches(some: np.ndarray, batch: int) -> Iterator[np.ndarray]:
+def in_batches(some: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """Consecutive parts; the last may be smaller."""
-    return (some[start : start + batch] for start in range(0, len(some), batch))
+    return (some[start : start + batch_size] for start in range(0, len(some), batch_size))

@@ -32,7 +32,7 @@ class HeadConfig:
     Attributes:
         pooling: "attentive", or "mean" for a linear classifier of the mean over patches.
         epochs: passes over the images.
-        batch: images of a step.
+        batch_size: images of a step.
         learning_rates: peaks, one head each.
         weight_decay: of every parameter.
         validation: share of the images that choose the rate; 0 only where there is nothing to choose.
@@ -41,7 +41,7 @@ class HeadConfig:
 
     pooling: Pooling = "attentive"
     epochs: int = 20
-    batch: int = 256
+    batch_size: int = 256
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
     weight_decay: float = 0.01
     validation: float = 0.1
@@ -50,10 +50,10 @@ class HeadConfig:
     def __post_init__(self) -> None:
         if self.pooling not in ("attentive", "mean"):
             raise ValueError(f"pooling is {self.pooling!r}: need 'attentive' or 'mean'")
-        if self.epochs < 1 or self.batch < 1 or self.weight_decay < 0:
+        if self.epochs < 1 or self.batch_size < 1 or self.weight_decay < 0:
             raise ValueError(
-                f"epochs {self.epochs}, batch {self.batch}, weight_decay {self.weight_decay}: need 1 or more epochs and "
-                "images, and no decay below 0"
+                f"epochs {self.epochs}, batch_size {self.batch_size}, weight_decay {self.weight_decay}: need 1 or more "
+                "epochs and images, and no decay below 0"
             )
         check_rates(self.learning_rates, self.validation)
 
@@ -102,12 +102,12 @@ def sweep(
     Raises ValueError where the held-out images leave none to learn from, and where all rates diverge.
     """
     learn, hold = hold_out(len(inputs), config.validation, config.seed)
-    inputs = inputs.standardised(learn, config.batch)
+    inputs = inputs.standardised(learn, config.batch_size)
     pool = heads if config.pooling == "attentive" else None
     trained = [ProbeHead(inputs.features.width, classes, pool, config.seed).to(inputs.device) for _ in config.learning_rates]
     losses = train_heads(trained, inputs, learn, config, advance)
     rates = [
-        Rate(rate, of_rate, *(_judged(head, inputs, hold, config.batch) if len(hold) else ()))
+        Rate(rate, of_rate, *(_judged(head, inputs, hold, config.batch_size) if len(hold) else ()))
         for rate, of_rate, head in zip(config.learning_rates, losses, trained, strict=True)
     ]
     best = _best(rates)
@@ -127,13 +127,13 @@ def train_heads(
 
     The sum of the losses has, for each head, the gradient of its own loss.
     """
-    steps = config.epochs * math.ceil(len(some) / config.batch)
+    steps = config.epochs * math.ceil(len(some) / config.batch_size)
     optimizer, schedule = scheduled(heads, config.learning_rates, config.weight_decay, steps)
     order = np.random.default_rng(config.seed)
     epochs = []
     for _ in range(config.epochs):
         total = torch.zeros(len(heads), device=inputs.device)
-        for chosen in in_batches(order.permutation(some), config.batch):
+        for chosen in in_batches(order.permutation(some), config.batch_size):
             features, real, labels = inputs.batch(chosen)
             losses = torch.stack([F.cross_entropy(head(features, real), labels) for head in heads])
             optimizer.zero_grad()
@@ -147,18 +147,18 @@ def train_heads(
 
 
 @torch.inference_mode()
-def logits(head: ProbeHead, inputs: ProbeInputs, some: np.ndarray, batch: int) -> Tensor:
+def logits(head: ProbeHead, inputs: ProbeInputs, some: np.ndarray, batch_size: int) -> Tensor:
     """Float32[i C] of these images, on the CPU."""
     parts = []
-    for chosen in in_batches(some, batch):
+    for chosen in in_batches(some, batch_size):
         features, real, _ = inputs.batch(chosen)
         parts.append(head(features, real).cpu())
     return torch.cat(parts)
 
 
-def _judged(head: ProbeHead, inputs: ProbeInputs, some: np.ndarray, batch: int) -> tuple[float, float]:
+def _judged(head: ProbeHead, inputs: ProbeInputs, some: np.ndarray, batch_size: int) -> tuple[float, float]:
     """The share of right answers, and the loss; a head that has diverged has an infinite one."""
-    found, labels = logits(head, inputs, some, batch), inputs.labels[torch.from_numpy(some)]
+    found, labels = logits(head, inputs, some, batch_size), inputs.labels[torch.from_numpy(some)]
     loss = float(F.cross_entropy(found, labels).nan_to_num(nan=math.inf))
     return float((found.argmax(dim=1) == labels).double().mean()), loss
 

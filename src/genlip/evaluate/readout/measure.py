@@ -44,9 +44,9 @@ def readout(
     *,
     model: str = "",
     k: int = 5,
-    images: int = 200,
+    limit: int = 200,
     shown: int = 6,
-    batch: int = 64,
+    batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Result:
     """Ask the patches of some images of a set.
@@ -54,9 +54,9 @@ def readout(
     data     any images; of a `NamedSet`, whose objects are known, the shares of patches that speak of them are scored
     model    what the user called it
     k        tokens of each patch
-    images   how many, spread evenly over the set
+    limit    how many, spread evenly over the set
     shown    how many of them, the first, a page shows
-    batch    images read together
+    batch_size images read together
     advance  hears of finished images, skipped ones included
 
     Without a known object in any image the only score is "same token", the share of an image's patches that agree on their
@@ -65,7 +65,7 @@ def readout(
     """
     started, tokens = time.perf_counter(), WordTokens(speaker.captions)
     reads, pictures = list[Read](), dict[str, ImageLike]()
-    for some in looked_at(data, images, batch, speaker.images, speaker.model.config, advance):
+    for some in looked_at(data, limit, batch_size, speaker.images, speaker.model.config, advance):
         for one, read in zip(some, ask(speaker, some, k), strict=True):
             if len(reads) < shown:
                 pictures |= _pictures(len(reads), one.picture, read.said)
@@ -76,7 +76,7 @@ def readout(
         measurement="readout",
         model=model,
         data=data.name,
-        settings=settings_of(speaker, k=k, images=min(images, len(data))),
+        settings=settings_of(speaker, k=k, images=min(limit, len(data))),
         scores=_scores(reads, tokens),
         keys=[read.key for read in reads],
         figures={"likeliest": _frequent(reads), "words": _words(reads, tokens), "shown": len(pictures) // 2},

@@ -41,7 +41,7 @@ def resolution(
 ) -> Result:
     """Measure at each size.
 
-    measure      one measurement, such as `lambda speaker: captioning(speaker, data, images=500)`
+    measure      one measurement, such as `lambda speaker: captioning(speaker, data, limit=500)`
     sizes        sides of fixed images in pixels, multiples of the model's patch size
     max_patches  budgets of native images, which keep their shape
     advance      hears of finished sizes

@@ -81,7 +81,7 @@ def learn(
     some: Sequence[int],
     rates: Sequence[float],
     epochs: int,
-    batch: int,
+    batch_size: int,
     seed: int,
     advance: Callable[[int], None],
 ) -> tuple[list[nn.Linear], np.ndarray]:
@@ -94,12 +94,12 @@ def learn(
     classes = len(images.data.classes)
     layers = [_layer(images.features.rows.shape[1], classes, images.device) for _ in rates]
     draw, pixels = np.random.default_rng(seed), np.zeros(classes, dtype=np.int64)
-    starts = range(0, len(some), batch)
+    starts = range(0, len(some), batch_size)
     optimizer, schedule = scheduled(layers, rates, _DECAY, epochs * len(starts))
     for epoch in range(epochs):
         order = draw.permutation(some).tolist()
         for start in starts:
-            seen = images.read(order[start : start + batch])
+            seen = images.read(order[start : start + batch_size])
             optimizer.zero_grad()
             for layer in layers:
                 backward(layer(seen.features), seen.grids, seen.labels)

@@ -51,44 +51,44 @@ def segmentation(
     *,
     model: str = "",
     epochs: int = 10,
-    batch: int = 16,
+    batch_size: int = 16,
     learning_rates: Sequence[float] = (1e-3, 1e-2, 1e-1),
     seed: int = 0,
     cache: Path | None = None,
     validation: float = 0.1,
-    images: int | None = None,
+    limit: int | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Result:
     """Train a linear layer on frozen features of one set, and test it on another.
 
     model           what the user called it
     epochs          times that each training image is learned from
-    batch           images of one step, whatever their sizes
+    batch_size      images of one step, whatever their sizes
     learning_rates  peaks to try: AdamW, a short linear warm-up, then a cosine to 0
     seed            of what is held out, and of the order of images
     cache           folder for the features; None holds them in memory
     validation      share of the training images that is held out to choose the rate; 0 holds none out, for a single rate
-    images          at most so many of each set, chosen as `looking.spread` does; None takes all
+    limit           at most so many of each set, chosen as `looking.spread` does; None takes all
     advance         hears of encoded images, of both sets, then of images learned, each once per epoch
 
     Raises ValueError where a set is empty or has no image that can be used, the sets have other classes, a label is none, or
     no pixel has one of the images that are learned from, held out or tested on.
     """
     started = time.perf_counter()
-    _check(train, test, epochs, batch, learning_rates, validation, images)
+    _check(train, test, epochs, batch_size, learning_rates, validation, limit)
     of_train, of_test = (
         frozen_features(
-            speaker, data, indices=None if images is None else spread(len(data), images), folder=cache, advance=advance
+            speaker, data, indices=None if limit is None else spread(len(data), limit), folder=cache, advance=advance
         )
         for data in (train, test)
     )
     fitted, held = (sorted(some.tolist()) for some in hold_out(len(of_train), validation, seed))
     standard = Standard.of(of_train[i] for i in fitted)
     known = FeatureMaps(train, of_train, standard, speaker.model.device)
-    layers, pixels = learn(known, fitted, learning_rates, epochs, batch, seed, advance)
+    layers, pixels = learn(known, fitted, learning_rates, epochs, batch_size, seed, advance)
     if not pixels.any():
         raise ValueError(f"{train.name}: no pixel of {len(fitted)} images has a class: there is nothing to learn")
-    sweep = [mean_iou(_overlaps(layer, known, held, batch)) for layer in layers] if held else [float("nan")]
+    sweep = [mean_iou(_overlaps(layer, known, held, batch_size)) for layer in layers] if held else [float("nan")]
     if held and np.isnan(sweep).all():
         raise ValueError(
             f"{train.name}: no pixel of the {len(held)} held-out images has a class, so no rate can be chosen: give more "
@@ -96,7 +96,7 @@ def segmentation(
         )
     chosen = int(np.argmax(sweep))
     tested = _test(
-        layers[chosen], FeatureMaps(test, of_test, standard, speaker.model.device), batch, speaker.images.max_pixels
+        layers[chosen], FeatureMaps(test, of_test, standard, speaker.model.device), batch_size, speaker.images.max_pixels
     )
     return Result(
         measurement="segmentation",
@@ -106,11 +106,11 @@ def segmentation(
             speaker,
             train=train.name,
             epochs=epochs,
-            batch=batch,
+            batch=batch_size,
             learning_rates=list(learning_rates),
             seed=seed,
             validation=validation,
-            images=images,
+            images=limit,
         ),
         scores=_scores(tested.evidence),
         keys=list(of_test.keys),
@@ -133,10 +133,10 @@ def _check(
     train: SegmentedSet,
     test: SegmentedSet,
     epochs: int,
-    batch: int,
+    batch_size: int,
     learning_rates: Sequence[float],
     validation: float,
-    images: int | None,
+    limit: int | None,
 ) -> None:
     for data in (train, test):
         if not len(data):
@@ -146,8 +146,8 @@ def _check(
             f"{train.name} has the classes {some_of(train.classes)}, {test.name} has {some_of(test.classes)}: a layer that "
             "learned the first can only be tested on the same ones, in the same order"
         )
-    if epochs < 1 or batch < 1 or (images is not None and images < 1):
-        raise ValueError(f"epochs {epochs}, batch {batch} and images {images} must be at least 1")
+    if epochs < 1 or batch_size < 1 or (limit is not None and limit < 1):
+        raise ValueError(f"epochs {epochs}, batch_size {batch_size} and limit {limit} must be at least 1")
     check_rates(learning_rates, validation)
 
 
@@ -163,27 +163,29 @@ class _Tested(NamedTuple):
 
 
 @torch.inference_mode()
-def _predictions(layer: nn.Linear, maps: FeatureMaps, some: Sequence[int], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _predictions(
+    layer: nn.Linear, maps: FeatureMaps, some: Sequence[int], batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Int64[H W], the predicted class of each pixel of these images in order, and its true one."""
-    for start in range(0, len(some), batch):
-        seen = maps.read(some[start : start + batch])
+    for start in range(0, len(some), batch_size):
+        seen = maps.read(some[start : start + batch_size])
         sizes = [(len(one), one.shape[1]) for one in seen.labels]
         yield from zip(predict(layer(seen.features), seen.grids, sizes), seen.labels, strict=True)
 
 
-def _overlaps(layer: nn.Linear, maps: FeatureMaps, some: Sequence[int], batch: int) -> np.ndarray:
+def _overlaps(layer: nn.Linear, maps: FeatureMaps, some: Sequence[int], batch_size: int) -> np.ndarray:
     """Float[2c], the overlaps of all these images, summed."""
     classes = len(maps.data.classes)
     return sum(
-        (overlap(said, true, classes) for said, true in _predictions(layer, maps, some, batch)),
+        (overlap(said, true, classes) for said, true in _predictions(layer, maps, some, batch_size)),
         np.zeros(2 * classes),
     )
 
 
-def _test(layer: nn.Linear, maps: FeatureMaps, batch: int, max_pixels: int) -> _Tested:
+def _test(layer: nn.Linear, maps: FeatureMaps, batch_size: int, max_pixels: int) -> _Tested:
     """Predict all images of a set, keep what each adds to the score, and draw the first few."""
     classes, rows, shown = maps.data.classes, list[np.ndarray](), list[tuple[np.ndarray, np.ndarray]]()
-    for said, true in _predictions(layer, maps, range(len(maps.features)), batch):
+    for said, true in _predictions(layer, maps, range(len(maps.features)), batch_size):
         rows.append(overlap(said, true, len(classes)))
         if len(shown) < _SHOWN:
             shown.append((true.cpu().numpy(), said.cpu().numpy()))

@@ -50,8 +50,8 @@ def zero_shot(
     *,
     model: str = "",
     templates: Sequence[str] = ("a photo of {a}",),
-    images: int | None = None,
-    batch: int = 64,
+    limit: int | None = None,
+    batch_size: int = 64,
     without_picture: bool = False,
     normalise: Literal["mean", "sum"] = "mean",
     top: Sequence[int] = (1, 5),
@@ -60,8 +60,8 @@ def zero_shot(
     """Classify images by the likelihood of their classes' captions.
 
     templates        captions with {} for the name of a class or {a} for it with its article, or names of sets of them
-    images           how many, spread evenly over the set; None takes all
-    batch            images read together
+    limit            how many, spread evenly over the set; None takes all
+    batch_size       images read together
     without_picture  subtract from each score that of the same captions with a grey picture
     normalise        "mean" over a caption's tokens, its end included; "sum" favours short names
     top              a class counts if it is among so many of the likeliest; 1 is always measured, and no number that takes
@@ -74,10 +74,10 @@ def zero_shot(
     started, wordings = time.perf_counter(), chosen_templates(templates)
     if normalise not in ("mean", "sum") or any(k < 1 for k in top):
         raise ValueError(f"normalise {normalise!r}, top {tuple(top)}: need 'mean' or 'sum', and numbers from 1")
-    number = len(data) if images is None else images
+    number = len(data) if limit is None else limit
     classify = _Classifier(speaker, data.classes, wordings, normalise, without_picture)
     told = _Told()
-    for some in looked_at(data, number, batch, speaker.images, speaker.model.config, advance):
+    for some in looked_at(data, number, batch_size, speaker.images, speaker.model.config, advance):
         for one, scores in zip(some, classify([one.patches for one in some]), strict=True):
             told.add(cast(Labelled, one.item), one.picture, scores)
     if not told.keys:

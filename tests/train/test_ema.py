@@ -1,12 +1,12 @@
-"""`genlip.train.average`: the averaged weights against the recurrence written out."""
+"""`genlip.train.ema`: the averaged weights against the recurrence written out."""
 
 import pytest
 import torch
 
 from genlip.model.genlip import GenLIP
-from genlip.train.average import Average
-from genlip.train.measuring import held_out_set, measure
+from genlip.train.ema import Average
 from genlip.train.sample_log import SampleLog
+from genlip.train.validation import held_out_set, measure
 
 from ..data.helpers import small_config
 from .helpers import small_run

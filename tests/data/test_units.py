@@ -1,9 +1,9 @@
-"""`genlip.data.sizes`: numbers as people write them."""
+"""`genlip.data.units`: numbers as people write them."""
 
 import pytest
 
 from genlip.data.packing import PackingConfig
-from genlip.data.sizes import batch_size, count
+from genlip.data.units import batch_size, count
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from genlip.synthetic import fonts, words
-from genlip.synthetic.lots import Lots, page_size
+from genlip.synthetic import fonts
+from genlip.synthetic import vocabulary as words
+from genlip.synthetic.random_choices import Lots, page_size
 
 LISTS = (
     words.GIVEN, words.FAMILY, words.TOWNS, words.TREES, words.TRADES, words.MAKES, words.THINGS, words.GROCERIES,

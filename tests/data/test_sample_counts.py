@@ -1,4 +1,4 @@
-"""`genlip.data.tally`: counts, their words, and when they stop a run."""
+"""`genlip.data.sample_counts`: counts, their words, and when they stop a run."""
 
 import json
 
@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from genlip.data.packing import Batch
+from genlip.data.sample_counts import SkippedTooMany, Tally
 from genlip.data.samples import Skipped
-from genlip.data.tally import SkippedTooMany, Tally
 
 from .helpers import examples
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from string import Formatter
 from typing import NamedTuple
 
-from genlip.synthetic.lots import Lots
+from genlip.synthetic.random_choices import Lots
 
 __all__ = [
     "CURRENCIES",
