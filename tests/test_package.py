@@ -84,7 +84,7 @@ def test_features_need_less_than_ten_lines():
 
 def test_the_readmes_tree_names_the_folders_that_exist():
     text = (ROOT / "README.md").read_text()
-    named = re.findall(r"^  (\w+)/ ", text[text.index("## The tree") :], re.MULTILINE)
+    named = re.findall(r"^  (\w+)/ ", text[text.index("## Repository layout") :], re.MULTILINE)
     there = [folder.name for folder in (ROOT / "src/genlip").iterdir() if (folder / "__init__.py").exists()]
     assert sorted(named) == sorted(there)
 
