@@ -51,9 +51,9 @@ def _push(args: argparse.Namespace) -> None:
 
 def _show(args: argparse.Namespace, card: dict[str, Any]) -> None:
     """The card and the files as they would be sent."""
-    from genlip.export.hub import parcel
+    from genlip.export.hub import upload_plan
 
-    sent = parcel(args.folder, args.name, **card)
+    sent = upload_plan(args.folder, args.name, **card)
     say(sent.card)
     say(f"to {args.name}, from {sent.folder}:")
     for file, size in sent.sizes.items():
