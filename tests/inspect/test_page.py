@@ -11,11 +11,11 @@ from genlip.data.images import ImageConfig
 from genlip.data.packing import PackingConfig
 from genlip.data.sources import Mixture
 from genlip.inspect.page import inspection_page, summary, warnings
+from ..report.helpers import EVIL, Checker
 
 from ..data import small_run
 from ..data.helpers import READ, InMemory, small_config, small_tokenizer
 from ..data.small_run import IMAGES, PACKING
-from ..report.test_html import EVIL, Checker
 from .test_inspection import TALK, captioned, image, inspected, sized
 
 # -- warnings

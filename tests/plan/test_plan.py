@@ -8,7 +8,7 @@ import torch
 from genlip.model.genlip import GenLIP
 from genlip.plan.plan import Assumptions
 from genlip.plan.planner import make_plan
-from tests.plan.helpers import run
+from .helpers import run
 
 
 def test_every_figure_is_plain_json():

@@ -4,7 +4,7 @@ import pytest
 
 from genlip.plan.plan import Assumptions
 from genlip.plan.planner import make_plan
-from tests.plan.helpers import run
+from .helpers import run
 
 
 def test_the_first_stage_by_hand():

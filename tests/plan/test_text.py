@@ -2,7 +2,7 @@
 
 from genlip.plan.planner import make_plan
 from genlip.plan.text import plan_text
-from tests.plan.helpers import run
+from .helpers import run
 
 
 def test_the_text_says_what_decides():

@@ -212,7 +212,7 @@ _MEASURES = {
 def inspection_page(found: Inspection) -> str:
     """The page: what was found, in one HTML file that needs nothing but itself."""
     sections = [
-        Section("What it holds", _story(found) + html.headlines(_headlines(found)) + html.advice(warnings(found))),
+        Section("What it holds", _story(found) + html.headlines(_headlines(found)) + html.warning_list(warnings(found))),
         *([Section("Parts", _part_table(found.parts))] if found.parts else []),
         *([Section("What was left out", html.paragraphs(*found.notes))] if found.notes else []),
         *([Section("What cannot be used", _skipped_table(found))] if found.skipped else []),
@@ -279,7 +279,7 @@ def _figures(found: Inspection, words: Mapping[str, str], *names: str) -> str:
         for name, values in measures.items()
         if values.min() < values.max()
     ]
-    facts = html.facts({f"{name[0].upper()}{name[1:]}": text for name, text in words.items()})
+    facts = html.key_value_table({f"{name[0].upper()}{name[1:]}": text for name, text in words.items()})
     return html.side_by_side(*drawn, facts)
 
 

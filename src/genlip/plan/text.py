@@ -196,8 +196,8 @@ def _assumptions(plan: Plan) -> str:
     if plan.scaling:
         parts.append(
             f"{counted(assumed.workers, 'worker')} {_each(plan)} (--workers) with {assumed.decode:g} ms a sample "
-            f"(--decode); text, decoding and native sizes spread by {assumed.spread:.0%}, computing by {assumed.jitter:.0%}, "
-            f"seed {plan.run.seed}"
+            f"(--decode); text, decoding and native sizes spread by {assumed.spread:.0%}, computing by "
+            f"{assumed.jitter:.0%}, seed {plan.run.seed}"
         )
     return "; ".join(parts) + "."
 

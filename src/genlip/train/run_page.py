@@ -22,7 +22,7 @@ from genlip.evaluate.model_page import summary
 from genlip.evaluate.result_files import read_results
 from genlip.model.writing import write_text
 from genlip.report import caption_cards, charts, formatting, html
-from genlip.report.caption_cards import Speech
+from genlip.report.caption_cards import CaptionHistory
 from genlip.report.html import Headline, Section
 from genlip.terminal import program
 from genlip.train.run_log import Event, read_events
@@ -143,7 +143,7 @@ _RECENT = 5  # training events of a mean
 
 
 def _advice(log: _Logged) -> str:
-    return html.advice(_warnings(log))
+    return html.warning_list(_warnings(log))
 
 
 def _warnings(log: _Logged) -> Iterator[str]:
@@ -310,14 +310,15 @@ def _spoken(log: _Logged, folder: Path) -> list[Section]:
     return [
         Section(
             "What it says about held-out images",
-            html.paragraphs(f"{note}Words that are not in the true caption are marked.") + caption_cards.speeches(shown),
+            html.paragraphs(f"{note}Words that are not in the true caption are marked.")
+            + caption_cards.caption_histories(shown),
         )
     ]
 
 
-def _speech(told: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> Speech:
+def _speech(told: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> CaptionHistory:
     sample = told[-1][1]
-    return Speech(_picture(folder, sample.get("image")), sample["true"], _some(_changes(told), _TIMES_SHOWN))
+    return CaptionHistory(_picture(folder, sample.get("image")), sample["true"], _some(_changes(told), _TIMES_SHOWN))
 
 
 def _changes(told: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[str, str]]:
@@ -369,10 +370,10 @@ def _configuration(log: _Logged) -> list[Section]:
     rows = {name.replace("_", " "): _fact(name, start[name]) for name in start if name not in _NOT_FACTS and start[name]}
     if start.get("versions"):
         rows["versions"] = ", ".join(f"{name} {number}" for name, number in start["versions"].items())
-    body = html.facts(rows) if rows else ""
+    body = html.key_value_table(rows) if rows else ""
     if start.get("run"):
         text = yaml.safe_dump(start["run"], sort_keys=False, allow_unicode=True, width=100)
-        body += html.folded("All settings", text)
+        body += html.details("All settings", text)
     return [Section("This run", body)] if body else []
 
 

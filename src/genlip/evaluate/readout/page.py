@@ -44,7 +44,7 @@ def words_page(sections: Sequence[Section]) -> str:
 def words_section(name: str, image: ImageLike, said: PatchWords, max_pixels: int) -> Section:
     """One image with what its patches say. Raises `ImageError`."""
     small = reduced(decode(image, max_pixels), SIDE)
-    picture = html.strip([confident_picture(small, said)], "Its surest patches.", side=480)
+    picture = html.image_row([confident_picture(small, said)], "Its surest patches.", side=480)
     return Section(name, patch_words.readout(small, said) + picture)
 
 
@@ -129,7 +129,7 @@ def _words_table(words: Mapping[str, Any]) -> str:
     if len(split) > _LISTED:
         rows.append(f"and {len(split) - _LISTED} more")
     summary = f"{len(split)} of the {len(words)} words are split by the tokenizer, and count by their first token"
-    return html.folded(summary, "\n".join(rows))
+    return html.details(summary, "\n".join(rows))
 
 
 def _shares(result: Result) -> list[list[str]]:
@@ -150,7 +150,7 @@ def _shown(result: Result) -> Iterator[str]:
         said = PatchWords(tuple(result.outputs[i]["grid"]), words)
         yield html.paragraphs(result.keys[i])
         yield patch_words.readout(result.pictures[f"image-{i}.png"], said)
-        yield html.strip([result.pictures[f"surest-{i}.png"]], "Its surest patches.", side=480)
+        yield html.image_row([result.pictures[f"surest-{i}.png"]], "Its surest patches.", side=480)
 
 
 def _named(objects: Sequence[Mapping[str, Any]]) -> str:

@@ -44,11 +44,11 @@ def section(result: Result) -> Section:
     parts = [
         html.paragraphs(_MEASURED.format(train=result.settings["train"]), _READ),
         html.headlines(_headlines(result)),
-        html.side_by_side(_by_class(result.scores["mIoU"], result.figures["classes"]), html.facts(_facts(result))),
+        html.side_by_side(_by_class(result.scores["mIoU"], result.figures["classes"]), html.key_value_table(_facts(result))),
         *_shown(result),
         html.paragraphs(_RATES if result.figures["images"]["held out"] else _ONE_RATE),
         _rates_table(result.figures),
-        html.advice(_advice(result.figures)),
+        html.warning_list(_advice(result.figures)),
     ]
     return Section("Linear segmentation", "".join(parts))
 
@@ -110,7 +110,7 @@ def _shown(result: Result) -> Iterator[str]:
     yield legend(colours, others=len(result.figures["classes"]) > len(colours))
     yield html.side_by_side(
         *(
-            html.strip([result.pictures[f"{place}-{name}.png"] for name in ("image", "truth", "predicted")], key)
+            html.image_row([result.pictures[f"{place}-{name}.png"] for name in ("image", "truth", "predicted")], key)
             for place, key in enumerate(result.keys[: len(result.pictures) // 3])
         )
     )
