@@ -265,14 +265,14 @@ class PanicException(BaseException):
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (MemoryError(), 1, "genlip: not enough memory: none is left; take smaller batches, images or packs"),
-        (torch.OutOfMemoryError("CUDA out of memory"), 1, "genlip: not enough memory: CUDA out of memory; take"),
+        (MemoryError(), 1, "genlip: not enough memory: none is left; use smaller batches, images or packs"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "genlip: not enough memory: CUDA out of memory; use"),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
             1,
             "genlip: not enough memory: [enforce",
         ),
-        (PanicException("index out of bounds"), 1, "genlip: a library failed on what it was given, mostly a damaged token"),
+        (PanicException("index out of bounds"), 1, "genlip: a library failed on its input, probably a damaged token"),
         (KeyboardInterrupt(), 130, "genlip: stopped"),
         (OSError(28, "No space left on device", "a\nb\x1b.png"), 1, "genlip: [Errno 28] No space left on device: 'a\\nb"),
         (ValueError("a\nname \x1b[2J\u202e: bad"), 1, "genlip: a name \ufffd[2J\ufffd: bad"),

@@ -49,7 +49,7 @@ def test_a_push_says_where_the_model_is(folder, tmp_path, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["{folder}", "tiny"], "'tiny': need the name of a repository as owner/name"),
-        (["nowhere", "owner/tiny"], "nowhere: no such folder; need that of a model, or of a run with a model/ in it"),
+        (["nowhere", "owner/tiny"], "nowhere: no such folder; need the folder of a model, or of a run with a model/ in it"),
         (
             ["{folder}", "owner/tiny"],
             "owner/tiny: the Hugging Face Hub did not accept it: no connection to http://127.0.0.1:",

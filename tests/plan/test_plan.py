@@ -8,6 +8,7 @@ import torch
 from genlip.model.genlip import GenLIP
 from genlip.plan.plan import Assumptions
 from genlip.plan.planner import make_plan
+
 from .helpers import run
 
 

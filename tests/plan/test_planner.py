@@ -4,6 +4,7 @@ import pytest
 
 from genlip.plan.plan import Assumptions
 from genlip.plan.planner import make_plan
+
 from .helpers import run
 
 

@@ -2,6 +2,7 @@
 
 from genlip.plan.planner import make_plan
 from genlip.plan.text import plan_text
+
 from .helpers import run
 
 

@@ -10,6 +10,7 @@ from genlip.report import caption_cards, charts, html, patch_words
 from genlip.report.charts import Line
 from genlip.report.html import Headline, Section, Thumbnail
 from genlip.speaker import PatchWords
+
 from .helpers import EVIL, Checker, image_of, readout_2_by_3, spoken
 
 

@@ -13,9 +13,9 @@ from genlip.evaluate.features.page import section
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import read_result, write_result
 from genlip.report import html
-from ...report.helpers import EVIL, Checker
 
 from ...data.helpers import InMemory, noise
+from ...report.helpers import EVIL, Checker
 from ..speaking import Known, small_speaker
 
 SIZES = [(32, 32), (24, 40), (40, 24), (32, 32), (16, 16)]

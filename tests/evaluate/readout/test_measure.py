@@ -17,9 +17,9 @@ from genlip.evaluate.readout.word_tokens import WordTokens
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import read_result, write_result
 from genlip.report import html
-from ...report.helpers import EVIL, Checker
 
 from ...data.helpers import InMemory, noise
+from ...report.helpers import EVIL, Checker
 from ..speaking import Known, named, small_speaker
 
 SPEAKER = small_speaker()

@@ -25,10 +25,10 @@ from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.report.html import page
 from genlip.speaker import Speaker
-from ...report.helpers import EVIL, Checker
 
 from ...data.helpers import noise, small_config, small_tokenizer
 from ...model.helpers import randomised
+from ...report.helpers import EVIL, Checker
 
 NAMES = ("red circle", "blue square", "owl", "large square", "number 47", "z")
 NATIVE = ImageConfig(resize="native", min_patches=1, max_patches=12)
