@@ -15,7 +15,10 @@ from html import escape as escape_text
 from importlib.resources import files
 from typing import NamedTuple
 
+from PIL import Image
+
 from genlip.data.images import ImageLike, decode, reduced
+from genlip.report.formatting import one_line
 from genlip.terminal import harmless
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "paragraphs",
     "side_by_side",
     "table",
+    "thumbnail",
     "warning_list",
 ]
 
@@ -153,17 +157,21 @@ _CLIPPED = 160  # characters of a text under a thumbnail
 
 
 def _thumbnail(one: Thumbnail) -> str:
-    text = str(one.text)
-    text = text if len(text) <= _CLIPPED else f"{text[:_CLIPPED].rstrip()}…"
+    text = one_line(str(one.text), _CLIPPED)
     return (
         f'<figure title="{escape(one.text)}"><div>{inline_image(one.image, 200)}</div>'
         f"<figcaption><p>{escape(text)}</p><small>{escape(one.note)}</small></figcaption></figure>"
     )
 
 
+def thumbnail(image: ImageLike, side: int, max_pixels: int = 100_000_000) -> Image.Image:
+    """The decoded image, reduced to a longer side of at most `side` pixels. Raises `ImageError` above `max_pixels`."""
+    return reduced(decode(image, max_pixels), side)
+
+
 def inline_image(image: ImageLike, side: int) -> str:
     """An <img> with an embedded PNG, shown at up to `side` pixels; small images are scaled without blur."""
-    image, file = reduced(decode(image), 2 * side), io.BytesIO()  # twice the size, for screens with two pixels per CSS pixel
+    image, file = thumbnail(image, 2 * side), io.BytesIO()  # twice the size, for screens with two pixels per CSS pixel
     image.save(file, "PNG", optimize=True)
     sharp = ' class="pixels"' if max(image.size) < side else ""
     return f'<img{sharp} alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from genlip.data.images import ImageError, decode, reduced
+from genlip.data.images import ImageError
 from genlip.evaluate.model_page import summary
 from genlip.evaluate.result_files import read_results
 from genlip.model.writing import write_text
@@ -268,7 +268,7 @@ def _words(event: Event, log: _Logged) -> str:
     name = {"nonfinite": "loss or gradient not finite", "spike": "loss spike"}.get(kind, str(kind))
     rest = {key: value for key, value in event.items() if key not in ("event", "time", "step") and value is not None}
     detail = ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in rest.items())
-    return _cut(f"{name}: {detail}" if detail else name)
+    return formatting.one_line(f"{name}: {detail}" if detail else name, _LETTERS_SHOWN)
 
 
 def _skipped(log: _Logged) -> list[Section]:
@@ -276,17 +276,13 @@ def _skipped(log: _Logged) -> list[Section]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for event in log.all("skipped"):
         reason = event.get("source", ""), event.get("reason", "")
-        reasons.setdefault(reason, []).append(_cut(str(event.get("message") or event.get("key", ""))))
+        message = str(event.get("message") or event.get("key", ""))
+        reasons.setdefault(reason, []).append(formatting.one_line(message, _LETTERS_SHOWN))
     if not reasons:
         return []
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
     rows = [[reason, source, f"{len(told):,}", told[:_EXAMPLES_SHOWN]] for (source, reason), told in ordered]
     return [Section("Samples that could not be used", html.table(["reason", "source", "number", "such as"], rows))]
-
-
-def _cut(text: str) -> str:
-    """The beginning of a long text."""
-    return text if len(text) <= _LETTERS_SHOWN else f"{text[:_LETTERS_SHOWN]}…"
 
 
 # -- what it says
@@ -347,7 +343,7 @@ def _picture(folder: Path, name: str | None) -> Any:
     if not name or not (folder / name).resolve().is_relative_to(folder.resolve()):
         return None
     try:
-        return reduced(decode(folder / name), _PICTURE)  # a foreign one may be of any size, and all are held together
+        return html.thumbnail(folder / name, _PICTURE)  # a stored file may be of any size, and all are held together
     except ImageError:
         return None
 
