@@ -1,7 +1,7 @@
-"""Everyday names: what people call a setting, a command or a GPU elsewhere -> what it is called here.
+"""Everyday names: names of settings, commands and GPUs in other projects -> names in this project.
 
-In: a word that is not known, and those that are. Out: the one that is probably meant. There is one table for all kinds of
-words; what a word means depends on which of its meanings are known where it stands.
+In: an unknown word, and the known words. Out: the known word that is probably meant. One table serves all kinds of words;
+only meanings that are known in the given context are suggested.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Iterable
 
 __all__ = ["EVERYDAY", "did_you_mean", "nearest"]
 
-# Our name -> what it is called elsewhere, in small letters without -, _ and spaces. Settings of recipes, options,
-# commands, values and GPUs stand side by side: only those that are known where the word stands are suggested.
+# Our name -> names elsewhere, in lower case without -, _ and spaces: settings of recipes, options, commands, values, GPUs.
 _OURS = {
     "optimizer.learning_rate": "lr maxlr peaklr baselr learningrate",
     "--learning-rates": "lr lrs learningrate",
@@ -110,7 +109,7 @@ for _ours, _theirs in _OURS.items():
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that a word probably means: by what it ends with, by its everyday name, or by its letters."""
+    """The known name that a word probably means: by its last part, by its everyday name, or by similar letters."""
     known = list(known)
     same = [name for name in known if _bare(name) == _bare(word)]
     inner = [name for name in known if name.rpartition(".")[2] == word.replace("-", "_").rpartition(".")[2]]
@@ -120,7 +119,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
-    """`; did you mean …?` with what stands before the name, or nothing."""
+    """The text `; did you mean …?` with `before` in front of the name, or an empty text."""
     name = nearest(word, known)
     return "" if name is None else f"; did you mean {before}{name}?"
 

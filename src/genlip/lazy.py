@@ -1,4 +1,4 @@
-"""Lazy packages: a package whose names are imported from their modules when they are first used (PEP 562).
+"""Lazy packages: names of a package are imported from their modules when they are first used (PEP 562).
 
 In: the package, and the module of each name. Out: the `__getattr__` and `__dir__` of the package. Imports nothing of genlip.
 """
@@ -18,8 +18,8 @@ def lazy(
     """`__getattr__` and `__dir__` of a package.
 
     package  its `__name__`
-    homes    for each name the module within the package that it is imported from
-    parts    modules within the package that are found as attributes, too
+    homes    for each name, the module within the package from which it is imported
+    parts    modules within the package that are also attributes
     """
 
     def getattribute(name: str) -> Any:

@@ -1,6 +1,6 @@
-"""Machine: on what something was measured, and how much memory it took.
+"""Machine: a description of the hardware and software of a measurement, and the memory that it used.
 
-In: a device. Out: the processor or accelerator with its system, the versions of the libraries that matter, bytes.
+In: a device. Out: the processor or accelerator with its operating system, versions of libraries, bytes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import genlip
 
 try:
     import resource
-except ImportError:  # Windows has none
+except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 __all__ = ["machine", "memory", "versions"]
 
 
 def machine(device: torch.device) -> str:
-    """Accelerator, or processor and threads, and the system."""
+    """Accelerator, or processor and threads, and the operating system."""
     system = f"{platform.system()} {platform.machine()}"
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {system}"
@@ -31,10 +31,7 @@ def machine(device: torch.device) -> str:
 
 
 def memory(device: torch.device) -> int:
-    """The most memory that this process has used at once, in bytes: tensors on an accelerator, else all that it had in RAM.
-
-    0 where the system does not tell.
-    """
+    """Peak memory of this process in bytes: tensors on an accelerator, or all its RAM. 0 if it is not known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if resource is None:
@@ -44,7 +41,7 @@ def memory(device: torch.device) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Versions by name; PyTorch's says which build it is."""
+    """Versions by name; PyTorch's includes its build."""
     libraries = {name: version(name) for name in ("numpy", "pillow", "tokenizers")}
     return {"genlip": genlip.__version__, "python": platform.python_version(), "torch": torch.__version__, **libraries}
 

@@ -1,6 +1,6 @@
-"""Progress: what a person sees while something counts up.
+"""Progress: a progress bar.
 
-In: what is done, and how many there are. Out: a bar in a terminal, and one line elsewhere.
+In: a description and a total. Out: a bar in a terminal, one line elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["progress"]
 
 @contextmanager
 def progress(what: str, total: int, console: Console | None = None) -> Iterator[Callable[[int], None]]:
-    """Gives the function that hears how many more are done. The console is standard error unless another is named."""
+    """Yields a function to call with the number of newly finished items. The default console is standard error."""
     console, what = console or Console(stderr=True), harmless(" ".join(what.splitlines()))
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -153,7 +153,7 @@ def render(measured: Measured) -> str:
             "What each patch would say", html.paragraphs(*_readout_story(said)) + patch_words.readout(first.image, said)
         ),
         Section("How to go on", html.commands(_next_commands(measured.run))),
-        Section("This run", html.facts(_facts(measured)) + html.folded("All settings", to_yaml(measured.run))),
+        Section("This run", html.key_value_table(_facts(measured)) + html.details("All settings", to_yaml(measured.run))),
     ]
     return html.page("GenLIP quickstart", sections)
 

@@ -1,12 +1,12 @@
-"""Threads: with how many PyTorch computes on a processor, chosen by measured speed and chosen again while work goes on.
+"""Threads: the number of PyTorch's threads on a processor, chosen by measured speed and adapted during the work.
 
 In: the size and the seconds of every piece of work. Out: the number of threads for the next piece.
 
-PyTorch cuts each operator into one part for each thread and waits for the last part. Where another program runs on one of
-the cores, all threads wait for the one that shares it, and fewer threads are faster. How much is not predicted but measured:
-each other number does a piece or two of the work, and the fastest is kept. This is done at the start, when the speed has
-changed by a fifth, and at intervals that keep its cost below two percent. Sums depend on the number in their last bits, so
-a number that the user has set is kept.
+PyTorch splits each operator into one part per thread and waits for the last part. If another program uses one of the cores,
+all threads wait for the thread on that core, and fewer threads are faster. The effect is measured, not predicted: each other
+number of threads is used for a piece or two, and the fastest is kept. This happens at the start, after the speed has changed
+by a fifth, and at intervals that keep its cost below two percent. The last bits of sums depend on the number of threads, so
+a number that the user has set is never changed.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ import torch
 __all__ = ["Change", "Chooser", "Threads"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_WARM_UP = 2.0  # seconds at the start that are slower than all others: memory is fetched and kernels are prepared
-_PIECES, _SECONDS, _LONG = 2, 0.4, 2.0  # a speed is measured over so many pieces and seconds, or over one long piece
-_BETTER = 1.05  # another number is taken if it is faster by this factor
-_CHANGED = 0.8  # a speed below this share of what it was, or above the inverse, is another one
-_PAUSES = 10.0, 60.0  # seconds between comparisons: first, and after several that changed nothing
-_PATIENCE = 2.0, 1 / 8  # least seconds between comparisons, and least share of the pause, where the speed has changed
-_COST = 0.015  # of the time, spent on numbers that prove slower
+_WARM_UP = 2.0  # seconds at the start that are not measured, since memory and kernels are still being prepared
+_PIECES, _SECONDS, _LONG = 2, 0.4, 2.0  # a speed is measured over this many pieces and seconds, or over one long piece
+_BETTER = 1.05  # another number of threads is used if it is faster by this factor
+_CHANGED = 0.8  # the speed has changed if it is below this share of the earlier speed, or above the inverse
+_PAUSES = 10.0, 60.0  # seconds between comparisons: at first, and after several without a change
+_PATIENCE = 2.0, 1 / 8  # after a change of speed: least seconds since the last comparison, and least share of the pause
+_COST = 0.015  # share of the time that may be spent on slower numbers of threads
 
 
 @dataclass(frozen=True)
 class Change:
-    """Another number of threads from here on.
+    """A change of the number of threads.
 
     Attributes:
-        threads, before: the number, and the one that it replaces.
-        rates: what was measured, in units of work per second, by number of threads.
+        threads, before: the new number, and the old one.
+        rates: measured speed in units of work per second, by number of threads.
     """
 
     threads: int
@@ -45,11 +45,11 @@ class Change:
 
 
 class Chooser:
-    """Decides on the number of threads. It knows no clock: time is the sum of the seconds that it is told.
+    """Chooses the number of threads. It uses no clock: time is the sum of the seconds passed to `done`.
 
     Attributes:
-        threads: for the next piece of work.
-        chosen: the same, except while another number is tried.
+        threads: number for the next piece of work.
+        chosen: the best number; differs from `threads` only while another number is tried.
     """
 
     def __init__(self, most: int) -> None:
@@ -58,11 +58,11 @@ class Chooser:
         self._warm_up = _WARM_UP
         self._pieces: deque[tuple[float, float]] = deque()  # units and seconds, of `threads`
         self._usual = 0.0  # rate of `chosen` when numbers were last compared
-        self._since = self._pause = self._cost = 0.0  # the last comparison: seconds since, until the next, lost by it
-        self._rates: dict[int, float] = {}  # of a comparison that is under way
+        self._since = self._pause = self._cost = 0.0  # seconds since the last comparison, until the next, and lost by it
+        self._rates: dict[int, float] = {}  # measured in the current comparison
 
     def done(self, units: float, seconds: float) -> Change | None:
-        """Take account of a piece of work; a change if it settles on another number."""
+        """Add a measured piece of work; returns a change if another number is chosen."""
         if len(self.numbers) == 1 or not (units > 0 and seconds > 0):
             return None
         if self._warm_up > 0:
@@ -80,7 +80,7 @@ class Chooser:
         return None
 
     def _due(self) -> bool:
-        """Is it time to compare?"""
+        """Is a comparison due?"""
         if self._since >= self._pause:
             return True
         slower, faster = self._rate() < _CHANGED * self._usual, self._rate() * _CHANGED > self._usual
@@ -89,11 +89,11 @@ class Chooser:
             return False
         if self.chosen != (min if slower else max)(self.numbers):
             return True
-        self._usual = self._rate()  # nothing fewer to try, or nothing more
+        self._usual = self._rate()  # already the least or the greatest number
         return False
 
     def _tried(self) -> Change | None:
-        """Go on with a comparison."""
+        """Continue a comparison."""
         usual, rate = self._rates[self.chosen], self._rate()
         if not (self._measured() or rate < _CHANGED * usual):
             return None
@@ -102,7 +102,7 @@ class Chooser:
         return None if self._try_next() else self._settled()
 
     def _try_next(self) -> bool:
-        """Go to the next number of a comparison, if there is one."""
+        """Try the next number of a comparison, if there is one."""
         self._pieces.clear()
         left = [number for number in self.numbers if number not in self._rates]
         self.threads = left[0] if left else self.chosen
@@ -128,19 +128,19 @@ class Chooser:
         return sum(units for units, _ in self._pieces) / self._spent()
 
     def _measured(self) -> bool:
-        """Are the recent pieces enough to go by?"""
+        """Are there enough recent pieces for a measurement?"""
         return self._spent() >= (_SECONDS if len(self._pieces) >= _PIECES else _LONG)
 
 
 class Threads:
-    """PyTorch's threads for some work on a processor: a fixed number, or chosen by measured speed. Use as a context.
+    """PyTorch's number of threads on a processor, fixed or chosen by measured speed. Use as a context manager.
 
-    wanted   0 chooses, unless OMP_NUM_THREADS or torch.set_num_threads has set a number before
-    device   where the work is done; on an accelerator nothing is chosen
-    choose   false keeps PyTorch's own number: where several processes share the machine, as under torchrun, and where
-             kernels are compiled, which is done for one number
+    wanted   0 chooses by speed, unless OMP_NUM_THREADS or torch.set_num_threads has set a number before
+    device   device of the work; on an accelerator nothing is chosen
+    choose   False keeps PyTorch's own number: for several processes on a machine, as under torchrun, and for compiled
+             kernels, which are compiled for one number
 
-    Raises ValueError for a negative number. The number of threads is as before once the context is left.
+    Raises ValueError for a negative number. On exit, the previous number of threads is restored.
     """
 
     def __init__(self, wanted: int = 0, device: torch.device | None = None, choose: bool = True) -> None:
@@ -166,16 +166,16 @@ class Threads:
 
     @property
     def fixed(self) -> bool:
-        """Does the number stay as it is?"""
+        """Does the number never change?"""
         return self._chooser is None or len(self._chooser.numbers) == 1
 
     @property
     def number(self) -> int:
-        """Threads that are in use; while others are tried, those that were chosen last."""
+        """The chosen number of threads; while another number is tried, the last chosen one."""
         return self._chooser.chosen if self._chooser else self.most
 
     def done(self, units: float, seconds: float) -> Change | None:
-        """Take account of a piece of work of so many units, and go on with the number that is best now."""
+        """Add a measured piece of work of `units`, and continue with the best number of threads."""
         if self._chooser is None:
             return None
         change = self._chooser.done(units, seconds)
@@ -183,7 +183,7 @@ class Threads:
         return change
 
     def advance(self, units: int) -> None:
-        """The same for the work since the last call."""
+        """Call `done` for the work since the last call."""
         now = time.perf_counter()
         self.done(units, now - self._last)
         self._last = time.perf_counter()
@@ -194,6 +194,6 @@ class Threads:
 
 
 def _set_by_the_user(number: int) -> bool:
-    """Was this number set, or is it PyTorch's own: as many as processors, or as cores of two each?"""
+    """Was this number set by the user? PyTorch's own is the number of processors, or half of it with hyper-threading."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return any(os.environ.get(name) for name in _VARIABLES) or number not in (processors, processors // 2)

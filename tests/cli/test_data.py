@@ -81,7 +81,7 @@ def test_inspect_tells_and_writes(folder, tmp_path, capsys):
             "reading s3:// needs another package: `pip install s3fs`",
             marks=pytest.mark.skipif(find_spec("s3fs") is not None, reason="the package is there"),
         ),
-        (["synth", "poems", "out"], "a kind out of scenes, documents, charts"),
+        (["synth", "poems", "out"], "one of the kinds scenes, documents, charts"),
         (["synth", "scenes", "out", "--samples", "0"], "0 images of kind 'scenes'"),
     ],
 )

@@ -149,7 +149,7 @@ def test_a_batch_of_large_images_is_resized_one_by_one(model, images, tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "not enough memory: none is left; take smaller batches, images or packs"),
+        (MemoryError(), "not enough memory: none is left; use smaller batches, images or packs"),
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
             "not enough memory: [enforce fail]",
@@ -157,7 +157,7 @@ def test_a_batch_of_large_images_is_resized_one_by_one(model, images, tmp_path):
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory: CUDA out of memory."),
         (
             type("PanicException", (BaseException,), {})("index out of bounds"),
-            "a library failed on what it was given, mostly a damaged tokenizer.json: index out of bounds",
+            "a library failed on its input, probably a damaged tokenizer.json: index out of bounds",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def test_features_are_written_as_npz_for_numpy_alone(model, images, tmp_path, ca
 @pytest.mark.parametrize("name", ["x.npy", "x.pt", "x.csv"])
 def test_features_are_refused_under_a_suffix_of_another_format(name, tmp_path, capsys):
     line = error_line(capsys, "encode", tmp_path / "no model", "a.png", "--out", tmp_path / name)
-    assert line == f"--out {tmp_path / name}: features are written as .safetensors or .npz; end its name in one of them"
+    assert line == f"--out {tmp_path / name}: features are written as .safetensors or .npz; the name must end in one of them"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,9 @@ def test_it_prints_what_python_plans(capsys):
 def test_a_recipe_for_a_processor_is_planned_for_this_one_and_says_so(recipe, capsys):
     assert main(["plan", recipe]) == 0
     first, empty, headline, *_ = capsys.readouterr().out.splitlines()
-    assert first == f"{recipe} is written for a processor, so this plan is for the one here; --gpu and --gpus name others"
+    assert (
+        first == f"{recipe} is written for a processor, so this plan is for this machine's; set --gpu or --gpus for others"
+    )
     assert (empty, headline.partition(":")[0]) == ("", f"{recipe} on 1 × cpu")
 
 

@@ -49,8 +49,11 @@ def test_a_push_says_where_the_model_is(folder, tmp_path, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["{folder}", "tiny"], "'tiny': need the name of a repository as owner/name"),
-        (["nowhere", "owner/tiny"], "nowhere: no such folder; need that of a model, or of a run with a model/ in it"),
-        (["{folder}", "owner/tiny"], "owner/tiny: the Hugging Face Hub did not take it: no connection to http://127.0.0.1:"),
+        (["nowhere", "owner/tiny"], "nowhere: no such folder; need the folder of a model, or of a run with a model/ in it"),
+        (
+            ["{folder}", "owner/tiny"],
+            "owner/tiny: the Hugging Face Hub did not accept it: no connection to http://127.0.0.1:",
+        ),
         (["{folder}", "owner/tiny", "--create-pr", "--revision", "v2"], "leave out revision (now 'v2')"),
         (["{folder}", "owner/tiny", "--stray"], "unknown argument --stray; see genlip push --help"),
     ],

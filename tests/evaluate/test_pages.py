@@ -144,7 +144,7 @@ def test_no_part_of_a_stored_result_becomes_markup(
 
 def test_values_of_any_type_are_escaped() -> None:
     for value in (HOSTILE, 3, None, [HOSTILE], {HOSTILE: 1}):
-        assert "<script" not in page(HOSTILE, []) + html.facts({HOSTILE: value}) + html.escape(value)
+        assert "<script" not in page(HOSTILE, []) + html.key_value_table({HOSTILE: value}) + html.escape(value)
 
 
 @pytest.fixture(scope="module")

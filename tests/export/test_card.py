@@ -69,12 +69,12 @@ def test_sizes_are_those_of_the_weights(folder):
         "stored as": "float32",
         "layers, width, heads": "4, 192, 4",
         "feed-forward width": "512 (gated, silu)",
-        "width of text": "192",
+        "text width": "192",
         "patches": "4 x 4 pixels, 3 channels",
         "vocabulary": "320",
         "images": "own aspect ratio, 4 to 60 patches",
         "prompt": "`describe the image`",
-        "captions": r"at most 512 tokens, closed by `<\|im_end\|>\n`",
+        "captions": r"at most 512 tokens, ended by `<\|im_end\|>\n`",
     }
 
 
@@ -85,7 +85,7 @@ def test_other_settings_are_told_as_they_are(tmp_path):
     found = rows(model_card(folder, "owner/tiny"), "What it is")
     assert found["stored as"] == "bfloat16"
     assert found["feed-forward width"] == "512 (gelu)"
-    assert found["width of text"] == "64"
+    assert found["text width"] == "64"
     assert found["images"] == "resized to 24 x 24 pixels"
     assert found["prompt"] == "none"
 
@@ -105,13 +105,13 @@ def test_the_card_says_what_the_log_says(run):
     assert found == {
         "training loss": f"{last['train']['loss']:.3f} nats per token, over the last updates, at step 3",
         "held-out loss": f"{last['held_out']['loss']:.3f} nats per token of `{source}`, at step 3",
-        "picture gain": f"{last['held_out']['picture_gain']:.3f} nats per token that the right image saves over a wrong "
+        "picture gain": f"{last['held_out']['picture_gain']:.3f} nats per token less with the right image than with a wrong "
         "one, at step 3",
-        "held-out captions": f"{exact} of {len(last['spoken']['samples'])} exactly the true ones, at step 3",
+        "held-out captions": f"{exact} of {len(last['spoken']['samples'])} equal to the true ones, at step 3",
         "training": f"3 steps in {last['end']['seconds']:,.1f} seconds on {last['start']['machine']}; "
-        f"{sum(last['end']['used'].values()):,} samples, {last['end']['tokens']:,} tokens with the patches",
+        f"{sum(last['end']['used'].values()):,} samples, {last['end']['tokens']:,} tokens, patches included",
     }
-    assert section(card, "Data").startswith("Little scenes.\n\nThe run learned from ")
+    assert section(card, "Data").startswith("Little scenes.\n\nThe run was trained on ")
     assert f"`{last['start']['source']}`, which holds {last['start']['samples']:,} samples." in section(card, "Data")
     (recipe,) = blocks(card, "yaml")
     assert yaml.safe_load(recipe) == {
@@ -124,7 +124,7 @@ def test_what_the_quickstart_measured_afterwards_counts_more_than_a_few_samples(
     measured = shutil.copytree(run, tmp_path / "measured")
     (measured / "results.json").write_text(json.dumps({"exact_match": 0.992, "captions": 500, "steps": 1500}))
     found = rows(model_card(measured / "model", "owner/tiny", measured), "Metrics")
-    assert found["held-out captions"] == "496 of 500 exactly the true ones, at step 1,500"
+    assert found["held-out captions"] == "496 of 500 equal to the true ones, at step 1,500"
 
 
 def test_a_run_that_goes_on_after_its_model_was_written_is_read_up_to_there(folder, tmp_path):
@@ -139,7 +139,7 @@ def test_a_run_that_goes_on_after_its_model_was_written_is_read_up_to_there(fold
         tracker.event("train", step=15, loss=1.0, seconds=15.0)
     found = rows(model_card(folder, "owner/tiny", out), "Metrics")
     assert found["training loss"].startswith("1.500 ")
-    assert found["training"] == "10 steps in 10.0 seconds; 23 samples, 1,234 tokens with the patches"
+    assert found["training"] == "10 steps in 10.0 seconds; 23 samples, 1,234 tokens, patches included"
     assert found["held-out loss"] == found["picture gain"] == found["held-out captions"] == "unknown"
 
 
@@ -150,7 +150,7 @@ def test_a_run_without_an_end_says_so(folder, tmp_path):
         tracker.event("train", step=5, loss=None, seconds=7.0)
     found = rows(model_card(folder, "owner/tiny", out), "Metrics")
     assert found["training loss"] == "unknown"
-    assert found["training"] == "5 steps in 7.0 seconds; the run had not come to its end"
+    assert found["training"] == "5 steps in 7.0 seconds; the run had not ended"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_where_files_lie_and_who_signs_in_is_left_out(stored, told, folder, tmp_
     card = model_card(folder, "owner/tiny", out)
     (settings,) = blocks(card, "yaml")
     assert yaml.safe_load(settings) == {"init_from": told, "data": {"source": told, "fields": "a=1"}, "prompt": "/say"}
-    assert f"The run learned from `{told}`, which holds 1,200 samples." in card
+    assert f"The run was trained on `{told}`, which holds 1,200 samples." in card
     assert rows(card, "Metrics")["held-out loss"] == f"1.000 nats per token of `{told}`, at step 1"
     assert "someone" not in card
     assert "secret" not in card
@@ -272,8 +272,8 @@ def test_a_plain_folder_is_first_written_for_transformers(folder, desk, capsys):
 def test_a_model_that_cannot_speak_is_shown_as_an_encoder(desk):
     folder, _ = published_folder("interleaved_plain", desk / "owner/published")
     card = model_card(folder, "owner/published")
-    assert "There is no tokenizer here" in card
-    assert rows(card, "What it is")["images"].startswith("unknown; genlip takes them for 224 x 224 pixels")
+    assert "The model has no tokenizer" in card
+    assert rows(card, "What it is")["images"].startswith("unknown; genlip assumes 224 x 224 pixels")
     found = snippets(card)
     assert "encode(" in found["genlip"][1][0]
     assert all("caption(" not in python[0] for _, python in found.values())

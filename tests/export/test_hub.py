@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import genlip
-from genlip.export.hub import PushError, parcel, push
+from genlip.export.hub import PushError, push, upload_plan
 from genlip.model.checkpoint import CheckpointError
 from genlip.train.loop import train
 
@@ -86,7 +86,7 @@ def test_private_is_private_or_nothing_is_sent(hub, folder):
     push(folder, "owner/open")
     hub.requests.clear()
     (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
-    assert "is there and open to all: make it private" in refusal(folder, "owner/open", private=True)
+    assert "exists and is public: make it private" in refusal(folder, "owner/open", private=True)
     assert not any("commit" in request for request in hub.requests)
 
 
@@ -134,7 +134,7 @@ def test_a_run_is_pushed_as_its_model_with_what_its_log_says(hub, tmp_path):
     assert equal(tmp_path / "run/model", genlip.load("owner/run"))
     card = hub.files("owner/run")["README.md"].decode()
     assert re.search(r"\| training loss \| \d\.\d{3} nats per token, over the last updates, at step 2 \|", card)
-    assert parcel(tmp_path / "run/model", "owner/run").card == card
+    assert upload_plan(tmp_path / "run/model", "owner/run").card == card
 
 
 def test_the_card_stays_as_its_owner_wrote_it(hub, folder, caplog):
@@ -143,7 +143,7 @@ def test_the_card_stays_as_its_owner_wrote_it(hub, folder, caplog):
     assert hub.files("owner/tiny")["README.md"] == b"mine\n"
     assert not caplog.records
     push(folder, "owner/tiny", data="Little scenes.")
-    assert "README.md is there and is sent as it stands, without data and licence given now" in caplog.text
+    assert "README.md exists and is sent unchanged, without the data and licence given now" in caplog.text
     push(folder, "owner/tiny", data="Little scenes.", license="mit", overwrite_card=True)
     card = hub.files("owner/tiny")["README.md"].decode()
     assert card == (folder / "README.md").read_text()
@@ -175,17 +175,20 @@ def test_a_folder_that_is_not_whole_is_refused_before_anything_is_asked(hub, fol
     assert not hub.requests
 
 
-def test_pickles_are_not_passed_on(hub, folder):
+def test_pickle_files_are_not_published(hub, folder):
     torch.save(genlip.load(folder).state_dict(), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     told = refusal(folder, "owner/tiny")
-    assert f"its weights are pickles, which should not be passed on: write safetensors with `genlip export {folder}" in told
+    assert (
+        f"its weights are pickle files, which should not be published: write safetensors with `genlip export {folder}"
+        in told
+    )
     assert not hub.requests
 
 
 def test_without_a_token_nothing_is_asked(hub, folder, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    assert "takes nothing without a token: log in with `hf auth login` or set HF_TOKEN" in refusal(folder, "owner/tiny")
+    assert "needs a token for uploads: log in with `hf auth login` or set HF_TOKEN" in refusal(folder, "owner/tiny")
     assert not hub.requests
 
 
@@ -207,19 +210,19 @@ def test_no_connection_is_one_line_at_once(folder, tmp_path, monkeypatch):
     url = closed_port()
     hub_at(url, tmp_path / "home", monkeypatch)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert f"owner/tiny: the Hugging Face Hub did not take it: no connection to {url} (" in refusal(folder, "owner/tiny")
+    assert f"owner/tiny: the Hugging Face Hub did not accept it: no connection to {url} (" in refusal(folder, "owner/tiny")
     assert not (folder / "README.md").exists()
 
 
 def test_a_commit_that_fails_is_told(hub, folder):
     hub.failing["/api/models/owner/tiny/commit/main"] = 500
-    assert refusal(folder, "owner/tiny") == "owner/tiny: the Hugging Face Hub did not take it: out of order (status 500)"
+    assert refusal(folder, "owner/tiny") == "owner/tiny: the Hugging Face Hub did not accept it: out of order (status 500)"
     assert not (folder / "README.md").exists()
 
 
-def test_a_parcel_tells_what_would_be_sent(folder, monkeypatch, tmp_path):
+def test_an_upload_plan_lists_what_would_be_sent(folder, monkeypatch, tmp_path):
     hub_at(closed_port(), tmp_path / "home", monkeypatch)
-    sent = parcel(folder, "owner/tiny")
+    sent = upload_plan(folder, "owner/tiny")
     assert sent.folder == folder
     assert sent.writes_card
     assert list(sent.sizes) == SENT
@@ -238,7 +241,7 @@ def test_links_that_lead_out_are_refused_by_name(hub, folder, tmp_path):
     assert (tmp_path / "secret").read_text() == "key"
     (folder / "README.md").unlink()
     (folder / "vocab.txt").symlink_to(folder / "config.json")
-    assert "vocab.txt" in parcel(folder, "owner/tiny").sizes
+    assert "vocab.txt" in upload_plan(folder, "owner/tiny").sizes
 
 
 def test_links_of_the_hubs_own_cache_are_followed(folder, tmp_path):
@@ -248,4 +251,4 @@ def test_links_of_the_hubs_own_cache_are_followed(folder, tmp_path):
     for file in list(folder.iterdir()):
         file.rename(blobs / file.name)
         (snapshot / file.name).symlink_to(blobs / file.name)
-    assert {"config.json", "model.safetensors"} <= parcel(snapshot, "owner/tiny").sizes.keys()
+    assert {"config.json", "model.safetensors"} <= upload_plan(snapshot, "owner/tiny").sizes.keys()

@@ -457,7 +457,7 @@ def test_quantising_leaves_the_root_logger_as_it_was(spoken, tmp_path, caplog):
 
 
 def test_only_an_exported_folder_is_quantised_and_not_into_itself(spoken, tmp_path):
-    with pytest.raises(ValueError, match="cannot quantise a folder into itself; name another one"):
+    with pytest.raises(ValueError, match="cannot quantise a folder into itself; name another folder"):
         quantize_folder(spoken, spoken)
     with pytest.raises(ValueError, match=r"no encoder.onnx; need a folder that `genlip export … --to onnx` wrote"):
         quantize_folder(tmp_path, tmp_path / "out")

@@ -143,7 +143,7 @@ def test_a_single_image_or_an_empty_batch_is_refused():
 
 
 def test_a_size_that_is_no_multiple_of_the_patch_is_refused():
-    with pytest.raises(ValueError, match=r"images\.size 30 is no multiple of the model's patch_size 4"):
+    with pytest.raises(ValueError, match=r"images\.size 30 is not a multiple of the model's patch_size 4"):
         read_pixels(pictures()[0], ImageConfig(size=30), small_config())
 
 

@@ -238,7 +238,7 @@ def test_the_hidden_width_is_exact():
 
 def test_from_timm_refuses_other_models():
     other = timm.create_model("naflexvit_base_patch16_gap", embed_dim=24, depth=1, num_heads=2)
-    with pytest.raises(ValueError, match="NoneType gives positions: a GenLIP needs rope_type='mrope'"):
+    with pytest.raises(ValueError, match="the position embedding is NoneType: a GenLIP needs rope_type='mrope'"):
         from_timm(other)
     arguments = timm_arguments(small_config())
     with_registers = timm.create_model("naflexvit_base_patch16_gap", **{**arguments, "reg_tokens": 4})
@@ -255,9 +255,9 @@ def test_from_timm_refuses_other_models():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (VARIANTS["chunked"], "mrope_interleaved is false: timm knows interleaved MRoPE only"),
-        ({"hidden_act": "gelu"}, "hidden_act 'gelu' with use_swiglu_ffn: timm's SwiGLU has silu and nothing else"),
-        ({"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05: timm's LayerNorm has 1e-06 and nothing else"),
+        (VARIANTS["chunked"], "mrope_interleaved is false: timm supports only interleaved MRoPE"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' with use_swiglu_ffn: timm's SwiGLU supports only silu"),
+        ({"layer_norm_eps": 1e-5}, "layer_norm_eps is 1e-05: timm's LayerNorm supports only 1e-06"),
     ],
 )
 def test_what_timm_cannot_express_is_refused(changes: dict[str, Any], message: str, tmp_path: Path):
@@ -634,7 +634,7 @@ def test_a_saved_folder_tells_how_images_are_prepared(settings: ImageConfig | No
 
 
 def test_a_size_that_is_no_multiple_of_the_patch_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"images\.size 42 is no multiple of the model's patch_size 4"):
+    with pytest.raises(ValueError, match=r"images\.size 42 is not a multiple of the model's patch_size 4"):
         save_timm(small(), tmp_path / "out", ImageConfig(size=42))
     assert not (tmp_path / "out").exists()
 

@@ -673,7 +673,7 @@ def test_errors_say_what_was_found_and_what_is_needed(native, speaking):
     native_images = AutoImageProcessor.from_pretrained(native[1])(pictures(), return_tensors="pt")
     with pytest.raises(TypeError, match="takes no argument pixel_attn_mask"):
         encoder(native_images["pixel_values"], pixel_attn_mask=native_images["pixel_attention_mask"])
-    with pytest.raises(ValueError, match=r"spatial_shapes hold .* but pixel_values have .* that are no padding"):
+    with pytest.raises(ValueError, match=r"spatial_shapes hold .* but pixel_values have .* that are not padding"):
         encoder(native_images["pixel_values"], spatial_shapes=native_images["spatial_shapes"])
     bare = AutoModelForImageTextToText.from_pretrained(native[1])
     bare.config.image_token_id = None
@@ -682,7 +682,7 @@ def test_errors_say_what_was_found_and_what_is_needed(native, speaking):
     for wrong, message in (
         ({"hidden_size": 30, "num_attention_heads": 4}, "even head dimension"),
         ({"num_attention_heads": 0}, "even head dimension"),
-        ({"hidden_act": "slu"}, "'slu' is none of"),
+        ({"hidden_act": "slu"}, "hidden_act is 'slu': need one of"),
         ({"tie_word_embeddings": True}, "separate embeddings"),
         ({"rope_parameters": {"mrope_section": [8, 8]}}, "need channels for time, row and column"),
         ({"rope_parameters": {"mrope_section": [8, 8, 8]}, "mrope_interleaved": False}, "chunked ones must sum"),

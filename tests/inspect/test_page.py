@@ -15,7 +15,7 @@ from genlip.inspect.page import inspection_page, summary, warnings
 from ..data import small_run
 from ..data.helpers import READ, InMemory, small_config, small_tokenizer
 from ..data.small_run import IMAGES, PACKING
-from ..report.test_html import EVIL, Checker
+from ..report.helpers import EVIL, Checker
 from .test_inspection import TALK, captioned, image, inspected, sized
 
 # -- warnings
@@ -34,17 +34,17 @@ FULL = PackingConfig(max_tokens=4096)
         (
             captioned(*(f"{LONG} {i}" for i in range(30))),
             {"captions": Captions(small_tokenizer(), CaptionConfig(max_tokens=8))},
-            ["100.0% of the captions are cut, and their ends never learned: raise captions.max_tokens (now 8; 99%"],
+            ["100.0% of the captions are cut, so their ends are not trained on: raise captions.max_tokens (now 8; 99%"],
         ),
         (
             captioned(*(f"{LONG} {i}" for i in range(30))),
             {"images": ImageConfig(size=16)},
-            ["100.0% of the images are enlarged, which costs tokens and shows nothing more: lower images.size"],
+            ["100.0% of the images are enlarged, which costs tokens and adds no detail: lower images.size"],
         ),
         (
             captioned(*(f"{LONG} {i}" for i in range(30))),
             {"images": replace(IMAGES, min_patches=4)},
-            ["100.0% of the images are enlarged, which costs tokens and shows nothing more: lower images.min_patches"],
+            ["100.0% of the images are enlarged, which costs tokens and adds no detail: lower images.min_patches"],
         ),
         (
             captioned(*(f"{LONG} {i}" for i in range(30))),
@@ -59,7 +59,7 @@ def test_what_looks_wrong_is_said_with_what_to_change_and_nothing_else_is(exampl
     for warning, part in zip(warnings(found), expected, strict=True):
         assert part in warning
         assert f"warning: {warning}" in summary(found)
-    assert ("Nothing looks wrong." in inspection_page(found)) == (not expected)
+    assert ("No problems were found." in inspection_page(found)) == (not expected)
 
 
 def test_a_pack_that_is_too_small_for_images_and_their_text_is_said():
@@ -79,7 +79,7 @@ def test_a_summary_says_what_was_found():
     assert lines[0] == "memory: 7 examples, 7 looked at, 4 usable"
     assert lines[1] == "skipped: not an image: 3, such as key 0: 8 bytes: not an image in a known format: plain text " + READ
     assert "image size: median 8, from 1 to 200 wide, median 8, from 1 to 200 high, in pixels" in lines
-    assert "ribbons: 2 too long for their shape to be kept" in lines
+    assert "very long images: 2 too long to keep their aspect ratio" in lines
     assert "conversations: 25.0%" in lines
 
 
@@ -87,7 +87,7 @@ def test_parts_are_listed():
     parts = [InMemory(captioned("a"), "x"), InMemory(captioned("b", "c"), "y"), InMemory([], "nothing")]
     found = inspected(Mixture(parts))
     assert [line for line in summary(found).split("\n") if line.startswith("part ")] == [
-        "part x: 1 examples, 1 per epoch (1.00 times each), 1 looked at, 1 usable",
+        "part x: 1 example, 1 per epoch (1.00 times each), 1 looked at, 1 usable",
         "part y: 2 examples, 2 per epoch (1.00 times each), 2 looked at, 2 usable",
         "part nothing: 0 examples, 0 per epoch, 0 looked at, 0 usable",
     ]

@@ -68,7 +68,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
         assert part in text, part
     assert "held out None" not in text
     assert "hidden_size: 8" in html
-    assert 'class="advice"' not in html
+    assert 'class="warnings"' not in html
     assert html.count("<svg") == 4 + 5
     assert html.count("data:image/png") == 2
     assert "a <mark>blue</mark> circle" in html
@@ -199,7 +199,7 @@ def test_many_images_and_evaluations_are_thinned(tmp_path: Path) -> None:
         for step in range(1, 41):
             tracked.spoken(step, spoken(*[f"word{step}"] * 30))
     markup = write_report(tmp_path).read_text(encoding="utf8")
-    assert markup.count('<figure class="speech">') == 16
+    assert markup.count('<figure class="history">') == 16
     steps = re.findall(r"<th>step (\d+) ", markup)[:8]
     assert (steps[0], steps[-1], len(set(steps))) == ("1", "40", 8)
     assert "the first 16" in markup

@@ -1,1 +1,1 @@
-"""The command line. One file a command; `main` runs them."""
+"""The command line. Each command has its own file; `main` runs them."""

@@ -8,15 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from genlip.cli.images import Record, add_model_and_images, check_output, find_images, for_each_image
 from genlip.cli.model_options import load_speaker
 from genlip.cli.parser import add_command
 from genlip.terminal import say
-
-if TYPE_CHECKING:
-    pass
-from genlip.cli.images import Record, add_model_and_images, check_output, find_images, for_each_image
 
 __all__ = ["add_caption"]
 
@@ -31,15 +28,19 @@ def add_caption(commands: Any) -> None:
         commands, "caption", _caption, summary, example + '\npython: genlip.Speaker.load(MODEL).caption(["photo.jpg"])'
     )
     add_model_and_images(parser, "one JSON object a line: path and caption, or path and error")
-    parser.add_argument("--prompt", help="text before the caption (default: as the model was trained)")
+    parser.add_argument("--prompt", help="text before the caption (default: the prompt of the model's training)")
     parser.add_argument("--max-tokens", type=int, default=256, help="most tokens of a caption (default: 256)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy, more is more adventurous (default: 0)")
-    parser.add_argument("--top-k", type=int, default=0, help="sample among the k likeliest tokens; 0 for all (default)")
-    parser.add_argument("--top-p", type=float, default=1.0, help="sample among the likeliest tokens of this total chance")
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="0 is greedy decoding, above 0 is random sampling (default: 0)"
+    )
+    parser.add_argument("--top-k", type=int, default=0, help="sample from the k likeliest tokens; 0 for all (default)")
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, help="sample from the likeliest tokens with this total probability (default: 1)"
+    )
     parser.add_argument(
         "--repetition-stop", type=int, default=8, help="stop after this many repeats of a phrase; 0 never (default: 8)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampling (default: 0)")
 
 
 def _caption(args: argparse.Namespace) -> int:
@@ -61,10 +62,6 @@ def _caption(args: argparse.Namespace) -> int:
 
     def show(record: Record) -> None:
         if not args.out:
-            say(_caption_line(record, len(images) == 1))
+            say(record["caption"] if len(images) == 1 else f"{record['path']}: {record['caption']}")
 
     return for_each_image(args, speaker, images, describe, show)
-
-
-def _caption_line(record: Record, alone: bool) -> str:
-    return record["caption"] if alone else f"{record['path']}: {record['caption']}"

@@ -1,4 +1,4 @@
-"""The command `genlip compare`: measured models side by side.
+"""The command `genlip compare`: a table of measured models.
 
 In: folders of models. Out: a table of scores and differences, and a page.
 """
@@ -23,7 +23,7 @@ def add_compare(commands: Any) -> None:
         "Each model is measured first, on the same sets with the same settings: genlip eval NAME MODEL DATA\n\n"
         "python: genlip.evaluate.comparison.compare.compare([MODEL, MODEL])"
     )
-    summary = "set measured models side by side, and say which differences are larger than the noise"
+    summary = "compare measured models, and say which differences are significant"
     parser = add_command(commands, "compare", _compare, summary, example)
     parser.add_argument("models", metavar="MODEL", nargs="+", help="folders of models, or of their evaluations")
     parser.add_argument("--out", help="HTML page to write")

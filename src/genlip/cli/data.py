@@ -1,6 +1,6 @@
-"""The command line of collections: `genlip data inspect | pack | synth`.
+"""The commands on collections: `genlip data inspect | pack | synth`.
 
-In: arguments. Out: a summary, a page, or tar shards. Every command is a thin layer over one documented Python call.
+In: arguments. Out: a summary, a page, or tar shards. Every command calls one documented Python function.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genlip.cli.parser import add_command
+from genlip.report.formatting import counted, size
 from genlip.terminal import say
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ Files may be globs, brace ranges such as 'shards/{00000..00127}.tar', and URLs.
 
 def add_data(commands: Any) -> None:
     """Add `genlip data` and its three commands."""
-    parser = commands.add_parser("data", help="look into, pack or make collections of captioned images")
+    parser = commands.add_parser("data", help="inspect, pack or generate collections of captioned images")
     inner = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     _add_inspect(inner)
     _add_pack(inner)
@@ -47,28 +48,28 @@ def _add_inspect(commands: Any) -> None:
         "  genlip data inspect 'shards/*.tar' --fields re_caption=0.8,org_caption=0.2 --tokenizer Qwen/Qwen3-0.6B\n\n"
         "python: genlip.inspect.inspection.inspect_source(genlip.open_source(SOURCE), …)"
     )
-    parser = add_command(commands, "inspect", _inspect, "say what a collection holds, and show it on a page", example)
+    parser = add_command(commands, "inspect", _inspect, "summarise a collection, and show it on a page", example)
     _add_source(parser)
     parser.add_argument("--out", default="", help="HTML page to write (default: none)")
     parser.add_argument("--json", default="", help="JSON file to write the figures to (default: none)")
     parser.add_argument("--samples", type=int, default=1000, help="examples to look at (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of examples (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of examples (default: 0)")
     parser.add_argument("--resize", choices=("fixed", "native"), default="native", help="as in a recipe (default: native)")
     parser.add_argument("--size", type=int, default=224, help="side of a fixed image in pixels (default: 224)")
     parser.add_argument("--patch-size", type=int, default=16, help="side of a patch in pixels (default: 16)")
     parser.add_argument("--min-patches", type=int, default=16, help="fewest patches of a native image (default: 16)")
     parser.add_argument("--max-patches", type=int, default=1024, help="most patches of a native image (default: 1024)")
     parser.add_argument(
-        "--tokenizer", default="bpe", help="tokenizer.json, folder or Hub id; bpe learns one of 8,192 tokens here (default)"
+        "--tokenizer", default="bpe", help="tokenizer.json, folder or Hub id; bpe trains one of 8,192 tokens here (default)"
     )
     parser.add_argument("--prompt", default="", help="text before every caption (default: none)")
-    parser.add_argument("--end", default="", help="token that closes a caption (default: the tokenizer's usual one)")
+    parser.add_argument("--end", default="", help="token that ends a caption (default: the tokenizer's usual one)")
     parser.add_argument(
         "--lines", choices=("all", "first", "any"), default="all", help="lines of a caption that are read (default: all)"
     )
     parser.add_argument("--max-caption", type=int, default=512, help="tokens at which captions are cut (default: 512)")
     parser.add_argument("--max-tokens", type=int, default=16_384, help="rows of a pack (default: 16384)")
-    parser.add_argument("--batch-size", default="1 pack", help="of an update, such as '8M tokens' (default: 1 pack)")
+    parser.add_argument("--batch-size", default="1 pack", help="per update, such as '8M tokens' (default: 1 pack)")
 
 
 def _inspect(args: argparse.Namespace) -> None:
@@ -85,9 +86,7 @@ def _inspect(args: argparse.Namespace) -> None:
         if not Path(file).absolute().parent.is_dir():
             raise ValueError(f"{file}: no such folder {Path(file).absolute().parent}")
     source = open_source(args.source, args.fields, allow_outside=args.allow_outside)
-    images = ImageConfig(
-        resize=args.resize, size=args.size, min_patches=args.min_patches, max_patches=args.max_patches
-    )  # fmt: skip
+    images = ImageConfig(resize=args.resize, size=args.size, min_patches=args.min_patches, max_patches=args.max_patches)
     captions = _captions(args, source)
     model = GenLIPConfig(patch_size=args.patch_size, vocab_size=captions.tokenizer.get_vocab_size())
     packing = PackingConfig(max_tokens=args.max_tokens, batch=args.batch_size)
@@ -98,8 +97,7 @@ def _inspect(args: argparse.Namespace) -> None:
         write_text(Path(args.out), inspection_page(found))
         say(f"page: {args.out}")
     if args.json:
-        figures = {**found.to_json(), "warnings": warnings(found)}
-        write_json(Path(args.json), figures)
+        write_json(Path(args.json), {**found.to_json(), "warnings": warnings(found)})
         say(f"figures: {args.json}")
 
 
@@ -107,8 +105,8 @@ def _captions(args: argparse.Namespace, source: Source) -> Captions:
     from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer, usual_end
     from genlip.data.sources import corpus
 
-    learned = args.tokenizer == "bpe"
-    tokenizer = train_tokenizer(corpus(source, 5_000), 8192) if learned else load_tokenizer(args.tokenizer)
+    trained = args.tokenizer == "bpe"
+    tokenizer = train_tokenizer(corpus(source, 5_000), 8192) if trained else load_tokenizer(args.tokenizer)
     end = args.end.replace("\\n", "\n") or usual_end(tokenizer)
     config = CaptionConfig(prompt=args.prompt, end=end, max_tokens=args.max_caption, lines=args.lines)
     return Captions(tokenizer, config)
@@ -118,14 +116,16 @@ def _add_pack(commands: Any) -> None:
     example = (
         _SOURCES + "\n  genlip data pack images/ shards/ --workers 8\n"
         "  genlip data pack 'hf://datasets/owner/name/**/*.parquet' shards/ --verify\n\n"
-        "Stopped? The same command writes the shards that are missing.\n\n"
+        "After an interruption, the same command writes the missing shards.\n\n"
         "python: genlip.data.shards.write_shards(genlip.open_source(SOURCE), OUT)"
     )
     parser = add_command(commands, "pack", _pack, "write a collection as tar shards", example)
     _add_source(parser)
     parser.add_argument("out", metavar="OUT", help="folder of the shards")
     _add_shards(parser)
-    parser.add_argument("--verify", action="store_true", help="decode every image, and leave out those that cannot be")
+    parser.add_argument(
+        "--verify", action="store_true", help="decode every image, and leave out those that cannot be decoded"
+    )
 
 
 def _pack(args: argparse.Namespace) -> None:
@@ -148,7 +148,7 @@ def _add_synth(commands: Any) -> None:
     parser.add_argument("kind", metavar="KIND", help="scenes, closeups, documents, charts, notes or bars")
     parser.add_argument("out", metavar="OUT", help="folder of the shards")
     parser.add_argument("--samples", type=int, default=10_000, help="images to make (default: 10000)")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds make other images (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the images (default: 0)")
     _add_shards(parser)
 
 
@@ -160,8 +160,8 @@ def _synth(args: argparse.Namespace) -> None:
 
     if args.kind not in KINDS or args.samples < 1 or args.seed < 0:
         raise ValueError(
-            f"{args.samples} images of kind {args.kind!r} with seed {args.seed}: need at least 1, a kind out of "
-            f"{', '.join(KINDS)}, and a seed from 0"
+            f"{args.samples} images of kind {args.kind!r} with seed {args.seed}: need at least 1 image, one of the kinds "
+            f"{', '.join(KINDS)}, and a seed of at least 0"
         )
     fields = ["caption", "conversations"] if KINDS[args.kind].questions else ["caption"]
     source = Procedural(args.kind, args.seed, args.samples, CaptionFields(dict.fromkeys(fields, 1.0)))
@@ -170,16 +170,16 @@ def _synth(args: argparse.Namespace) -> None:
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="see below")
-    parser.add_argument("--fields", default="", help="where captions are, as in re_caption=0.8,org_caption=0.2")
+    parser.add_argument("--fields", default="", help="fields with captions, as in re_caption=0.8,org_caption=0.2")
     parser.add_argument(
-        "--allow-outside", action="store_true", help="read images that a table names outside its folder, if you trust it"
+        "--allow-outside", action="store_true", help="read images outside a table's folder; only for tables that you trust"
     )
 
 
 def _add_shards(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples-per-shard", type=int, default=10_000, metavar="N", help="(default: 10000)")
     parser.add_argument(
-        "--drawn-as", choices=("png", "jpg", "webp"), default="png", help="format of images that have no file (default: png)"
+        "--drawn-as", choices=("png", "jpg", "webp"), default="png", help="format of images without a file (default: png)"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
 
@@ -192,24 +192,22 @@ def _write(source: Source, args: argparse.Namespace, config: ShardConfig) -> Non
         with progress(f"writing examples, {config.samples:,} a shard", len(source)) as advance:
             written = write_shards(source, args.out, config, args.workers, advance)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; the same command goes on with the shards that are missing") from None
+        raise KeyboardInterrupt("stopped; the same command continues with the missing shards") from None
     if not written.samples:
         raise ValueError(
             f"{args.out}: no example could be written: {_left_out(written)}; genlip data inspect names the first"
         )
-    say(f"{args.out}: {_told(written)}")
+    say(f"{args.out}: {_summary(written)}")
 
 
 def _left_out(written: Written) -> str:
     return ", ".join(f"{number} {reason}" for reason, number in written.skipped.most_common())
 
 
-def _told(written: Written) -> str:
-    left_out = _left_out(written)
-    shards = "1 shard" if written.shards == 1 else f"{written.shards:,} shards"
-    fields = ", ".join(written.fields)
+def _summary(written: Written) -> str:
+    left_out, fields = _left_out(written), ", ".join(written.fields)
     return (
-        f"{written.samples:,} samples in {shards}, {written.bytes / 2**20:.1f} MiB"
+        f"{written.samples:,} samples in {counted(written.shards, 'shard')}, {size(written.bytes, 'MiB')}"
         + (f"; left out: {left_out}" if left_out else "")
         + (f"; captions: {fields}" if fields else "")
         + (" (--fields keeps others)" if fields == "txt" else "")

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genlip.cli.images import add_model_and_images, check_output, failures, find_images, in_batches
 from genlip.cli.model_options import UsageError, load_speaker
 from genlip.cli.parser import add_command
 from genlip.model.writing import write_whole
@@ -18,8 +19,6 @@ from genlip.terminal import complain, say
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-from genlip.cli.images import add_model_and_images, check_output, failures, find_images, in_batches
 
 __all__ = ["add_encode"]
 
@@ -39,7 +38,7 @@ def _encode(args: argparse.Namespace) -> int:
 
     write = _WRITERS.get(Path(args.out).suffix.lower())
     if write is None:
-        raise UsageError(f"--out {args.out}: features are written as .safetensors or .npz; end its name in one of them")
+        raise UsageError(f"--out {args.out}: features are written as .safetensors or .npz; the name must end in one of them")
     check_output(args)
     images, speaker = find_images(args.images), load_speaker(args)
     found: list[tuple[str, Any]] = []
@@ -49,7 +48,7 @@ def _encode(args: argparse.Namespace) -> int:
         else:
             found.append((path, result._replace(patches=result.patches.cpu())))
     if found:
-        dtype = torch.float32 if args.dtype == "auto" else found[0][1].patches.dtype  # NumPy reads no bfloat16
+        dtype = torch.float32 if args.dtype == "auto" else found[0][1].patches.dtype  # NumPy has no bfloat16
         grids = torch.tensor([features.grid for _, features in found])
         rows = torch.cat([features.patches for _, features in found]).to(dtype).contiguous()
         with write_whole(args.out) as file:
@@ -65,10 +64,10 @@ def _write_safetensors(file: Path, rows: Tensor, grids: Tensor, paths: list[str]
 
 
 def _write_npz(file: Path, rows: Tensor, grids: Tensor, paths: list[str]) -> None:
-    """Nothing in it needs a pickle; NumPy has no bfloat16."""
+    """Write arrays that load without pickle, in float32, since NumPy has no bfloat16."""
     import numpy as np
 
-    with file.open("wb") as opened:  # given a name, NumPy would add a suffix
+    with file.open("wb") as opened:  # an open file, since NumPy would add a suffix to a name
         np.savez(opened, features=rows.float().numpy(), grids=grids.numpy(), paths=np.array(paths))
 
 

@@ -1,7 +1,7 @@
-"""Image files of the command line, which `genlip caption`, `encode` and `readout` share.
+"""Image files on the command line, for `genlip caption`, `encode` and `readout`.
 
-In: a model and image files. Out: a result each, in order. An image that cannot be used is named and skipped. Each image is
-resized as it is decoded, and each record is on the disk before the next batch.
+In: a model and image files. Out: a result for each image, in order. An image that cannot be used is named and skipped. Each
+image is resized when it is decoded, and the records of a batch are written to disk before the next batch.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Record", "add_model_and_images", "check_output", "failures", "find_images", "for_each_image", "in_batches"]
 
-Work = Callable[[Sequence[Any]], Sequence[Any]]  # prepared images -> a result each
-
-
-Record = dict[str, Any]
+Work = Callable[[Sequence[Any]], Sequence[Any]]  # prepared images -> a result for each
+Record = dict[str, Any]  # fields of a line of JSON
 
 
 def add_model_and_images(parser: argparse.ArgumentParser, out: str, more_dtypes: tuple[str, ...] = ()) -> None:
-    """Add MODEL, IMAGE …, --out with its help `out`, and the options of `load_speaker`."""
+    """Add MODEL, IMAGE …, --out with the help text `out`, and the options of `load_speaker`."""
     parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, folders of them, or globs")
     parser.add_argument("--out", help=out)
@@ -38,7 +36,7 @@ def add_model_and_images(parser: argparse.ArgumentParser, out: str, more_dtypes:
 
 
 def check_output(args: argparse.Namespace) -> None:
-    """Refuse images and outputs that cannot be used, before any work is done."""
+    """Refuse unusable images and outputs before any work is done."""
     from genlip.data.images import refuse_url
 
     files = {"--out": args.out, "--html": getattr(args, "html", None)}
@@ -52,7 +50,7 @@ def check_output(args: argparse.Namespace) -> None:
 
 
 def find_images(patterns: Iterable[str]) -> list[str]:
-    """The image files that files, folders and globs name, in order, each once."""
+    """The image files of these names, folders and globs, in order, without repetition."""
     from genlip.data.walk import image_files
 
     found, left_out = image_files(patterns)
@@ -62,7 +60,7 @@ def find_images(patterns: Iterable[str]) -> list[str]:
 
 
 def in_batches(args: argparse.Namespace, speaker: Speaker, images: Sequence[str], work: Work) -> Iterator[tuple[str, Any]]:
-    """(path, result) of every image, in order; the result is a message where the image cannot be used."""
+    """(path, result) of every image, in order; the result is a message if the image cannot be used."""
     from genlip.data.images import ImageError
     from genlip.threads import Threads
 
@@ -85,7 +83,7 @@ def in_batches(args: argparse.Namespace, speaker: Speaker, images: Sequence[str]
 def for_each_image(
     args: argparse.Namespace, speaker: Speaker, images: list[str], work: Work, show: Callable[[Record], None]
 ) -> int:
-    """Work on all images; write records to --out, and show those of images that can be used."""
+    """Process all images; write a record of each to --out, and show the records of usable images."""
     failed = 0
     with _records(args.out) as write:
         for path, result in in_batches(args, speaker, images, work):
@@ -102,11 +100,11 @@ def for_each_image(
 
 @contextmanager
 def _records(path: str | None) -> Iterator[Callable[[Record], None]]:
-    """Gives the function that writes a record as a line of JSON, at once; it does nothing where there is no file."""
+    """Yields a function that writes a record as a line of JSON and flushes; without a file, it does nothing."""
     if path is None:
         yield lambda record: None
         return
-    # What is no UTF-8 in a name becomes \\udcXX, which JSON reads back to the very name.
+    # A byte of a name that is not UTF-8 becomes \\udcXX, from which JSON restores the same name.
     with naming(path), Path(path).open("w", encoding="utf8", errors="backslashreplace") as file:
 
         def write(record: Record) -> None:
@@ -117,7 +115,7 @@ def _records(path: str | None) -> Iterator[Callable[[Record], None]]:
 
 
 def failures(failed: int, total: int) -> int:
-    """The exit status, after a line that says how many failed."""
+    """Report the number of failed images, and return the exit status."""
     if failed and total > 1:
         complain(f"{failed} of {total} images could not be used")
     return 1 if failed else 0

@@ -1,8 +1,8 @@
 """The command line: `genlip quickstart | train | caption | encode | readout | data | plan | eval | report | compare |
 export | push`.
 
-In: arguments. Out: text, files, and an exit status. Every command is a thin layer over one documented Python call.
-Heavy imports wait until a command runs, so that `--help` answers at once.
+In: arguments. Out: text, files, and an exit status. Every command calls one documented Python function. Slow imports happen
+only when a command runs, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from genlip.terminal import HarmlessFormatter, complain, open_streams, reader_is
 
 __all__ = ["main"]
 
-_LACK_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)  # as PyTorch words it
+_OUT_OF_MEMORY = re.compile("out of memory|not enough memory|can't allocate memory", re.IGNORECASE)  # PyTorch's messages
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status; what goes wrong is one line on standard error."""
+    """Run a command and return its exit status. An error is reported as one line on standard error."""
     open_streams()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(HarmlessFormatter("%(message)s"))
@@ -45,19 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         complain(str(stop) or "stopped")
         return 130
-    except BaseException as error:  # named below, or raised again: programming errors keep their traceback
+    except BaseException as error:  # expected errors become one line; programming errors keep their traceback
         if isinstance(error, BrokenPipeError) and reader_is_gone():
             return 0
-        if (status_and_words := _told(error)) is None:
+        if (expected := _status_and_message(error)) is None:
             raise
-        status, words = status_and_words
-        if words:
-            complain(words)
+        status, message = expected
+        if message:
+            complain(message)
         return status
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """The exit status; all output is then with its reader, who may have gone."""
+    """Run a command and return the exit status. All output is flushed, which fails if its reader has stopped."""
     try:
         args, overrides = _parser().parse_known_args(arguments)
         args.overrides = overrides  # settings of a recipe
@@ -69,14 +69,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     return status
 
 
-def _told(error: BaseException) -> tuple[int, str] | None:
-    """Exit status and words of what may go wrong; None for a programming error."""
+def _status_and_message(error: BaseException) -> tuple[int, str] | None:
+    """Exit status and message of an expected error; None for a programming error."""
     if isinstance(error, (ValueError, OSError)):
         return 1, str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _LACK_OF_MEMORY.search(str(error))):
-        return 1, f"not enough memory: {str(error) or 'none is left'}; take smaller batches, images or packs"
-    if type(error).__name__ == "PanicException":  # of a library in Rust, such as tokenizers; it is no Exception
-        return 1, f"a library failed on what it was given, mostly a damaged tokenizer.json: {error}"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error))):
+        return 1, f"not enough memory: {str(error) or 'none is left'}; use smaller batches, images or packs"
+    if type(error).__name__ == "PanicException":  # of a Rust library such as tokenizers; not a subclass of Exception
+        return 1, f"a library failed on its input, probably a damaged tokenizer.json: {error}"
     if not isinstance(error, (RuntimeError, ImportError, ArithmeticError)):
         return None
     from genlip.export.extras import MissingExtra
@@ -90,7 +90,7 @@ def _told(error: BaseException) -> tuple[int, str] | None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="genlip",
-        description="Vision encoders that learn by speaking: train one, let it describe images, use its features.",
+        description="Vision encoders trained by generating captions: train one, caption images, use its features.",
         epilog="Start with: genlip quickstart",
     )
     parser.add_argument("--version", action="version", version=f"genlip {genlip.__version__}")

@@ -1,13 +1,12 @@
-"""The parser of the command line: what is wrong with arguments is one line, with the choices and what is probably meant.
+"""The parser of the command line: errors are one line, with the choices and the nearest known name.
 
-In: arguments. Out: what argparse makes of them, or an error in the words that all other errors have.
+In: arguments. Out: a namespace of argparse, or an error in the same form as all other errors.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from genlip.cli.model_options import UsageError
@@ -21,24 +20,22 @@ _INNER = sorted({name for names in EVERYDAY.values() for name in names if " " in
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` with our errors; subparsers are of its class, too."""
+    """An `ArgumentParser` with our error messages; its subparsers are of the same class."""
 
     def error(self, message: str) -> NoReturn:
-        """Say it and end the program."""
-        told = message.removeprefix("argument ").replace("the following arguments are required", "missing")
-        complain(f"{told}; see {_as_started(self.prog)} --help")
+        """Report the error and end the program."""
+        text = message.removeprefix("argument ").replace("the following arguments are required", "missing")
+        complain(f"{text}; see {_as_started(self.prog)} --help")
         self.exit(2)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """The same; a command that takes no settings of recipes refuses what it does not know."""
+        """The base method; a command without settings of a recipe refuses unknown arguments."""
         found, rest = super().parse_known_args(args, namespace)
         if rest and self.get_default("takes_overrides") is False:
-            hint = did_you_mean(rest[0].partition("=")[0], self._own_options()) if rest[0].startswith("-") else ""
+            options = re.findall(r"--[a-z][\w-]*", self.format_usage())
+            hint = did_you_mean(rest[0].partition("=")[0], options) if rest[0].startswith("-") else ""
             raise UsageError(f"unknown argument {rest[0]}{hint}; see {_as_started(self.prog)} --help")
         return found, rest
-
-    def _own_options(self) -> Sequence[str]:
-        return re.findall(r"--[a-z][\w-]*", self.format_usage())
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is None or value in action.choices:
@@ -63,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _as_started(command: str) -> str:
-    """A command, such as `genlip data pack`, as this process was started."""
+    """A command such as `genlip data pack`, with the program name by which this process was started."""
     return program() + command.removeprefix("genlip")
 
 
@@ -74,8 +71,8 @@ def _name(action: argparse.Action) -> str:
 def add_command(commands: Any, name: str, run: Any, summary: str, example: str, takes_overrides: bool = False) -> Any:
     """Add a command to the subparsers `commands`; returns its parser.
 
-    run              is called with the arguments; `overrides` holds those that the parser does not know
-    takes_overrides  these are settings of a recipe; else they are refused
+    run              function to call with the arguments; their `overrides` holds unknown arguments
+    takes_overrides  unknown arguments are settings of a recipe; otherwise they are refused
     """
     parser = commands.add_parser(
         name,

@@ -1,6 +1,6 @@
-"""The command line of plans: `genlip plan`.
+"""The command `genlip plan`: memory and time of a run.
 
-In: a recipe and accelerators. Out: what a run needs and how long it takes, as tables or JSON.
+In: a recipe and accelerators. Out: the memory and time that a run needs, as tables or JSON.
 """
 
 from __future__ import annotations
@@ -25,25 +25,29 @@ python: genlip.plan.planner.make_plan(genlip.load_recipe("stage1_l16"), gpus=64,
 
 def add_plan(commands: Any) -> None:
     """Add `genlip plan`."""
-    summary = "say what a run needs and how long it takes, before a GPU is asked for"
+    summary = "estimate the memory and time of a run, without a GPU"
     parser = add_command(commands, "plan", _plan, summary, _EXAMPLE, takes_overrides=True)
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
-    parser.add_argument("--gpus", type=int, help="how many (default: 8; of cpu 1)")
+    parser.add_argument("--gpus", type=int, help="number of GPUs (default: 8), or of processes on a cpu (default: 1)")
     parser.add_argument(
         "--gpu",
         help="h100, h200, a100, b200, l40s, rtx4090, or cpu, which is measured (default: h100; cpu for recipes that are "
         "written for a processor, such as stage1_l16_cpu, unless --gpus is given)",
     )
     parser.add_argument(
-        "--utilisation", type=float, default=0.4, help="share of the matrix rate that computing reaches (default: 0.4)"
+        "--utilisation", type=float, default=0.4, help="share of the matrix rate that training reaches (default: 0.4)"
     )
     parser.add_argument("--patches", type=float, default=0, help="mean patches of an image (default: the recipe's)")
     parser.add_argument("--text", type=float, default=0, help="mean text tokens of a sample (default: the recipe's)")
-    parser.add_argument("--examples", default="0", help="in the source, as in 37M, for a recipe that ends after epochs")
+    parser.add_argument(
+        "--examples", default="0", help="number in the source, as in 37M, for a recipe that ends after epochs"
+    )
     parser.add_argument("--node", type=int, default=8, help="GPUs of a node (default: 8)")
     parser.add_argument("--network", type=float, default=50.0, help="GB/s of a GPU to other nodes (default: 50)")
-    parser.add_argument("--workers", type=int, default=0, help="of each GPU, prepare packs (default: the recipe's)")
-    parser.add_argument("--decode", type=float, default=2.5, help="milliseconds of a worker for a sample (default: 2.5)")
+    parser.add_argument("--workers", type=int, default=0, help="data workers of each GPU (default: the recipe's)")
+    parser.add_argument(
+        "--decode", type=float, default=2.5, help="milliseconds that a worker needs for a sample (default: 2.5)"
+    )
     parser.add_argument("--json", action="store_true", help="print every figure as JSON")
 
 
@@ -67,11 +71,13 @@ def _plan(args: argparse.Namespace) -> None:
         decode=args.decode,
     )
     run = load_recipe(args.recipe, args.overrides)
-    here = args.gpu is None and args.gpus is None and for_processor(args.recipe)
-    gpu = args.gpu or ("cpu" if here else "h100")
+    on_cpu = args.gpu is None and args.gpus is None and for_processor(args.recipe)
+    gpu = args.gpu or ("cpu" if on_cpu else "h100")
     plan = make_plan(run, (1 if gpu == "cpu" else 8) if args.gpus is None else args.gpus, gpu, assume)
-    if here and not args.json:
-        say(f"{args.recipe} is written for a processor, so this plan is for the one here; --gpu and --gpus name others\n")
+    if on_cpu and not args.json:
+        say(
+            f"{args.recipe} is written for a processor, so this plan is for this machine's; set --gpu or --gpus for others\n"
+        )
     console = Console()
     if args.json:
         say(json.dumps(plan.to_json(), indent=2))

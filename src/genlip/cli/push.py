@@ -1,6 +1,6 @@
-"""The command line of publishing: `genlip push FOLDER owner/name`.
+"""The command `genlip push`: publish a model on the Hugging Face Hub.
 
-In: the folder of a model or of a run. Out: a repository on the Hugging Face Hub, or with `--dry-run` what it would hold.
+In: the folder of a model or of a run. Out: a repository on the Hub, or with `--dry-run` a list of its files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _EXAMPLE = """\
   genlip push runs/quickstart me/my-genlip --dry-run
   genlip push runs/quickstart me/my-genlip --private --data "procedural scenes, made by genlip"
 
-It needs a token that may write: log in with `hf auth login`, or set HF_TOKEN. Only the model's own files are sent, with a
+It needs a token with write access: log in with `hf auth login`, or set HF_TOKEN. Only the model's own files are sent, with a
 card (README.md), which is written if the folder has none.
 
 python: genlip.export.hub.push(FOLDER, "owner/name")"""
@@ -26,15 +26,17 @@ python: genlip.export.hub.push(FOLDER, "owner/name")"""
 def add_push(commands: Any) -> None:
     """Add `genlip push`."""
     parser = add_command(commands, "push", _push, "publish a model on the Hugging Face Hub, with a model card", _EXAMPLE)
-    parser.add_argument("folder", metavar="FOLDER", help="folder of a model, or of a run that has come to its end")
-    parser.add_argument("name", metavar="owner/name", help="repository; it is made if there is none")
-    parser.add_argument("--private", action="store_true", help="make a repository that only its owner sees")
+    parser.add_argument("folder", metavar="FOLDER", help="folder of a model, or of a finished run")
+    parser.add_argument("name", metavar="owner/name", help="repository; it is created if it does not exist")
+    parser.add_argument("--private", action="store_true", help="create a private repository")
     parser.add_argument("--revision", help="branch to write to (default: main)")
-    parser.add_argument("--create-pr", action="store_true", help="offer the files as a pull request to main")
-    parser.add_argument("--message", help="of the commit")
-    parser.add_argument("--license", default="apache-2.0", help="the Hub's name of it, for the card (default: apache-2.0)")
-    parser.add_argument("--data", default="", metavar="TEXT", help="what the model learned from, for the card")
-    parser.add_argument("--overwrite-card", action="store_true", help="write the card anew though there is a README.md")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request to main")
+    parser.add_argument("--message", help="message of the commit")
+    parser.add_argument(
+        "--license", default="apache-2.0", help="the Hub's name of the licence, for the card (default: apache-2.0)"
+    )
+    parser.add_argument("--data", default="", metavar="TEXT", help="description of the training data, for the card")
+    parser.add_argument("--overwrite-card", action="store_true", help="write a new card even if there is a README.md")
     parser.add_argument("--dry-run", action="store_true", help="show the card and the files, and send nothing")
 
 
@@ -45,15 +47,15 @@ def _push(args: argparse.Namespace) -> None:
     if args.dry_run:
         _show(args, card)
         return
-    way = {name: getattr(args, name) for name in ("private", "revision", "message", "create_pr")}
-    say(f"published: {push(args.folder, args.name, **way, **card)}")
+    upload = {name: getattr(args, name) for name in ("private", "revision", "message", "create_pr")}
+    say(f"published: {push(args.folder, args.name, **upload, **card)}")
 
 
 def _show(args: argparse.Namespace, card: dict[str, Any]) -> None:
-    """The card and the files as they would be sent."""
-    from genlip.export.hub import parcel
+    """Print the card and the files that would be sent."""
+    from genlip.export.hub import upload_plan
 
-    sent = parcel(args.folder, args.name, **card)
+    sent = upload_plan(args.folder, args.name, **card)
     say(sent.card)
     say(f"to {args.name}, from {sent.folder}:")
     for file, size in sent.sizes.items():

@@ -1,4 +1,4 @@
-"""The command `genlip quickstart`: a small model, trained on procedural scenes within minutes, and a page about it."""
+"""The command `genlip quickstart`: a small model, trained on procedural scenes in minutes, and a page about it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["add_quickstart"]
 
 
 def add_quickstart(commands: Any) -> None:
-    """Add the command."""
-    summary = "train a small model on procedural scenes within minutes, and write a page about it"
+    """Add `genlip quickstart`."""
+    summary = "train a small model on procedural scenes in minutes, and write a page about it"
     settings = "Settings of the recipe can be replaced, as in --steps 300; see genlip train --help"
     example = f"{settings}\n\npython: genlip.quickstart.quickstart(out)"
     parser = add_command(commands, "quickstart", _quickstart, summary, example, True)

@@ -1,4 +1,4 @@
-"""The command `genlip readout`: the tokens that each patch would most likely say.
+"""The command `genlip readout`: the most likely tokens of each patch.
 
 In: a model and image files. Out: words on the terminal, JSON lines, and a page.
 """
@@ -8,34 +8,31 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from genlip.cli.images import Record, add_model_and_images, check_output, find_images, for_each_image
 from genlip.cli.model_options import UsageError, load_speaker
 from genlip.cli.parser import add_command
 from genlip.model.writing import write_whole
 from genlip.terminal import say
 
-if TYPE_CHECKING:
-    pass
-from genlip.cli.images import Record, add_model_and_images, check_output, find_images, for_each_image
-
 __all__ = ["add_readout"]
 
-_ON_A_PAGE = 200  # images of a page of readouts: a browser holds all of it
+_MOST_IMAGES = 200  # on a page of readouts, which a browser loads completely
 
 
 def add_readout(commands: Any) -> None:
     """Add `genlip readout`."""
-    summary = "show which words each patch of an image would say"
+    summary = "show the most likely words of each patch of an image"
     example = (
         "  genlip readout MODEL photo.jpg -k 3\n  genlip readout MODEL photos/ --html readout.html\n\n"
-        "How well patches name objects that are known: genlip eval readout MODEL scenes:1\n\n"
+        "To measure how well patches name known objects: genlip eval readout MODEL scenes:1\n\n"
         'python: genlip.Speaker.load(MODEL).readout(["photo.jpg"], k=5)'
     )
     parser = add_command(commands, "readout", _readout, summary, example)
     add_model_and_images(parser, "one JSON object a line: path, grid and the k words of every patch")
     parser.add_argument("-k", type=int, default=5, help="words per patch (default: 5); the terminal shows the likeliest")
-    parser.add_argument("--html", help="write a page, where each patch shows its words when pointed at")
+    parser.add_argument("--html", help="HTML page to write, on which each patch shows its words on hover")
 
 
 def _readout(args: argparse.Namespace) -> int:
@@ -45,8 +42,8 @@ def _readout(args: argparse.Namespace) -> int:
 
     check_output(args)
     images, speaker, sections = find_images(args.images), load_speaker(args), list[Section]()
-    if args.html and len(images) > _ON_A_PAGE:
-        raise UsageError(f"--html {args.html}: {len(images)} images, a page holds {_ON_A_PAGE}; name fewer, or use --out")
+    if args.html and len(images) > _MOST_IMAGES:
+        raise UsageError(f"--html {args.html}: {len(images)} images, a page holds {_MOST_IMAGES}; name fewer, or use --out")
 
     def read(batch: Sequence[Any]) -> list[Record]:
         return [{"grid": grid, "words": words} for grid, words in speaker.readout(batch, args.k, args.batch_size)]
@@ -67,7 +64,7 @@ def _readout(args: argparse.Namespace) -> int:
 
 
 def _words_lines(record: Record, alone: bool) -> str:
-    """The likeliest word of every patch, laid out as the patches lie."""
+    """The likeliest word of every patch, in rows and columns of the grid."""
     _, columns = record["grid"]
     best = [words[0][0].strip() or repr(words[0][0]) for words in record["words"]]
     width = max(map(len, best)) + 2

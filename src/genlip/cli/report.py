@@ -1,4 +1,4 @@
-"""The command line of reports: `genlip report RUN|MODEL`.
+"""The command `genlip report`: a page about a run or a model.
 
 In: the folder of a run, of a model, or of evaluations. Out: a page about it.
 """
@@ -21,11 +21,11 @@ def add_report(commands: Any) -> None:
     example = (
         "  genlip report runs/quickstart         curves, captions, settings: RUN/run.html\n"
         "  genlip report runs/quickstart/model   what genlip eval measured: MODEL/evaluations/report.html\n\n"
-        "A run may still be going on: the page tells what is known by now.\n\n"
+        "The run may still be in progress; the page shows its current state.\n\n"
         "python: genlip.train.run_page.write_report(RUN),\n"
         "        genlip.evaluate.model_page.write_model_report(MODEL)"
     )
-    summary = "write a page about a training run, or about all that was measured of a model"
+    summary = "write a page about a training run, or about all measurements of a model"
     parser = add_command(commands, "report", _report, summary, example)
     parser.add_argument("folder", metavar="RUN|MODEL", help="folder of a run, of a model, or of evaluations; or a Hub id")
     parser.add_argument("--out", default="", help="HTML page to write (default: in that folder)")

@@ -1,4 +1,4 @@
-"""The command `genlip train`: a model, trained by a recipe.
+"""The command `genlip train`: train a model with a recipe.
 
 In: the name of a recipe or a YAML file, and settings that replace its own. Out: the folder of the run.
 """
@@ -16,11 +16,11 @@ from genlip.terminal import say
 __all__ = ["add_resume", "add_train", "leads"]
 
 _TRAIN_EXAMPLE = """\
-A recipe is a YAML file, or the name of one that comes with the package: {recipes}.
+A recipe is a YAML file, or the name of one in the package: {recipes}.
 Every setting can be replaced on the command line by its path:
 
   genlip {own_images}
-    (images/ holds 200 images or more, a.png beside a.txt with its caption; 100 are held out)
+    (images/ holds at least 200 images, such as a.png, each with its caption in a.txt; 100 are held out)
   genlip train my.yaml --optimizer.learning_rate 5e-4 --print-config
 
 Settings, with their defaults:
@@ -31,8 +31,8 @@ python: genlip.train.loop.train(genlip.load_recipe("quickstart", ["--steps", "20
 
 
 def add_train(commands: Any) -> None:
-    """Add the command."""
-    summary = "train a model by a recipe"
+    """Add `genlip train`."""
+    summary = "train a model with a recipe"
     parser = add_command(commands, "train", _train, summary, "", takes_overrides=True)
     parser.format_help = lambda: _train_help(parser)
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
@@ -68,10 +68,10 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     """Add --resume."""
     parser.add_argument(
         "--resume", nargs="?", choices=("auto", "must", "never"), const="must", default="auto",
-        help="go on with the run in the output folder: auto if there is one (default), must or never",
+        help="continue the run in the output folder: auto, if there is one (default), must or never",
     )  # fmt: skip
 
 
 def leads() -> bool:
-    """Is this the process that speaks, of those that torchrun started?"""
+    """Is this rank 0 of the processes that torchrun started, which alone prints?"""
     return os.environ.get("RANK", "0") == "0"

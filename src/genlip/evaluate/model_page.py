@@ -90,7 +90,7 @@ def _origin(results: Sequence[Result]) -> Section:
         if told:
             facts[name] = "; ".join(dict.fromkeys(told))
     head = ["measurement", "set", "time", "settings"]
-    return Section("How it was measured", html.facts(facts) + html.table(head, map(_settings, results)))
+    return Section("How it was measured", html.key_value_table(facts) + html.table(head, map(_settings, results)))
 
 
 def _settings(result: Result) -> list[str | list[str]]:

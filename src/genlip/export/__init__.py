@@ -1,7 +1,7 @@
-"""Export: a GenLIP where people already work. One file or folder for each library; importing this imports none of them.
+"""Export: a GenLIP for other libraries. One file or folder for each library; importing this package imports none of them.
 
 In: a model's folder, or an id on the Hub. Out: a folder that Transformers, timm, ONNX Runtime or any reader of the published
-layout takes. Each conversion is checked against the model itself in `tests/export`.
+layout can read. `tests/export` checks each conversion against the model itself.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def export(
     """Write a model's folder for another library.
 
     to           one of `FORMATS`
-    dtype        of the weights; None keeps them. For "published" and "transformers".
+    dtype        of the weights; None keeps the stored one. For "published" and "transformers".
     tokenizer    a tokenizer.json, folder or Hub id, if the model's folder has none. For "transformers" and "onnx".
     remote_code  add the code, for `trust_remote_code=True` where genlip is not installed. For "transformers".
-    captions     also the captioner, not the encoder alone. For "onnx".
-    int8         weights of products in 8 bits. For "onnx".
+    captions     also export the captioner, not only the encoder. For "onnx".
+    int8         store the weights of matrix products in 8 bits. For "onnx".
 
-    Raises ValueError for a format or an option that does not fit, `CheckpointError` for what is no model, and
-    `MissingExtra` where the library is not installed.
+    Raises ValueError for a format or an option that does not fit, `CheckpointError` if `model` is not a model, and
+    `MissingExtra` if the library is not installed.
     """
     given = {"dtype": dtype, "tokenizer": tokenizer, "remote_code": remote_code, "captions": not captions, "int8": int8}
     _check(to, [name for name, value in given.items() if value])
@@ -69,8 +69,8 @@ _OPTIONS = {
 
 
 def _check(to: str, given: list[str]) -> None:
-    """Refuse what would otherwise be ignored."""
+    """Refuse options that this format would ignore."""
     if to not in _OPTIONS:
         raise ValueError(f"unknown format {to!r}: the formats are {', '.join(FORMATS)}")
-    if strange := [name for name in given if name not in _OPTIONS[to]]:
-        raise ValueError(f"{', '.join(strange)} has no meaning for {to}; it takes {', '.join(_OPTIONS[to]) or 'no options'}")
+    if unknown := [name for name in given if name not in _OPTIONS[to]]:
+        raise ValueError(f"{', '.join(unknown)} has no meaning for {to}; it takes {', '.join(_OPTIONS[to]) or 'no options'}")

@@ -1,8 +1,8 @@
-"""Model cards: the README.md of a published model, written from what its folder and its run hold.
+"""Model cards: the README.md of a published model, written from the files of the model and of its run.
 
-In: the folder of a model, and of the run that trained it if there is one. Out: Markdown under the header that the Hugging
-Face Hub reads. It is the same text for the same files, and says of what is not known that it is unknown. Where files lie on
-the machine that trained is nobody's business: absolute paths lose their folders, and URLs their credentials.
+In: the folder of a model, and the folder of the run that trained it, if there is one. Out: Markdown with the header that the
+Hugging Face Hub reads. The same files always give the same text. What is not known is called unknown. Folders are removed
+from absolute paths, and credentials from URLs.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from genlip.train.run_log import Event, read_events
 __all__ = ["model_card"]
 
 _ABSOLUTE = re.compile(r"(?:^|(?<=[\s,]))(?:~|file:|[A-Za-z]:)?[/\\](?:[^\s,]*[/\\])?")
-_SECRETS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s,]*")  # of a URL: who signs in, and what follows the path
-_ASIDE = ("out", "trackers")  # settings that say nothing about the model
-_PLACES = ("init_from", "tokenizer", "source", "held_out")  # settings that name files
+_SECRETS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s,]*")  # parts of a URL: user name and password, and the query
+_NOT_ABOUT_THE_MODEL = ("out", "trackers")  # settings that the card leaves out
+_FILES = ("init_from", "tokenizer", "source", "held_out")  # settings that name files
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run's log tells about the model that came out of it, and what the quickstart measured afterwards."""
+    """The events of a run's log, and the results that the quickstart measured afterwards."""
 
     events: list[Event]
     results: dict[str, Any]
 
     def last(self, kind: str, name: str) -> Event:
-        """The last event of a kind in which a figure is known; empty if there is none."""
+        """The last event of a kind in which this figure is present; empty if there is none."""
         return next((e for e in reversed(self.events) if e["event"] == kind and e.get(name) is not None), {})
 
     @property
@@ -52,8 +52,9 @@ class _Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The resolved recipe, as far as it concerns others."""
-        return _public({name: value for name, value in self.start.get("run", {}).items() if name not in _ASIDE})
+        """The resolved recipe, without private settings."""
+        run = self.start.get("run", {})
+        return _public({name: value for name, value in run.items() if name not in _NOT_ABOUT_THE_MODEL})
 
 
 def model_card(
@@ -66,11 +67,11 @@ def model_card(
     """The card of a model's folder.
 
     name     owner/name on the Hub
-    run      folder of the run that trained it, from which recipe and metrics are taken
-    license  the Hub's name of it
-    data     what the model learned from, in words
+    run      folder of the run that trained it; recipe and metrics come from its log
+    license  the Hub's name of the licence
+    data     description of the training data
 
-    Raises `CheckpointError` if the folder is not a whole checkpoint, ValueError if the run has no log.
+    Raises `CheckpointError` if the folder is not a complete checkpoint, ValueError if the run has no log.
     """
     folder, config = Path(folder), check(folder)
     log = _Run([], {}) if run is None else _Run(_until_the_end(read_events(Path(run))), _results(Path(run)))
@@ -81,7 +82,7 @@ def model_card(
         "Metrics": _metrics(log),
         "Limits": _LIMITS,
         "How to use": _how_to_use(folder, name),
-        "Licence": f"`{license}`, as whoever published the model says.",
+        "Licence": f"`{license}`, as stated by the publisher of the model.",
         "Citation": _CITATION,
     }
     body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in sections.items())
@@ -89,13 +90,13 @@ def model_card(
 
 
 def _until_the_end(events: list[Event]) -> list[Event]:
-    """Without what a run did after its last end: it writes the model's folder there."""
+    """The events up to the last end of the run: its model was written then, and later events do not describe it."""
     ends = [number for number, event in enumerate(events) if event["event"] == "end"]
     return events[: ends[-1] + 1] if ends else events
 
 
 def _results(run: Path) -> dict[str, Any]:
-    """What `genlip quickstart` writes beside the model; nothing for other runs."""
+    """The results file that `genlip quickstart` writes beside the model; empty for other runs."""
     file = run / "results.json"
     found = checked(read_json(file), dict[str, Any], str(file)) if file.is_file() else {}
     return found if {"exact_match", "captions", "steps"} <= found.keys() else {}
@@ -113,7 +114,7 @@ def _header(license: str) -> str:
 
 _OPENING = """
 A [GenLIP](https://arxiv.org/abs/2605.00809): one transformer reads the patches of an image and predicts its caption. It
-describes images, and its trunk, fed patches alone, is a vision encoder.
+describes images. Its trunk, given patches without text, is a vision encoder.
 """
 
 
@@ -131,7 +132,7 @@ def _what_it_is(folder: Path, config: GenLIPConfig) -> str:
         "stored as": str(stored).removeprefix("torch."),
         "layers, width, heads": f"{config.num_hidden_layers}, {config.hidden_size}, {config.num_attention_heads}",
         "feed-forward width": f"{config.intermediate_size} ({activation})",
-        "width of text": f"{config.text_embed_dim}",
+        "text width": f"{config.text_embed_dim}",
         "patches": f"{config.patch_size} x {config.patch_size} pixels, {config.num_channels} channels",
         "vocabulary": f"{config.vocab_size:,}",
     }
@@ -139,9 +140,9 @@ def _what_it_is(folder: Path, config: GenLIPConfig) -> str:
 
 
 def _preprocessing(folder: Path) -> Iterator[tuple[str, str]]:
-    """What images and captions looked like in training."""
+    """How images and captions were prepared in training."""
     if not (folder / "preprocessing.json").is_file():
-        yield "images", "unknown; genlip takes them for 224 x 224 pixels, as published models of stage 1 do"
+        yield "images", "unknown; genlip assumes 224 x 224 pixels, as in published models of stage 1"
         return
     settings, _ = load_preprocessing(folder)
     images, captions = settings.images, settings.captions
@@ -150,11 +151,11 @@ def _preprocessing(folder: Path) -> Iterator[tuple[str, str]]:
     else:
         yield "images", f"own aspect ratio, {images.min_patches} to {images.max_patches} patches"
     yield "prompt", _code(captions.prompt) if captions.prompt else "none"
-    yield "captions", f"at most {captions.max_tokens:,} tokens, closed by {_code(captions.end)}"
+    yield "captions", f"at most {captions.max_tokens:,} tokens, ended by {_code(captions.end)}"
 
 
 def _code(text: str) -> str:
-    """A text as it is, on one line."""
+    """A text as Markdown code, with line breaks escaped."""
     return f"`{json.dumps(text, ensure_ascii=False)[1:-1]}`"
 
 
@@ -167,10 +168,11 @@ def _table(rows: dict[str, str]) -> str:
 
 
 def _data(log: _Run, data: str) -> str:
-    told = [data.strip()] if data.strip() else []
+    paragraphs = [data.strip()] if data.strip() else []
     if source := log.start.get("source"):
-        told.append(f"The run learned from `{_place(source)}`, which holds {log.start.get('samples', 0):,} samples.")
-    return "\n\n".join(told) or "Unknown: whoever published the model did not say what it learned from."
+        samples = log.start.get("samples", 0)
+        paragraphs.append(f"The run was trained on `{_without_folders(source)}`, which holds {samples:,} samples.")
+    return "\n\n".join(paragraphs) or "Unknown: the publisher did not describe the training data."
 
 
 def _recipe(log: _Run) -> str:
@@ -187,7 +189,7 @@ def _metrics(log: _Run) -> str:
     rows = {
         "training loss": _figure(train, "loss", "nats per token, over the last updates"),
         "held-out loss": _figure(held_out, "loss", f"nats per token{_measured_on(log)}"),
-        "picture gain": _figure(gain, "picture_gain", "nats per token that the right image saves over a wrong one"),
+        "picture gain": _figure(gain, "picture_gain", "nats per token less with the right image than with a wrong one"),
         "held-out captions": _exact(log),
         "training": _training(log),
     }
@@ -200,18 +202,18 @@ def _figure(event: Event, name: str, unit: str) -> str:
 
 def _measured_on(log: _Run) -> str:
     source = log.start.get("held_out")
-    return f" of `{_place(source)}`" if source else ""
+    return f" of `{_without_folders(source)}`" if source else ""
 
 
 def _exact(log: _Run) -> str:
     if found := log.results:
         exact = round(found["exact_match"] * found["captions"])
-        return f"{exact} of {found['captions']} exactly the true ones, at step {found['steps']:,}"
+        return f"{exact} of {found['captions']} equal to the true ones, at step {found['steps']:,}"
     event = log.last("spoken", "samples")
     if not event:
         return "unknown"
     exact = sum(bool(sample.get("exact")) for sample in event["samples"])
-    return f"{exact} of {len(event['samples'])} exactly the true ones, at step {event.get('step', 0):,}"
+    return f"{exact} of {len(event['samples'])} equal to the true ones, at step {event.get('step', 0):,}"
 
 
 def _training(log: _Run) -> str:
@@ -223,27 +225,27 @@ def _training(log: _Run) -> str:
     if log.start.get("machine"):
         words += f" on {log.start['machine']}"
     if not end:
-        return f"{words}; the run had not come to its end"
+        return f"{words}; the run had not ended"
     used = sum(end.get("used", {}).values())
-    return f"{words}; {used:,} samples, {end.get('tokens', 0):,} tokens with the patches"
+    return f"{words}; {used:,} samples, {end.get('tokens', 0):,} tokens, patches included"
 
 
 def _public(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without the folders and the credentials in them."""
+    """Settings without folders and credentials."""
     return {
-        name: _public(value) if isinstance(value, dict) else _place(value) if name in _PLACES else value
+        name: _public(value) if isinstance(value, dict) else _without_folders(value) if name in _FILES else value
         for name, value in settings.items()
     }
 
 
-def _place(name: Any) -> str:
-    """Files or a URL, without what lies where on whose machine, and without who signs in."""
+def _without_folders(name: Any) -> str:
+    """Names of files or a URL, without the folders of absolute paths and without credentials."""
     return _ABSOLUTE.sub("", _SECRETS.sub("", str(name)))
 
 
 _LIMITS = """
-The model says what captions of its data tend to say, so it can be wrong, make things up, and repeat their bias. What is not
-under Metrics is not known to have been measured: other kinds of images, other languages, fairness towards people in
+The model imitates the captions that it was trained on, so it can be wrong, invent things, and repeat their bias. What is not
+listed under Metrics is not known to have been measured: other kinds of images, other languages, fairness towards people in
 pictures. It reads one image at a time.
 """
 
@@ -252,24 +254,24 @@ pictures. It reads one image at a time.
 
 
 def _how_to_use(folder: Path, name: str) -> str:
-    speaks = (folder / "tokenizer.json").is_file()
+    has_tokenizer = (folder / "tokenizer.json").is_file()
     parts = {
-        "genlip": _python(_GENLIP if speaks else _GENLIP_ENCODER),
-        "Transformers": _transformers(folder, speaks),
+        "genlip": _python(_GENLIP if has_tokenizer else _GENLIP_ENCODER),
+        "Transformers": _transformers(folder, has_tokenizer),
         "timm": _python(_TIMM),
-        "ONNX Runtime": _bash(f"genlip export NAME onnx/ --to onnx{'' if speaks else ' --encoder-only'}")
+        "ONNX Runtime": _bash(f"genlip export NAME onnx/ --to onnx{'' if has_tokenizer else ' --encoder-only'}")
         + "\n\n"
-        + _python(_ONNX if speaks else _ONNX_ENCODER),
+        + _python(_ONNX if has_tokenizer else _ONNX_ENCODER),
     }
-    silent = "" if speaks else "There is no tokenizer here, so these lines use the encoder.\n\n"
-    return silent + "\n\n".join(f"{title}:\n\n{text}" for title, text in parts.items()).replace("NAME", name)
+    note = "" if has_tokenizer else "The model has no tokenizer, so these lines use the encoder.\n\n"
+    return note + "\n\n".join(f"{title}:\n\n{text}" for title, text in parts.items()).replace("NAME", name)
 
 
-def _transformers(folder: Path, speaks: bool) -> str:
-    """With the code in the folder, with genlip's, or with genlip's after the settings of Transformers were written."""
+def _transformers(folder: Path, has_tokenizer: bool) -> str:
+    """Lines for Transformers: with the code in the folder, else with genlip's code, after an export if one is needed."""
     remote = "auto_map" in read_json(folder / "config.json")
     ready = any((folder / file).is_file() for file in ("processor_config.json", "preprocessor_config.json"))
-    lines = _SPEAKING if speaks else _LOOKING
+    lines = _CAPTIONING if has_tokenizer else _ENCODING
     if remote:
         return _python(lines.replace('from_pretrained("NAME"', 'from_pretrained("NAME", trust_remote_code=True'))
     lines = f"import genlip.export.transformers\n{lines.strip()}"
@@ -299,17 +301,17 @@ speaker = genlip.Speaker.load("NAME")
 (features,) = speaker.encode(["photo.jpg"])  # features.patches: Float[rows * columns, D], features.grid: (rows, columns)
 """
 
-_SPEAKING = """
+_CAPTIONING = """
 from PIL import Image
 from transformers import AutoModel, AutoModelForImageTextToText, AutoProcessor
 processor = AutoProcessor.from_pretrained("NAME")
 inputs = processor(images=[Image.open("photo.jpg")])
-said = AutoModelForImageTextToText.from_pretrained("NAME").generate(**inputs)
-print(processor.batch_decode(said[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0])
+generated = AutoModelForImageTextToText.from_pretrained("NAME").generate(**inputs)
+print(processor.batch_decode(generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)[0])
 encoder = AutoModel.from_pretrained("NAME")
 """
 
-_LOOKING = """
+_ENCODING = """
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 inputs = AutoImageProcessor.from_pretrained("NAME")([Image.open("photo.jpg")], return_tensors="pt")

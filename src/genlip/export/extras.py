@@ -1,7 +1,7 @@
-"""Optional libraries: what an export needs beyond the core, imported when it is used.
+"""Optional libraries that an export needs, imported when they are used.
 
-In: the name of a module. Out: the module, or one line that says which `pip install` brings it. How old it may be is read
-from genlip's own metadata, which `pyproject.toml` fills: there is no second list of versions.
+In: the name of a module. Out: the module, or an error of one line with the `pip install` command that installs it. The
+oldest accepted version is read from genlip's own metadata, which comes from `pyproject.toml`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["MissingExtra", "require"]
 
 
 class MissingExtra(ImportError):
-    """A library that one of our extras brings is not installed, or is older than the extra asks for."""
+    """A library of one of our extras is not installed, or is older than the extra requires."""
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import a module that `pip install "genlip[extra]"` brings. Raises `MissingExtra` where it is not there, or too old.
+    """Import a module that `pip install "genlip[extra]"` installs. Raises `MissingExtra` if it is missing or too old.
 
-    A module that is there and fails on importing something else raises its own error: that is no missing extra.
+    If the module is installed but fails to import another one, its own error is raised.
     """
     library = module.partition(".")[0]
     _check_version(library, extra)
@@ -36,13 +36,13 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 def _check_version(library: str, extra: str) -> None:
-    """Raises `MissingExtra` where the library is older than the extra's minimum."""
+    """Raises `MissingExtra` if the library is older than the extra's minimum."""
     least = _minimums(extra).get(library)
     if least is None:
         return
     try:
         found = metadata.version(library)
-    except metadata.PackageNotFoundError:  # not there, or under another name, such as onnxruntime-gpu
+    except metadata.PackageNotFoundError:  # not installed, or under another name, such as onnxruntime-gpu
         return
     if Version(found) < least:
         raise MissingExtra(

@@ -1,11 +1,12 @@
-"""Where an export reads and where it writes.
+"""The folder that an export reads, and the folder that it writes.
 
-In: a model's folder or Hub id, and a folder to write. Out: both as paths. They must differ: an export has files of the same
-names, and a model's own `config.json` is not to be lost. A folder to write may hold an older export, whose files would be
-read as the new model's where it has none of that name: they are taken away, known names alone.
+In: a model's folder or Hub id, and a folder to write. Out: both as paths. They must differ, since an export writes files of
+the same names and would overwrite the model's own `config.json`. The output folder may hold an older export. Its files, if
+left, could be read as part of the new model, so files with known names are removed.
 
-An export is written beside what is there, and then takes its place: `config.json`, without which nothing reads a folder,
-goes first and comes last. Whatever stops it leaves the old export, the new one, or a folder that is refused.
+An export is first written to a temporary folder, and then replaces the old files. `config.json`, which every reader needs,
+is removed first and moved last. An interruption therefore leaves the old export, the new one, or a folder that cannot be
+loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["clear", "replaced", "source_and_target"]
 
 _MARKER, _WORKPLACE = "config.json", ".export.partial"
 
-# What our exports write, and the other names under which genlip, Transformers and timm would look for the same things.
+# Files that our exports write, and other names under which genlip, Transformers and timm look for the same contents.
 _OURS = (
     "config.json", "generation_config.json", "preprocessing.json", "preprocessor_config.json", "processor_config.json",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -35,9 +36,9 @@ _OURS = (
 
 
 def source_and_target(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """The local folder of a model, fetched if it is on the Hub, and the folder to write, which need not exist yet.
+    """The local folder of a model, downloaded if it is on the Hub, and the folder to write, which need not exist yet.
 
-    Raises `CheckpointError` where there is no model, and ValueError where both are one folder or `out` is a file.
+    Raises `CheckpointError` if there is no model, and ValueError if both are the same folder or `out` is a file.
     """
     source, target = checkpoint_folder(model), Path(out)
     if target.resolve() == source.resolve():
@@ -49,15 +50,15 @@ def source_and_target(model: str | os.PathLike[str], out: str | os.PathLike[str]
 
 @contextmanager
 def replaced(target: Path) -> Iterator[Path]:
-    """A folder to write an export to, whose files then take the place of an older export in `target`.
+    """Yields a temporary folder for an export, whose files then replace an older export in `target`.
 
-    Only files of names that our exports write or a model is read from go, and none in folders inside it; all else stays.
-    What fails inside leaves what was there.
+    Only files with names that our exports write or a model is read from are removed; other files and all subfolders stay.
+    An error inside the `with` block leaves `target` as it was.
     """
     workplace, new = target / _WORKPLACE, not target.exists()
     target.mkdir(parents=True, exist_ok=True)
     try:
-        shutil.rmtree(workplace, ignore_errors=True)  # of an export that was killed
+        shutil.rmtree(workplace, ignore_errors=True)  # left by an export that was killed
         with naming(target):
             workplace.mkdir()
             yield workplace
@@ -69,7 +70,7 @@ def replaced(target: Path) -> Iterator[Path]:
 
 
 def clear(target: Path) -> None:
-    """Remove the files of an older export, of whatever format, from a folder that need not exist; `config.json` first."""
+    """Remove the files of an older export of any format, `config.json` first. The folder need not exist."""
     for name in _OURS:
         if (target / name).is_file():
             (target / name).unlink()

@@ -1,8 +1,8 @@
 """Publishing on the Hugging Face Hub: a model's folder becomes a repository with a model card.
 
 In: the folder of a model, or of the run that trained it. Out: the address of the repository.
-All that can be found out on this machine is found out before anything is sent. What is sent are known files by name, not
-all that lies in the folder: training states, half-written files and pictures stay at home.
+All local checks come before the first upload. Only files with known names are sent: training states, incomplete files and
+pictures in the folder are not.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from genlip.train.run_log import LOG
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["LICENSE", "Parcel", "PushError", "parcel", "push"]
+__all__ = ["LICENSE", "PushError", "UploadPlan", "push", "upload_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +40,22 @@ _SETTINGS = (
     "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
     "LICENSE*", "NOTICE*",
 )  # fmt: skip
-_CODE = "*_genlip.py"  # of a folder that carries the code of its models, which its config.json then names
+_CODE = "*_genlip.py"  # code of the models, sent if config.json names it (auto_map)
 
 
 class PushError(ValueError):
-    """A model that cannot be published, or that the Hub did not take. The message says why."""
+    """A model that cannot be published, or that the Hub did not accept. The message says why."""
 
 
 @dataclass(frozen=True)
-class Parcel:
-    """What is sent.
+class UploadPlan:
+    """The files that an upload sends.
 
     Attributes:
         folder: of the model.
-        sizes: bytes of every file, by name, the card's among them.
-        card: its text.
-        writes_card: whether the card is new, and is put into the folder when it is sent.
+        sizes: bytes of every file by name, the card included.
+        card: text of the card.
+        writes_card: the card is new, and is written to the folder for the upload.
     """
 
     folder: Path
@@ -78,25 +78,25 @@ def push(
 ) -> str:
     """Publish a model as "owner/name" and return the address: of the repository, its branch, or the pull request.
 
-    folder          of a model, or of a run that has come to its end
-    private         make a repository that only its owner sees
-    revision        branch to write to, made from main if there is none of this name
+    folder          of a model, or of a finished run
+    private         create a private repository
+    revision        branch to write to; created from main if it does not exist
     message         of the commit
-    license         the Hub's name of it, for the card
-    data            what the model learned from, in words, for the card
-    create_pr       offer the files as a pull request to main
-    overwrite_card  write the card anew though the folder has a README.md
+    license         the Hub's name of the licence, for the card
+    data            description of the training data, for the card
+    create_pr       open a pull request to main
+    overwrite_card  write a new card even if the folder has a README.md
 
-    Raises `CheckpointError` if there is no whole checkpoint, `PushError` for all else.
+    Raises `CheckpointError` if there is no complete checkpoint, `PushError` for all other failures.
     """
     if create_pr and revision is not None:
-        raise PushError(f"create_pr offers a change of main: leave out revision (now {revision!r}), or create_pr")
-    sent = parcel(folder, name, license=license, data=data, overwrite_card=overwrite_card)
+        raise PushError(f"create_pr opens a pull request to main: leave out revision (now {revision!r}), or create_pr")
+    sent = upload_plan(folder, name, license=license, data=data, overwrite_card=overwrite_card)
     from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
         raise PushError(
-            f"{name}: the Hugging Face Hub takes nothing without a token: log in with `hf auth login` or set HF_TOKEN"
+            f"{name}: the Hugging Face Hub needs a token for uploads: log in with `hf auth login` or set HF_TOKEN"
         )
     api = HfApi(library_name="genlip", library_version=genlip.__version__)
     with _one_line_each(name, revision):
@@ -109,20 +109,20 @@ def push(
     return done.pr_url or url if create_pr else f"{url}/tree/{revision}" if revision else url
 
 
-def parcel(
+def upload_plan(
     folder: str | os.PathLike[str], name: str, *, license: str = LICENSE, data: str = "", overwrite_card: bool = False
-) -> Parcel:
-    """What `push` sends of a folder, found out without a connection. Raises `CheckpointError` and `PushError`."""
+) -> UploadPlan:
+    """The files of a folder that `push` sends, found without a connection. Raises `CheckpointError` and `PushError`."""
     _check_name(name)
     model, run = _model_and_run(Path(folder))
     check(model)
     names = _files(model)
-    there = (model / CARD).is_file() and not overwrite_card
-    if there and (data or license != LICENSE):
-        log.warning("%s is there and is sent as it stands, without data and licence given now: overwrite it", model / CARD)
-    card = (model / CARD).read_text(encoding="utf8") if there else model_card(model, name, run, license, data)
+    kept = (model / CARD).is_file() and not overwrite_card
+    if kept and (data or license != LICENSE):
+        log.warning("%s exists and is sent unchanged, without the data and licence given now: overwrite it", model / CARD)
+    card = (model / CARD).read_text(encoding="utf8") if kept else model_card(model, name, run, license, data)
     sizes = {file: (model / file).stat().st_size for file in names} | {CARD: len(card.encode())}
-    return Parcel(model, dict(sorted(sizes.items())), card, writes_card=not there)
+    return UploadPlan(model, dict(sorted(sizes.items())), card, writes_card=not kept)
 
 
 def _check_name(name: str) -> None:
@@ -131,9 +131,9 @@ def _check_name(name: str) -> None:
 
 
 def _model_and_run(folder: Path) -> tuple[Path, Path | None]:
-    """The folder of the model, and of its run if that is at hand."""
+    """The folder of the model, and the folder of its run if it can be found."""
     if not folder.is_dir():
-        raise PushError(f"{folder}: no such folder; need that of a model, or of a run with a model/ in it")
+        raise PushError(f"{folder}: no such folder; need the folder of a model, or of a run with a model/ in it")
     if not (folder / "config.json").is_file() and (folder / "model").is_dir():
         folder = folder / "model"
     run = folder.absolute().parent
@@ -145,7 +145,7 @@ def _files(folder: Path) -> list[str]:
     weights = weight_files(folder)
     if weights[0].suffix != ".safetensors":
         raise PushError(
-            f"{folder}: its weights are pickles, which should not be passed on: write safetensors with "
+            f"{folder}: its weights are pickle files, which should not be published: write safetensors with "
             f"`{program()} export {folder} OUT --to published` and push that"
         )
     index = index_of(weights)
@@ -158,15 +158,15 @@ def _files(folder: Path) -> list[str]:
 
 
 def _check_inside(folder: Path, names: list[str]) -> None:
-    """Refuse links that lead out of the folder: what they point to was not meant to be published.
+    """Refuse links to files outside the folder: they may be private.
 
-    The Hub's own cache consists of links, from the folder of a revision to the `blobs` beside all revisions.
+    Links of the Hub's own cache are accepted: they lead from the folder of a revision to the `blobs` folder.
     """
-    home = folder.resolve()
-    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    resolved = folder.resolve()
+    allowed = [resolved, resolved.parents[1] / "blobs"] if resolved.parent.name == "snapshots" else [resolved]
     for name in [*names, CARD]:
         real = (folder / name).resolve()
-        if not any(real.is_relative_to(one) for one in homes):
+        if not any(real.is_relative_to(one) for one in allowed):
             raise PushError(
                 f"{folder / name} is a link to {real}, outside its folder: put the file itself there, or remove it"
             )
@@ -174,30 +174,30 @@ def _check_inside(folder: Path, names: list[str]) -> None:
 
 @contextmanager
 def _one_line_each(name: str, revision: str | None) -> Iterator[None]:
-    """Whatever the Hub says against it, as a `PushError`."""
+    """Turn the Hub's errors into a `PushError` of one line."""
     try:
         yield
     except PushError:
         raise
     except failures() as error:
-        raise PushError(f"{name}: the Hugging Face Hub did not take it: {reason(error, name, revision)}") from error
-    except ValueError as error:  # the library's, about the card's header
-        raise PushError(f"{name}: the Hugging Face Hub did not take it: {' '.join(str(error).split())}") from error
+        raise PushError(f"{name}: the Hugging Face Hub did not accept it: {reason(error, name, revision)}") from error
+    except ValueError as error:  # raised by huggingface_hub for an invalid header of the card
+        raise PushError(f"{name}: the Hugging Face Hub did not accept it: {' '.join(str(error).split())}") from error
 
 
 def _repository(api: HfApi, name: str, private: bool, revision: str | None) -> str:
-    """The address of the repository, made if it is not there, as its branch is."""
+    """The address of the repository. Repository and branch are created if they do not exist."""
     url = str(api.create_repo(name, private=private, exist_ok=True))
     if private and not api.model_info(name).private:
-        raise PushError(f"{name} is there and open to all: make it private in its settings, or push it without private")
+        raise PushError(f"{name} exists and is public: make it private in its settings, or push it without private")
     if revision is not None and not revision.startswith("refs/"):
         api.create_branch(name, branch=revision, exist_ok=True)
     return url
 
 
 @contextmanager
-def _card_in_place(sent: Parcel) -> Iterator[None]:
-    """The card in the folder; a new one stays only if it was sent, so that another try may write another."""
+def _card_in_place(sent: UploadPlan) -> Iterator[None]:
+    """Put the card into the folder. If the upload fails, the folder is restored, so that the next try writes a new card."""
     file = sent.folder / CARD
     before = file.read_bytes() if file.is_file() else None
     if sent.writes_card:

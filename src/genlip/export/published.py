@@ -1,7 +1,7 @@
 """The published layout: `config.json` and `model.safetensors` under the names of the released checkpoints.
 
-In: a model's folder, or an id on the Hub. Out: a folder. It is also genlip's own layout, so a round trip changes nothing;
-whatever the source kept its weights in (several files, `pytorch_model.bin`), one safetensors file comes out.
+In: a model's folder, or an id on the Hub. Out: a folder. This is also genlip's own layout, so a round trip changes nothing.
+The output has one safetensors file, even if the source has several weight files or a `pytorch_model.bin`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["export_published"]
 def export_published(
     model: str | os.PathLike[str], out: str | os.PathLike[str], *, dtype: torch.dtype | None = None
 ) -> Path:
-    """Write a folder of published layout; tokenizer and preprocessing settings come along if the source has them.
+    """Write a folder in the published layout, with tokenizer and preprocessing settings if the source has them.
 
-    Files of an older export in `out` go, see `genlip.export.folders.replaced`.
+    Files of an older export in `out` are removed, see `genlip.export.folders.replaced`.
     """
     source, target = source_and_target(model, out)
     loaded = load(source, dtype=dtype)

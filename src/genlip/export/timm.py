@@ -1,27 +1,28 @@
 """GenLIP's encoder in timm: its `NaFlexVit` with gated attention and interleaved MRoPE, in both directions.
 
 In: a `GenLIP`, or a file with published names. Out: a `NaFlexVit` whose `forward_features` is `GenLIP.encode`, or a folder
-that timm opens without genlip. Importing this registers `naflexvit_genlip_l16`, `naflexvit_genlip_so16` and
-`naflexvit_genlip_g16`, the presets, and `naflexvit_genlip_l16_published` and `naflexvit_genlip_g16_published`, the released
-files. A name stands for sizes, among them heads and MRoPE sections, which no weight shows: the released g/16 has the widths
-of our preset and other heads. For any other checkpoint take `to_timm` or `save_timm`, which know its config.
+that timm opens without genlip. Importing this registers five names. The presets are `naflexvit_genlip_l16`,
+`naflexvit_genlip_so16` and `naflexvit_genlip_g16`. The released files are `naflexvit_genlip_l16_published` and
+`naflexvit_genlip_g16_published`. A name fixes all sizes, also heads and MRoPE sections, which the shapes of weights do not
+show: the released g/16 has the widths of our preset but other heads. For any other checkpoint use `to_timm` or `save_timm`,
+which read its config.
 
 >>> import genlip.export.timm  # doctest: +SKIP
 >>> timm.create_model("naflexvit_genlip_l16_published", checkpoint_path="model.safetensors")  # doctest: +SKIP
 
-A model knows published names as well as timm's own when it is loaded: `create_model` offers no other place to translate
-between them.
+Loading accepts published names as well as timm's own, since `create_model` has no other hook to translate them.
 
-timm can express the encoder, but no captions, and no chunked MRoPE, no SwiGLU with another activation than silu, and no
-epsilon of LayerNorm other than 1e-6; these are refused. In training, genlip drops a branch at one rate in every block, timm
-at a rate that grows from 0 in the first block to `drop_path_rate` in the last, half as often on average; inference is the
-same. The registered names drop nothing unless told, as timm's own do: the rate is a recipe's, not a size. `to_timm` and a
-folder keep the rate of the model's config; `create_model("local-dir:FOLDER", drop_path_rate=0.0)` overrules it. A model
-that is created without weights is initialised as timm does it, not as genlip.
+timm supports the encoder, but not captions, chunked MRoPE, SwiGLU with an activation other than silu, or a LayerNorm epsilon
+other than 1e-6; these are refused. A model created without weights is initialised as timm does it, not as genlip does.
 
-An attentive probe: `to_timm(model, num_classes=N, global_pool="map")`. Of a folder or a file,
-`create_model(…, global_pool="map", num_classes=N)` gives the same; without a classifier (`num_classes=0`), a folder's
-pretrained weights need `pretrained_strict=False`, since timm would ask them for the pool's, too.
+DropPath (stochastic depth) differs in training; inference is the same. genlip uses one rate in every block. timm increases
+the rate from 0 in the first block to `drop_path_rate` in the last, so it drops half as often on average. The registered
+names have `drop_path_rate=0` by default, like timm's own models, since the rate belongs to a recipe. `to_timm` and a folder
+keep the rate of the model's config; `create_model("local-dir:FOLDER", drop_path_rate=0.0)` overrides it.
+
+An attentive probe: `to_timm(model, num_classes=N, global_pool="map")`. For a folder or a file, use
+`create_model(…, global_pool="map", num_classes=N)`. Without a classifier (`num_classes=0`), a folder's pretrained weights
+need `pretrained_strict=False`, since timm would also require the weights of the pool.
 
 Axes: b images, C channels, H, W pixels, N patches of an image, D width of the trunk, P side of a patch.
 """
@@ -76,11 +77,11 @@ _SIZES = {
 }
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 _EPSILON = 1e-6  # timm's LayerNorm; a folder's config.json cannot name another
-# Registered by timm itself. Our arguments replace all that it sets, so only its class matters.
+# A name that timm itself registers. Our arguments replace all its settings, so only its class matters.
 _ARCHITECTURE = "naflexvit_base_patch16_gap"
 
-# Which published tensor holds which of timm's, and what a block needs for it ("" nothing). Where a name stands in several
-# lines, its rows are equal parts in that order: q_proj is queries and gate, qkv is queries, keys and values.
+# The published tensor, timm's tensor, and the variant that has it ("" means all). A name in several lines has as many equal
+# parts, in that order: q_proj holds queries and gate, qkv holds queries, keys and values.
 _BLOCK = (
     ("layer_norm1", "norm1", ""),
     ("self_attn.q_proj", "attn.qkv", ""),
@@ -97,15 +98,15 @@ _BLOCK = (
 )
 _PATCH, _TIMM_PATCH = "vision_embeddings.patch_embedding.weight", "embeds.proj.weight"
 _PUBLISHED = ("vision_embeddings.", "visual.", "ln_post.")
-_TEXT = ("embeddings.", "in_proj.", "proj.", "lm_head.")  # published, and no part of an encoder
-_CLASSIFIER = ("head.", "attn_pool.")  # timm's, and no part of a GenLIP
+_TEXT = ("embeddings.", "in_proj.", "proj.", "lm_head.")  # published names that are not part of the encoder
+_CLASSIFIER = ("head.", "attn_pool.")  # timm's names that are not part of a GenLIP
 
 
 def timm_arguments(config: GenLIPConfig) -> dict[str, Any]:
-    """The arguments of timm's `NaFlexVit` that build a config's encoder; JSON can hold them.
+    """The arguments of timm's `NaFlexVit` that build a config's encoder, as values that JSON supports.
 
-    `forward` averages the features over the patches (`global_pool`); `drop_path_rate` is handed on, for timm to spread over
-    the blocks. Raises ValueError for what timm cannot express.
+    `forward` averages the features over the patches (`global_pool`). timm spreads `drop_path_rate` over the blocks. Raises
+    ValueError for a config that timm does not support.
     """
     _check_expressible(config)
     return {
@@ -137,15 +138,16 @@ def to_timm(
 ) -> NaFlexVit:
     """The encoder as timm's model, with the weights, dtype, device and mode of `model`.
 
-    images       how the model was trained to see images, as for `save_timm`; `None` for 224x224 pixels
+    images       how images were resized in training, as for `save_timm`; `None` for 224x224 pixels
     num_classes  above 0 adds a linear classifier of random weights
     global_pool  "avg", "max" or "avgmax" over the patches, "" for every patch, "map" for an attentive pool of random
                  weights, to be learned as in the paper's attentive probe
 
-    It reads Float[b C H W] in [-1, 1]; or, for images of different sizes padded to N, what timm's NaFlex loader makes:
-    patches Float[b N P*P*C] (channels last), patch_coord Int[b N 2] (row, column), patch_valid Bool[b N]. `forward` takes
-    these as a dictionary, `forward_features` as keywords. Features are Float[b N D], for the second kind in a dictionary, as
-    `patches`; rows at padding mean nothing. Raises ValueError for what timm cannot express.
+    The input is Float[b C H W] in [-1, 1]. For images of different sizes, padded to N patches, it is the output of timm's
+    NaFlex loader: patches Float[b N P*P*C] (channels last), patch_coord Int[b N 2] (row, column), patch_valid Bool[b N].
+    `forward` takes these as a dictionary, `forward_features` as keywords. Features are Float[b N D]; for NaFlex inputs they
+    are in a dictionary under `patches`, and rows at padding have no meaning. Raises ValueError for a config that timm does
+    not support.
     """
     weight = model.ln_post.weight
     encoder = _create(
@@ -162,24 +164,24 @@ def to_timm(
 
 
 def from_timm(encoder: NaFlexVit) -> dict[str, Tensor]:
-    """The weights of an encoder under published names, copied; what a classifier adds is left out.
+    """A copy of the weights of an encoder under published names, without those of a classifier.
 
-    With `strict=False`, `GenLIP.load_state_dict` takes them and keeps its text parts. Raises ValueError where the model is
-    not the encoder of a GenLIP.
+    `GenLIP.load_state_dict` takes them with `strict=False` and keeps its text parts. Raises ValueError if the model is not
+    the encoder of a GenLIP.
     """
     return _published_names(_trunk(encoder), encoder)
 
 
 def save_timm(model: GenLIP, folder: str | os.PathLike[str], images: ImageConfig | None = None) -> Path:
-    """Write `config.json` and `model.safetensors` as timm keeps a model on the Hub; each file appears whole or not at all.
+    """Write `config.json` and `model.safetensors` in timm's layout on the Hub. Each file is written atomically.
 
     `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it, and `hf-hub:owner/name` after an upload, both without
-    genlip. With `global_pool="map"`, whose weights no folder has, name `num_classes` or add `pretrained_strict=False`.
+    genlip. The folder has no weights for `global_pool="map"`: give `num_classes` or `pretrained_strict=False` with it.
 
-    images  how the model was trained to see images, for `timm.data.resolve_model_data_config`; `None` for 224x224 pixels.
-            Native ones become the largest square that has their patches: to keep shapes is up to timm's NaFlex transforms.
+    images  how images were resized in training, for `timm.data.resolve_model_data_config`; `None` for 224x224 pixels.
+            Native resolution becomes the largest square within `max_patches`; timm's NaFlex transforms keep aspect ratios.
 
-    Raises ValueError for what timm cannot express, and where a fixed size is no multiple of the patch size.
+    Raises ValueError for a config that timm does not support, and if a fixed size is not a multiple of the patch size.
     """
     settings, weights = _content(model, images or ImageConfig())
     write_model(Path(folder), weights, settings)
@@ -187,9 +189,9 @@ def save_timm(model: GenLIP, folder: str | os.PathLike[str], images: ImageConfig
 
 
 def export_timm(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
-    """`save_timm` of a model's folder or Hub repository, with the image settings it was trained with.
+    """`save_timm` for a model's folder or Hub repository, with the image settings of its training.
 
-    Files of an older export in `out` go, see `genlip.export.folders.replaced`.
+    Files of an older export in `out` are removed, see `genlip.export.folders.replaced`.
     """
     source, target = source_and_target(model, out)
     settings, weights = _content(load(source), load_preprocessing(source)[0].images)
@@ -199,9 +201,9 @@ def export_timm(model: str | os.PathLike[str], out: str | os.PathLike[str]) -> P
 
 
 def _content(model: GenLIP, images: ImageConfig) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What `save_timm` writes: settings, and weights under timm's names. Raises its errors."""
+    """The settings, and the weights under timm's names, that `save_timm` writes. Raises the same errors."""
     if images.resize == "fixed" and images.size % model.config.patch_size:
-        raise ValueError(f"images.size {images.size} is no multiple of the model's patch_size {model.config.patch_size}")
+        raise ValueError(f"images.size {images.size} is not a multiple of the model's patch_size {model.config.patch_size}")
     arguments = timm_arguments(model.config)
     trunk = {name: value.detach().cpu() for name, value in model.state_dict().items() if not name.startswith(_TEXT)}
     settings = {
@@ -216,7 +218,7 @@ def _content(model: GenLIP, images: ImageConfig) -> tuple[dict[str, Any], dict[s
 
 
 def _create(variant: str, config: GenLIPConfig, pretrained: bool = False, **arguments: Any) -> NaFlexVit:
-    """timm's builder, which knows `features_only`, `pretrained_cfg` and the like; unknown arguments are its error."""
+    """timm's builder, which handles `features_only`, `pretrained_cfg` and others, and refuses unknown arguments."""
     return build_model_with_cfg(
         _encoder,
         variant,
@@ -233,7 +235,7 @@ def _encoder(**arguments: Any) -> NaFlexVit:
 
 
 def _pretrained_cfg(config: GenLIPConfig, images: ImageConfig) -> dict[str, Any]:
-    """How images are prepared, in timm's words: squeezed to a square, as genlip does at a fixed resolution."""
+    """How images are prepared, in timm's settings: resized to a square, as genlip does at a fixed resolution."""
     side = images.size if images.resize == "fixed" else config.patch_size * math.isqrt(images.max_patches)
     return {
         "num_classes": 0,
@@ -290,24 +292,24 @@ def naflexvit_genlip_g16_published(pretrained: bool = False, **arguments: Any) -
 def _check_expressible(config: GenLIPConfig) -> None:
     if not config.mrope_interleaved:
         raise ValueError(
-            "mrope_interleaved is false: timm knows interleaved MRoPE only, so chunked sections cannot be exported"
+            "mrope_interleaved is false: timm supports only interleaved MRoPE, so chunked sections cannot be exported"
         )
     if config.use_swiglu_ffn and config.hidden_act != "silu":
-        raise ValueError(f"hidden_act {config.hidden_act!r} with use_swiglu_ffn: timm's SwiGLU has silu and nothing else")
+        raise ValueError(f"hidden_act {config.hidden_act!r} with use_swiglu_ffn: timm's SwiGLU supports only silu")
     if config.layer_norm_eps != _EPSILON:
-        raise ValueError(f"layer_norm_eps is {config.layer_norm_eps}: timm's LayerNorm has {_EPSILON} and nothing else")
+        raise ValueError(f"layer_norm_eps is {config.layer_norm_eps}: timm's LayerNorm supports only {_EPSILON}")
 
 
 def _mlp_ratio(width: int, hidden: int) -> float:
-    """The factor of which timm's int(width * factor) is exactly `hidden`."""
+    """The factor for which timm's int(width * factor) is exactly `hidden`."""
     ratio = hidden / width
-    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)  # a rounded quotient may fall short
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)  # the quotient may be rounded down
 
 
 def _before_loading(encoder: NaFlexVit, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Turn published names into timm's, in place; a file that has no classifier leaves the model's as it is.
+    """Turn published names into timm's, in place. If a file has no classifier, the model keeps its own.
 
-    Published weights are taken whole or not at all, also where timm loads without `strict` because of the classifier.
+    Published weights must be complete, even if timm loads without `strict` because of the classifier.
     """
     found = {name.removeprefix(prefix): value for name, value in state_dict.items() if name.startswith(prefix)}
     if any(name.startswith(_PUBLISHED) for name in found):
@@ -322,7 +324,7 @@ def _before_loading(encoder: NaFlexVit, state_dict: dict[str, Tensor], prefix: s
 
 
 def _check_fit(found: Mapping[str, Tensor], encoder: NaFlexVit) -> None:
-    """Raises `CheckpointError` with every published parameter that is missing, not known, or of another shape."""
+    """Raises `CheckpointError` with every published parameter that is missing, unknown, or of another shape."""
     shapes = _published_names({name: value.to("meta") for name, value in _trunk(encoder).items()}, encoder)
     faults = [f"{name}: missing, needs {list(needed.shape)}" for name, needed in shapes.items() if name not in found]
     faults += [
@@ -344,17 +346,15 @@ def _check_fit(found: Mapping[str, Tensor], encoder: NaFlexVit) -> None:
 
 
 def _trunk(encoder: NaFlexVit) -> dict[str, Tensor]:
-    """What a GenLIP has of a timm model, by timm's names. Raises ValueError where it has more, less or something else."""
+    """The weights of a timm model without its classifier. Raises ValueError if they are not those of a GenLIP encoder."""
     if not isinstance(encoder.rope, RotaryEmbeddingMRope):
-        raise ValueError(f"{type(encoder.rope).__name__} gives positions: a GenLIP needs rope_type='mrope'")
+        raise ValueError(f"the position embedding is {type(encoder.rope).__name__}: a GenLIP needs rope_type='mrope'")
     if not encoder.embeds.is_linear or not encoder.embeds.channels_last:
         raise ValueError("patches must be read by embed_proj_type='linear' with patchify_channels_last=True")
     weights = {name: value for name, value in encoder.state_dict().items() if not name.startswith(_CLASSIFIER)}
     needed = {name for _, name in _model_pairs(encoder)}
-    if strange := [*(f"no {name}" for name in sorted(needed - weights.keys())), *sorted(weights.keys() - needed)]:
-        raise ValueError(
-            f"not the encoder of a GenLIP, as timm_arguments(config) would build it: it has {', '.join(strange)}"
-        )
+    if wrong := [*(f"no {name}" for name in sorted(needed - weights.keys())), *sorted(weights.keys() - needed)]:
+        raise ValueError(f"not the encoder of a GenLIP, as timm_arguments(config) would build it: it has {', '.join(wrong)}")
     return weights
 
 
@@ -374,7 +374,7 @@ def _model_pairs(encoder: NaFlexVit) -> list[tuple[str, str]]:
 
 
 def _pairs(depth: int, has: Mapping[str, bool]) -> Iterator[tuple[str, str]]:
-    """Published name and timm's name of every tensor of the trunk, or of an equal part of one, see `_BLOCK`."""
+    """Published name and timm's name of every tensor of the trunk, or of a part of one, see `_BLOCK`."""
     modules = [("vision_embeddings.patch_embedding", "embeds.proj"), ("ln_post", "norm")]
     for layer in range(depth):
         for published, timm, needs in _BLOCK:
@@ -404,7 +404,7 @@ def _published_names(weights: Mapping[str, Tensor], encoder: NaFlexVit) -> dict[
 
 
 def _restack(weights: Mapping[str, Tensor], pairs: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    """Tensors under their second names, copied: cut into equal parts and stacked where a name stands in several pairs."""
+    """Copies of the tensors under their second names. A name in several pairs is cut into equal parts, or stacked."""
     cuts = Counter(name for name, _ in pairs)
     parts = {name: iter(weights[name].chunk(count)) for name, count in cuts.items()}
     stacks: dict[str, list[Tensor]] = defaultdict(list)

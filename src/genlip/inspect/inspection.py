@@ -1,9 +1,9 @@
-"""Inspection: what a collection holds, looked at before one trains on it.
+"""Inspection: statistics of a collection, before training on it.
 
-In: a source, and the settings that a run would read it with. Out: an `Inspection`; `inspection_page` puts it into words.
-It looks at a few examples through the run's own reader: what is skipped here is skipped there, for the same reason. From
-the sizes that it measures, the run's own `Stream` lays packs without a single pixel, and what an epoch holds is scaled from
-the examples looked at to all of them. Where the number of patches follows a schedule, its last entry counts.
+In: a source, and the settings of a run. Out: an `Inspection`; `inspection_page` makes a page of it.
+Some examples are read through the run's own reader, so the same examples are skipped as in training, for the same reasons.
+The run's own `Stream` fills packs from the measured sizes, without pixels. Figures of an epoch are scaled from the examples
+looked at to all examples. If the number of patches follows a schedule, its last entry is used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 
 from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, pick, plain_text, several_lines
-from genlip.data.images import ImageConfig, decode, file_suffix, read_file
+from genlip.data.images import ImageConfig, decode, file_suffix, read_file, reduced
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
 from genlip.data.samples import Read, SampleReader, Skipped
@@ -33,14 +33,14 @@ __all__ = ["QUANTILES", "Inspection", "Packs", "Part", "Seen", "inspect_source",
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # in percent
 _SHOWN = 24  # images of the contact sheet
 _SIDE = 200  # pixels of their longer side
-_PACKS = (10, 100)  # fewest and most that are laid to see how full they are
-_PLACED = 20_000  # samples that are placed in them, within these bounds
-# What to change, by the reason of a skipped example.
+_PACKS = (10, 100)  # fewest and most packs that are filled to measure packing efficiency
+_PLACED = 20_000  # samples to pack, within these bounds
+# What to change, by the reason for which an example is skipped.
 _REMEDIES = {
     "missing": "check that the files lie where the source says",
     "not an image": "remove these files, or fetch them again",
     "damaged": "remove these files, or fetch them again",
-    "too large": "raise images.max_pixels if they are sound, or reduce them beforehand",
+    "too large": "raise images.max_pixels if the files are trusted, or make the images smaller",
     "unknown range": "save these images in 8 bits",
     "no caption": "name the field of the captions (data.fields), or remove these examples",
     "too large for a pack": "raise packing.max_tokens or lower images.max_patches",
@@ -48,12 +48,12 @@ _REMEDIES = {
 
 
 def remedy(reason: str) -> str:
-    """What to change where examples are skipped for a reason."""
-    return _REMEDIES.get(reason, "look at the files themselves")
+    """What to change if examples are skipped for this reason."""
+    return _REMEDIES.get(reason, "check the files themselves")
 
 
 class Part(NamedTuple):
-    """A source of a mixture: its examples, how many an epoch takes, and what came of those looked at."""
+    """A source of a mixture: numbers of its examples, of those in an epoch, of those looked at, and of usable ones."""
 
     name: str
     examples: int
@@ -63,21 +63,23 @@ class Part(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is measured of an example that can be used.
+    """Measurements of a usable example.
 
     Attributes:
-        key, source, number: which one it is: its name, that of its source, and its number there.
+        key, source, number: name of the example, name of its source, and its number there.
         width, height: of the upright image, in pixels.
-        format, file_bytes: of its file, by its usual suffix; "in memory" and None for an image that is none.
-        patches: that it becomes.
-        resized: whether it gets more or fewer pixels than it has; up to half a patch at a side is neither.
-        squeezed: it is a ribbon, whose shape cannot be kept.
-        caption: the one that is read in the first epoch.
-        lines: of it as it is stored, if it is a text, before captions.lines chooses among them.
-        conversation: it is one; `several` if it was chosen among several.
-        tokens: of what is learned of it, before any cut and without its end.
-        text: rows that all its text fills in a pack.
-        cut: at captions.max_tokens; `cut_by_pack` because the patches leave less room in a pack.
+        format, file_bytes: usual suffix and size of its file; "in memory" and None if there is no file.
+        patches: number of patches after resizing.
+        resized: whether resizing adds or removes pixels; changes up to half a patch per side count as "kept".
+        squeezed: the image is too long to keep its aspect ratio.
+        caption: the caption of the first epoch.
+        lines: of the stored caption, if it is a text, before captions.lines chooses among them.
+        conversation: the caption is a conversation.
+        several: the caption was chosen among several.
+        tokens: supervised tokens of the caption, before any cut and without its end.
+        text: rows of a pack for all its text.
+        cut: the caption is cut at captions.max_tokens.
+        cut_by_pack: the caption is cut because the patches leave too little room in a pack.
     """
 
     key: str
@@ -101,12 +103,12 @@ class Seen(NamedTuple):
 
 
 class Packs(NamedTuple):
-    """Packs laid from the measured sizes.
+    """Statistics of packs filled from the measured sizes.
 
     Attributes:
-        laid: how many.
-        packing_efficiency, least_efficiency: share of packing.max_tokens in use, on average and in the emptiest.
-        samples: of a pack, on average.
+        laid: number of packs.
+        packing_efficiency, least_efficiency: mean and least share of packing.max_tokens in use.
+        samples: mean number per pack.
         patch_share: share of the rows in use that are patches; the rest is text.
     """
 
@@ -119,16 +121,16 @@ class Packs(NamedTuple):
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a source holds, as far as it was looked at.
+    """Statistics of a source, from the examples looked at.
 
     Attributes:
         name, examples: the source's name and length.
-        notes: what was left out, or looked odd, when the source was opened, a line each.
-        parts: of a mixture; empty for any other source.
-        seen: examples that can be used.
-        skipped: those that cannot, by reason, the most frequent first.
-        shown: the contact sheet: examples from all over, and their images, reduced.
-        packs: how they would be filled.
+        notes: what was left out or unusual when the source was opened, one line each.
+        parts: sources of a mixture; empty for any other source.
+        seen: usable examples.
+        skipped: examples that cannot be used, by reason, the most frequent first.
+        shown: examples for the contact sheet, spread over the source, with reduced images.
+        packs: statistics of packs.
         images, captions, packing, patch_size: the settings.
     """
 
@@ -147,17 +149,17 @@ class Inspection:
 
     @property
     def usable(self) -> int:
-        """Examples among those looked at that can be used."""
+        """Number of usable examples among those looked at."""
         return len(self.seen)
 
     @property
     def looked_at(self) -> int:
-        """Examples that were read."""
+        """Number of examples that were read."""
         return self.usable + sum(map(len, self.skipped.values()))
 
     @cached_property
     def measures(self) -> dict[str, np.ndarray]:
-        """Each measure of the usable examples; "bytes" of those that are files, "rows" that fill a pack."""
+        """Each measure of the usable examples: "bytes" only of files, "rows" of a pack."""
         sizes = [(one.width, one.height, one.patches, one.tokens, one.text) for one in self.seen]
         width, height, patches, tokens, text = np.array(sizes).T
         measures = {"width": width, "height": height, "aspect": width / height, "patches": patches, "tokens": tokens}
@@ -171,7 +173,7 @@ class Inspection:
         return {"least": values.min().item(), **between, "most": values.max().item(), "mean": values.mean().item()}
 
     def count(self, field: str, value: object = True) -> int:
-        """Usable examples of which a field of `Seen` has this value."""
+        """Number of usable examples for which a field of `Seen` has this value."""
         return sum(getattr(one, field) == value for one in self.seen)
 
     def share(self, field: str, value: object = True) -> float:
@@ -180,39 +182,39 @@ class Inspection:
 
     @property
     def several_lines(self) -> int:
-        """Usable examples whose caption, as it is stored, has several lines."""
+        """Number of usable examples whose stored caption has several lines."""
         return sum(one.lines > 1 for one in self.seen)
 
     @property
     def formats(self) -> dict[str, int]:
-        """Usable examples by the format of their file, the most frequent first."""
+        """Number of usable examples by file format, the most frequent first."""
         return dict(Counter(one.format for one in self.seen).most_common())
 
     @cached_property
     def caption_counts(self) -> Counter[str]:
-        """How many different examples have each caption; one that a mixture repeats counts once."""
+        """Number of different examples with each caption; an example that a mixture repeats counts once."""
         return Counter(caption for *_, caption in {(one.source, one.number, one.caption) for one in self.seen})
 
     @property
     def most_frequent_caption(self) -> tuple[str, int]:
-        """And how many examples have it; of several, the first in the alphabet."""
+        """The most frequent caption and its number of examples; the alphabetically first if several are equally frequent."""
         return min(self.caption_counts.items(), key=lambda item: (-item[1], item[0]))
 
     @property
     def duplicates(self) -> float:
-        """Share of the examples whose caption another one before it has already, to the letter."""
+        """Share of the examples whose caption is identical to that of an earlier example."""
         return 1 - len(self.caption_counts) / self.caption_counts.total()
 
     @property
     def epoch(self) -> dict[str, float]:
-        """Samples, tokens, packs and updates of an epoch, if all examples are like those looked at."""
+        """Samples, tokens, packs and updates of an epoch, scaled from the examples looked at."""
         samples = self.examples * self.usable / self.looked_at
         packs = samples / self.packs.samples
         tokens = samples * self.quantiles("rows")["mean"]
         return {"samples": samples, "tokens": tokens, "packs": packs, "updates": packs / self.packing.packs}
 
     def to_json(self) -> dict[str, Any]:
-        """All figures as JSON can hold them."""
+        """All figures, for `json.dumps`."""
         caption, times = self.most_frequent_caption
         return {
             "source": self.name,
@@ -247,11 +249,11 @@ def inspect_source(
     seed: int = 0,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Inspection:
-    """Look at `samples` examples, drawn by the seed from all over the source; at all of them if there are fewer.
+    """Look at `samples` examples, drawn at random from the whole source; at all of them if there are fewer.
 
-    advance   hears of examples looked at
+    advance   is called with the number of newly read examples
 
-    Memory and time depend on `samples`, not on the length of the source. Raises ValueError where nothing can be used.
+    Memory and time depend on `samples`, not on the length of the source. Raises ValueError if no example can be used.
     """
     indices = _drawn(source, samples, seed)
     if packing.patch_schedule:
@@ -267,9 +269,8 @@ def inspect_source(
             skipped.append(found)
         else:
             seen[index], image = found
-            if len(shown) < _SHOWN * done / len(indices):  # from all over
-                image.thumbnail((_SIDE, _SIDE))
-                shown.append((seen[index], image))
+            if len(shown) < _SHOWN * done / len(indices):  # spread over the source
+                shown.append((seen[index], reduced(image, _SIDE)))
         advance(1)
     if not seen:
         raise ValueError(_nothing_usable(source.name, len(indices), _by_reason(skipped)))
@@ -281,7 +282,7 @@ def inspect_source(
         seen=list(seen.values()),
         skipped=_by_reason(skipped),
         shown=shown,
-        packs=_lay([(one.patches, one.text) for one in seen.values()], packing, seed),
+        packs=_pack_statistics([(one.patches, one.text) for one in seen.values()], packing, seed),
         images=images,
         captions=captions.config,
         packing=packing,
@@ -290,16 +291,16 @@ def inspect_source(
 
 
 def _drawn(source: Source, samples: int, seed: int) -> list[int]:
-    """Different examples in rising order, as neighbours lie together on disk."""
+    """Random indices of examples without repetition, sorted, since neighbours are stored together on disk."""
     if samples < 1 or not len(source):
         raise ValueError(f"{source.name}: {samples} of {len(source)} examples to look at: need at least 1 of at least 1")
     number = min(samples, len(source))
-    # Of a long source, `choice` holds those drawn and not all that there are.
+    # `choice` without shuffling needs memory only for the drawn indices, not for the whole source.
     return sorted(np.random.default_rng(seed).choice(len(source), number, replace=False, shuffle=False).tolist())
 
 
 class _Decoding:
-    """A source that gives decoded images, so that each is decoded once; it remembers the last, and its example."""
+    """A source with decoded images, so that each is decoded once; it keeps the last image and its example."""
 
     example: Example
     image: Image.Image
@@ -315,7 +316,7 @@ class _Decoding:
         try:
             self.image = self.decode(self.example.image)
         except Unusable:
-            return self.example  # the reader tries again, and has the words for it
+            return self.example  # the reader decodes again and makes the error message
         return self.example._replace(image=self.image)
 
     def caption(self, index: int) -> Caption:
@@ -323,14 +324,14 @@ class _Decoding:
 
 
 def _decoding(source: Source, images: ImageConfig, model: GenLIPConfig) -> Source:
-    """A source that gives decoded images; of a mixture, one whose parts do."""
+    """A source with decoded images; for a mixture, a mixture of such sources."""
     if isinstance(source, Mixture):
         return Mixture([_decoding(part, images, model) for part in source.sources], source.weights, source.name)
     return _Decoding(source, lambda image: decode(image, images.max_pixels, "RGB" if model.num_channels == 3 else "L"))
 
 
 def _look(reader: SampleReader, uncut: Captions, index: int) -> Skipped | tuple[Seen, Image.Image]:
-    """What is measured of an example, and its image; `uncut` encodes captions as they are before any cut."""
+    """Measurements of an example, and its image; `uncut` encodes captions without a limit of tokens."""
     (one,) = reader.read([Draw(0, index)])
     if isinstance(one, Skipped):
         return one
@@ -365,7 +366,7 @@ def _look(reader: SampleReader, uncut: Captions, index: int) -> Skipped | tuple[
 
 
 def _file(image: ImageLike) -> tuple[str, int | None]:
-    """The format of an image's file, by its first bytes, and its size."""
+    """The format of an image's file, from its first bytes, and its size."""
     if isinstance(image, Image.Image):
         return "in memory", None
     data = image if isinstance(image, bytes) else read_file(image)
@@ -373,7 +374,7 @@ def _file(image: ImageLike) -> tuple[str, int | None]:
 
 
 def _resized(size: tuple[int, int], grid: tuple[int, int], patch: int) -> Literal["enlarged", "kept", "reduced"]:
-    """What becomes of an image of (height, width) pixels on a grid of patches; rounding to whole patches is nothing."""
+    """Whether an image of (height, width) pixels is resized for its grid; rounding to whole patches counts as "kept"."""
     (height, width), (rows, columns) = size, grid
     if 2 * abs(rows * patch - height) <= patch and 2 * abs(columns * patch - width) <= patch:
         return "kept"
@@ -381,7 +382,7 @@ def _resized(size: tuple[int, int], grid: tuple[int, int], patch: int) -> Litera
 
 
 def _by_reason(skipped: Sequence[Skipped]) -> dict[str, list[Skipped]]:
-    """The most frequent reason first."""
+    """Skipped examples by reason, the most frequent reason first."""
     reasons = Counter(one.reason for one in skipped).most_common()
     return {reason: [one for one in skipped if one.reason == reason] for reason, _ in reasons}
 
@@ -394,7 +395,7 @@ def _nothing_usable(name: str, looked_at: int, skipped: Mapping[str, Sequence[Sk
 
 
 def _parts(source: Source, indices: Sequence[int], usable: Sequence[int]) -> list[Part]:
-    """The parts of a mixture; none of any other source."""
+    """The parts of a mixture; empty for any other source."""
     if not isinstance(source, Mixture):
         return []
     ends = np.cumsum(source.takes)
@@ -409,7 +410,7 @@ def _parts(source: Source, indices: Sequence[int], usable: Sequence[int]) -> lis
 
 
 class _Sizes:
-    """Stands for a reader: samples of so many patches and text tokens, which hold nothing."""
+    """A replacement for a reader: empty samples with these numbers of patches and text tokens."""
 
     def __init__(self, sizes: Sequence[tuple[int, int]], seed: int) -> None:
         self.seed, self.source = seed, range(len(sizes))
@@ -424,8 +425,8 @@ def _empty(patches: int, text: int) -> Read:
     return Read("", sample, "", False)
 
 
-def _lay(sizes: Sequence[tuple[int, int]], packing: PackingConfig, seed: int) -> Packs:
-    """Packs of samples of (patches, text) rows, from the streams in turn as a loader takes them."""
+def _pack_statistics(sizes: Sequence[tuple[int, int]], packing: PackingConfig, seed: int) -> Packs:
+    """Statistics of packs filled with samples of (patches, text) rows, from the streams in turn as in a loader."""
     reader = cast(SampleReader, _Sizes(sizes, seed))
     streams = [Stream(reader, packing, number) for number in range(packing.all_streams)]
     number = int(np.clip(_PLACED * np.mean(np.sum(sizes, axis=1)) / packing.max_tokens, *_PACKS))

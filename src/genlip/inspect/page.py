@@ -1,7 +1,7 @@
-"""The words and the page of an inspection: what was found, what looks wrong, and what to change.
+"""The text and the page of an inspection: figures, and warnings with the settings to change.
 
-In: an `Inspection`. Out: `warnings`, a `summary` for a terminal, and one HTML page that needs nothing but itself. Captions
-and names of files may hold anything, so both replace what is no harmless text.
+In: an `Inspection`. Out: `warnings`, a `summary` for a terminal, and one self-contained HTML page. Captions and names of
+files may contain control characters, which are replaced in both.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from genlip.inspect.inspection import QUANTILES, Inspection, Part, remedy
 from genlip.report import charts, html
+from genlip.report.formatting import compact, counted, estimate, figure, one_line, share
 from genlip.report.html import Headline, Section, Thumbnail
 from genlip.terminal import harmless
 
@@ -20,7 +21,7 @@ __all__ = ["inspection_page", "summary", "warnings"]
 
 
 def warnings(found: Inspection) -> list[str]:
-    """What looks wrong, each with what to change."""
+    """Problems, each with the setting to change."""
     return [
         *_unusable_warnings(found),
         *_part_warnings(found),
@@ -34,8 +35,8 @@ def _part_warnings(found: Inspection) -> Iterator[str]:
         if part.per_epoch > 10 * part.examples > 0:
             times = part.per_epoch / part.examples
             yield (
-                f"Each of the {part.examples:,} examples of {part.name} comes {times:,.0f} times in an epoch: a model then "
-                "learns them by heart; lower the weight of this source."
+                f"Each of the {part.examples:,} examples of {part.name} comes {times:,.0f} times in an epoch, which leads "
+                "to overfitting: lower the weight of this source."
             )
 
 
@@ -51,19 +52,19 @@ def _caption_warnings(found: Inspection) -> Iterator[str]:
     tokens, cut, cut_by_pack = found.quantiles("tokens"), found.share("cut"), found.share("cut_by_pack")
     if found.duplicates > 0.2:
         yield (
-            f"{found.duplicates:.1%} of the captions repeat another one to the letter: a model then learns to recite them; "
-            "remove duplicates, or name a field with captions of the single image (data.fields)."
+            f"{found.duplicates:.1%} of the captions repeat another caption exactly, so a model may memorise them: remove "
+            "duplicates, or name a field with a caption for each image (data.fields)."
         )
     lined = found.several_lines / found.usable
     if lined and found.captions.lines == "all":
         yield (
-            f"{lined:.1%} of the captions have several lines, which are read as one text: where each line is a caption of "
-            "its own, set captions.lines to any (one of them, drawn anew in each epoch) or first."
+            f"{lined:.1%} of the captions have several lines, which are read as one text. If each line is a separate "
+            "caption, set captions.lines to any (a random line in each epoch) or first."
         )
     cut_lines = sum(one.cut and one.lines > 1 for one in found.seen)
     if cut > 0.05 and not (found.captions.lines == "all" and cut_lines > found.count("cut") / 2):
         yield (
-            f"{cut:.1%} of the captions are cut, and their ends never learned: raise captions.max_tokens (now "
+            f"{cut:.1%} of the captions are cut, so their ends are not trained on: raise captions.max_tokens (now "
             f"{found.captions.max_tokens}; 99% of the captions have at most {tokens['p99']:.0f} tokens)."
         )
     if cut_by_pack > 0.05:
@@ -73,8 +74,8 @@ def _caption_warnings(found: Inspection) -> Iterator[str]:
         )
     if tokens["p50"] < 5:
         yield (
-            f"Half of the captions have {tokens['p50']:g} tokens or fewer: labels rather than captions, and little to learn "
-            "from; name a field with longer ones (data.fields), or have the images described."
+            f"Half of the captions have {tokens['p50']:g} tokens or fewer. Such short labels teach little: name a field "
+            "with longer captions (data.fields), or let a model write captions."
         )
 
 
@@ -83,8 +84,8 @@ def _size_warnings(found: Inspection) -> Iterator[str]:
     if enlarged > 0.5:
         less = "images.min_patches" if found.images.resize == "native" else "images.size"
         yield (
-            f"{enlarged:.1%} of the images are enlarged, which costs tokens and shows nothing more: lower {less}, or take "
-            "larger images."
+            f"{enlarged:.1%} of the images are enlarged, which costs tokens and adds no detail: lower {less}, or use larger "
+            "images."
         )
     if full < 0.98:
         yield (
@@ -97,7 +98,7 @@ def _size_warnings(found: Inspection) -> Iterator[str]:
 
 
 def summary(found: Inspection) -> str:
-    """What was found, as lines for a terminal."""
+    """All figures and warnings, as lines for a terminal."""
     figures = {**_image_words(found), **_caption_words(found), **_pack_words(found)}
     lines = [
         f"{found.name}: {found.examples:,} examples, {found.looked_at:,} looked at, {found.usable:,} usable",
@@ -113,22 +114,22 @@ def summary(found: Inspection) -> str:
 def _part_words(part: Part) -> str:
     times = f" ({part.per_epoch / part.examples:.2f} times each)" if part.examples else ""
     seen = f"{part.looked_at:,} looked at, {part.usable:,} usable"
-    return f"{part.examples:,} examples, {part.per_epoch:,} per epoch{times}, {seen}"
+    return f"{counted(part.examples, 'example')}, {part.per_epoch:,} per epoch{times}, {seen}"
 
 
 def _image_words(found: Inspection) -> dict[str, str]:
     """Names and figures of the images."""
     config, patch = found.images, found.patch_size
-    native = f"own shape, {config.min_patches:,} to {config.max_patches:,} patches of {patch}x{patch} pixels"
-    fixed = f"squeezed to {config.size}x{config.size} pixels, patches of {patch}x{patch}"
-    resized = ", ".join(f"{_share(found.share('resized', how))} {how}" for how in ("enlarged", "reduced"))
-    ribbons = f"{found.count('squeezed'):,} too long for their shape to be kept"
+    native = f"own aspect ratio, {config.min_patches:,} to {config.max_patches:,} patches of {patch}x{patch} pixels"
+    fixed = f"resized to {config.size}x{config.size} pixels, patches of {patch}x{patch}"
+    resized = ", ".join(f"{share(found.share('resized', how))} {how}" for how in ("enlarged", "reduced"))
+    very_long = f"{found.count('squeezed'):,} too long to keep their aspect ratio"
     return {
         "image size": f"{_median(found, 'width')} wide, {_median(found, 'height')} high, in pixels",
         "image files": ", ".join(f"{number:,} {name}" for name, number in found.formats.items()),
         **({"file size": f"{_median(found, 'bytes')} bytes"} if "bytes" in found.measures else {}),
         "resize": f"{native if config.resize == 'native' else fixed}: {resized}",
-        **({"ribbons": ribbons} if found.count("squeezed") else {}),
+        **({"very long images": very_long} if found.count("squeezed") else {}),
         "patches per image": _median(found, "patches"),
     }
 
@@ -144,10 +145,10 @@ def _caption_words(found: Inspection) -> dict[str, str]:
     cut = {f"at captions.max_tokens {found.captions.max_tokens:,}": "cut", "by the size of a pack": "cut_by_pack"}
     return {
         "caption tokens": _median(found, "tokens"),
-        "captions cut": ", ".join(f"{_share(found.share(field))} {what}" for what, field in cut.items()),
+        "captions cut": ", ".join(f"{share(found.share(field))} {what}" for what, field in cut.items()),
         **{what: f"{number / found.usable:.1%}" for what, number in kinds.items() if number},
-        "repeated captions": _share(found.duplicates),
-        **({"most frequent caption": f"{times:,} times “{_clipped(caption)}”"} if times > 1 else {}),
+        "repeated captions": share(found.duplicates),
+        **({"most frequent caption": f"{times:,} times “{one_line(caption)}”"} if times > 1 else {}),
     }
 
 
@@ -158,46 +159,22 @@ def _pack_words(found: Inspection) -> dict[str, str]:
         "packs": f"{packs.packing_efficiency:.1%} full (least {packs.least_efficiency:.1%}) "
         f"of {packing.max_tokens:,} tokens, {packs.samples:.1f} samples each",
         "tokens per sample": f"{_median(found, 'rows')}; {packs.patch_share:.1%} are patches, the rest text",
-        "epoch": f"about {_rounded(epoch['samples'])} samples, {_rounded(epoch['tokens'])} tokens, "
-        f"{_rounded(epoch['packs'])} packs, {_rounded(epoch['updates'])} updates of {packing.packs:,} "
-        f"{'pack' if packing.packs == 1 else 'packs'}",
+        "epoch": f"about {estimate(epoch['samples'])} samples, {estimate(epoch['tokens'])} tokens, "
+        f"{estimate(epoch['packs'])} packs, {estimate(epoch['updates'])} updates of {counted(packing.packs, 'pack')}",
     }
 
 
 def _median(found: Inspection, measure: str) -> str:
-    """The median of a measure, and between which values all lie."""
+    """The median of a measure, and its range."""
     q = found.quantiles(measure)
     if q["least"] == q["most"]:
         return f"{q['least']:,.0f}"
     return f"median {q['p50']:,.0f}, from {q['least']:,.0f} to {q['most']:,.0f}"
 
 
-def _share(share: float) -> str:
-    return "none" if not share else "<0.1%" if share < 0.0005 else f"{share:.1%}"
-
-
-def _rounded(number: float) -> str:
-    """A number in three digits, as an estimate deserves."""
-    return _compact(float(f"{number:.3g}")) if number >= 1000 else f"{number:.3g}"
-
-
-def _compact(number: float) -> str:
-    """A whole number that fits a tile."""
-    if number < 10_000_000:
-        return f"{number:,.0f}"
-    power, letter = next(unit for unit in ((12, "T"), (9, "B"), (6, "M")) if number >= 10 ** unit[0])
-    return f"{number / 10**power:.3g} {letter}"
-
-
-def _clipped(text: str, most: int = 80) -> str:
-    """One line of a text."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most].rstrip()}…"
-
-
 # -- page
 
-# How measures are called, and in what unit they are counted.
+# Title and unit of each measure.
 _MEASURES = {
     "width": ("Width", "pixels"),
     "height": ("Height", "pixels"),
@@ -210,13 +187,13 @@ _MEASURES = {
 
 
 def inspection_page(found: Inspection) -> str:
-    """The page: what was found, in one HTML file that needs nothing but itself."""
+    """All figures and warnings as one self-contained HTML page."""
     sections = [
-        Section("What it holds", _story(found) + html.headlines(_headlines(found)) + html.advice(warnings(found))),
+        Section("Overview", _story(found) + html.headlines(_headlines(found)) + html.warning_list(warnings(found))),
         *([Section("Parts", _part_table(found.parts))] if found.parts else []),
-        *([Section("What was left out", html.paragraphs(*found.notes))] if found.notes else []),
-        *([Section("What cannot be used", _skipped_table(found))] if found.skipped else []),
-        Section(f"A look at {len(found.shown)} of them", _contact_sheet(found)),
+        *([Section("Left out", html.paragraphs(*found.notes))] if found.notes else []),
+        *([Section("Unusable examples", _skipped_table(found))] if found.skipped else []),
+        Section(counted(len(found.shown), "example"), _contact_sheet(found)),
         Section("Images", _figures(found, _image_words(found), "width", "height", "aspect", "bytes", "patches")),
         Section("Captions", _figures(found, _caption_words(found), "tokens")),
         Section("Packs", _figures(found, _pack_words(found), "rows")),
@@ -230,24 +207,22 @@ def _story(found: Inspection) -> str:
         drawn = f"All {found.examples:,} examples were looked at."
     else:
         drawn = (
-            f"{found.looked_at:,} of {found.examples:,} examples were looked at, drawn at random from all over the source; "
-            "what is said of an epoch is scaled from them to all."
+            f"{found.looked_at:,} of {found.examples:,} examples were looked at, drawn at random from the whole source. "
+            "Figures of an epoch are scaled from them to all examples."
         )
-    read = "They were read as a run with these settings would read them."
-    return html.paragraphs(f"{drawn} {read}", *([] if warnings(found) else ["Nothing looks wrong."]))
+    read = "They were read as in a run with these settings."
+    return html.paragraphs(f"{drawn} {read}", *([] if warnings(found) else ["No problems were found."]))
 
 
 def _headlines(found: Inspection) -> list[Headline]:
     width, height = (found.quantiles(side)["p50"] for side in ("width", "height"))
     packs, epoch = found.packs, found.epoch
     return [
-        Headline(
-            _compact(found.examples), "examples", f"{found.usable / found.looked_at:.1%} of those looked at are usable"
-        ),
+        Headline(compact(found.examples), "examples", f"{found.usable / found.looked_at:.1%} of those looked at are usable"),
         Headline(f"{width:.0f}x{height:.0f}", "pixels", "median width and height"),
         Headline(f"{found.quantiles('tokens')['p50']:,.0f}", "caption tokens", "median length"),
-        Headline(f"{packs.packing_efficiency:.1%}", "of a pack filled", f"by {packs.samples:.1f} samples on average"),
-        Headline(_rounded(epoch["tokens"]), "tokens an epoch", f"in about {_rounded(epoch['updates'])} updates"),
+        Headline(f"{packs.packing_efficiency:.1%}", "packing efficiency", f"{packs.samples:.1f} samples a pack on average"),
+        Headline(estimate(epoch["tokens"]), "tokens an epoch", f"in about {estimate(epoch['updates'])} updates"),
     ]
 
 
@@ -261,10 +236,10 @@ def _part_table(parts: Sequence[Part]) -> str:
 
 def _skipped_table(found: Inspection) -> str:
     rows = [
-        (reason, f"{len(some):,}", f"{len(some) / found.looked_at:.1%}", [_clipped(one.message, 240) for one in some[:5]])
+        (reason, f"{len(some):,}", f"{len(some) / found.looked_at:.1%}", [one_line(one.message, 240) for one in some[:5]])
         for reason, some in found.skipped.items()
     ]
-    return html.table(("reason", "examples", "share", "the first"), rows)
+    return html.table(("reason", "examples", "share", "first examples"), rows)
 
 
 def _contact_sheet(found: Inspection) -> str:
@@ -272,14 +247,14 @@ def _contact_sheet(found: Inspection) -> str:
 
 
 def _figures(found: Inspection, words: Mapping[str, str], *names: str) -> str:
-    """Facts beside a histogram of each measure that varies."""
+    """A table of figures beside a histogram of each measure that varies."""
     measures = {name: found.measures[name] for name in names if name in found.measures}
     drawn = [
         charts.histogram(_MEASURES[name][0], values, _MEASURES[name][1])
         for name, values in measures.items()
         if values.min() < values.max()
     ]
-    facts = html.facts({f"{name[0].upper()}{name[1:]}": text for name, text in words.items()})
+    facts = html.key_value_table({f"{name[0].upper()}{name[1:]}": text for name, text in words.items()})
     return html.side_by_side(*drawn, facts)
 
 
@@ -287,11 +262,7 @@ def _quantile_table(found: Inspection) -> str:
     measured = {name: found.quantiles(name) for name in _MEASURES if name in found.measures}
     head = ("", "least", *(f"{q}%" for q in QUANTILES), "most", "mean")
     rows = [
-        (", ".join(filter(None, _MEASURES[name])), *(_figure(value) for value in figures.values()))
+        (", ".join(filter(None, _MEASURES[name])), *(figure(value) for value in figures.values()))
         for name, figures in measured.items()
     ]
     return html.table(head, rows)
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"

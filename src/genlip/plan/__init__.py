@@ -1,1 +1,1 @@
-"""Plans: what a run will take of memory and time on some hardware, before it is started."""
+"""Plans: the memory and time that a run will need on some hardware, computed before it starts."""

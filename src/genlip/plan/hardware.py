@@ -1,11 +1,11 @@
-"""Hardware: what the makers say their accelerators do, and what this processor was measured to do.
+"""Hardware: rates and memory of accelerators from data sheets, and of this processor by measurement.
 
-In: a name. Out: a `Hardware`. Rates are dense matrix products, the number that data sheets print before "with sparsity"
-doubles it; memory is what the driver reports. Real training reaches a share of these rates, never all.
+In: a name. Out: a `Hardware`. Rates are those of dense matrix products, without the doubling "with sparsity" of data sheets.
+Memory is the amount that the driver reports. Real training reaches only a share of these rates.
 
 Sources: NVIDIA's data sheets "A100 Tensor Core GPU" (80 GB SXM), "H100 Tensor Core GPU" and "H200 Tensor Core GPU" (SXM),
-"L40S" and "HGX B200"; for the RTX 4090 the white paper "NVIDIA Ada GPU Architecture" (bfloat16 with float32 sums). Links
-are halved to one direction, as a collective uses them: NVLink where there is one, else PCIe 4.0 x16.
+"L40S" and "HGX B200"; for the RTX 4090 the white paper "NVIDIA Ada GPU Architecture" (bfloat16 with float32 sums). Link
+rates are those of one direction: NVLink if there is one, else PCIe 4.0 x16.
 """
 
 from __future__ import annotations
@@ -59,26 +59,26 @@ HARDWARE = (*GPUS, "cpu")
 
 
 def find_hardware(name: str) -> Hardware:
-    """The accelerator of this name; `cpu` is measured, which takes a second. Raises ValueError for any other name."""
+    """The accelerator of this name; `cpu` is measured, which takes a second. Raises ValueError for an unknown name."""
     if name not in HARDWARE:
         raise ValueError(f"unknown gpu {name!r}: the table holds {', '.join(HARDWARE)}{did_you_mean(name, HARDWARE)}")
     return measure_cpu() if name == "cpu" else GPUS[name]
 
 
 def measure_cpu() -> Hardware:
-    """This processor, with the threads that PyTorch now uses: matrix products, and copies in memory."""
+    """Rates of this processor with PyTorch's current number of threads: matrix products, and copies in memory."""
     device, block = torch.device("cpu"), torch.zeros(16 * 2**20)
-    took = []
+    times = []
     for _ in range(4):
-        began = time.perf_counter()
+        start = time.perf_counter()
         block.clone()
-        took.append(time.perf_counter() - began)
-    bandwidth = 2 * block.nbytes / min(took)  # read and written
+        times.append(time.perf_counter() - start)
+    bandwidth = 2 * block.nbytes / min(times)  # read and written
     return Hardware(
         name="cpu",
         bfloat16=matrix_rate(device, "bfloat16"),
         float32=matrix_rate(device, "float32"),
         memory=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         memory_bandwidth=bandwidth,
-        link=bandwidth / 2,  # processes of one machine talk through its memory
+        link=bandwidth / 2,  # processes of one machine communicate through its memory
     )

@@ -1,9 +1,9 @@
-"""Footprint: the memory of an update on one accelerator, by part.
+"""Memory model: the memory of an update on one accelerator, by part.
 
-In: a `GenLIPConfig`, what a pack holds, and how the model is shared. Out: bytes by part.
-Weights, gradients, optimizer and residual stream are float32; products are bfloat16 under autocast, or float32. What a block
-keeps for its backward pass is the table `KEPT`, held against real steps by the tests. Parts are added up as if all peaked
-at once, which errs on the safe side by what a single block needs.
+In: a `GenLIPConfig`, the load of a pack, and the parallel strategy. Out: bytes by part.
+Weights, gradients, optimizer and residual stream are float32; products are bfloat16 under autocast, or float32. The table
+`KEPT` lists the tensors that a block keeps for its backward pass; tests compare it with real steps. The sum assumes that all
+parts reach their maximum at once, which overestimates by the memory of one block.
 
 Axes: p patches, t text tokens, n = p + t rows; D trunk width, I feed-forward width, E text width, V vocabulary, h heads.
 """
@@ -11,58 +11,59 @@ Axes: p patches, t text tokens, n = p + t rows; D trunk width, I feed-forward wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from genlip.model.config import GenLIPConfig
 from genlip.model.flops import Load, parameters
 from genlip.model.objective import chunk_logits
 
-__all__ = ["KEPT", "Kept", "Memory", "Sharing", "Strategy", "activations", "matrix_parameters", "memory"]
+if TYPE_CHECKING:
+    from genlip.train.parallel import Strategy
 
-Strategy = Literal["single", "ddp", "fsdp", "hybrid"]
+__all__ = ["KEPT", "Kept", "Memory", "Sharing", "activations", "matrix_parameters", "memory"]
 
 
 class Kept(NamedTuple):
     """A tensor that a block keeps between its forward and its backward pass.
 
     Attributes:
-        what: it is.
+        what: description.
         width: number of channels: "D" or "I".
-        asked: only at rows with a query, which are t in the last block; else at all n.
-        residual: float32 in any case; else in the products' precision.
-        needs: variants that have it: "gate", "scale", "swiglu"; "middle", all blocks but the last; "cast", where autocast
+        queries: only at rows with a query, which are t in the last block; else at all n.
+        residual: always float32; else in the products' precision.
+        needs: variants that have it: "gate", "scale", "swiglu"; "middle", all blocks except the last; "cast", autocast
             makes a copy for each product.
     """
 
     what: str
     width: str = "D"
-    asked: bool = True
+    queries: bool = True
     residual: bool = False
     needs: tuple[str, ...] = ()
 
 
-# The table to adjust when the blocks change. Attention is fused: it keeps no weights.
+# Adjust this table when the blocks change. Attention is fused: it keeps no attention weights.
 KEPT = (
-    Kept("input of norm 1", asked=False, residual=True),
-    Kept("input of q, k, v", asked=False),
-    Kept("its copy for k", asked=False, needs=("cast",)),
+    Kept("input of norm 1", queries=False, residual=True),
+    Kept("input of q, k, v", queries=False),
+    Kept("its copy for k", queries=False, needs=("cast",)),
     Kept("its copy for q", needs=("cast",)),
-    Kept("turned q"),
-    Kept("turned k", asked=False, needs=("middle",)),
-    Kept("v", asked=False, needs=("middle",)),
-    Kept("keys of text and its patches", asked=False),
-    Kept("values of text and its patches", asked=False),
-    Kept("what patches and text read"),
-    Kept("both joined"),
+    Kept("q after rotary embedding"),
+    Kept("k after rotary embedding", queries=False, needs=("middle",)),
+    Kept("v", queries=False, needs=("middle",)),
+    Kept("keys of text and its patches", queries=False),
+    Kept("values of text and its patches", queries=False),
+    Kept("attention of patches and of text"),
+    Kept("both concatenated"),
     Kept("sigmoid of the gate", needs=("gate",)),
-    Kept("gated", needs=("gate",)),
+    Kept("gated attention", needs=("gate",)),
     Kept("output of attention", needs=("scale",)),
     Kept("input of norm 2", residual=True),
     Kept("input of the feed-forward"),
     Kept("its copy for the gate", needs=("cast", "swiglu")),
     Kept("before the activation", width="I"),
     Kept("after the activation", width="I"),
-    Kept("what it multiplies", width="I", needs=("swiglu",)),
+    Kept("second factor of SwiGLU", width="I", needs=("swiglu",)),
     Kept("their product", width="I", needs=("swiglu",)),
     Kept("output of the feed-forward", needs=("scale",)),
 )
@@ -70,12 +71,12 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Sharing:
-    """How a model is shared among accelerators.
+    """How a model is distributed over accelerators.
 
     Attributes:
-        strategy: "single", "ddp" (a copy on each), "fsdp" (shards over all), "hybrid" (shards in a node, copies between).
-        ranks: accelerators.
-        node: accelerators of a node.
+        strategy: "single", "ddp" (a copy on each), "fsdp" (sharded over all), "hybrid" (sharded in a node, a copy per node).
+        ranks: number of accelerators.
+        node: number of accelerators of a node.
     """
 
     strategy: Strategy = "single"
@@ -84,7 +85,7 @@ class Sharing:
 
     @property
     def shards(self) -> int:
-        """Over how many accelerators the weights are divided."""
+        """Number of accelerators over which the weights are sharded."""
         return {"fsdp": self.ranks, "hybrid": self.node}.get(self.strategy, 1)
 
 
@@ -94,12 +95,12 @@ class Memory(NamedTuple):
     Attributes:
         weights: float32, this rank's shard.
         gradients: the same.
-        optimizer: two states a weight for AdamW, one for Muon's matrices.
-        average: of the weights (EMA).
-        gathered: whole weights of a sharded model: all that lies outside blocks, the block in use, and the next.
+        optimizer: two states per weight for AdamW, one for Muon's matrices.
+        average: moving average of the weights (EMA).
+        gathered: full weights of a sharded model: those outside the blocks, of the current block, and of the next.
         casts: bfloat16 copies of all matrices, which autocast keeps for the backward pass.
-        activations: what blocks keep, with or without recomputation.
-        logits: of one chunk, with the gradient of the head that is computed beside them.
+        activations: tensors kept by the blocks, with or without activation checkpointing.
+        logits: of one chunk, with the gradient of the head that is computed with them.
     """
 
     weights: float
@@ -113,7 +114,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> float:
-        """All parts together."""
+        """Sum of all parts."""
         return sum(self)
 
 
@@ -127,7 +128,7 @@ def memory(
     muon: bool,
     average: bool,
 ) -> Memory:
-    """Of an update whose packs each hold `load`; `product_bytes` is 2 for bfloat16 and 4 for float32 products."""
+    """Memory of an update whose packs have this `load`; `product_bytes` is 2 for bfloat16 and 4 for float32 products."""
     found, shards = parameters(config), sharing.shards
     matrices = matrix_parameters(config)
     block = (found.attention + found.gate + found.feed_forward) / config.num_hidden_layers
@@ -145,22 +146,22 @@ def memory(
 
 
 def matrix_parameters(config: GenLIPConfig) -> int:
-    """Weights and biases of the linear maps that autocast copies: those of the blocks, the patches, and the text maps."""
+    """Number of weights and biases of the linear layers that autocast copies: blocks, patch embedding, and text maps."""
     found = parameters(config)
     return found.patch_embedding + found.attention + found.gate + found.feed_forward + found.text_maps
 
 
 def _trunk_weights(config: GenLIPConfig) -> int:
-    """Numbers in the blocks' matrices, biases left out: what Muon trains."""
+    """Number of weights in the blocks' matrices, without biases: the ones that Muon trains."""
     width, inner = config.hidden_size, 2 if config.use_swiglu_ffn else 1
     squares = (5 if config.gated_attention else 4) * width * width
     return config.num_hidden_layers * (squares + (inner + 1) * width * config.intermediate_size)
 
 
 def activations(config: GenLIPConfig, load: Load, product_bytes: int, activation_checkpointing: bool) -> float:
-    """Bytes between the forward and the backward pass; recomputation keeps the blocks' inputs, and one block at a time.
+    """Bytes kept between forward and backward pass. Activation checkpointing keeps the blocks' inputs, and one block.
 
-    Of that block counts what exceeds the logits, which are gone by then.
+    Of that block, only the excess over the logits counts, since the logits are freed before.
     """
     middle, ends = _block(config, load, product_bytes), _ends(config, load, product_bytes)
     if activation_checkpointing:
@@ -170,7 +171,7 @@ def activations(config: GenLIPConfig, load: Load, product_bytes: int, activation
 
 
 def _block(config: GenLIPConfig, load: Load, product_bytes: int, last: bool = False) -> float:
-    """Bytes that one block keeps, by the table; the last one asks at text rows only."""
+    """Bytes that one block keeps, by the table; the last block has queries only at text rows."""
     has = {
         "gate": config.gated_attention,
         "scale": config.ls_init_value > 0,
@@ -178,10 +179,10 @@ def _block(config: GenLIPConfig, load: Load, product_bytes: int, last: bool = Fa
         "middle": not last,
         "cast": product_bytes == 2,
     }
-    asked = load.text if last else load.rows
-    small = 4 * (2 * load.rows + 2 * asked + config.num_attention_heads * asked)  # of norms, and the softmax's sums
+    queries = load.text if last else load.rows
+    small = 4 * (2 * load.rows + 2 * queries + config.num_attention_heads * queries)  # of norms, and the softmax's sums
     return small + sum(
-        (asked if kept.asked else load.rows)
+        (queries if kept.queries else load.rows)
         * (config.intermediate_size if kept.width == "I" else config.hidden_size)
         * (4 if kept.residual else product_bytes)
         for kept in KEPT
@@ -190,7 +191,7 @@ def _block(config: GenLIPConfig, load: Load, product_bytes: int, last: bool = Fa
 
 
 def _ends(config: GenLIPConfig, load: Load, product_bytes: int) -> float:
-    """Bytes kept before the first block and after the last: pixels, cosines and sines, and what the head reads."""
+    """Bytes kept before the first block and after the last: pixels, cosines and sines, and the head's input."""
     width, text_width = config.hidden_size, config.text_embed_dim or config.hidden_size
     maps = (text_width + width) * product_bytes if text_width != width else 0
     rotary = 4 * config.head_dim * (load.rows + load.text)
@@ -202,8 +203,10 @@ def _ends(config: GenLIPConfig, load: Load, product_bytes: int) -> float:
 
 
 def _logits(config: GenLIPConfig, load: Load, product_bytes: int) -> float:
-    """Bytes of a chunk of logits (float32, and once in the products' precision if it is another), and of the head's gradient
-    (float32), with one chunk's share of it and a copy of the head if products have another precision."""
+    """Bytes of a chunk of logits and of the head's gradient, both float32.
+
+    With bfloat16 products, there is also a bfloat16 copy of the logits, of the head, and of one chunk's head gradient.
+    """
     weights = config.vocab_size * (config.text_embed_dim or config.hidden_size)
     logits = min(chunk_logits("cuda"), load.text * config.vocab_size)
     cast = product_bytes if product_bytes == 2 else 0

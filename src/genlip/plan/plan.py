@@ -1,6 +1,6 @@
-"""Plan: what a run needs, how long it takes, and what to change, as figures.
+"""Plan: the memory and time that a run needs, and advice, as figures.
 
-In: a `Run` on some hardware, and `Assumptions`. Out: memory, days, and how it scales.
+In: a `Run` on some hardware, and `Assumptions`. Out: memory, days, and scaling over numbers of accelerators.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from genlip.plan.hardware import Hardware
 from genlip.plan.memory_model import Memory, Sharing, memory
 from genlip.plan.simulation import Outcome
 from genlip.recipes.run import Run
+from genlip.report.formatting import counted
 
 __all__ = ["Assumptions", "Plan", "Scaling", "run_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assumptions:
-    """What a recipe cannot know. 0 takes what the recipe implies, or else a guess that the plan names.
+    """Values that are not in a recipe. 0 means the value that the recipe implies, or else a guess that the plan names.
 
     Attributes:
-        utilisation: share of the accelerator's matrix rate that computing reaches, recomputation included.
-        reserved: share of memory left to CUDA, NCCL and fragmentation.
-        node: accelerators of a node.
+        utilisation: share of the accelerator's matrix rate that training reaches, recomputation included.
+        reserved: share of memory left free for CUDA, NCCL and fragmentation.
+        node: number of accelerators of a node.
         network: GB/s of one accelerator to other nodes, one direction; 50 is one 400 Gbit/s card each.
         reached: share of links' rates that collectives reach.
-        patches: mean patches of an image.
-        text: mean text tokens of a sample, prompt and end included.
-        examples: in the source, for runs that end after epochs.
+        patches: mean number of patches of an image.
+        text: mean number of text tokens of a sample, prompt and end included.
+        examples: number in the source, for runs that end after epochs.
         workers: processes of a rank that prepare packs.
         decode: milliseconds that a worker needs for a sample; 2.5 is a JPEG of 1024 x 768 pixels.
         spread: of sizes and of decoding times, standard deviation over mean.
-        jitter: the same, of a pack's computing.
+        jitter: of a pack's computing time, standard deviation over mean.
     """
 
     utilisation: float = 0.4
@@ -53,13 +54,13 @@ class Assumptions:
     def __post_init__(self) -> None:
         for name in ("utilisation", "reached"):
             if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be a share above 0, and at most 1")
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be a share above 0 and at most 1")
         if min(dataclasses.astuple(self)) < 0 or min(self.node, self.network) <= 0 or self.reserved >= 1:
             raise ValueError(f"{self}: node and network must be positive, reserved below 1, and nothing negative")
 
 
 class Scaling(NamedTuple):
-    """The run on another number of accelerators, simulated."""
+    """The simulated run on one number of accelerators."""
 
     gpus: int
     rows: int
@@ -70,26 +71,26 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run needs; times in seconds, sizes in bytes, work in FLOPs.
+    """The needs of a run; times in seconds, sizes in bytes, work in FLOPs.
 
     Attributes:
-        run: that is planned.
+        run: the planned run.
         hardware: one accelerator.
-        sharing: how the model is shared among all.
-        assumed: all assumptions, filled in.
-        guesses: which of them neither the recipe nor the caller said, in words.
+        sharing: how the model is distributed over all accelerators.
+        assumed: all assumptions, with zeros replaced.
+        guesses: the assumptions that neither the recipe nor the caller gave, in words.
         parameters: of the model.
         flops: of one sample.
         product_bytes: 2 for bfloat16 products, 4 for float32.
         packs: of an update, over all ranks.
         samples_per_update: on average.
         updates: of the run; 0 if its end is not known.
-        seconds: of an update, with data and links always ready.
-        kept: memory without recomputation.
-        recomputed: memory with it.
+        seconds: of an update, without waiting for data or links.
+        kept: memory without activation checkpointing.
+        recomputed: memory with activation checkpointing.
         scaling: simulated numbers of accelerators, this one among them.
-        warnings: what is wrong, each with what to change.
-        notes: what could be better.
+        warnings: problems, each with the setting to change.
+        notes: possible improvements.
     """
 
     run: Run
@@ -112,27 +113,36 @@ class Plan:
 
     @property
     def memory(self) -> Memory:
-        """As the recipe runs."""
+        """Memory with the recipe's own setting of activation checkpointing."""
         return self.recomputed if self.run.activation_checkpointing else self.kept
 
     @property
     def usable(self) -> float:
-        """Bytes of an accelerator that a run may fill."""
+        """Bytes of an accelerator that a run may use."""
         return self.hardware.memory * (1 - self.assumed.reserved)
 
     @property
     def days(self) -> float:
-        """Of the run, with data and links always ready; 0 if its end is not known."""
+        """Days of the run, without waiting for data or links; 0 if its end is not known."""
         return self.updates * self.seconds / 86_400
 
     def memory_with(self, max_tokens: int, sharing: Sharing, activation_checkpointing: bool) -> Memory:
-        """The same run with other packs, sharing or recomputation."""
+        """Memory of the same run with another pack size, sharing or activation checkpointing."""
         return run_memory(self.run, self.assumed, max_tokens, sharing, self.product_bytes, activation_checkpointing)
 
     @property
     def rows(self) -> int:
-        """Packs that the busiest rank computes in an update."""
+        """The most packs that a rank computes in an update."""
         return -(-self.packs // self.sharing.ranks)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Is the plan for this machine's processor, which the ranks then share?"""
+        return self.hardware.name == "cpu"
+
+    def processors(self, number: int) -> str:
+        """A number of ranks in words: "8 GPUs", or "2 processes" on a processor."""
+        return counted(number, "process" if self.on_cpu else "GPU")
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, for `json.dumps`."""
@@ -180,7 +190,7 @@ class Plan:
 def run_memory(
     run: Run, assumed: Assumptions, max_tokens: int, sharing: Sharing, product_bytes: int, activation_checkpointing: bool
 ) -> Memory:
-    """Memory of a run, in packs of `max_tokens` rows, shared so."""
+    """Memory of a run with packs of `max_tokens` rows and this sharing."""
     sample = Load.of_samples([(assumed.patches, assumed.text)])
     return memory(
         run.model,

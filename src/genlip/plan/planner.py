@@ -1,36 +1,36 @@
-"""Planner: what a run needs and how long it takes, before a GPU is asked for.
+"""Planner: the memory and time that a run needs, computed before a GPU is requested.
 
-In: a `Run`, accelerators, and `Assumptions`. Out: a `Plan`: work, memory, days, how it scales, and what to change.
-Days follow from work and a stated utilisation. Nothing is timed and no data is opened: where a recipe does not say how long
-its samples are, the plan assumes it and says so.
+In: a `Run`, accelerators, and `Assumptions`. Out: a `Plan`: work, memory, days, scaling, and advice.
+Days follow from the work and an assumed utilisation. Nothing is timed and no data is opened. If a recipe does not give the
+length of its samples, the plan assumes one and says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 from genlip.model.flops import Load, parameters, step_flops
 from genlip.plan.advice import notes, warnings
 from genlip.plan.hardware import Hardware, find_hardware
-from genlip.plan.memory_model import Sharing, Strategy
+from genlip.plan.memory_model import Sharing
 from genlip.plan.plan import Assumptions, Plan, Scaling, run_memory
 from genlip.plan.simulation import Sizes, collectives, draw_packs, simulate
 from genlip.recipes.run import Run
 
+if TYPE_CHECKING:
+    from genlip.train.parallel import Strategy
+
 __all__ = ["make_plan"]
 
-_TEXT = 74  # tokens of a sample if nothing is known: the mean of the paper's first stage
-
-
-_PATCHES = 0.75  # of a native sample's rows, if no more is known
-
-
+_TEXT = 74  # assumed text tokens of a sample: the mean of the paper's first stage
+_PATCHES = 0.75  # assumed share of patches in a native sample
 _ADAMW = 28  # bytes that an update of one weight moves: weight, gradient and two states in, weight and states out
 
 
 def make_plan(run: Run, gpus: int = 8, gpu: str = "h100", assume: Assumptions | None = None) -> Plan:
-    """Plan a run on so many of an accelerator of `genlip.plan.hardware`. Raises ValueError for impossible arguments.
+    """Plan a run on a number of accelerators of `genlip.plan.hardware`. Raises ValueError for impossible arguments.
 
     >>> make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100").days  # doctest: +SKIP
     """
@@ -68,7 +68,7 @@ def make_plan(run: Run, gpus: int = 8, gpu: str = "h100", assume: Assumptions | 
 
 
 def _shared_processor(hardware: Hardware, processes: int) -> Hardware:
-    """Processes on one processor share its rates and its memory."""
+    """The share of each process, since processes on one processor share its rates and memory."""
     if hardware.name != "cpu":
         return hardware
     whole = dataclasses.asdict(hardware)
@@ -76,7 +76,7 @@ def _shared_processor(hardware: Hardware, processes: int) -> Hardware:
 
 
 def _fill_in(run: Run, given: Assumptions) -> tuple[Assumptions, tuple[str, ...]]:
-    """Lengths and workers that the caller did not give: from the recipe, or guessed."""
+    """Assumptions with lengths and workers from the recipe, or guessed, and the guesses in words."""
     known, guesses = run.packing.tokens_per_sample, []
     patches, text = given.patches, given.text
     if not patches and run.images.resize == "fixed":
@@ -104,19 +104,19 @@ def _sharing(run: Run, gpus: int, node: int) -> Sharing:
         return Sharing("single", 1, 1)
     wanted: Strategy = "ddp" if run.parallel == "auto" else run.parallel
     if wanted == "hybrid" and (gpus % node or gpus == node):
-        wanted = "fsdp"  # warned of: training refuses it
+        wanted = "fsdp"  # training refuses hybrid here; `advice` warns of it
     return Sharing(wanted, gpus, min(node, gpus))
 
 
 def _product_bytes(run: Run, hardware: Hardware) -> int:
-    """As `genlip.train.precision` decides: bfloat16 unless told otherwise, or unless a processor gains little by it."""
+    """The rule of `genlip.train.precision`: bfloat16, except on a processor that gains little by it."""
     if run.precision != "auto":
         return 2 if run.precision == "bfloat16" else 4
     return 2 if hardware.name != "cpu" or hardware.float32 < 0.8 * hardware.bfloat16 else 4
 
 
 def _updates(run: Run, samples: float, rows: float, examples: int) -> int:
-    """Until the first of the run's ends that is known; 0 if none is."""
+    """Updates until the first known end of the run; 0 if no end is known."""
     ends = (
         run.steps,
         run.samples / samples,
@@ -127,7 +127,7 @@ def _updates(run: Run, samples: float, rows: float, examples: int) -> int:
 
 
 def _scaling(plan: Plan, rate: float) -> tuple[Scaling, ...]:
-    """The run on powers of two around the number that was asked for."""
+    """The run on the requested number of accelerators, and on multiples and fractions of it by powers of two."""
     run, assumed, gpus = plan.run, plan.assumed, plan.sharing.ranks
     low, high = (run.images.min_patches, run.images.max_patches)
     limits = (assumed.patches, assumed.patches) if run.images.resize == "fixed" else (float(low), float(high))

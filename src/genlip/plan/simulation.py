@@ -1,12 +1,12 @@
-"""Simulation: where the time of an update goes when many ranks wait for data and for one another.
+"""Simulation: the time of an update when many ranks wait for data and for each other.
 
-In: what packs cost (drawn from sizes of samples), how many ranks and workers, and what the collectives take. Out: seconds of
-an update, and what it would take with data always ready and with links that take no time. The difference to these two says
-what the bottleneck is, without a rule for whose fault a wait was.
+In: costs of packs (from random sizes of samples), numbers of ranks and workers, and times of collectives. Out: seconds of an
+update, and the same without waiting for data, and with collectives that take no time. The differences show the bottleneck.
 
-The model: rank r of R computes its packs one after another, ceil(packs / R) at most. Worker w of W of a rank makes every
-W-th of its packs, at most `PREFETCH` packs ahead. Sharded models meet after every pack, copied ones after the last; an
-all-reduce hides behind the backward pass of the last pack, a gather behind the computing of its pack.
+The model: rank r of R computes its packs one after another, at most ceil(packs / R). Worker w of W of a rank prepares every
+W-th of its packs, at most `PREFETCH` packs ahead. Ranks of sharded models synchronise after every pack, ranks with copies
+after the last pack. An all-reduce overlaps with the backward pass of the last pack, an all-gather with the computing of its
+pack.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from genlip.plan.memory_model import Sharing
 
 __all__ = ["LOSS", "Collectives", "Outcome", "Packs", "Sizes", "collectives", "draw_packs", "ring_seconds", "simulate"]
 
-PREFETCH = 2  # packs that each worker makes ahead: one has arrived, one is being sent
+PREFETCH = 2  # packs that each worker prepares ahead
 BACKWARD = 2 / 3  # of a pack's computing
-LOSS = 0.1  # share of an update, from which on a loss is a bottleneck
+LOSS = 0.1  # share of an update from which a loss of time is called a bottleneck
 HOP = 5e-6  # seconds of one step around a ring
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How long samples are, and how long they take to read.
+    """Lengths of samples, and the time to read them.
 
     Attributes:
-        patches: mean number of an image.
-        patch_limits: fewest and most; equal ones make all images alike.
+        patches: mean number of patches of an image.
+        patch_limits: fewest and most patches; all images are equal if both are equal.
         text: mean number of text tokens.
         max_text: the longest text.
         decode: mean seconds that one worker needs to read, decode and tokenize a sample.
-        spread: standard deviation over mean, of patches, of text and of decoding; 0 draws nothing.
+        spread: standard deviation over mean, of patches, of text and of decoding; 0 for no randomness.
     """
 
     patches: float
@@ -51,12 +51,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Packs:
-    """Costs of drawn packs.
+    """Costs of randomly drawn packs.
 
     Attributes:
-        flops: Float[m], of training on each once.
-        decode: Float[m], seconds that one worker needs for each.
-        samples: Float[m], in each.
+        flops: Float[m], of one training step on each pack.
+        decode: Float[m], seconds that one worker needs for each pack.
+        samples: Float[m], number in each pack.
     """
 
     flops: np.ndarray
@@ -67,7 +67,7 @@ class Packs:
 def draw_packs(
     config: GenLIPConfig, sizes: Sizes, max_tokens: int, activation_checkpointing: bool, number: int = 512, seed: int = 0
 ) -> Packs:
-    """So many packs of samples of random length, each filled up to `max_tokens` rows as samples come."""
+    """`number` packs of samples of random length, each filled up to `max_tokens` rows in the order of samples."""
     random = np.random.default_rng(seed)
     likely = int(number * (max_tokens / max(1.0, sizes.patches + sizes.text) + 1) * 1.5) + 16
     patches = np.clip(_lognormal(random, sizes.patches, sizes.spread, likely), *sizes.patch_limits)
@@ -87,7 +87,7 @@ def draw_packs(
 
 
 def _cuts(rows: np.ndarray, max_tokens: int, number: int) -> list[int]:
-    """Where packs begin and end when samples of so many rows fill them as they come."""
+    """Indices of samples at which packs begin and end, when packs are filled in the order of samples."""
     ends, cuts = np.cumsum(rows), [0]
     while len(cuts) <= number:
         before = ends[cuts[-1] - 1] if cuts[-1] else 0.0
@@ -100,11 +100,11 @@ def _cuts(rows: np.ndarray, max_tokens: int, number: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Collectives:
-    """Seconds on the links.
+    """Seconds of communication.
 
     Attributes:
-        per_pack: to gather weights, and to sum and scatter gradients, of a sharded model: for every pack.
-        per_update: to sum gradients of copies: once.
+        per_pack: all-gather of weights and reduce-scatter of gradients of a sharded model, for every pack.
+        per_update: all-reduce of gradients of copies, once per update.
     """
 
     per_pack: float = 0.0
@@ -112,7 +112,7 @@ class Collectives:
 
 
 def collectives(sharing: Sharing, parameters: float, link: float, network: float) -> Collectives:
-    """Of a model with so many float32 parameters; `link` within a node and `network` between nodes in bytes/s of a rank."""
+    """Times for a model with `parameters` float32 numbers; `link` (in a node) and `network` are bytes/s of a rank."""
     size, ranks, node = 4.0 * parameters, sharing.ranks, min(sharing.node, sharing.ranks)
     across = link if ranks <= node else min(link, network * node)  # the rings of a node use all its network cards
     if sharing.strategy == "ddp":
@@ -126,7 +126,7 @@ def collectives(sharing: Sharing, parameters: float, link: float, network: float
 
 
 def ring_seconds(size: float, ranks: int, bandwidth: float) -> float:
-    """Of an all-gather or a reduce-scatter of `size` bytes in all; an all-reduce is one of each."""
+    """Seconds of an all-gather or a reduce-scatter of `size` bytes in total; an all-reduce takes both."""
     return (ranks - 1) * (size / ranks / bandwidth + HOP)
 
 
@@ -136,9 +136,9 @@ class Outcome:
 
     Attributes:
         seconds: as simulated.
-        ready: with data always ready.
+        ready: without waiting for data.
         free: with collectives that take no time.
-        ideal: with work alone, shared evenly.
+        ideal: only computing, distributed evenly.
     """
 
     seconds: float
@@ -148,19 +148,19 @@ class Outcome:
 
     @property
     def lost(self) -> dict[str, float]:
-        """Shares of an update: waiting for the `loader`, for `collectives`, and for other ranks, whose packs are more or
-        larger (`uneven packs`)."""
+        """Lost shares of an update: waiting for the `loader`, for `collectives`, and for ranks with more work (`uneven
+        packs`)."""
         loader, links = (max(0.0, 1 - without / self.seconds) for without in (self.ready, self.free))
         return {"loader": loader, "collectives": links, "uneven packs": max(0.0, 1 - self.efficiency - loader - links)}
 
     @property
     def efficiency(self) -> float:
-        """Of an update, spent on work that an even share would also take."""
+        """Share of an update that is useful work, distributed evenly."""
         return self.ideal / self.seconds
 
     @property
     def bottleneck(self) -> str:
-        """What loses most, if it loses at least `LOSS` of an update; else "compute"."""
+        """The largest loss, if it is at least `LOSS` of an update; else "compute"."""
         what, share = max(self.lost.items(), key=lambda item: item[1])
         return what if share >= LOSS else "compute"
 
@@ -178,13 +178,13 @@ def simulate(
     updates: int = 0,
     seed: int = 0,
 ) -> Outcome:
-    """Updates of `packs` packs on `ranks` ranks.
+    """Simulate updates of `packs` packs on `ranks` ranks.
 
-    workers    of each rank; 0 makes packs between the steps
+    workers    of each rank; with 0 the rank itself prepares packs between the steps
     rate       FLOP/s that a rank reaches
-    jitter     standard deviation of a pack's computing over its mean
+    jitter     standard deviation of a pack's computing time over its mean
     optimizer  seconds of the optimizer's own work
-    updates    how many; 0 takes as many as draw some ten thousand packs
+    updates    number; 0 means enough for about ten thousand packs
     """
     random = np.random.default_rng(seed)
     updates = updates or int(np.clip(10_000 // packs, 8, 200))
@@ -213,7 +213,7 @@ class _Timing:
     optimizer: float
 
     def seconds(self) -> float:
-        """Of an update, on average over all but the first quarter, in which the queues fill."""
+        """Mean seconds of an update, without the first quarter, in which the queues fill."""
         updates, rows, ranks = self.compute.shape
         made = np.zeros((updates * rows, ranks))  # when a pack was ready
         taken = np.zeros((updates * rows, ranks))  # when the rank began with it
@@ -233,7 +233,7 @@ class _Timing:
         return float((ends[-1] - ends[first]) / (updates - 1 - first))
 
     def _made(self, number: int, now: np.ndarray, made: np.ndarray, taken: np.ndarray) -> np.ndarray:
-        """When the making of a pack begins: its worker is done with the one before, and there is room for it."""
+        """The time at which a worker starts a pack: its previous pack is finished, and the queue has room."""
         if not self.workers:
             return now
         ahead = PREFETCH * self.workers
@@ -242,6 +242,6 @@ class _Timing:
 
 
 def _lognormal(random: np.random.Generator, mean: float, spread: float, size: int | tuple[int, ...]) -> np.ndarray:
-    """Positive numbers of this mean, with this standard deviation over mean."""
+    """Random positive numbers with this mean; `spread` is their standard deviation over the mean."""
     variance = np.log1p(spread**2)
     return mean * np.exp(random.normal(-variance / 2, np.sqrt(variance), size)) if spread else np.full(size, float(mean))

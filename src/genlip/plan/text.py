@@ -1,6 +1,6 @@
-"""A plan in words and three small tables, for a terminal or a pipe.
+"""A plan as text and three small tables, for a terminal or a pipe.
 
-In: a `Plan`. Out: something that rich prints, or text.
+In: a `Plan`. Out: a renderable of rich, or text.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from genlip.plan.plan import Plan
 from genlip.plan.simulation import LOSS
+from genlip.report.formatting import GIB, counted, large_count, long_duration, two_digits, unit_of_time, with_prefix
 from genlip.terminal import harmless
 
 __all__ = ["plan_text", "render"]
@@ -25,7 +26,6 @@ _PARTS = {
     "feed_forward": "feed-forward",
     "head": "head",
 }
-_GIB = 2**30
 _WIDE = 96  # characters that two tables side by side need
 
 
@@ -57,14 +57,9 @@ def _beside(left: Table, right: Table, fits: bool) -> RenderableType:
 def _headline(plan: Plan, title: str) -> str:
     on = f"{harmless(title)} on {plan.sharing.ranks} × {plan.hardware.name}"
     if not plan.updates:
-        return f"{on}: {_duration(plan.seconds)} an update"
-    hours = "" if plan.hardware.name == "cpu" else f", {_hours(plan.days * 24 * plan.sharing.ranks)} GPU-hours"
-    return f"{on}: {_duration(plan.days * 86_400)}{hours}"
-
-
-def _hours(hours: float) -> str:
-    """Whole ones from 10 on, else two digits; hundredths are the least that matters."""
-    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours >= 0.01 else "under 0.01"
+        return f"{on}: {long_duration(plan.seconds)} an update"
+    hours = "" if plan.on_cpu else f", {two_digits(plan.days * 24 * plan.sharing.ranks)} GPU-hours"
+    return f"{on}: {long_duration(plan.days * 86_400)}{hours}"
 
 
 def _facts(plan: Plan) -> Table:
@@ -77,27 +72,41 @@ def _facts(plan: Plan) -> Table:
 def _each_fact(plan: Plan) -> Iterator[tuple[str, str]]:
     run, found, sharing = plan.run, plan.parameters, plan.sharing
     text = found.total - found.trunk
-    yield "model", f"{_count(found.trunk)} trunk + {_count(text)} text tables and maps = {_count(found.total)} parameters"
+    yield (
+        "model",
+        f"{large_count(found.trunk)} trunk + {large_count(text)} text tables and maps = "
+        f"{large_count(found.total)} parameters",
+    )
     yield (
         "sample",
         f"{plan.assumed.patches:,.0f} patches + {plan.assumed.text:,.0f} text tokens, "
-        f"{_short(plan.flops.total(run.activation_checkpointing))}FLOP to train on",
+        f"{with_prefix(plan.flops.total(run.activation_checkpointing))}FLOP to train on",
     )
-    each = f"{plan.rows} a GPU" if sharing.ranks > 1 else "one after another"
+    each = f"{plan.rows} {_each(plan)}" if sharing.ranks > 1 else "one after another"
     yield (
         "update",
-        f"{plan.samples_per_update:,.0f} samples in {_number(plan.packs, 'pack')} of {run.packing.max_tokens:,} rows, "
-        f"{each}: {_duration(plan.seconds)}",
+        f"{plan.samples_per_update:,.0f} samples in {counted(plan.packs, 'pack')} of {run.packing.max_tokens:,} rows, "
+        f"{each}: {long_duration(plan.seconds)}",
     )
     if plan.updates:
-        yield "run", f"{_count(plan.updates * plan.samples_per_update)} samples, {_number(plan.updates, 'update')}"
+        yield "run", f"{large_count(plan.updates * plan.samples_per_update)} samples, {counted(plan.updates, 'update')}"
     precision = "bfloat16" if plan.product_bytes == 2 else "float32"
-    place = {"single": "one process", "ddp": "ddp, a copy on each GPU"}.get(sharing.strategy, sharing.strategy)
+    copies = f"ddp, a copy {'in' if plan.on_cpu else 'on'} each {'process' if plan.on_cpu else 'GPU'}"
+    place = {"single": "one process", "ddp": copies}.get(sharing.strategy, sharing.strategy)
     if sharing.shards > 1:
-        place = f"{sharing.strategy}, shards over {sharing.shards}"
+        place = f"{sharing.strategy}, sharded over {sharing.shards}"
     yield "as", f"{place}; {precision} products; activations {'recomputed' if run.activation_checkpointing else 'kept'}"
     fits = "fits" if plan.memory.total <= plan.usable else "DOES NOT FIT"
-    yield "memory", f"{plan.memory.total / _GIB:.1f} GiB a GPU of {plan.usable / _GIB:.1f} usable: {fits}"
+    yield "memory", f"{plan.memory.total / GIB:.1f} {_gib(plan)} of {plan.usable / GIB:.1f} usable: {fits}"
+
+
+def _each(plan: Plan) -> str:
+    return "a process" if plan.on_cpu else "a GPU"
+
+
+def _gib(plan: Plan) -> str:
+    """The unit of memory; a single process on a processor has all of it."""
+    return "GiB" if plan.on_cpu and plan.sharing.ranks == 1 else f"GiB {_each(plan)}"
 
 
 def _table(*columns: str) -> Table:
@@ -112,7 +121,7 @@ def _flops(plan: Plan) -> Table:
     flops, again = plan.flops, plan.run.activation_checkpointing
     passes = [flops.forward, flops.backward, *([flops.recomputed] if again else [])]
     unit, letter = _unit(flops.total(again))
-    table = _table(f"{letter}FLOP a sample", "forward", "backward", *(["again"] if again else []), "share")
+    table = _table(f"{letter}FLOP a sample", "forward", "backward", *(["recomputed"] if again else []), "share")
     for part, name in _PARTS.items():
         work = [getattr(one, part) for one in passes]
         table.add_row(name, *(f"{value / unit:,.1f}" for value in work), f"{sum(work) / flops.total(again):.0%}")
@@ -121,20 +130,29 @@ def _flops(plan: Plan) -> Table:
 
 
 def _memory(plan: Plan) -> Table:
-    table = _table("GiB a GPU", "kept", "recomputed")
+    table = _table(_gib(plan), "kept", "recomputed")
     for part in plan.kept._fields:
-        sizes = [getattr(way, part) / _GIB for way in (plan.kept, plan.recomputed)]
+        sizes = [getattr(way, part) / GIB for way in (plan.kept, plan.recomputed)]
         if any(sizes):
             table.add_row(part, *(f"{size:.2f}" for size in sizes))
-    table.add_row("total", *(f"{way.total / _GIB:.2f}" for way in (plan.kept, plan.recomputed)), style="bold")
+    table.add_row("total", *(f"{way.total / GIB:.2f}" for way in (plan.kept, plan.recomputed)), style="bold")
     return table
 
 
 def _scaling(plan: Plan) -> RenderableType:
     if not plan.scaling:
         return Text()
-    days, per = _unit_of_time(plan.days * 86_400)
-    table = _table("GPUs", "packs each", "samples/s", days, "useful", "lost: loader", "links", "uneven packs")
+    days, per = unit_of_time(plan.days * 86_400)
+    table = _table(
+        "processes" if plan.on_cpu else "GPUs",
+        "packs each",
+        "samples/s",
+        days,
+        "useful",
+        "lost: loader",
+        "links",
+        "uneven packs",
+    )
     table.columns[0].justify = "right"
     for at in plan.scaling:
         table.add_row(
@@ -151,11 +169,9 @@ def _scaling(plan: Plan) -> RenderableType:
 
 
 def _limit(plan: Plan, what: str) -> str:
-    """From where on it is a bottleneck."""
+    """The number of accelerators from which it is a bottleneck."""
     first = next((at.gpus for at in plan.scaling if at.outcome.lost[what] >= LOSS), None)
-    if first is None:
-        return f"the {what} at none of these"
-    return f"the {what} from {first} GPU{'s' if first > 1 else ''} on"
+    return f"the {what} at none of these" if first is None else f"the {what} from {plan.processors(first)} on"
 
 
 def _marked(mark: str, style: str, text: str, text_style: str = "") -> RenderableType:
@@ -167,53 +183,24 @@ def _marked(mark: str, style: str, text: str, text_style: str = "") -> Renderabl
 def _assumptions(plan: Plan) -> str:
     assumed, unit = plan.assumed, plan.hardware
     rate = unit.bfloat16 if plan.product_bytes == 2 else unit.float32
-    said = [
-        f"computing at {assumed.utilisation:.0%} of {_short(rate)}FLOP/s (--utilisation)",
-        f"{assumed.reserved:.0%} of {unit.memory / _GIB:.0f} GiB left free",
+    parts = [
+        f"computing at {assumed.utilisation:.0%} of {with_prefix(rate)}FLOP/s (--utilisation)",
+        f"{assumed.reserved:.0%} of {unit.memory / GIB:.0f} GiB left free",
         *(f"{guess}, a guess" for guess in plan.guesses),
     ]
     if len(plan.scaling) > 1:
-        said.append(
-            f"nodes of {assumed.node} (--node) with {_short(unit.link)}B/s inside and {assumed.network:g} GB/s a GPU "
-            f"between (--network), of which rings reach {assumed.reached:.0%}"
+        parts.append(
+            f"nodes of {assumed.node} (--node) with {with_prefix(unit.link)}B/s inside and {assumed.network:g} GB/s a GPU "
+            f"between (--network), of which collectives reach {assumed.reached:.0%}"
         )
     if plan.scaling:
-        said.append(
-            f"{_number(assumed.workers, 'worker')} a GPU (--workers) with {assumed.decode:g} ms a sample (--decode); text, "
-            f"decoding and native sizes spread by {assumed.spread:.0%}, computing by {assumed.jitter:.0%}, "
-            f"seed {plan.run.seed}"
+        parts.append(
+            f"{counted(assumed.workers, 'worker')} {_each(plan)} (--workers) with {assumed.decode:g} ms a sample "
+            f"(--decode); text, decoding and native sizes spread by {assumed.spread:.0%}, computing by "
+            f"{assumed.jitter:.0%}, seed {plan.run.seed}"
         )
-    return "; ".join(said) + "."
+    return "; ".join(parts) + "."
 
 
 def _unit(value: float) -> tuple[float, str]:
     return next(((size, name) for size, name in ((1e12, "T"), (1e9, "G"), (1e6, "M")) if value >= 100 * size), (1e6, "M"))
-
-
-def _short(value: float) -> str:
-    """Three digits and a letter: 1.23 G."""
-    for size, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g} {name}"
-    return f"{value:.3g} "
-
-
-def _count(number: float) -> str:
-    """The same of things, with B for billions, as recipes say."""
-    return _short(number).replace("G", "B").strip()
-
-
-def _unit_of_time(seconds: float) -> tuple[str, float]:
-    return next(
-        ((name, size) for name, size in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)) if seconds >= size),
-        ("seconds", 1.0),
-    )
-
-
-def _duration(seconds: float) -> str:
-    name, size = _unit_of_time(seconds)
-    return f"{seconds / size:.3g} {name}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

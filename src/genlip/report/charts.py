@@ -1,7 +1,7 @@
 """Charts: curves, bars and histograms as SVG in the page's colours.
 
-In: figures. Out: a <figure> of HTML with an inline SVG, drawn by matplotlib. Colours are custom properties of the page, so
-that charts follow the reader's light or dark mode.
+In: figures. Out: a <figure> of HTML with an inline SVG, drawn by matplotlib. Colours are custom properties of the page (CSS
+variables), so that charts follow the reader's light or dark mode.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Estimate", "Line", "bars", "chart", "curve", "gain_chart", "histogra
 
 
 class Estimate(Protocol):
-    """A score with the interval in which it lies."""
+    """A score with its confidence interval."""
 
     @property
     def score(self) -> float: ...  # noqa: D102
@@ -35,9 +35,9 @@ class Estimate(Protocol):
 
 
 class Line(NamedTuple):
-    """A curve over the steps of a run. `colour` is "blue" or "orange"; `marked` puts a dot on each value.
+    """A curve over the steps of a run. `colour` is "blue" or "orange"; `marked` draws a dot at each value.
 
-    Of a long curve, `chart` draws what `thin` keeps.
+    For a long curve, `chart` draws only the points that `thin` keeps.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Line(NamedTuple):
 
 
 def loss_chart(train: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]]) -> str:
-    """The loss of both kinds of log events over the steps."""
+    """Training and held-out loss of log events over the steps."""
     lines = [curve("training", train, "loss"), curve("held out", held_out, "loss", "orange", marked=True)]
     return chart("Loss, in nats per token", lines, logarithmic=True)
 
@@ -61,13 +61,13 @@ def gain_chart(held_out: Sequence[Mapping[str, Any]]) -> str:
 def curve(
     name: str, events: Iterable[Mapping[str, Any]], key: str, colour: str = "blue", marked: bool = False, scale: float = 1
 ) -> Line:
-    """A figure of log events over their steps, times `scale`; events that do not have it are passed over."""
+    """A figure of log events over their steps, times `scale`; events without it are skipped."""
     found = [(event["step"], scale * event[key]) for event in events if event.get(key) is not None]
     return Line(name, [step for step, _ in found], [value for _, value in found], colour, marked)
 
 
 def thin(values: Sequence[float], points: int = 1000) -> list[int]:
-    """Which values a curve of about so many points is drawn by: the least and the largest of each stretch, and both ends."""
+    """Indices of about `points` values for drawing a curve: minimum and maximum of each interval, and both ends."""
     if len(values) <= points:
         return list(range(len(values)))
     found = np.asarray(values, dtype=np.float64)
@@ -79,9 +79,9 @@ def thin(values: Sequence[float], points: int = 1000) -> list[int]:
 
 
 def chart(title: str, lines: Sequence[Line], logarithmic: bool = False, below: str = "step") -> str:
-    """Curves over the steps, or over what else is named `below` them, as SVG.
+    """Curves over the steps, or over the quantity named by `below`, as SVG.
 
-    A linear axis includes 0. A logarithmic one shows positive values only, and is linear where they are close together.
+    A linear axis includes 0. A logarithmic axis shows only positive values, and becomes linear if they are close together.
     """
     figure = Figure(figsize=(5.2, 3.1), layout="constrained")
     axes = figure.add_subplot()
@@ -94,67 +94,71 @@ def chart(title: str, lines: Sequence[Line], logarithmic: bool = False, below: s
         least = min((value for line in lines for value in line.values), default=0.0)
         axes.set_ylim(bottom=0.0 if least >= 0 else axes.get_ylim()[0])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    _dress(axes, below)
+    if below == "step":
+        axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    _style_axes(axes, below)
     if len(lines) > 1:
-        axes.legend(frameon=False, labelcolor=_PAINT["ink"], loc="best")
+        axes.legend(frameon=False, labelcolor=_COLOURS["text"], loc="best")
     return f'<figure class="chart"><figcaption>{escape(title)}</figcaption>{_svg(figure, title)}</figure>'
 
 
 def bars(title: str, names: Sequence[str], scores: Sequence[Estimate], note: str = "") -> str:
-    """Scores side by side as horizontal bars with their intervals, as SVG; the axis includes 0, long names are cut."""
+    """Scores as horizontal bars with their intervals, as SVG; the axis includes 0, and long names are cut."""
     figure = Figure(figsize=(5.2, 0.6 + 0.34 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     values, ends = [one.score for one in scores], [one.interval() for one in scores]
     places = range(len(names), 0, -1)
-    axes.barh(list(places), values, height=0.6, color=_PAINT["blue"])
+    axes.barh(list(places), values, height=0.6, color=_COLOURS["blue"])
     for place, (low, high) in zip(places, ends, strict=True):
-        axes.plot([low, high], [place, place], color=_PAINT["ink"], linewidth=1.4, solid_capstyle="butt")
+        axes.plot([low, high], [place, place], color=_COLOURS["text"], linewidth=1.4, solid_capstyle="butt")
     axes.set_yticks(list(places), [_literal(name if len(name) <= _NAME else f"{name[: _NAME - 1]}…") for name in names])
     axes.set_ylim(0.4, len(names) + 0.6)
     axes.set_xlim(left=min([0.0, *(low for low, _ in ends if low < 0)]))
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    _quieten(axes, "", "x")
+    _style_axes(axes, "", "x")
     small = f"<small>{escape(note)}</small>" if note else ""
     return f'<figure class="chart"><figcaption>{escape(title)}{small}</figcaption>{_svg(figure, title)}</figure>'
 
 
 def histogram(title: str, values: Sequence[float] | np.ndarray, unit: str, what: str = "images") -> str:
-    """How often which value occurs, as SVG; logarithmic in the values where these are positive and span decades.
+    """A histogram as SVG. The values' axis is logarithmic if they are positive and span decades.
 
-    unit   of the values, below their axis
-    what   is counted: named beside the median
+    unit   of the values, shown below their axis
+    what   the things that are counted, named beside the median
     """
     found = np.asarray(values, dtype=np.float64)
     logarithmic = bool(found.min() > 0) and found.max() > _WIDE_RANGE * found.min()
     figure = Figure(figsize=(5.2, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    axes.hist(found, _edges(found, logarithmic).tolist(), color=_PAINT["blue"], rwidth=0.92)
+    axes.hist(found, _edges(found, logarithmic).tolist(), color=_COLOURS["blue"], rwidth=0.92)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if found.max() < 300 * found.min() else (1,)))
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6))
-    close = found.max() - found.min() < 0.02 * abs(found.max())  # in three digits, all would be the same number
+    close = found.max() - found.min() < 0.02 * abs(found.max())  # three digits would give equal labels
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}" if close else short_number(value)))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    _quieten(axes, unit)
+    _style_axes(axes, unit)
     note = f"<small>median {short_number(float(np.median(found)))} of {len(found):,} {escape(what)}</small>"
     return f'<figure class="chart"><figcaption>{escape(title)}{note}</figcaption>{_svg(figure, title)}</figure>'
 
 
-# Stand-ins that matplotlib draws with; the page's own colours take their place in the SVG.
-_PAINT = {"ink": "#000001", "quiet": "#000002", "blue": "#000003", "orange": "#000004"}
+# Placeholder colours for matplotlib; `_svg` replaces them by the page's CSS variables.
+_COLOURS = {"text": "#000001", "grey": "#000002", "blue": "#000003", "orange": "#000004"}
 
 
 def _draw(axes: Axes, line: Line) -> None:
-    """One curve, long ones thinned; a single value is a dot."""
+    """Draw one curve, thinned if it is long; a single value is a dot."""
     kept = thin(line.values)
     dot = "o" if line.marked or len(kept) == 1 else None
     axes.plot(
         [line.steps[i] for i in kept],
         [line.values[i] for i in kept],
-        color=_PAINT[line.colour],
+        color=_COLOURS[line.colour],
         marker=dot,
         markersize=4 if len(kept) < 100 else 2,
         linewidth=1.8 if len(kept) < 500 else 1.0,
@@ -163,9 +167,9 @@ def _draw(axes: Axes, line: Line) -> None:
 
 
 def _make_logarithmic(axes: Axes, lines: Sequence[Line]) -> None:
-    """A vertical axis in plain numbers, with more of them if the values span less."""
+    """A logarithmic axis with plain numbers, and with more labels if the values span a smaller range."""
     values = [value for line in lines for value in line.values if value > 0]
-    if values and max(values) < 4 * min(values):  # too few round powers between them to label
+    if values and max(values) < 4 * min(values):  # too few round numbers in this range for labels: stay linear
         return
     narrow = not values or max(values) < 100 * min(values)
     axes.set_yscale("log")
@@ -174,49 +178,38 @@ def _make_logarithmic(axes: Axes, lines: Sequence[Line]) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _dress(axes: Axes, below: str) -> None:
-    """Quiet axes; steps start at 0."""
-    if below == "step":
-        axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    _quieten(axes, below)
-
-
-def _quieten(axes: Axes, below: str, lines: Literal["x", "y"] = "y") -> None:
-    """No box, light lines across the values' axis, the page's colours."""
-    axes.set_xlabel(_literal(below), color=_PAINT["quiet"])
-    axes.tick_params(colors=_PAINT["quiet"], length=0)
-    axes.grid(axis=lines, color=_PAINT["quiet"], alpha=0.25, linewidth=0.8)
+def _style_axes(axes: Axes, below: str, lines: Literal["x", "y"] = "y") -> None:
+    """No box, light grid lines across the values' axis, the page's colours."""
+    axes.set_xlabel(_literal(below), color=_COLOURS["grey"])
+    axes.tick_params(colors=_COLOURS["grey"], length=0)
+    axes.grid(axis=lines, color=_COLOURS["grey"], alpha=0.25, linewidth=0.8)
     for side, spine in axes.spines.items():
         spine.set_visible(side == ("bottom" if lines == "y" else "left"))
-        spine.set_color(_PAINT["quiet"])
+        spine.set_color(_COLOURS["grey"])
 
 
 _NAME = 30  # characters of a name beside a bar
 
 
 def _literal(text: str) -> str:
-    """A text that matplotlib draws as it stands: between two of them, a dollar sign would begin a formula.
+    """A text that matplotlib draws unchanged: dollar signs, which would start a formula, are escaped.
 
-    It fails on what UTF-8 cannot write, such as bytes of names, and warns of control characters by repeating them.
+    `harmless` replaces surrogates, on which matplotlib fails, and control characters, of which it warns.
     """
     return harmless(text).replace("$", r"\$")
 
 
-_WIDE_RANGE = 30  # times the least value: from there on, an axis is logarithmic
-
-
+_WIDE_RANGE = 30  # ratio of largest to least value from which the axis is logarithmic
 _BINS = 32
 
 
 def _edges(found: np.ndarray, logarithmic: bool) -> np.ndarray:
-    """Edges of the bins; of whole numbers, each bin of a linear axis takes equally many."""
+    """Edges of the bins. For whole numbers on a linear axis, every bin covers equally many numbers."""
     least, most = float(found.min()), float(found.max())
     whole = bool((found % 1 == 0).all())
     if logarithmic:
         edges = np.geomspace(least, most + 1 if whole else most, _BINS + 1)
-        edges[0], edges[-1] = least, max(most, edges[-1])  # which rounding may have moved inwards
+        edges[0], edges[-1] = least, max(most, edges[-1])  # rounding may have moved them inwards
         return np.unique(np.rint(edges)) - 0.5 if whole else edges
     if whole:
         width = math.ceil((most - least + 1) / _BINS)
@@ -225,13 +218,13 @@ def _edges(found: np.ndarray, logarithmic: bool) -> np.ndarray:
 
 
 def _svg(figure: Figure, label: str) -> str:
-    """A figure as inline SVG without what only a file of its own needs, in the page's colours."""
+    """A figure as inline SVG in the page's colours, without metadata, styles and comments."""
     file = io.StringIO()
-    with rc_context({"svg.hashsalt": label}):  # else the names of clips are random, and no page is like the one before
+    with rc_context({"svg.hashsalt": label}):  # without a salt, ids are random and pages not reproducible
         figure.savefig(file, format="svg", transparent=True)
     text = file.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*">', "<g>", text[text.index("<svg") :])
-    for name, paint in _PAINT.items():
-        text = text.replace(paint, f"var(--{name})")
+    for name, colour in _COLOURS.items():
+        text = text.replace(colour, f"var(--{name})")
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)

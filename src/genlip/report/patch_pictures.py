@@ -1,7 +1,7 @@
-"""Patch pictures: what is found at patches, drawn on the image or beside it.
+"""Patch pictures: values or words of patches, drawn on the image or beside it.
 
-In: an image, its grid, and something per patch. Out: Pillow images, twice as wide as a page shows them, so that lines and
-letters are sharp on every screen. Patches are told apart on the image as it was: a model may see it in another shape.
+In: an image, its grid, and a value or words per patch. Out: Pillow images, twice as wide as a page shows them, so that lines
+and letters are sharp on every screen. Patches are drawn on the original image, although the model may have resized it.
 
 Axes: r rows, c columns of patches; p = r * c.
 """
@@ -29,9 +29,9 @@ _FONT, _LETTERS = "DejaVuSans-Bold", 28  # pixels
 
 
 def confident_patches(said: PatchWords, number: int) -> list[int]:
-    """The patches that are surest of their likeliest token, the surest first.
+    """The patches with the highest probability of their likeliest token, the highest first.
 
-    Those that say what most of the patches say come last: a word that is said everywhere tells nothing about a patch.
+    Patches with the most common token come last: a token that is likeliest at most patches says little about one patch.
     """
     common, _ = common_token(said)
     likeliest = [words[0] for words in said.words]
@@ -40,25 +40,25 @@ def confident_patches(said: PatchWords, number: int) -> list[int]:
 
 
 def confident_picture(image: Image.Image, said: PatchWords, number: int = 8) -> Image.Image:
-    """The image with its `confident_patches` outlined, at most a quarter of all, with likeliest tokens and chances."""
+    """The image with its `confident_patches` outlined, at most a quarter of all, with likeliest tokens and probabilities."""
     chosen = confident_patches(said, min(number, math.ceil(len(said.words) / 4)))
     picture = outlined(enlarged(image, _SIDE), chosen, said.grid)
     pen, taken = ImageDraw.Draw(picture), list[Box]()
-    for patch in chosen:  # all labels above all lines
+    for patch in chosen:  # after the outlines, so that labels cover them
         token, chance = said.words[patch][0]
         _label(pen, f"{token.strip() or '␣'} {chance:.0%}", patch_box(patch, said.grid, picture.size), picture.size, taken)
     return picture
 
 
 def enlarged(image: Image.Image, side: int) -> Image.Image:
-    """The image with a longer side of `side` pixels; small ones keep their pixels sharp."""
+    """The image with a longer side of `side` pixels; small images are enlarged without blur."""
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.convert("RGB").resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
 
 
 def patch_box(patch: int, grid: tuple[int, int], size: tuple[int, int], margin: int = 0) -> Box:
-    """Where a patch, row-major, lies on an image of (width, height) pixels, with `margin` patches on each side."""
+    """The box of a patch, in row-major order, on an image of (width, height) pixels, with `margin` patches on each side."""
     wide, high = size[0] / grid[1], size[1] / grid[0]
     place, column = divmod(patch, grid[1])
     return (
@@ -81,7 +81,7 @@ def heat(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def crop(image: Image.Image, patch: int, grid: tuple[int, int], side: int = 240) -> Image.Image:
-    """A patch, outlined, and the eight around it, as a square; grey beyond the edge of the image."""
+    """An outlined patch and its eight neighbours, as a square; grey outside the image."""
     left, top, right, bottom = patch_box(patch, grid, image.size, margin=1)
     x, y = side / (right - left), side / (bottom - top)
     inside = (max(0.0, left), max(0.0, top), min(float(image.width), right), min(float(image.height), bottom))
@@ -103,14 +103,14 @@ def outlined(image: Image.Image, patches: Sequence[int], grid: tuple[int, int]) 
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: Box) -> None:
-    """A line in two colours, which shows on any ground."""
+    """An outline in two colours, visible on any background."""
     left, top, right, bottom = box
     pen.rectangle((left, top, right - 1, bottom - 1), outline=_DARK, width=8)
     pen.rectangle((left + 2, top + 2, right - 3, bottom - 3), outline=_ORANGE, width=4)
 
 
 def _label(pen: ImageDraw.ImageDraw, text: str, box: Box, size: tuple[int, int], taken: list[Box]) -> None:
-    """A text at a patch where it covers no other label, if there is such a place; `taken` then holds it too."""
+    """Draw a text at a patch, without covering another label if possible, and add its box to `taken`."""
     letters = font(_FONT, _LETTERS)
     left, top, right, bottom = pen.textbbox((0, 0), text, font=letters)
     wide, high = right - left + 12, bottom - top + 12
@@ -122,7 +122,7 @@ def _label(pen: ImageDraw.ImageDraw, text: str, box: Box, size: tuple[int, int],
 
 
 def _corners(box: Box, wide: float, high: float) -> list[tuple[float, float]]:
-    """Where a label may lie, best first: in the patch below, in it above, under it, over it, right, left of it."""
+    """Positions of a label, best first: inside the patch (bottom, top, middle), then below, above, right and left of it."""
     left, top, right, bottom = box
     middle = (left + right - wide) / 2
     inside = [(middle, bottom - high - 8), (middle, top + 8), (middle, (top + bottom - high) / 2)]
@@ -131,7 +131,7 @@ def _corners(box: Box, wide: float, high: float) -> list[tuple[float, float]]:
 
 
 def _within(x: float, y: float, wide: float, high: float, size: tuple[int, int]) -> Box:
-    """The box moved into the picture."""
+    """The box, moved into the picture."""
     x, y = max(0.0, min(x, size[0] - wide - 1)), max(0.0, min(y, size[1] - high - 1))
     return x, y, x + wide, y + high
 

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -24,14 +23,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from genlip.report.formatting import UNKNOWN, clock, counted, size
 from genlip.terminal import harmless
 
-__all__ = ["Panel", "clock", "rendered", "sparkline"]
+__all__ = ["Panel", "rendered", "sparkline"]
 
 _PAUSE = 0.5  # seconds between two drawings
 _LOSSES = 12  # in the sparkline
 _BARS = "▁▂▃▄▅▆▇█"
-_UNKNOWN = "–"
 
 
 class Panel:
@@ -103,7 +102,7 @@ def _rows(figures: Mapping[str, Any], losses: str) -> list[list[tuple[str, str]]
 
     def words(name: str, form: str, unit: str = "") -> str:
         value = figures.get(name)
-        return _UNKNOWN if value is None else f"{value:{form}}{unit}"
+        return UNKNOWN if value is None else f"{value:{form}}{unit}"
 
     memory = figures.get("memory")
     return [
@@ -125,13 +124,13 @@ def _rows(figures: Mapping[str, Any], losses: str) -> list[list[tuple[str, str]]
         [
             ("packing efficiency", words("packing_efficiency", ".1%")),
             ("data wait", words("wait", ".1%")),
-            ("memory", _UNKNOWN if memory is None else f"{memory / 2**30:.1f} GiB"),
+            ("memory", UNKNOWN if memory is None else size(memory, "GiB")),
         ],
     ]
 
 
 def _threads(number: int | None) -> str:
-    return "" if number is None else f", {number} thread{'s' * (number > 1)}"
+    return "" if number is None else f", {counted(number, 'thread')}"
 
 
 def sparkline(values: Iterable[float]) -> str:
@@ -141,13 +140,6 @@ def sparkline(values: Iterable[float]) -> str:
         return ""
     least, span = min(values), max(values) - min(values)
     return "".join(_BARS[round((value - least) / span * (len(_BARS) - 1)) if span else 0] for value in values)
-
-
-def clock(seconds: float | None) -> str:
-    """A time as 0:01:30 or 3 days, 4:00:00; a dash if it is not known."""
-    if seconds is None or not math.isfinite(seconds):
-        return _UNKNOWN
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _redirect_logging(stack: ExitStack, error: TextIO) -> None:

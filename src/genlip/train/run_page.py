@@ -17,12 +17,12 @@ from typing import Any
 
 import yaml
 
-from genlip.data.images import ImageError, decode, reduced
+from genlip.data.images import ImageError
 from genlip.evaluate.model_page import summary
 from genlip.evaluate.result_files import read_results
 from genlip.model.writing import write_text
 from genlip.report import caption_cards, charts, formatting, html
-from genlip.report.caption_cards import Speech
+from genlip.report.caption_cards import CaptionHistory
 from genlip.report.html import Headline, Section
 from genlip.terminal import program
 from genlip.train.run_log import Event, read_events
@@ -143,7 +143,7 @@ _RECENT = 5  # training events of a mean
 
 
 def _advice(log: _Logged) -> str:
-    return html.advice(_warnings(log))
+    return html.warning_list(_warnings(log))
 
 
 def _warnings(log: _Logged) -> Iterator[str]:
@@ -268,7 +268,7 @@ def _words(event: Event, log: _Logged) -> str:
     name = {"nonfinite": "loss or gradient not finite", "spike": "loss spike"}.get(kind, str(kind))
     rest = {key: value for key, value in event.items() if key not in ("event", "time", "step") and value is not None}
     detail = ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in rest.items())
-    return _cut(f"{name}: {detail}" if detail else name)
+    return formatting.one_line(f"{name}: {detail}" if detail else name, _LETTERS_SHOWN)
 
 
 def _skipped(log: _Logged) -> list[Section]:
@@ -276,17 +276,13 @@ def _skipped(log: _Logged) -> list[Section]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for event in log.all("skipped"):
         reason = event.get("source", ""), event.get("reason", "")
-        reasons.setdefault(reason, []).append(_cut(str(event.get("message") or event.get("key", ""))))
+        message = str(event.get("message") or event.get("key", ""))
+        reasons.setdefault(reason, []).append(formatting.one_line(message, _LETTERS_SHOWN))
     if not reasons:
         return []
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
     rows = [[reason, source, f"{len(told):,}", told[:_EXAMPLES_SHOWN]] for (source, reason), told in ordered]
     return [Section("Samples that could not be used", html.table(["reason", "source", "number", "such as"], rows))]
-
-
-def _cut(text: str) -> str:
-    """The beginning of a long text."""
-    return text if len(text) <= _LETTERS_SHOWN else f"{text[:_LETTERS_SHOWN]}…"
 
 
 # -- what it says
@@ -310,14 +306,15 @@ def _spoken(log: _Logged, folder: Path) -> list[Section]:
     return [
         Section(
             "What it says about held-out images",
-            html.paragraphs(f"{note}Words that are not in the true caption are marked.") + caption_cards.speeches(shown),
+            html.paragraphs(f"{note}Words that are not in the true caption are marked.")
+            + caption_cards.caption_histories(shown),
         )
     ]
 
 
-def _speech(told: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> Speech:
+def _speech(told: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> CaptionHistory:
     sample = told[-1][1]
-    return Speech(_picture(folder, sample.get("image")), sample["true"], _some(_changes(told), _TIMES_SHOWN))
+    return CaptionHistory(_picture(folder, sample.get("image")), sample["true"], _some(_changes(told), _TIMES_SHOWN))
 
 
 def _changes(told: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[str, str]]:
@@ -346,7 +343,7 @@ def _picture(folder: Path, name: str | None) -> Any:
     if not name or not (folder / name).resolve().is_relative_to(folder.resolve()):
         return None
     try:
-        return reduced(decode(folder / name), _PICTURE)  # a foreign one may be of any size, and all are held together
+        return html.thumbnail(folder / name, _PICTURE)  # a stored file may be of any size, and all are held together
     except ImageError:
         return None
 
@@ -369,10 +366,10 @@ def _configuration(log: _Logged) -> list[Section]:
     rows = {name.replace("_", " "): _fact(name, start[name]) for name in start if name not in _NOT_FACTS and start[name]}
     if start.get("versions"):
         rows["versions"] = ", ".join(f"{name} {number}" for name, number in start["versions"].items())
-    body = html.facts(rows) if rows else ""
+    body = html.key_value_table(rows) if rows else ""
     if start.get("run"):
         text = yaml.safe_dump(start["run"], sort_keys=False, allow_unicode=True, width=100)
-        body += html.folded("All settings", text)
+        body += html.details("All settings", text)
     return [Section("This run", body)] if body else []
 
 

@@ -21,11 +21,12 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from genlip.data.examples import Unusable
-from genlip.data.images import decode, reduced
 from genlip.evaluate.captioning.generated import Spoken
 from genlip.model.writing import naming
+from genlip.report.formatting import clock, one_line
+from genlip.report.html import thumbnail
 from genlip.terminal import harmless
-from genlip.train.panel import Panel, clock
+from genlip.train.panel import Panel
 from genlip.train.run_log import LOG, read_log
 from genlip.train.trackers import Recorder, open_recorder
 
@@ -131,7 +132,9 @@ class Tracker:
             self.panel.show(true=samples[0].caption, spoken=samples[0].spoken)
         else:
             exact = sum(one.exact for one in samples)
-            self.say(f"step {step}: {exact} of {len(samples)} captions exact, the first: {_short(samples[0].spoken)!r}")
+            self.say(
+                f"step {step}: {exact} of {len(samples)} captions exact, the first: {one_line(samples[0].spoken, 100)!r}"
+            )
 
     def say(self, text: str) -> None:
         """A line for the user."""
@@ -144,7 +147,7 @@ class Tracker:
         name = f"spoken/{hashlib.sha256(one.key.encode('utf8', 'replace')).hexdigest()[:12]}.png"
         if name not in self._pictured:
             try:
-                image = reduced(decode(one.image), _THUMBNAIL)
+                image = thumbnail(one.image, _THUMBNAIL)
             except Unusable:
                 return None
             with writing(self.out / name):
@@ -226,8 +229,3 @@ def _train_line(step: int, progress: float, metrics: Mapping[str, Any]) -> str:
         f"{progress:4.0%}  step {step}  loss {metrics['loss']:.3f}  {metrics['samples_per_s']:.0f} samples/s"
         f"  {metrics['tokens_per_s']:.0f} tokens/s  lr {metrics['learning_rate']:.1e}  {clock(left)} left"
     )
-
-
-def _short(text: str, length: int = 100) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= length else f"{words[:length]}…"

@@ -263,7 +263,7 @@ def test_stored_pictures_are_small():
 
 def test_pictures_are_as_large_as_those_that_were_captioned(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[int]()
-    monkeypatch.setattr(module, "decode", lambda image, most=0: (asked.append(most), decode(image))[1])
+    monkeypatch.setattr("genlip.report.html.decode", lambda image, most: (asked.append(most), decode(image))[1])
     speaker = Reciter()
     speaker.images = replace(speaker.images, max_pixels=10**9)
     captioning(speaker, Shown(TRUE))

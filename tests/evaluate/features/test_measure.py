@@ -15,7 +15,7 @@ from genlip.evaluate.result_files import read_result, write_result
 from genlip.report import html
 
 from ...data.helpers import InMemory, noise
-from ...report.test_html import EVIL, Checker
+from ...report.helpers import EVIL, Checker
 from ..speaking import Known, small_speaker
 
 SIZES = [(32, 32), (24, 40), (40, 24), (32, 32), (16, 16)]

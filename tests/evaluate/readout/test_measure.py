@@ -19,7 +19,7 @@ from genlip.evaluate.result_files import read_result, write_result
 from genlip.report import html
 
 from ...data.helpers import InMemory, noise
-from ...report.test_html import EVIL, Checker
+from ...report.helpers import EVIL, Checker
 from ..speaking import Known, named, small_speaker
 
 SPEAKER = small_speaker()
@@ -154,7 +154,7 @@ def test_a_page_of_image_files_names_each_and_reads_all_its_patches(tmp_path):
     markup = readout_page(SPEAKER, [str(paths[0]), paths[1], Image.new("RGB", (8, 8))], 2)
     page = Checker(markup)
     assert all(f"<h2>{name}</h2>" in markup for name in ("cat.png", "dog.png", "image 3"))
-    assert markup.count('<div class="patch"') + markup.count('<div class="patch quiet"') == 3 * 16
+    assert markup.count('<div class="patch"') + markup.count('<div class="patch dim"') == 3 * 16
     assert all(address.startswith("data:") for address in page.addresses)
     chances = [f"{patch[1][1]:.1%}" for patch in SPEAKER.readout([paths[0]], 2)[0].words]
     assert all(chance in page.text for chance in chances)

@@ -28,7 +28,7 @@ from genlip.speaker import Speaker
 
 from ...data.helpers import noise, small_config, small_tokenizer
 from ...model.helpers import randomised
-from ...report.test_html import EVIL, Checker
+from ...report.helpers import EVIL, Checker
 
 NAMES = ("red circle", "blue square", "owl", "large square", "number 47", "z")
 NATIVE = ImageConfig(resize="native", min_patches=1, max_patches=12)

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from genlip.data.images import decode, reduced
 from genlip.data.order import Draw
 from genlip.data.samples import Read, SampleReader
 from genlip.data.sources import Source
@@ -33,6 +32,7 @@ from genlip.evaluate.held_out import held_out_scores, paired_losses
 from genlip.evaluate.image_batches import spread
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
+from genlip.report.html import thumbnail
 from genlip.speaker import Speaker
 
 __all__ = ["captioning"]
@@ -153,4 +153,4 @@ def _pictures(data: Source, told: Sequence[Told], max_pixels: int) -> tuple[dict
     wrong = [place for place, one in enumerate(told) if place >= SHOWN and not one.exact]
     places = [*range(min(SHOWN, len(told))), *wrong[:_FAILURES_SHOWN]]
     shown = {f"image-{place}.png": place for place in places}
-    return shown, {name: reduced(decode(data[told[place].number].image, max_pixels), _SIDE) for name, place in shown.items()}
+    return shown, {name: thumbnail(data[told[place].number].image, _SIDE, max_pixels) for name, place in shown.items()}

@@ -44,7 +44,7 @@ def comparison_text(comparison: Comparison, width: int = 120) -> str:
 def comparison_page(comparison: Comparison) -> str:
     """The page: what is compared, a section for each shared measurement, and what only one model has."""
     names = short_names(comparison.models)
-    folders = html.facts({short: model for model, short in names.items()})
+    folders = html.key_value_table({short: model for model, short in names.items()})
     sections = [Section("What is compared", html.paragraphs(_story(comparison)) + folders)]
     for shared in comparison.shared:
         body = html.table(_HEAD, _rows(shared, names)) + html.paragraphs(_settings(shared)) + _curves(shared)

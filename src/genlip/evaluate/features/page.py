@@ -64,14 +64,14 @@ def _headlines(result: Result) -> list[Headline]:
 def _strip(result: Result, number: int) -> str:
     rows, columns = result.outputs[number]["grid"]
     pictures = [result.pictures[f"{what}-{number}.png"] for what in ("image", "colours", "lengths")]
-    return html.strip(pictures, result.keys[number], f"{rows} rows, {columns} columns of patches")
+    return html.image_row(pictures, result.keys[number], f"{rows} rows, {columns} columns of patches")
 
 
 def _likeness(result: Result, one: dict[str, Any]) -> str:
     number = result.figures["neighbours"].index(one)
     pictures = [result.pictures[f"like-{number}-{place}.png"] for place in range(len(shown_patches(one)))]
     nearest = ", ".join(f"{entry['cosine']:.2f} {_where(result, entry['patch'])}" for entry in one["nearest"])
-    return html.strip(pictures, _where(result, one["patch"]), f"nearest: {nearest}", side=120)
+    return html.image_row(pictures, _where(result, one["patch"]), f"nearest: {nearest}", side=120)
 
 
 def _where(result: Result, patch: Sequence[int]) -> str:

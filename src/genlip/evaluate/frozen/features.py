@@ -33,6 +33,7 @@ from genlip.evaluate.fingerprint import weights_fingerprint
 from genlip.evaluate.frozen.feature_files import ROW, Block, FeatureFiles
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
+from genlip.report.formatting import size
 from genlip.speaker import Speaker
 
 __all__ = ["FrozenFeatures", "ImageSet", "KeyedImage", "features_key", "frozen_features"]
@@ -211,7 +212,7 @@ def _require_space(files: FeatureFiles, blocks: Sequence[Block], speaker: Speake
     needed, free = round(ROW.itemsize * files.width * each * missing), shutil.disk_usage(files.path.parent).free
     if needed > free:
         raise ValueError(
-            f"{files.path.parent}: features of {missing:,} images need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: "
+            f"{files.path.parent}: features of {missing:,} images need {size(needed, 'GB')}, {size(free, 'GB')} are free: "
             "make room, choose another folder, or measure fewer images"
         )
 

@@ -57,7 +57,7 @@ def section(result: Result) -> Section:
         _mistakes(result),
         html.paragraphs(rates.format(learned=f"{figures['learned']:,}", held_out=f"{figures['held_out']:,}")),
         _sweep_table(figures["sweep"]),
-        html.advice(_advice(figures)),
+        html.warning_list(_advice(figures)),
     ]
     return Section(f"Probe of frozen features on {result.data}", "".join(parts))
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genlip.data.images import ImageLike, decode, reduced
+from genlip.data.images import ImageLike
 from genlip.evaluate.readout.localization import KINDS
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
 from genlip.report import charts, html, patch_words
+from genlip.report.formatting import percent
 from genlip.report.html import Headline, Section, Thumbnail
 from genlip.report.patch_pictures import confident_picture
 from genlip.speaker import PatchWords, Speaker
@@ -43,8 +44,8 @@ def words_page(sections: Sequence[Section]) -> str:
 
 def words_section(name: str, image: ImageLike, said: PatchWords, max_pixels: int) -> Section:
     """One image with what its patches say. Raises `ImageError`."""
-    small = reduced(decode(image, max_pixels), SIDE)
-    picture = html.strip([confident_picture(small, said)], "Its surest patches.", side=480)
+    small = html.thumbnail(image, SIDE, max_pixels)
+    picture = html.image_row([confident_picture(small, said)], "Its surest patches.", side=480)
     return Section(name, patch_words.readout(small, said) + picture)
 
 
@@ -104,7 +105,7 @@ def _headlines(result: Result, known: bool) -> list[Headline]:
             "in place - other image": "what the right image adds",
         } | notes
     return [
-        Headline(_percent(result.scores[name].score), name, f"{note} ({_between(result.scores[name])})")
+        Headline(percent(result.scores[name].score), name, f"{note} ({_between(result.scores[name])})")
         for name, note in notes.items()
     ]
 
@@ -129,7 +130,7 @@ def _words_table(words: Mapping[str, Any]) -> str:
     if len(split) > _LISTED:
         rows.append(f"and {len(split) - _LISTED} more")
     summary = f"{len(split)} of the {len(words)} words are split by the tokenizer, and count by their first token"
-    return html.folded(summary, "\n".join(rows))
+    return html.details(summary, "\n".join(rows))
 
 
 def _shares(result: Result) -> list[list[str]]:
@@ -150,21 +151,17 @@ def _shown(result: Result) -> Iterator[str]:
         said = PatchWords(tuple(result.outputs[i]["grid"]), words)
         yield html.paragraphs(result.keys[i])
         yield patch_words.readout(result.pictures[f"image-{i}.png"], said)
-        yield html.strip([result.pictures[f"surest-{i}.png"]], "Its surest patches.", side=480)
+        yield html.image_row([result.pictures[f"surest-{i}.png"]], "Its surest patches.", side=480)
 
 
 def _named(objects: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{' '.join(one['words'])}: {len(one['heard'])} of {len(one['patches'])} patches" for one in objects)
 
 
-def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1%}".replace("-0.0%", "0.0%").replace("-", "−")
-
-
 def _between(scores: Scores) -> str:
     low, high = scores.interval()
-    return f"{_percent(low)} to {_percent(high)}"
+    return f"{percent(low)} to {percent(high)}"
 
 
 def _cell(scores: Scores) -> str:
-    return f"{_percent(scores.score)} ({_between(scores).replace('% to', ' to')})"
+    return f"{percent(scores.score)} ({_between(scores).replace('% to', ' to')})"

@@ -45,7 +45,7 @@ def legend(names: Mapping[str, str], others: bool) -> str:
     known = {**names, **({"other classes": _OTHER} if others else {}), "not counted": _NONE}
     entries = "".join(
         f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;height:.8em;margin-right:.4em;'
-        f'border:1px solid var(--quiet);background:{_checked(colour)}"></span>{escape(name)}</span> '
+        f'border:1px solid var(--grey);background:{_checked(colour)}"></span>{escape(name)}</span> '
         for name, colour in known.items()
     )
     return f'<p style="display:flex;flex-wrap:wrap;gap:4px 18px">{entries}</p>'

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from genlip.data.datasets.base import SegmentedSet
-from genlip.data.images import ImageLike, decode, reduced
+from genlip.data.images import ImageLike, reduced
 from genlip.evaluate.aggregators import mean_iou, ratio
 from genlip.evaluate.frozen.features import frozen_features
 from genlip.evaluate.frozen.head_training import Standard, check_rates, hold_out
@@ -35,6 +35,7 @@ from genlip.evaluate.segmentation.linear_head import FeatureMaps, learn
 from genlip.evaluate.segmentation.page import section, some_of
 from genlip.evaluate.segmentation.pixel_loss import overlap, predict
 from genlip.model.writing import finite_or_none
+from genlip.report.html import thumbnail
 from genlip.speaker import Speaker
 
 __all__ = ["section", "segmentation"]
@@ -192,9 +193,8 @@ def _test(layer: nn.Linear, maps: FeatureMaps, batch_size: int, max_pixels: int)
     if not np.any(rows):
         raise ValueError(f"{maps.data.name}: no pixel of {len(rows)} images has a class: there is nothing to test on")
     colours = choose_colours(len(classes), [true for true, _ in shown])
-    images = [
-        reduced(decode(maps.data[index].image, max_pixels), _SIDE) for index in maps.features.indices[: len(shown)].tolist()
-    ]
+    indices = maps.features.indices[: len(shown)].tolist()
+    images = [thumbnail(maps.data[index].image, _SIDE, max_pixels) for index in indices]
     return _Tested(np.stack(rows), _pictures(images, shown, colours), {classes[label]: c for label, c in colours.items()})
 
 

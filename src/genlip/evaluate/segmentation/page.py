@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from genlip.evaluate.aggregators import ratio
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
 from genlip.evaluate.segmentation.class_colours import legend
 from genlip.report import charts, html
+from genlip.report.formatting import percent
 from genlip.report.html import Headline, Section
 
 __all__ = ["section", "some_of"]
 
 _BARS, _LISTED = 30, 10  # classes in a chart; where there are more, so many of the best and of the worst in a table
+_UNKNOWN = "not measured"
 
 _MEASURED = (
     "The model is frozen. A linear layer learned from {train} which class each pixel belongs to, from the features of the "
@@ -44,11 +44,11 @@ def section(result: Result) -> Section:
     parts = [
         html.paragraphs(_MEASURED.format(train=result.settings["train"]), _READ),
         html.headlines(_headlines(result)),
-        html.side_by_side(_by_class(result.scores["mIoU"], result.figures["classes"]), html.facts(_facts(result))),
+        html.side_by_side(_by_class(result.scores["mIoU"], result.figures["classes"]), html.key_value_table(_facts(result))),
         *_shown(result),
         html.paragraphs(_RATES if result.figures["images"]["held out"] else _ONE_RATE),
         _rates_table(result.figures),
-        html.advice(_advice(result.figures)),
+        html.warning_list(_advice(result.figures)),
     ]
     return Section("Linear segmentation", "".join(parts))
 
@@ -61,7 +61,7 @@ def some_of(names: Sequence[str]) -> str:
 def _headlines(result: Result) -> list[Headline]:
     notes = {"mIoU": "mean over classes", "pixel accuracy": "of all pixels that have a class"}
     return [
-        Headline(_percent(result.scores[name].score), name, f"{note}; {_between(result.scores[name])}")
+        Headline(percent(result.scores[name].score, _UNKNOWN), name, f"{note}; {_between(result.scores[name])}")
         for name, note in notes.items()
     ]
 
@@ -81,7 +81,7 @@ def _by_class(whole: Scores, classes: Sequence[Mapping[str, Any]]) -> str:
 
 def _rates_table(figures: Mapping[str, Any]) -> str:
     rows = [
-        [f"{one['learning_rate']:g}", _percent(one["mIoU"]), "chosen" if place == figures["chosen"] else ""]
+        [f"{one['learning_rate']:g}", percent(one["mIoU"], _UNKNOWN), "chosen" if place == figures["chosen"] else ""]
         for place, one in enumerate(figures["sweep"])
     ]
     return html.table(["learning rate", "mIoU on held-out images", ""], rows)
@@ -110,16 +110,12 @@ def _shown(result: Result) -> Iterator[str]:
     yield legend(colours, others=len(result.figures["classes"]) > len(colours))
     yield html.side_by_side(
         *(
-            html.strip([result.pictures[f"{place}-{name}.png"] for name in ("image", "truth", "predicted")], key)
+            html.image_row([result.pictures[f"{place}-{name}.png"] for name in ("image", "truth", "predicted")], key)
             for place, key in enumerate(result.keys[: len(result.pictures) // 3])
         )
     )
 
 
-def _percent(value: float | None) -> str:
-    return "not measured" if value is None or np.isnan(value) else f"{value:.1%}"
-
-
 def _between(scores: Scores) -> str:
     low, high = scores.interval()
-    return f"95 % of resampled test sets lie from {_percent(low)} to {_percent(high)}"
+    return f"95 % of resampled test sets lie from {percent(low, _UNKNOWN)} to {percent(high, _UNKNOWN)}"

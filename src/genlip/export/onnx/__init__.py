@@ -1,7 +1,7 @@
-"""ONNX: a GenLIP for ONNX Runtime, and a runner that needs no PyTorch.
+"""ONNX: a GenLIP for ONNX Runtime, and a runner that works without PyTorch.
 
-`export_onnx_folder(model, out)` writes a folder; `OnnxEncoder(out)` and `OnnxCaptioner(out)` read images with it. The parts
-are imported when they are first used, so that the runner works where PyTorch is not installed.
+`export_onnx_folder(model, out)` writes a folder; `OnnxEncoder(out)` and `OnnxCaptioner(out)` open it. Each name is imported
+when it is first used, so that the runner works if PyTorch is not installed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Conversion: a GenLIP as ONNX files, with all that the runner needs beside them.
+"""Conversion: a GenLIP as ONNX files, with all other files that the runner needs.
 
 In: a model, or the folder of one. Out: a folder with `encoder.onnx`, and `prefill.onnx` and `step.onnx` for captions.
-Numbers are float32, whatever the model's precision: it is what every runtime computes. The graphs hold the same weights, so
-these lie in one file beside them, `weights.bin`.
+All numbers are float32, whatever the model's precision, since every runtime supports it. The graphs share their weights,
+which are stored once in `weights.bin`.
 
 >>> export_onnx_folder("runs/quickstart/model", "onnx")  # doctest: +SKIP
 """
@@ -32,7 +32,7 @@ from genlip.model.writing import write_json
 
 __all__ = ["export_onnx", "export_onnx_folder"]
 
-# Every release of ONNX Runtime that is still in use knows it, and the graphs need nothing newer.
+# Every release of ONNX Runtime that is still in use supports it, and the graphs need no newer one.
 _OPSET = 18
 
 
@@ -43,8 +43,8 @@ def export_onnx(model: GenLIP, folder: str | os.PathLike[str], captions: bool = 
     prefill.onnx  pixel_values -> logits, cache (with `captions`)
     step.onnx     token_ids, position, cache -> logits, cache (with `captions`)
 
-    Shapes are those of `genlip.export.onnx.graphs`; every batch, grid, prompt and cache length fits. The model stays as it
-    is. Raises `MissingExtra` where onnx or onnxscript is not installed.
+    Shapes are those of `genlip.export.onnx.graphs`; batch, grid, prompt and cache length are dynamic. The model is not
+    changed. Raises `MissingExtra` if onnx or onnxscript is not installed.
     """
     for library in ("onnx", "onnxscript"):
         require(library, extra="onnx")
@@ -67,13 +67,13 @@ def export_onnx_folder(
     int8: bool = False,
     tokenizer: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """The same of a model's folder or Hub repository, with its preprocessing and tokenizer; returns the folder `out`.
+    """`export_onnx` for a model's folder or Hub repository, with preprocessing settings and tokenizer; returns `out`.
 
     int8       weights in 8 bits, see `quantize_folder`
     tokenizer  a tokenizer.json, folder or Hub id, if the model's folder has none
 
-    Files of an older export in `out` go once the new graphs are there, see `genlip.export.folders.replaced`. Raises
-    `CheckpointError`, and ValueError where `out` is the model's folder, or where captions are wanted but there is no
+    Files of an older export in `out` are removed once the new graphs are written, see `genlip.export.folders.replaced`.
+    Raises `CheckpointError`. Raises ValueError if `out` is the model's folder, or if captions are requested without a
     tokenizer that fits the model.
     """
     source, out = source_and_target(model_folder, out)
@@ -84,7 +84,7 @@ def export_onnx_folder(
     if captions and found is None:
         raise ValueError(
             f"{source} has no tokenizer.json, which captions need: name one, for published models Qwen/Qwen3-0.6B, "
-            "or export the encoder alone (captions=False)"
+            "or export only the encoder (captions=False)"
         )
     with replaced(out) as workplace:
         with TemporaryDirectory(dir=workplace) as rough:
@@ -99,17 +99,17 @@ def export_onnx_folder(
 
 
 def _for_tracing(model: GenLIP) -> GenLIP:
-    """The model in float32 on the CPU, ready for inference; it shares whatever weights are so already."""
+    """A copy of the model in float32 on the CPU, in evaluation mode; weights that already fit are shared."""
     with torch.device("meta"):
-        twin = GenLIP(model.config)
+        copy = GenLIP(model.config)
     weights = {name: value.detach().to("cpu", torch.float32) for name, value in model.state_dict().items()}
-    twin.load_state_dict(weights, assign=True)
-    return twin.eval()
+    copy.load_state_dict(weights, assign=True)
+    return copy.eval()
 
 
 def _trace_images(graph: EncoderGraph | PrefillGraph, *outputs: str) -> Any:
     config = graph.model.config
-    # Sizes that differ, and of more than one: tracing would take equal ones, or one, for a rule.
+    # Different sizes, all above 1: tracing would specialise the graph on equal sizes and on size 1.
     pixels = torch.zeros(2, config.num_channels, 3 * config.patch_size, 5 * config.patch_size)
     shapes = ({0: Dim("batch"), 2: Dim("height"), 3: Dim("width")},)
     return _trace(graph, (pixels,), shapes, ["pixel_values"], list(outputs))
@@ -127,13 +127,13 @@ def _trace_step(graph: StepGraph) -> Any:
 def _trace(graph: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...], names: list[str], outputs: list[str]) -> Any:
     """The graph as an `onnx_ir.Model`."""
     with torch.no_grad(), warnings.catch_warnings():
-        # The step's inputs share their batch axis, which is meant.
+        # The step's inputs share their batch axis on purpose.
         warnings.filterwarnings("ignore", message="# The axis name: batch will not be used", category=UserWarning)
-        # PyTorch 2.11 says so of its own code.
+        # PyTorch 2.11 raises this warning about its own code.
         warnings.filterwarnings("ignore", message="`isinstance.treespec, LeafSpec.` is deprecated", category=FutureWarning)
         program: Any = torch.onnx.export(
             graph.eval(), inputs, input_names=names, output_names=outputs, dynamic_shapes=shapes,
             dynamo=True, opset_version=_OPSET, verbose=False,
         )  # fmt: skip
-    require("onnx_ir.passes.common", extra="onnx").ClearMetadataAndDocStringPass()(program.model)  # our sources' paths, too
+    require("onnx_ir.passes.common", extra="onnx").ClearMetadataAndDocStringPass()(program.model)  # it holds file paths
     return program.model

@@ -1,9 +1,9 @@
-"""Graphs: a GenLIP as the three functions that ONNX Runtime is given, written for tracing.
+"""Graphs: a GenLIP as three functions for ONNX Runtime, written for tracing.
 
-In: a model. Out: modules for images alone (`EncoderGraph`), for images before a caption (`PrefillGraph`), and for the next
-tokens of a caption (`StepGraph`). All images of a call have one size, so a batch is rows of equal samples end to end, which
-is what the model's own blocks read; only attention takes it apart. Keys and values of all layers are one array, the *cache*:
-whoever calls the graphs then has a single thing to hand on, and copying it costs little next to reading the weights.
+In: a model. Out: modules for images without text (`EncoderGraph`), for images before a caption (`PrefillGraph`), and for the
+next tokens of a caption (`StepGraph`). All images of a call have the same size. The rows of all samples are concatenated, as
+the model's own blocks expect; only attention splits them by sample. Keys and values of all layers are one array, the
+*cache*, so that callers pass a single array. Copying it costs little compared with reading the weights.
 
 Axes: b images, C channels, H, W pixels, N patches of an image, T tokens of a step, n rows that the cache holds,
 h heads, d head dimension, D trunk width, V vocabulary.
@@ -37,7 +37,7 @@ class EncoderGraph(nn.Module):
 
 
 class PrefillGraph(nn.Module):
-    """Images -> what the last patch says, and the cache of the patches."""
+    """Images -> logits after the last patch, and the cache of the patches."""
 
     def __init__(self, model: GenLIP) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ class PrefillGraph(nn.Module):
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """Float[b C H W] in [-1, 1] -> logits Float[b V], cache Float[layers 2 b h N d]"""
         rows, cache = _read_images(self.model, pixel_values)
-        return _speak(self.model, rows), cache
+        return _last_logits(self.model, rows), cache
 
 
 class StepGraph(nn.Module):
-    """Tokens after a cache -> what the last of them says, and the cache with them. A prompt is one step of many tokens."""
+    """Tokens after a cache -> logits after the last token, and the extended cache. A prompt is one step of many tokens."""
 
     def __init__(self, model: GenLIP) -> None:
         super().__init__()
@@ -67,11 +67,11 @@ class StepGraph(nn.Module):
         batch, tokens = token_ids.shape
         place = (position.unsqueeze(1) + torch.arange(tokens, device=position.device)).flatten()
         rotary = rotary_tables(place.expand(3, -1), self.model.config)
-        # Every token sees what the cache holds, itself and the tokens before it.
+        # Every token attends to the whole cache, to itself and to the tokens before it.
         visible = torch.ones(tokens, cache.shape[4] + tokens, dtype=torch.bool).tril(cache.shape[4])
         x = self.model.embed_tokens(token_ids.flatten())
         rows, cache = _run_blocks(self.model, x, rotary, batch, cache, visible)
-        return _speak(self.model, rows), cache
+        return _last_logits(self.model, rows), cache
 
 
 def _read_images(model: GenLIP, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def _read_images(model: GenLIP, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
 def _run_blocks(
     model: GenLIP, x: Tensor, rotary: Rotary, batch: int, cache: Tensor | None = None, visible: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Rows of b equal samples, Float[b*T D] -> rows Float[b T D], and the cache with their keys and values."""
+    """Rows of b equal samples, Float[b*T D] -> rows Float[b T D], and the cache extended by their keys and values."""
     grown: list[Tensor] = []
 
     def attend(layer: int, *rows: Tensor, predicting: bool = False) -> Tensor:
@@ -105,6 +105,6 @@ def _run_blocks(
     return x.unflatten(0, (batch, -1)), torch.stack(grown)
 
 
-def _speak(model: GenLIP, rows: Tensor) -> Tensor:
-    """Float[b T D] after the last block -> Float[b V], what the last row of each sample says next."""
+def _last_logits(model: GenLIP, rows: Tensor) -> Tensor:
+    """Float[b T D] after the last block -> Float[b V], logits of the token after each sample's last row."""
     return model.speak(model.ln_post(rows[:, -1]))

@@ -1,8 +1,8 @@
-"""Pixels: images as the ONNX graphs read them, without PyTorch.
+"""Pixels: images as inputs of the ONNX graphs, without PyTorch.
 
-In: paths, bytes or Pillow images. Out: Float32[b, C, H, W] in [-1, 1], images of equal size together.
-`genlip.data.images` decodes; Pillow resizes, whose pixels differ by at most two levels of 255 from those that PyTorch gives
-the model itself. An image that already has the right size is the same to the last bit.
+In: paths, bytes or Pillow images. Out: Float32[b, C, H, W] in [-1, 1], one array for images of equal size.
+`genlip.data.images` decodes and Pillow resizes. Its pixels differ by at most two levels of 255 from those of PyTorch, with
+which the model was trained. An image that already has the right size is identical bit for bit.
 
 Axes: b images, C channels, H, W pixels.
 """
@@ -25,9 +25,9 @@ __all__ = ["checked_pixels", "equal_sizes", "read_pixels"]
 def equal_sizes(
     images: Sequence[ImageLike], config: ImageConfig, model: GenLIPConfig, batch: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Of every `batch` images, those of equal size in one array: their places in `images`, and Float32[b C H W].
+    """For every `batch` images, one array per size: their indices in `images`, and Float32[b C H W].
 
-    Raises `ImageError` where an image cannot be used.
+    Raises `ImageError` if an image cannot be used.
     """
     if isinstance(images, (str, bytes, os.PathLike, Image.Image)):
         raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
@@ -44,7 +44,7 @@ def equal_sizes(
 
 
 def read_pixels(image: ImageLike, config: ImageConfig, model: GenLIPConfig) -> np.ndarray:
-    """Float32[C H W] of an image, sized for a model. Raises `ImageError` where it cannot be used."""
+    """Float32[C H W] of an image, resized for a model. Raises `ImageError` if it cannot be used."""
     pixels = decode_pixels(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
     height, width = _size(pixels.shape[0], pixels.shape[1], config, model.patch_size)
     if pixels.shape[:2] != (height, width):
@@ -57,12 +57,12 @@ def _size(height: int, width: int, config: ImageConfig, patch: int) -> tuple[int
     if config.resize == "native":
         return native_size(height, width, patch, config.min_patches, config.max_patches)
     if config.size % patch:
-        raise ValueError(f"images.size {config.size} is no multiple of the model's patch_size {patch}")
+        raise ValueError(f"images.size {config.size} is not a multiple of the model's patch_size {patch}")
     return config.size, config.size
 
 
 def checked_pixels(pixel_values: Any, model: GenLIPConfig) -> np.ndarray:
-    """Float32[b C H W] of any floating-point array that a model can read. Raises ValueError for another."""
+    """Float32[b C H W] of a floating-point array. Raises ValueError if its type or shape does not fit the model."""
     pixels, patch = np.asarray(pixel_values), model.patch_size
     if pixels.dtype.kind != "f":
         raise ValueError(f"pixel_values are {pixels.dtype}: need floats in [-1, 1], which are bytes / 127.5 - 1")

@@ -1,8 +1,8 @@
 """Quantisation: an exported folder with 8-bit weights.
 
-In: a folder that `export_onnx_folder` wrote. Out: a folder of the same file names, which the same runner reads. Weights of
-linear maps become int8, with a scale for each output channel; what flows through them is quantised while it runs, so no
-images are needed to calibrate, but images of one call share its range: another batch may change a caption. The patch and
+In: a folder that `export_onnx_folder` wrote. Out: a folder with the same file names, for the same runner. Weights of linear
+layers become int8, with a scale for each output channel. Activations are quantised dynamically, so no calibration images are
+needed. All images of a call share the quantisation range, so the other images of a batch may change a caption. Patch and
 token embeddings, norms and attention itself stay in float32.
 """
 
@@ -27,11 +27,11 @@ _SETTINGS = ("config.json", "preprocessing.json", "tokenizer.json")
 def quantize_folder(folder: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
     """Write the graphs of an exported folder with int8 weights, and its settings; returns the folder `out`.
 
-    Raises ValueError where `folder` is not an exported one or is `out`, `MissingExtra` without onnx and onnxruntime.
+    Raises ValueError if `folder` is not an exported one or is `out`, `MissingExtra` if onnx or onnxruntime is missing.
     """
     folder, out = Path(folder), Path(out)
     if out.resolve() == folder.resolve():
-        raise ValueError(f"{out}: cannot quantise a folder into itself; name another one")
+        raise ValueError(f"{out}: cannot quantise a folder into itself; name another folder")
     if not (folder / "encoder.onnx").is_file():
         raise ValueError(f"{folder}: no encoder.onnx; need a folder that `genlip export … --to onnx` wrote")
     for library in ("onnx", "onnxruntime"):
@@ -55,16 +55,16 @@ def quantize_folder(folder: str | os.PathLike[str], out: str | os.PathLike[str])
 
 @contextmanager
 def _quiet_root_logger() -> Iterator[None]:
-    """ONNX Runtime's quantiser tells the root logger about every node, and without a handler it would install one."""
+    """Suppress messages: ONNX Runtime's quantiser logs every node to the root logger, and may install a handler there."""
     root, handler = logging.getLogger(), logging.NullHandler()
     root.addHandler(handler)
-    root.addFilter(_nothing)  # holds back what is logged on the root itself; other loggers' records pass
+    root.addFilter(_reject)  # applies to records logged on the root itself; records of other loggers pass
     try:
         yield
     finally:
-        root.removeFilter(_nothing)
+        root.removeFilter(_reject)
         root.removeHandler(handler)
 
 
-def _nothing(record: logging.LogRecord) -> bool:
+def _reject(record: logging.LogRecord) -> bool:
     return False

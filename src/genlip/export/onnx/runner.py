@@ -1,7 +1,7 @@
 """Runner: exported GenLIPs in ONNX Runtime, from images to features and captions, without PyTorch.
 
 In: a folder that `export_onnx_folder` or `quantize_folder` wrote, and paths, bytes or Pillow images. Out: NumPy arrays and
-texts. Images of equal size share a call, others follow one another: nothing is padded, and no graph needs a mask of images.
+texts. Images of equal size share a call, so there is no padding and no image mask.
 
 >>> OnnxCaptioner("onnx").caption(["photo.jpg"])  # doctest: +SKIP
 
@@ -56,11 +56,11 @@ class OnnxEncoder:
         """Open `encoder.onnx`.
 
         providers  of ONNX Runtime, such as ["CUDAExecutionProvider"]; None is the CPU
-        threads    that share the work of a graph on the CPU; None lets ONNX Runtime choose, one for each core
+        threads    of the CPU for one graph; None lets ONNX Runtime choose, one for each core
         images     fields of `ImageConfig` to replace, such as resize="native" or size=448
 
-        Raises ValueError where the folder is not an exported one or `threads` is below 1, and `MissingExtra` without
-        onnxruntime.
+        Raises ValueError if the folder is not an exported one or `threads` is below 1, and `MissingExtra` if onnxruntime
+        is not installed.
         """
         self.config = _read_config(Path(folder))
         self._session = _open(Path(folder), "encoder", providers, threads)
@@ -68,7 +68,7 @@ class OnnxEncoder:
         self.images: ImageConfig = dataclasses.replace(settings.images, **images)
 
     def encode(self, images: Sequence[ImageLike], batch: int = 16) -> list[OnnxFeatures]:
-        """Features of every patch of every image, `batch` images at a time. Raises `ImageError`."""
+        """Features of every patch of every image, with a batch size of `batch`. Raises `ImageError`."""
         found: dict[int, OnnxFeatures] = {}
         for places, pixels in equal_sizes(images, self.images, self.config, batch):
             grid = _grid(pixels, self.config)
@@ -111,40 +111,40 @@ class OnnxCaptioner:
         return self._captions
 
     def caption(self, images: Sequence[ImageLike], batch: int = 16, prompt: str | None = None, **decoding: Any) -> list[str]:
-        """A caption for each image, `batch` images at a time. Raises `ImageError`.
+        """A caption for each image, with a batch size of `batch`. Raises `ImageError`.
 
-        prompt    is read before the caption, instead of the model's own; "" for none
+        prompt    text before the caption, instead of the model's own prompt; "" for none
         decoding  fields of `genlip.Decoding`, such as max_tokens or temperature
         """
         settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
         found: dict[int, str] = {}
         for places, pixels in equal_sizes(images, self.images, self.config, batch):
-            spoken = self._speak(pixels, prompt_ids, settings)
+            spoken = self._generate(pixels, prompt_ids, settings)
             found |= {place: self.captions.decode(tokens) for place, tokens in zip(places, spoken, strict=True)}
         return [found[place] for place in range(len(images))]
 
     def stream(self, image: ImageLike, prompt: str | None = None, **decoding: Any) -> Iterator[str]:
-        """The caption of one image, piece by piece as it is spoken; arguments as for `caption`."""
+        """The caption of one image, in pieces as they are generated; arguments as for `caption`."""
         settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
         ((_, pixels),) = equal_sizes([image], self.images, self.config, 1)
         steps = self._steps(pixels, prompt_ids, settings, Spoken(1, settings))
         return self.captions.pieces(token for step in steps for token in step if token is not None)
 
     def caption_pixels(self, pixel_values: Any, prompt_ids: Sequence[int] = (), **decoding: Any) -> list[list[int]]:
-        """Token ids of a caption for each of Float[b C H W] in [-1, 1], after the same prompt. Needs no tokenizer.
+        """Token ids of a caption for each image of Float[b C H W] in [-1, 1], after the same prompt. Needs no tokenizer.
 
         decoding  fields of `Decoding`; without `end_ids` a caption has `max_tokens` tokens
         """
-        return self._speak(checked_pixels(pixel_values, self.config), prompt_ids, Decoding(**decoding))
+        return self._generate(checked_pixels(pixel_values, self.config), prompt_ids, Decoding(**decoding))
 
     def _decoding(self, changes: dict[str, Any]) -> Decoding:
-        """Greedy decoding that ends where this model's captions end, with fields replaced."""
+        """Greedy decoding up to this model's end token, with fields replaced."""
         return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
     def _prompt_ids(self, prompt: str | None) -> list[int]:
         return self.captions.prompt_ids if prompt is None else self.captions.ids(prompt)
 
-    def _speak(self, pixels: np.ndarray, prompt_ids: Sequence[int], decoding: Decoding) -> list[list[int]]:
+    def _generate(self, pixels: np.ndarray, prompt_ids: Sequence[int], decoding: Decoding) -> list[list[int]]:
         """Token ids of the caption of every image."""
         spoken = Spoken(len(pixels), decoding)
         for _ in self._steps(pixels, prompt_ids, decoding, spoken):
@@ -154,7 +154,7 @@ class OnnxCaptioner:
     def _steps(
         self, pixels: np.ndarray, prompt_ids: Sequence[int], decoding: Decoding, spoken: Spoken
     ) -> Iterator[list[int | None]]:
-        """Step by step, the next token of every image; None once its caption has ended."""
+        """At each step, the next token of every image; None once its caption has ended."""
         logits, cache = self._prefill.run(["logits", "cache"], {"pixel_values": pixels})
         position = np.full(len(pixels), max(_grid(pixels, self.config)), np.int64)
         if len(prompt_ids):
@@ -170,7 +170,7 @@ class OnnxCaptioner:
             position += 1
 
     def _read(self, token_ids: np.ndarray, position: np.ndarray, cache: np.ndarray) -> list[np.ndarray]:
-        """Int64[b T] tokens from Int64[b] positions on -> logits Float32[b V] after the last, and the cache with them."""
+        """Int64[b T] tokens, Int64[b] position of the first -> logits Float32[b V] after the last, and the longer cache."""
         feeds = {"token_ids": token_ids, "position": position, "cache": cache}
         return self._step.run(["logits", "grown_cache"], feeds)
 
@@ -200,5 +200,5 @@ def _open(folder: Path, name: str, providers: Sequence[Any] | None, threads: int
         raise ValueError(f"{folder}: no {name}.onnx; export the model again, for captions without --encoder-only")
     runtime = require("onnxruntime", extra="onnx")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads or 0  # 0 is its own choice
+    options.intra_op_num_threads = threads or 0  # 0: ONNX Runtime chooses
     return runtime.InferenceSession(file, options, providers=list(providers or ["CPUExecutionProvider"]))

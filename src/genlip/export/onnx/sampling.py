@@ -1,7 +1,7 @@
 """Sampling: the next token of every caption from its logits, in NumPy.
 
-In: logits. Out: a token for each caption. The rules are those of `genlip.Decoding`; a seed draws other tokens than PyTorch
-does, since NumPy's random numbers are not PyTorch's.
+In: logits. Out: a token for each caption. The rules are those of `genlip.Decoding`. The same seed gives other tokens than in
+PyTorch, since NumPy's random numbers differ from PyTorch's.
 
 Axes: b captions, V vocabulary.
 """

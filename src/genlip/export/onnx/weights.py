@@ -1,7 +1,7 @@
-"""Weights: ONNX graphs that hold the same numbers, saved with one copy of them.
+"""Weights: ONNX graphs that share weights, saved with one copy of them.
 
-In: graphs of `onnx_ir`, by name. Out: `<name>.onnx` files that point into one `weights.bin` beside them. What is equal is
-found by content, not by name: so it works for whatever a converter or a quantiser called it.
+In: graphs of `onnx_ir`, by name. Out: `<name>.onnx` files that refer to one `weights.bin` beside them. Equal arrays are
+found by content, not by name, since converters and quantisers choose different names.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["GRAPHS", "save_sharing_weights"]
 
 GRAPHS = ("encoder", "prefill", "step")
 _WEIGHTS = "weights.bin"
-_SMALLEST = 1024  # bytes; runtimes want to see shapes and other small constants in the graph itself
+_SMALLEST = 1024  # bytes; runtimes expect shapes and other small constants in the graph itself
 
 
 def save_sharing_weights(graphs: Mapping[str, Any], folder: Path) -> None:
-    """Write some of `GRAPHS`, and each array that they hold once. There is no limit of 2 GB."""
+    """Write some of `GRAPHS`, with each of their arrays stored once. The 2 GB limit of protobuf does not apply."""
     ir = require("onnx_ir", extra="onnx")
-    for name in GRAPHS:  # an older export's graph would read the new weights at its old places
+    for name in GRAPHS:  # a graph of an older export would read the new weights at wrong offsets
         (folder / f"{name}.onnx").unlink(missing_ok=True)
     initialisers = [value for model in graphs.values() for value in model.graph.initializers.values()]
     large = [value for value in initialisers if value.const_value.nbytes >= _SMALLEST]
@@ -40,5 +40,5 @@ def save_sharing_weights(graphs: Mapping[str, Any], folder: Path) -> None:
 
 
 def _content(tensor: Any) -> tuple[Any, ...]:
-    """Equal for two arrays exactly if they hold the same: type, shape and a digest of the bytes."""
+    """Type, shape and a digest of the bytes: equal for two arrays exactly if their contents are equal."""
     return tensor.dtype, tuple(tensor.shape), hashlib.sha256(np.ascontiguousarray(tensor.numpy()).data).digest()

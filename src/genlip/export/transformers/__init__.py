@@ -3,9 +3,9 @@
 >>> import genlip.export.transformers  # doctest: +SKIP
 >>> AutoModel.from_pretrained("runs/quickstart/model")  # doctest: +SKIP
 
-`AutoModel` is the encoder, which is what LLaVA and other configurations with a `vision_config` ask for;
-`AutoModelForImageTextToText` is the whole model. Transformers offers packages no entry point of its own, so the import is
-needed once; a folder written by `genlip export … --to transformers --remote-code` needs neither the import nor genlip.
+`AutoModel` is the encoder, which LLaVA and other configurations with a `vision_config` load;
+`AutoModelForImageTextToText` is the whole model. Transformers has no entry point for packages, so the import is needed once.
+A folder written by `genlip export … --to transformers --remote-code` needs neither the import nor genlip.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 AutoConfig.register("genlip", GenLIPConfig, exist_ok=True)
 AutoModel.register(GenLIPConfig, GenLIPVisionModel, exist_ok=True)
 AutoModelForImageTextToText.register(GenLIPConfig, GenLIPForConditionalGeneration, exist_ok=True)
-# One class for both names under which Transformers looks: it needs neither torchvision nor Pillow to resize.
+# One class for both backends of Transformers: it resizes with neither torchvision nor Pillow.
 _PROCESSORS: dict[str, type] = {"torchvision": GenLIPImageProcessor, "pil": GenLIPImageProcessor}
 AutoImageProcessor.register(GenLIPConfig, image_processor_classes=_PROCESSORS, exist_ok=True)
 AutoProcessor.register(GenLIPConfig, GenLIPProcessor, exist_ok=True)

@@ -1,8 +1,8 @@
-"""The shape of a GenLIP as Transformers keeps it.
+"""The config of a GenLIP in Transformers.
 
-In: the keys of a published `config.json`, or keyword arguments. Out: a `GenLIPConfig` of Transformers, which writes those
-same published keys again: Transformers itself would rename `rope_scaling`, and leave out what equals a default. This file
-and its neighbours import nothing of genlip, so that a folder may carry them for `trust_remote_code`.
+In: the keys of a published `config.json`, or keyword arguments. Out: a `GenLIPConfig` of Transformers, which writes the
+same published keys again: Transformers itself would rename `rope_scaling` and leave out default values. This file and the
+other `*_genlip.py` files import nothing of genlip, so that a folder may contain them for `trust_remote_code`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class GenLIPConfig(PreTrainedConfig):
         text_embed_dim: width E of the token embedding and the head; `None` means `hidden_size`.
         intermediate_size: hidden width of the feed-forward network, SwiGLU if `use_swiglu_ffn`.
         ls_init_value: initial LayerScale; 0 builds the model without it.
-        drop_path_rate: chance in [0, 1) that a sample skips a branch, in training, alike in every layer.
+        drop_path_rate: probability in [0, 1) that a sample skips a branch in training; the same in every layer.
         gated_attention: multiply the attention's output by a sigmoid gate.
         rope_parameters: `rope_theta`, and `mrope_section`, the channels of (time, row, column); thirds if it is missing.
         mrope_interleaved: interleaved (True) or chunked (False) assignment of channels to axes.
-        image_size: side in pixels of a fixed image, for libraries that ask; the model takes any size.
-        image_token_id: placeholder of a patch in `input_ids`; its own embedding is never read.
+        image_size: side in pixels of a fixed image, for libraries that read it; the model accepts any size.
+        image_token_id: placeholder of a patch in `input_ids`; its embedding is never used.
     """
 
     model_type = "genlip"
@@ -69,7 +69,7 @@ class GenLIPConfig(PreTrainedConfig):
     use_cache: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in what is derived. Raises ValueError where heads and width do not fit."""
+        """Set derived fields. Raises ValueError if heads and width do not fit."""
         super().__post_init__(**kwargs)
         if self.text_embed_dim is None:
             self.text_embed_dim = self.hidden_size
@@ -90,7 +90,7 @@ class GenLIPConfig(PreTrainedConfig):
         return self.hidden_size // self.num_attention_heads
 
     def to_dict(self) -> dict[str, Any]:
-        """The published keys, and those that Transformers adds."""
+        """The published keys, and the keys that Transformers adds."""
         keys = super().to_dict()
         rope = dict(keys.pop("rope_parameters"))
         rope.pop("partial_rotary_factor", None)
@@ -99,18 +99,18 @@ class GenLIPConfig(PreTrainedConfig):
         return keys
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """What a file holds: the published keys, and of Transformers' own only what is no default."""
+        """The keys for a file: all published keys, and Transformers' own keys that differ from their defaults."""
         keys = self.to_dict()
         return super().to_diff_dict() | {name: keys[name] for name in _PUBLISHED}
 
 
 def _check_sizes(config: GenLIPConfig) -> None:
-    """What genlip's own config refuses, too."""
+    """The same checks as in genlip's own config."""
     if config.num_attention_heads < 1 or config.hidden_size % (2 * config.num_attention_heads):
         raise ValueError(
             f"hidden_size {config.hidden_size} over {config.num_attention_heads} heads gives no even head dimension"
         )
     if config.hidden_act not in _ACTIVATIONS:
-        raise ValueError(f"hidden_act {config.hidden_act!r} is none of {', '.join(_ACTIVATIONS)}")
+        raise ValueError(f"hidden_act is {config.hidden_act!r}: need one of {', '.join(_ACTIVATIONS)}")
     if config.tie_word_embeddings:
         raise ValueError("tie_word_embeddings is true: GenLIP has separate embeddings and lm_head; set it to false")

@@ -1,7 +1,7 @@
-"""A folder for Transformers from a genlip folder: the same weight file, and the settings that Transformers looks for.
+"""A folder for Transformers from a genlip folder: the same weight file, and the settings files of Transformers.
 
-In: a model's folder. Out: another, which `from_pretrained` of the Auto classes and `genlip.load` both read. With
-`remote_code` it also carries the code of this package's Transformers models, for machines without genlip.
+In: a model's folder. Out: another folder, which `from_pretrained` of the Auto classes and `genlip.load` both read. With
+`remote_code` it also contains the code of this package's Transformers models, for machines without genlip.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def export_transformers(
     """Write a folder that Transformers and genlip read.
 
     model        a folder, or an id on the Hub
-    dtype        of the weights; None keeps them
+    dtype        of the weights; None keeps the stored one
     remote_code  add the code, for `trust_remote_code=True` where genlip is not installed
-    tokenizer    a tokenizer.json, folder or Hub id, if the model's folder has none; without any, only images are processed
+    tokenizer    a tokenizer.json, folder or Hub id, if the model's folder has none; without any, there is no text processor
     """
     source, target = source_and_target(model, out)
     loaded = load(source, dtype=dtype)
@@ -79,18 +79,18 @@ def _write(model: GenLIP, settings: Preprocessing, captions: Captions | None, ou
         _hub_config_of(model, settings).save_pretrained(out)
         image_processor(settings.images, model.config).save_pretrained(out)
     else:
-        _save_speaking(model, settings, captions, out)
+        _save_with_tokenizer(model, settings, captions, out)
     if remote_code:
         _add_code(out)
 
 
 def hub_config(config: plain.GenLIPConfig, **more: Any) -> GenLIPConfig:
-    """The config of Transformers for one of ours; keywords are its own fields, such as `eos_token_id`."""
+    """The config of Transformers for a config of genlip; keywords are its own fields, such as `eos_token_id`."""
     return GenLIPConfig(architectures=["GenLIPForConditionalGeneration"], **{**config.to_dict(), **more})
 
 
 def image_processor(images: ImageConfig, model: plain.GenLIPConfig) -> GenLIPImageProcessor:
-    """The image processor that prepares images as a model was trained on."""
+    """The image processor with the settings of the model's training."""
     return GenLIPImageProcessor(
         resize=images.resize,
         size=images.size,
@@ -101,8 +101,8 @@ def image_processor(images: ImageConfig, model: plain.GenLIPConfig) -> GenLIPIma
     )
 
 
-def _save_speaking(model: GenLIP, settings: Preprocessing, captions: Captions, out: Path) -> None:
-    """All that a model with a tokenizer needs, ours and Transformers'."""
+def _save_with_tokenizer(model: GenLIP, settings: Preprocessing, captions: Captions, out: Path) -> None:
+    """Save all settings of a model with a tokenizer, genlip's and Transformers'."""
     tokenizer = captions.tokenizer
     end = tokenizer.id_to_token(captions.end_ids[0]) or ""
     image_token = _image_token(tokenizer, model.config.vocab_size, end)
@@ -121,9 +121,10 @@ def _save_speaking(model: GenLIP, settings: Preprocessing, captions: Captions, o
 
 
 def _chat_template(prompt: str) -> str:
-    """A conversation becomes its texts end to end, and the model's own prompt if it has none; one image goes with it.
+    """A Jinja template that concatenates the texts of a conversation; without text, it gives the model's own prompt.
 
-    Jinja reads the escapes of a Python string: those of JSON for a character beyond U+FFFF would be two halves of one.
+    Jinja reads escapes as Python does. JSON escapes a character above U+FFFF as two surrogates, which Python does not join,
+    so `ensure_ascii` is off.
     """
     own = json.dumps(prompt, ensure_ascii=False)
     return (
@@ -136,10 +137,10 @@ def _chat_template(prompt: str) -> str:
 
 
 def _image_token(tokenizer: Tokenizer, vocab_size: int, end: str) -> str:
-    """The placeholder of a patch: the tokenizer's own, a new one if the vocabulary has room, else the end token.
+    """The placeholder of a patch: the tokenizer's own, a new token if the vocabulary has room, else the end token.
 
-    Its embedding is never read. Where the end token has to serve, nothing changes but what penalises tokens for having been
-    seen, such as `repetition_penalty`.
+    Its embedding is never used. The end token as a placeholder only affects penalties on earlier tokens, such as
+    `repetition_penalty`.
     """
     if tokenizer.token_to_id(IMAGE_TOKEN) is not None:
         return IMAGE_TOKEN
@@ -150,14 +151,14 @@ def _image_token(tokenizer: Tokenizer, vocab_size: int, end: str) -> str:
 
 
 def _hub_config_of(model: GenLIP, settings: Preprocessing, **more: Any) -> GenLIPConfig:
-    """`hub_config` with what a model's weights and images tell."""
+    """`hub_config` with the model's dtype and image size."""
     if settings.images.resize == "fixed":
         more["image_size"] = settings.images.size
     return hub_config(model.config, dtype=str(model.ln_post.weight.dtype).removeprefix("torch."), **more)
 
 
 def _add_code(out: Path) -> None:
-    """Copy the code, and say in each settings file which class of it reads what."""
+    """Copy the code, and name its classes in each settings file (auto_map)."""
     here = Path(__file__).parent
     for name in ("configuration", "modeling", "image_processing", "processing"):
         shutil.copyfile(here / f"{name}_genlip.py", out / f"{name}_genlip.py")

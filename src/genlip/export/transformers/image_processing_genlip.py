@@ -1,10 +1,10 @@
-"""Images as Transformers hands them to GenLIP: one fixed size, or patches of their own aspect ratio.
+"""The image processor of GenLIP in Transformers: one fixed size, or patches in the image's own aspect ratio.
 
 In: Pillow images, arrays or tensors, paths, URLs. Out: `pixel_values` in [-1, 1], as images of one size ("fixed", stage 1)
 or as padded patches with `pixel_attention_mask` and `spatial_shapes` ("native", stage 2).
 
-Neither torchvision nor Pillow resizes: PyTorch's own bicubic does, on bytes, so that pixels are those that genlip trains
-with and do not depend on what else is installed.
+Images are resized by PyTorch's bicubic interpolation on bytes, not by torchvision or Pillow. So the pixels equal those of
+genlip's training and do not depend on other installed libraries.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = ["GenLIPImageProcessor"]
 
 
 class GenLIPImageProcessor(BaseImageProcessor):
-    """Resizes, normalises and, for native images, cuts into patches.
+    """Resizes, normalises and, for native resolution, cuts images into patches.
 
     Attributes:
-        resize: "fixed" squeezes every image to `size`; "native" keeps its aspect ratio and lets the number of patches vary.
+        resize: "fixed" resizes every image to `size`; "native" keeps its aspect ratio, and the number of patches varies.
         size: {"height", "width"} in pixels of a fixed image.
         patch_size: side of a patch in pixels.
         min_patches, max_patches: range of patches of a native image.
@@ -69,9 +69,9 @@ class GenLIPImageProcessor(BaseImageProcessor):
         max_patches: int | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Pixels of one image or of several; resize, size and the range of patches replace the processor's own.
+        """Pixels of one or several images; resize, size and the range of patches replace the processor's own settings.
 
-        Steps cannot be left out: `do_resize=False` and the like are refused, as is any other keyword.
+        No step can be skipped: `do_resize=False` and similar keywords are refused, as are unknown keywords.
         """
         _check_unused(kwargs)
         resize, sides, fewest, most = self._checked(
@@ -91,7 +91,7 @@ class GenLIPImageProcessor(BaseImageProcessor):
     def _checked(
         self, resize: str, size: Mapping[str, int] | int, fewest: int, most: int
     ) -> tuple[str, dict[str, int], int, int]:
-        """The settings, if they are possible. Raises ValueError."""
+        """The settings in one format. Raises ValueError if they are impossible."""
         sides = {"height": size, "width": size} if isinstance(size, int) else dict(size)
         if resize not in ("fixed", "native"):
             raise ValueError(f"resize is {resize!r}: need 'fixed' or 'native'")
@@ -106,7 +106,7 @@ class GenLIPImageProcessor(BaseImageProcessor):
         return (pixels.float() / 255 - mean) / std
 
     def _padded(self, values: list[Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """Images as patches, row-major and channel first, filled up with zeros to the longest."""
+        """Images as patches, row-major and channel first, padded with zeros to the longest."""
         size = self.patch_size
         patches = [F.unfold(x[None], size, stride=size)[0].T for x in values]
         marks = [torch.ones(len(x), dtype=torch.long) for x in patches]
@@ -117,15 +117,15 @@ class GenLIPImageProcessor(BaseImageProcessor):
 
 
 def _check_unused(keywords: Mapping[str, Any]) -> None:
-    """Raises TypeError for a keyword that would be ignored, unless it asks for what happens anyway.
+    """Raises TypeError for a keyword that would be ignored, unless it requests the default behaviour.
 
-    What Transformers writes into its files may pass.
+    Keywords that Transformers writes into its files are accepted.
     """
-    harmless = ("device", "use_fast", "backend", "auto_map")
+    accepted = ("device", "use_fast", "backend", "auto_map")
     unknown = [
         f"{key}={value!r}"
         for key, value in sorted(keywords.items())
-        if not (value is None or key in harmless or key.endswith(("_type", "_class")))
+        if not (value is None or key in accepted or key.endswith(("_type", "_class")))
         and not (key.startswith("do_") and value is True)
     ]
     if unknown:
@@ -135,7 +135,7 @@ def _check_unused(keywords: Mapping[str, Any]) -> None:
 
 
 def _each(images: Any) -> list[Any]:
-    """One image or nested lists of them as a flat list; files opened, URLs fetched. Raises ValueError if there is none."""
+    """One image or nested lists of images as a flat list, with files and URLs opened. Raises ValueError if it is empty."""
     if isinstance(images, (list, tuple)):
         found = [image for part in images for image in _each(part)] if len(images) else []
         if not found:
@@ -151,7 +151,7 @@ def _each(images: Any) -> list[Any]:
 
 
 def native_size(height: int, width: int, patch: int, min_patches: int, max_patches: int) -> tuple[int, int]:
-    """Height and width, multiples of `patch`, near the image's own, within the range of patches (the published rule)."""
+    """The multiples of `patch` nearest to height and width within the range of patches (the published rule)."""
     rows, columns = max(1, round(height / patch)), max(1, round(width / patch))
     if rows * columns > max_patches:
         rows, columns = (max(1, math.isqrt(max_patches * a // b)) for a, b in ((height, width), (width, height)))
@@ -162,11 +162,11 @@ def native_size(height: int, width: int, patch: int, min_patches: int, max_patch
 
 
 def resized(pixels: Tensor, height: int, width: int) -> Tensor:
-    """UInt8[C H W] of another size: bicubic with antialiasing; a tall ribbon shrinks in height first, as Pillow does it."""
+    """UInt8[C H W] resized: bicubic with antialiasing. A very tall image is reduced in height first, as Pillow does it."""
     rows, columns = pixels.shape[1:]
     if (rows, columns) == (height, width):
         return pixels
-    if columns == 1:  # PyTorch without AVX2 garbles a single column; two equal ones are the same image
+    if columns == 1:  # PyTorch without AVX2 gives wrong pixels for one column; two equal columns are the same image
         pixels, columns = pixels.repeat(1, 1, 2), 2
     sizes = [(height, columns)] if rows - height > max(0, 2 * (columns - width)) else []
     planes = pixels[None].contiguous(memory_format=torch.channels_last)
@@ -178,14 +178,14 @@ def resized(pixels: Tensor, height: int, width: int) -> Tensor:
 def upright(image: Any, channels: int) -> Tensor:
     """UInt8[C H W] of an image: EXIF orientation applied, transparency over white, 8 bits, RGB or grey.
 
-    Arrays and tensors are [H W], [H W C] or [C H W]; floating-point ones lie in [0, 1].
+    Arrays and tensors are [H W], [H W C] or [C H W]; floating-point values must be in [0, 1].
     """
     if not isinstance(image, Image.Image):
         image = Image.fromarray(_bytes(image))
     turn = _TURNS.get(_orientation(image))
     if image.mode.startswith(("I", "F")):
         image = _in_8_bits(image)
-    if image.mode == "La":  # which converts to nothing else
+    if image.mode == "La":  # Pillow converts this mode only to LA
         image = image.convert("LA")
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -205,12 +205,12 @@ def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(0x0112, 1)
     except (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error):
-        return 1  # broken EXIF says nothing about the pixels
+        return 1  # broken EXIF data: assume no rotation
 
 
 def _in_8_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
-    # Pillow hands some 16-bit grey over in 32 bits, without saying so; other 32-bit images hold bytes.
+    # Pillow opens some 16-bit grey images in its 32-bit mode; all other 32-bit images hold values up to 255.
     if image.mode.startswith("I;16") or (image.mode == "I" and values.max(initial=0) > 255):
         values = values // 256
     return Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))

@@ -1,12 +1,11 @@
-"""GenLIP as Transformers models: an encoder of images, and one that also speaks.
+"""GenLIP as Transformers models: an encoder of images, and the whole model, which also generates captions.
 
-In: pixels as the image processor gives them, and token ids in which every patch has a placeholder. Out: features of every
-patch, or logits of the next tokens.
+In: pixels from the image processor, and token ids with a placeholder for every patch. Out: features of every patch, or
+logits of the next tokens.
 
-Weights carry the published names, so one file serves every library. A sequence is `[padding | patches | text | padding]`
-with one image at most, and all that positions and masks need follows from each row's place among the rows that are no
-padding and from the image's grid: nothing is kept from one step of generation to the next but the cache. Padding never
-changes what other rows compute.
+Weights have the published names, so one file works in every library. A sequence is `[padding | patches | text | padding]`
+with at most one image. Positions and masks follow from the image's grid and from each row's index among the rows that are
+not padding. Only the cache is kept between steps of generation. Padding never changes the results of other rows.
 
 Axes: b batch, p patches (padded), l sequence, h heads, d head dimension, D trunk width, E text width, V vocabulary.
 """
@@ -34,29 +33,28 @@ from .configuration_genlip import GenLIPConfig
 
 __all__ = ["GenLIPForConditionalGeneration", "GenLIPPreTrainedModel", "GenLIPVisionModel"]
 
-# What Transformers hands from outer models to inner ones, whether they have a use for it or not.
+# Keywords that Transformers passes from outer models to inner ones, even if these do not use them.
 _PASSED_ON = {*TransformersKwargs.__annotations__, "use_cache", "return_dict", "cache", "past_key_values"}
 # Transformers 5.24 renamed `past_key_values` to `cache`, in outputs too.
 _CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
 
 
 def mrope_positions(rank: Tensor, grids: Tensor) -> Tensor:
-    """Where rows stand on the axes (time, row, column): patches at (0, r, c), text at max(rows, columns) + k on all three.
+    """Positions of rows on the axes (time, row, column): patches at (0, r, c), text at max(rows, columns) + k on all three.
 
-    rank     Int[b l]  place of each row in its own sequence, patches first
+    rank     Int[b l]  index of each row in its own sequence, patches first
     grids    Int[b 2]  rows and columns of the image; zeros where there is none
     returns  Int[3 b l]
     """
     rows, columns = grids.to(rank.device).unsqueeze(-1).unbind(1)
     is_patch, text = rank < rows * columns, rank - rows * columns + torch.maximum(rows, columns)
     row, column = rank // columns.clamp(min=1), rank % columns.clamp(min=1)
-    return torch.stack(
-        [text.masked_fill(is_patch, 0), torch.where(is_patch, row, text), torch.where(is_patch, column, text)]
-    )
+    axes = (text.masked_fill(is_patch, 0), torch.where(is_patch, row, text), torch.where(is_patch, column, text))
+    return torch.stack(axes)
 
 
 def rotary_tables(positions: Tensor, config: GenLIPConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, Float32[b 1 l d], of Int[3 b l] positions: each channel turns by its own axis."""
+    """Cosines and sines, Float32[b 1 l d], of Int[3 b l] positions: each channel rotates by the position on its axis."""
     half, rope = config.head_dim // 2, config.rope_parameters or {}
     time, row, column = rope["mrope_section"]
     if config.mrope_interleaved:
@@ -73,7 +71,7 @@ def rotary_tables(positions: Tensor, config: GenLIPConfig) -> tuple[Tensor, Tens
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair of channels (j, j + d/2) of Float[b h l d]; in float32, since bfloat16 merges positions above 256."""
+    """Rotate each pair of channels (j, j + d/2) of Float[b h l d]; in float32, since bfloat16 merges positions above 256."""
     first, second = x.float().chunk(2, dim=-1)
     return (x.float() * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
@@ -81,7 +79,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def eager_attention(
     module: nn.Module, q: Tensor, k: Tensor, v: Tensor, attention_mask: Tensor | None, scaling: float, **kwargs: Any
 ) -> tuple[Tensor, Tensor]:
-    """Attention by definition, of Float[b h l d], which also returns its weights; the mask is added to the scores."""
+    """Plain attention of Float[b h l d], which also returns its weights; the mask is added to the scores."""
     scores = q @ k.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -90,13 +88,13 @@ def eager_attention(
 
 
 def check_names(keywords: dict[str, Any]) -> None:
-    """Raises TypeError for a keyword that nothing in Transformers knows: a slip of typing would otherwise be lost."""
+    """Raises TypeError for a keyword that Transformers does not know: otherwise a misspelled one would be ignored."""
     if unknown := sorted(keywords.keys() - _PASSED_ON):
         raise TypeError(f"a GenLIP takes no argument {', '.join(unknown)}")
 
 
 class GenLIPAttention(nn.Module):
-    """Attention whose output is multiplied by sigmoid(gate), the gate being the second half of `q_proj`."""
+    """Attention whose output is multiplied by sigmoid(gate). The gate is the second half of `q_proj`."""
 
     def __init__(self, config: GenLIPConfig, layer: int) -> None:
         super().__init__()
@@ -111,7 +109,7 @@ class GenLIPAttention(nn.Module):
     def forward(
         self, x: Tensor, mask: Any, rotary: tuple[Tensor, Tensor], cache: Cache | None = None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """Float[b l D] -> the same, and Float[b h l l] weights where the implementation gives them."""
+        """Float[b l D] -> Float[b l D], and Float[b h l l] weights if the implementation returns them."""
         q, *gate = self.q_proj(x).split(x.shape[-1], dim=-1)
         heads = (*x.shape[:2], -1, self.config.head_dim)
         q, k, v = (part.view(heads).transpose(1, 2) for part in (q, self.k_proj(x), self.v_proj(x)))
@@ -185,8 +183,9 @@ class GenLIPVisionEmbeddings(nn.Module):
 
     def __init__(self, config: GenLIPConfig) -> None:
         super().__init__()
-        size = config.patch_size
-        self.patch_embedding = nn.Conv2d(config.num_channels, config.hidden_size, size, stride=size)
+        self.patch_embedding = nn.Conv2d(
+            config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size
+        )
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Float[b C H W] images, or Float[b p C*P*P] patches -> Float[b p D]"""
@@ -212,7 +211,7 @@ class GenLIPEncoder(nn.Module):
 
 
 class GenLIPPreTrainedModel(PreTrainedModel):
-    """What both models share: the trunk, how its weights begin, and what Transformers may do with it."""
+    """The shared part of both models: the trunk, its initialisation, and the features of Transformers that it supports."""
 
     config: GenLIPConfig
     config_class = GenLIPConfig
@@ -247,34 +246,29 @@ class GenLIPPreTrainedModel(PreTrainedModel):
             init.zeros_(bias)
 
     def _grids(self, pixel_values: Tensor, mask: Tensor | None, spatial_shapes: Tensor | None) -> Tensor:
-        """Int64[b 2], rows and columns of each image. Raises ValueError where they do not fit the pixels."""
+        """Int64[b 2], rows and columns of each image. Raises ValueError if they do not fit the pixels."""
         if pixel_values.dim() == 4:
-            return self._grids_of_images(pixel_values)
+            size, (height, width) = self.config.patch_size, pixel_values.shape[2:]
+            if height % size or width % size:
+                raise ValueError(f"images of {height}x{width} pixels: both sides must be multiples of patch_size {size}")
+            return torch.tensor([height // size, width // size], device=pixel_values.device).expand(len(pixel_values), 2)
         if pixel_values.dim() != 3 or spatial_shapes is None:
             raise ValueError(
                 f"pixel_values of shape {tuple(pixel_values.shape)}: need images [batch, channels, height, width], or "
                 "patches [batch, patches, channels * patch * patch] together with spatial_shapes"
             )
-        grids = spatial_shapes.to(pixel_values.device)
-        real = (
-            grids.new_full((len(pixel_values),), pixel_values.shape[1]) if mask is None else mask.sum(dim=1).to(grids.device)
-        )
+        grids, (images, patches) = spatial_shapes.to(pixel_values.device), pixel_values.shape[:2]
+        real = grids.new_full((images,), patches) if mask is None else mask.sum(dim=1).to(grids.device)
         if not torch.compiler.is_compiling() and not torch.equal(grids.prod(dim=1), real.to(grids.dtype)):
             raise ValueError(
                 f"spatial_shapes hold {grids.prod(dim=1).tolist()} patches, but pixel_values have {real.tolist()} that are "
-                "no padding: give the pixel_attention_mask and spatial_shapes that came with them"
+                "not padding: pass the pixel_attention_mask and spatial_shapes that belong to these pixel_values"
             )
         return grids
 
-    def _grids_of_images(self, images: Tensor) -> Tensor:
-        size, (height, width) = self.config.patch_size, images.shape[2:]
-        if height % size or width % size:
-            raise ValueError(f"images of {height}x{width} pixels: both sides must be multiples of patch_size {size}")
-        return torch.tensor([height // size, width // size], device=images.device).expand(len(images), 2)
-
 
 class GenLIPVisionModel(GenLIPPreTrainedModel):
-    """The encoder: features of every patch, `ln_post` of the last layer, as every measurement of the paper uses them."""
+    """The encoder: features of every patch, which are `ln_post` of the last layer, as in every measurement of the paper."""
 
     main_input_name = "pixel_values"
     input_modalities = ("image",)
@@ -304,7 +298,7 @@ class GenLIPVisionModel(GenLIPPreTrainedModel):
         spatial_shapes        Int64[b 2], rows and columns of each image; only with patches
 
         Returns `last_hidden_state` Float[b p D] and `pooler_output` Float[b D], the mean over an image's patches. With
-        `output_hidden_states`, the last hidden state is `last_hidden_state` too.
+        `output_hidden_states`, the last of these is `last_hidden_state`.
         """
         check_names(kwargs)
         grids = self._grids(pixel_values, pixel_attention_mask, spatial_shapes)
@@ -317,7 +311,7 @@ class GenLIPVisionModel(GenLIPPreTrainedModel):
 
 
 def _mean(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Float[b D], the mean over the patches that are no padding; half precision could neither count nor sum them."""
+    """Float[b D], the mean over the patches that are not padding, in float32: half precision rounds sums and counts."""
     wide = features.to(torch.promote_types(features.dtype, torch.float32))
     real = torch.ones_like(wide[..., :1]) if mask is None else mask.to(wide).unsqueeze(-1)
     return ((wide * real).sum(dim=1) / real.sum(dim=1)).to(features.dtype)
@@ -326,7 +320,8 @@ def _mean(features: Tensor, mask: Tensor | None) -> Tensor:
 class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
     """The whole model: reads an image and predicts the text after it."""
 
-    accepts_loss_kwargs = True  # the Trainer then leaves the loss to be divided here, by num_items_in_batch
+    accepts_loss_kwargs = True  # the Trainer passes num_items_in_batch, and the loss is divided by it here
+    _input_embed_layer = "embeddings"  # the token embedding, for get_input_embeddings and set_input_embeddings
 
     def __init__(self, config: GenLIPConfig) -> None:
         super().__init__(config)
@@ -336,22 +331,6 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
         self.proj = nn.Linear(width, text_width) if text_width != width else nn.Identity()
         self.lm_head = nn.Linear(text_width, config.vocab_size, bias=False)
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The token embedding."""
-        return self.embeddings
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the token embedding."""
-        self.embeddings = value  # type: ignore[assignment]
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """The language head."""
-        return self.lm_head
-
-    def set_output_embeddings(self, value: nn.Linear) -> None:
-        """Replace the language head."""
-        self.lm_head = value
 
     @capture_outputs
     def forward(
@@ -370,16 +349,15 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits of the next tokens, and the loss where there are labels.
+        """Logits of the next tokens, and the loss if there are labels.
 
-        input_ids       Int64[b l], `config.image_token_id` once for every patch, then text; in later steps new text alone
-        pixel_values, pixel_attention_mask, spatial_shapes  as `GenLIPVisionModel` takes them; not read where the cache has
-                        the image already
-        attention_mask  Int[b l], 0 at padding, which may stand before or after a sequence; with a cache for all rows so far
-        position_ids    Int64[b l], each row's place in its sequence, counted without padding; found from the mask if missing
-        labels          Int64[b l], -100 where no loss is wanted; the first word is predicted by the row before it
-        num_items_in_batch  what the summed loss is divided by; the number of labels if missing
-        logits_to_keep  compute only the last so many logits; 0 for all
+        input_ids       Int64[b l], `config.image_token_id` once for every patch, then text; in later steps only new text
+        pixel_values, pixel_attention_mask, spatial_shapes  as for `GenLIPVisionModel`; ignored if the cache has the image
+        attention_mask  Int[b l], 0 at padding, before or after a sequence; with a cache, for all rows so far
+        position_ids    Int64[b l], each row's index in its sequence without padding; computed from the mask if missing
+        labels          Int64[b l], -100 for no loss; each label is predicted by the row before it
+        num_items_in_batch  divisor of the summed loss; the number of labels if missing
+        logits_to_keep  compute only this many logits, from the end; 0 for all
         """
         check_names(kwargs)
         cache = self._cache_of_call(past_key_values if cache is None else cache, use_cache)
@@ -395,7 +373,7 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
             is_patch = rank < grids.prod(dim=1, keepdim=True)
             self._check_placeholders(input_ids, attention_mask, is_patch, grids.prod(dim=1))
             x = _insert(x, self.vision_embeddings(pixel_values), rank, is_patch)
-            blocks = is_patch.long() - 1  # patches see all of their image; text, in no block, sees what came before it
+            blocks = is_patch.long() - 1  # patches attend to their whole image; text (block -1) is causal
         if cache is not None:
             cache.grids = grids
         grids = rank.new_zeros(len(x), 2) if grids is None else grids.to(rank.device)
@@ -405,12 +383,11 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits, loss = self.lm_head(self.proj(hidden[:, kept, :])), None
         if labels is not None:
-            sizes = {"vocab_size": self.config.vocab_size, "num_items_in_batch": num_items_in_batch}
-            loss = self.loss_function(logits, labels, **sizes)
+            loss = self.loss_function(logits, labels, self.config.vocab_size, num_items_in_batch=num_items_in_batch)
         return CausalLMOutputWithPast(loss=loss, logits=logits, **{_CACHE: cache})
 
     def _cache_of_call(self, cache: Cache | None, use_cache: bool | None) -> Any:
-        """The cache of this call; none in training unless asked for, and never where blocks are recomputed."""
+        """The cache of this call; none in training unless requested, and never with activation checkpointing."""
         recomputes = self.training and torch.is_grad_enabled() and self.visual.layers[0].gradient_checkpointing
         wanted = self.config.use_cache and not self.training if use_cache is None else use_cache
         if recomputes or (cache is None and not wanted):
@@ -418,11 +395,11 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
         return DynamicCache(config=self.config) if cache is None else cache
 
     def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As every model of Transformers generates. Of pixels alone, it says what follows the last patch: no prompt."""
+        """`generate` of Transformers. Given only pixels, it generates after the last patch, without a prompt."""
         if inputs is None and kwargs.get("input_ids") is None and kwargs.get("pixel_values") is not None:
             grids = self._grids(kwargs["pixel_values"], kwargs.get("pixel_attention_mask"), kwargs.get("spatial_shapes"))
             counts = grids.prod(dim=1, keepdim=True)
-            # Padded on the left; the row stands for patches, whatever their placeholder is called.
+            # Padded on the left; without an image_token_id, 0 is the placeholder.
             real = torch.arange(int(counts.max()), 0, -1, device=counts.device) <= counts
             kwargs["input_ids"] = real.long() * (self.config.image_token_id or 0)
             kwargs["attention_mask"] = real.long()
@@ -431,7 +408,7 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, *args: Any, is_first_iteration: bool = False, **kwargs: Any
     ) -> Any:
-        """What one step reads: pixels only where no cache holds them yet."""
+        """The inputs of one step, with pixels only if the cache does not hold the image."""
         inputs = super().prepare_inputs_for_generation(input_ids, *args, is_first_iteration=is_first_iteration, **kwargs)
         if not is_first_iteration and kwargs.get("use_cache", True):
             inputs.pop("pixel_values", None)
@@ -440,28 +417,26 @@ class GenLIPForConditionalGeneration(GenLIPPreTrainedModel, GenerationMixin):
 
     @staticmethod
     def create_masks_for_generate(*, attention_mask: Tensor | None, **kwargs: Any) -> Tensor | None:
-        """Leaves the mask to `forward`, which knows the patches."""
+        """Returns the mask unchanged: `forward` builds the attention mask, since it knows the patches."""
         return attention_mask
 
-    def _check_placeholders(
-        self, input_ids: Tensor, attention_mask: Tensor | None, is_patch: Tensor, needed: Tensor
-    ) -> None:
-        """Raises ValueError where the first rows of a sequence are not as many placeholders as its image has patches."""
+    def _check_placeholders(self, input_ids: Tensor, mask: Tensor | None, is_patch: Tensor, needed: Tensor) -> None:
+        """Raises ValueError if a sequence does not begin with one placeholder for each patch of its image."""
         token = self.config.image_token_id
         if torch.compiler.is_compiling():
             return
         placeholders = is_patch if token is None else is_patch & (input_ids == token)
-        if attention_mask is not None and attention_mask.dim() == 2:
-            placeholders = placeholders & attention_mask.bool()
+        if mask is not None and mask.dim() == 2:
+            placeholders = placeholders & mask.bool()
         if not torch.equal(found := placeholders.sum(dim=1), needed.to(found.device)):
             raise ValueError(
                 f"sequences begin with {found.tolist()} placeholders (image_token_id {token}), but their images have "
-                f"{needed.tolist()} patches: let the processor lay out input_ids, or put a placeholder for each patch first"
+                f"{needed.tolist()} patches: let the processor make input_ids, or begin with a placeholder for each patch"
             )
 
 
 def _ranks(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tensor:
-    """Int64[b l], each row's place among the rows of its sequence that are no padding."""
+    """Int64[b l], each row's index among the rows of its sequence that are not padding."""
     length = input_ids.shape[1]
     if attention_mask is None:
         return torch.arange(past, past + length, device=input_ids.device).expand(input_ids.shape)
@@ -469,6 +444,6 @@ def _ranks(input_ids: Tensor, attention_mask: Tensor | None, past: int) -> Tenso
 
 
 def _insert(x: Tensor, patches: Tensor, rank: Tensor, is_patch: Tensor) -> Tensor:
-    """Float[b l D] with the patches, Float[b p D], in the rows of their placeholders."""
+    """Float[b l D] in which patches, Float[b p D], replace the rows of their placeholders."""
     place = rank.clamp(max=patches.shape[1] - 1).unsqueeze(-1).expand(-1, -1, x.shape[-1])
     return torch.where(is_patch.unsqueeze(-1), patches.gather(1, place), x)

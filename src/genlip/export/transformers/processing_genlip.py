@@ -1,7 +1,7 @@
-"""Images and texts as GenLIP reads them: a placeholder for every patch, the prompt, and in training the caption and its end.
+"""The processor of GenLIP: a placeholder for every patch, the prompt, and in training the caption and its end.
 
-In: images, and optionally texts. Out: `input_ids` and what goes with them. Sequences are padded on the left, so that all of
-a batch end where generation begins.
+In: images, and optionally texts. Out: `input_ids`, `attention_mask`, pixels, and labels for captions. Sequences are padded
+on the left, so that generation starts at the same position for the whole batch.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class GenLIPProcessor(ProcessorMixin):
     """An image processor and a tokenizer.
 
     Attributes:
-        prompt: the text before a caption where none is given; as the model was trained.
-        end: what closes a caption; its first token ends generation.
+        prompt: default text before a caption, as in the model's training.
+        end: text that ends a caption; its first token ends generation.
         image_token: placeholder of a patch.
         max_tokens: longer captions are cut in training.
     """
@@ -45,7 +45,7 @@ class GenLIPProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """What `__call__` gives, but for labels."""
+        """The names that `__call__` returns, except labels."""
         return ["input_ids", "attention_mask", *self.image_processor.model_input_names]
 
     def __call__(
@@ -59,13 +59,13 @@ class GenLIPProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Inputs of `GenLIPForConditionalGeneration`, one sequence for each image.
 
-        text     what stands between the image and what is to be said; `prompt` if missing
-        suffix   captions to learn, cut at `max_tokens`; with them come `labels`, which leave out placeholders, prompt and
-                 padding. A caption that was cut has no end to learn.
-        images_kwargs, kwargs  for the image processor, such as resize="native". Of Transformers' keywords for texts, those
-                 that say what happens anyway may be given: padding=True, truncation=False, add_special_tokens
+        text     text between the image and the caption; `prompt` if missing
+        suffix   captions to train on, cut at `max_tokens`. They add `labels`, which are -100 for placeholders, prompt and
+                 padding. A cut caption has no end token.
+        images_kwargs, kwargs  for the image processor, such as resize="native". Transformers' keywords for texts are
+                 accepted only with the values that are used here: padding=True, truncation=False, add_special_tokens
 
-        Returns input_ids, attention_mask, pixel_values, spatial_shapes; pixel_attention_mask for native images.
+        Returns input_ids, attention_mask, pixel_values, spatial_shapes; also pixel_attention_mask for native images.
         """
         if images is None:
             raise ValueError("a GenLIPProcessor needs images; for text alone call its tokenizer")
@@ -76,17 +76,17 @@ class GenLIPProcessor(ProcessorMixin):
         rows, labels = [], []
         for patches, prompt, caption in zip(grids.prod(dim=1).tolist(), prompts, captions, strict=True):
             given = [self.image_token_id] * patches + self._ids(prompt.removeprefix(self.image_token))
-            said = [] if caption is None else self._said(caption)
-            rows.append(given + said)
-            labels.append([-100] * len(given) + said)
+            target = [] if caption is None else self._caption_ids(caption)
+            rows.append(given + target)
+            labels.append([-100] * len(given) + target)
         data = {"input_ids": _left_padded(rows, self.tokenizer.pad_token_id or 0)}
         data["attention_mask"] = _left_padded([[1] * len(row) for row in rows], 0)
         if suffix is not None:
             data["labels"] = _left_padded(labels, -100)
         return BatchFeature(data | pixels, tensor_type=return_tensors)
 
-    def _said(self, caption: str) -> list[int]:
-        """A caption's tokens and its end; in it, special tokens are only characters."""
+    def _caption_ids(self, caption: str) -> list[int]:
+        """Tokens of a caption and its end. Special tokens inside the caption are encoded as plain characters."""
         ids = self._ids(caption.strip(), split_special_tokens=True)
         return ids[: self.max_tokens] if len(ids) > self.max_tokens else ids + self._ids(self.end)
 
@@ -104,7 +104,7 @@ class GenLIPProcessor(ProcessorMixin):
         return texts
 
 
-# Keywords of Transformers for texts, and what they may say here.
+# Keywords of Transformers for texts, and the values that are accepted here.
 _TEXT = {
     "padding": (True, "longest"), "truncation": (False, "do_not_truncate"), "add_special_tokens": (True, False),
     "max_length": (), "padding_side": ("left",), "return_attention_mask": (True,), "return_token_type_ids": (False,),
@@ -113,12 +113,12 @@ _TEXT = {
 
 
 def _for_images(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords that are not for texts. Raises ValueError for a text setting that cannot be had."""
+    """The keywords that are not for texts. Raises ValueError for a text setting that is not supported."""
     for name, value in keywords.items():
         if name in _TEXT and value is not None and value not in _TEXT[name]:
             raise ValueError(
                 f"{name}={value!r}: a GenLIPProcessor pads on the left to the longest and never cuts a prompt; leave {name} "
-                "out (captions to learn are cut at the processor's max_tokens)"
+                "out (captions to train on are cut at the processor's max_tokens)"
             )
     return {name: value for name, value in keywords.items() if name not in _TEXT}
 
