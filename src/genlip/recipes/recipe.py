@@ -28,6 +28,7 @@ from genlip.model.config import PRESETS, GenLIPConfig
 from genlip.model.fields import shown
 from genlip.model.reading import parse_yaml, read_yaml
 from genlip.recipes.run import DataConfig, OptimizerConfig, Run
+from genlip.recipes.tasks import TASKS, check_task, imported
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ _ASIDE = {  # where results go, how often, and how the same work is shared out
 }  # fmt: skip
 
 
+_MISSING = dataclasses.MISSING
 _FOR_PROCESSOR = ("_cpu", "quickstart")
 _COMMAND_LINE = "the command line"  # where a setting stands, if not in a file
 _DEVICE = "training takes the GPU that there is, and several under torchrun; CUDA_VISIBLE_DEVICES chooses among them"
@@ -67,9 +69,11 @@ def recipe_names() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("_"))
 
 
-def keys() -> dict[str, Any]:
-    """Every dotted key of a run with its default."""
-    return dict(_flat(_plain(dataclasses.asdict(Run(model=GenLIPConfig())))))
+def keys(kind: type[Run] = Run) -> dict[str, Any]:
+    """Every dotted key of a run with its default; `kind` is the class that the recipes of a task are read into."""
+    hints = typing.get_type_hints(kind)
+    needed = [one.name for one in dataclasses.fields(kind) if one.default is _MISSING and one.default_factory is _MISSING]
+    return dict(_flat(_plain(dataclasses.asdict(kind(**{name: hints[name]() for name in needed})))))
 
 
 def for_processor(name_or_file: str | Path) -> bool:
@@ -78,25 +82,26 @@ def for_processor(name_or_file: str | Path) -> bool:
     return str(name_or_file) in _FOR_PROCESSOR or any(map(for_processor, _bases(name_or_file, recipe)))
 
 
-def describe_settings() -> str:
+def describe_settings(kind: type[Run] = Run) -> str:
     """Every key with its default and what it means, a line each, for help texts."""
     lines = []
-    for key, default in keys().items():
+    for key, default in keys(kind).items():
         shown = _as_text(default).encode("unicode_escape").decode() or "''"
-        lines.append(f"  --{key} {shown}\n        {_meaning(key)}.")
+        lines.append(f"  --{key} {shown}\n        {_meaning(kind, key)}.")
     return "\n".join(lines)
 
 
-def _meaning(key: str) -> str:
-    """What a setting is, as the dataclass that holds it says."""
-    owner, name = _owner(key)
-    told = {param.arg_name: param.description or "" for param in docstring_parser.parse(owner.__doc__ or "").params}
+def _meaning(kind: type[Run], key: str) -> str:
+    """The description of a setting in the docstring of the dataclass that holds it, or of a class that it inherits from."""
+    owner, name = _owner(kind, key)
+    parsed = (docstring_parser.parse(base.__doc__ or "").params for base in reversed(owner.__mro__))
+    told = {param.arg_name: param.description or "" for params in parsed for param in params}
     return " ".join(told[name].split()).rstrip(".")
 
 
-def _owner(key: str) -> tuple[Any, str]:
+def _owner(kind: type[Run], key: str) -> tuple[Any, str]:
     """The dataclass that holds a dotted key, and the name of its field."""
-    owner: Any = Run
+    owner: Any = kind
     *parts, name = key.split(".")
     for part in parts:
         owner = typing.get_type_hints(owner)[part]
@@ -106,15 +111,17 @@ def _owner(key: str) -> tuple[Any, str]:
 def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
     """The run of a recipe's name or YAML file, with overrides such as `["--optimizer.learning_rate", "1e-3"]`.
 
-    Whole numbers may be written as 20k, 32M or 8B. Raises `RecipeError` where a key is unknown (it names the nearest) or a
-    value impossible.
+    The result is of the class that the recipe's `task` names: `Run`, or a subclass of it. Whole numbers may be written as
+    20k, 32M or 8B. Raises `RecipeError` where a key or the task is unknown (it names the nearest) or a value impossible.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Run)
     try:
-        written, replaced = _settings(name_or_file), _overrides(overrides)
+        given = _overrides(overrides)
+        kind = _run_class(name_or_file, given)
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(kind)
+        written, replaced = _settings(name_or_file, kind), _checked(given, _COMMAND_LINE, kind)
         arguments = [f"--{key}={_as_text(value)}" for key, value in _over(written, replaced).items()]
-        return Run(**vars(parser.instantiate(parser.parse_args(arguments))))
+        return kind(**vars(parser.instantiate(parser.parse_args(arguments))))
     except RecipeError:
         raise
     except argparse.ArgumentError as error:
@@ -122,14 +129,37 @@ def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
         if found is None or (key := found[1]) not in written | replaced:
             raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
         where = _COMMAND_LINE if key in replaced else name_or_file
-        raise RecipeError(f"{where}: {_misfit(key, (written | replaced)[key])}") from None
+        raise RecipeError(f"{where}: {_misfit(kind, key, (written | replaced)[key])}") from None
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
 
 
-def _misfit(key: str, value: Any) -> str:
+def _run_class(name_or_file: str | Path, overrides: Sequence[tuple[str, Any]]) -> type[Run]:
+    """The class that a recipe is read into: that of the task which the command line, the recipe or its bases name."""
+    given = dict(overrides).get("task")
+    named = _named_task(name_or_file) if given is None else given
+    name = Run.task if named is None else named
+    try:
+        check_task(name)
+    except ValueError as error:
+        raise RecipeError(f"{_COMMAND_LINE if given is not None else name_or_file}: {error}") from None
+    kind: type[Run] = imported(TASKS[name].run)
+    return kind
+
+
+def _named_task(name_or_file: str | Path, above: tuple[str, ...] = ()) -> Any:
+    """The `task` of a recipe, or else that of the last of its bases that has one, or None."""
+    name = str(name_or_file)
+    if name in above:
+        raise RecipeError(f"{name}: recipes stand on each other in a circle: {' -> '.join((*above, name))}")
+    recipe = _read(name_or_file)
+    below = [_named_task(base, (*above, name)) for base in _bases(name_or_file, recipe)]
+    return recipe.get("task", next((task for task in reversed(below) if task is not None), None))
+
+
+def _misfit(kind: type[Run], key: str, value: Any) -> str:
     """What is wrong with a value of another type than its key's."""
-    owner, name = _owner(key)
+    owner, name = _owner(kind, key)
     hint = typing.get_type_hints(owner)[name]
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     return f"{key} is {shown(_as_text(value))}: need {_needed(hint)}{did_you_mean(str(value), choices)}"
@@ -161,20 +191,18 @@ def differences(before: Run, after: Run) -> list[str]:
     Where and how often results are kept is no difference, nor how the work is shared among processes and computed.
     """
     old, new = (dict(_flat(dataclasses.asdict(run))) for run in (before, after))
-    return [f"{key}: {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key not in _ASIDE]
+    both = [key for key in old if key in new]  # runs of two tasks have different sections, and differ in `task` at least
+    return [f"{key}: {old[key]} -> {new[key]}" for key in both if old[key] != new[key] and key not in _ASIDE]
 
 
-def _settings(name_or_file: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
+def _settings(name_or_file: str | Path, kind: type[Run]) -> dict[str, Any]:
     """Dotted key -> value: those of the recipes that this one stands on, then its own."""
-    name = str(name_or_file)
-    if name in above:
-        raise RecipeError(f"{name}: recipes stand on each other in a circle: {' -> '.join((*above, name))}")
     recipe = _read(name_or_file)
     settings: dict[str, Any] = {}
     for base in _bases(name_or_file, recipe):
-        settings |= _settings(base, (*above, name))
+        settings |= _settings(base, kind)
     recipe.pop("base", None)
-    return _over(settings, _checked(_flat(recipe), name))
+    return _over(settings, _checked(_flat(recipe), str(name_or_file), kind))
 
 
 def _bases(name_or_file: str | Path, recipe: dict[str, Any]) -> list[str | Path]:
@@ -202,8 +230,8 @@ def _kind(source: Any) -> str:
     return str(source).partition(":")[0]
 
 
-def _overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Dotted key -> value, of `--key value` and `--key=value`."""
+def _overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
+    """Dotted keys with their values, of `--key value` and `--key=value`."""
     pairs: list[tuple[str, Any]] = []
     rest = iter(words)
     for word in rest:
@@ -213,18 +241,20 @@ def _overrides(words: Sequence[str]) -> dict[str, Any]:
         if not given and (value := next(rest, None)) is None:  # type: ignore[assignment]
             raise RecipeError(f"{_COMMAND_LINE}: --{key} has no value")
         pairs.append((key, value))
-    return _checked(pairs, _COMMAND_LINE)
+    return pairs
 
 
-def _checked(pairs: Iterable[tuple[str, Any]], where: str) -> dict[str, Any]:
+def _checked(pairs: Iterable[tuple[str, Any]], where: str, kind: type[Run]) -> dict[str, Any]:
     """Known keys alone, a model's name replaced by its sizes, and large numbers read."""
     settings: dict[str, Any] = {}
+    known = keys(kind)
+    sizes = typing.get_type_hints(kind)["model"] is GenLIPConfig  # a name then stands for them
     for key, value in pairs:
-        if key == "model" and isinstance(value, str):
+        if key == "model" and isinstance(value, str) and sizes:
             settings |= {f"model.{name}": part for name, part in _model(value).items()}
             continue
-        _check_key(key, value, where)
-        numeric = isinstance(known := keys()[key], int) and not isinstance(known, bool)
+        _check_key(kind, known, key, value, where)
+        numeric = isinstance(known[key], int) and not isinstance(known[key], bool)
         if numeric and isinstance(value, str) and re.search(r"\d[kKMBT]$", value):
             try:
                 value = count(value)
@@ -271,9 +301,8 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def _check_key(key: str, value: Any, where: str) -> None:
+def _check_key(kind: type[Run], known: Mapping[str, Any], key: str, value: Any, where: str) -> None:
     """Refuse a key that is no setting, with the one that is probably meant and what it is."""
-    known = keys()
     if key in known:
         return
     key = key if key.isprintable() else shown(key)
@@ -287,7 +316,7 @@ def _check_key(key: str, value: Any, where: str) -> None:
     if key.rpartition(".")[0] in known:
         raise RecipeError(f"{where}: unknown key {key}: {key.rpartition('.')[0]} is a single value, not a section")
     if (near := nearest(key, known)) is not None:
-        raise RecipeError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(near)})")
+        raise RecipeError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(kind, near)})")
     hint = _NO_SETTINGS.get(key, f"the keys are {', '.join(known)}")
     raise RecipeError(f"{where}: unknown key {key}; {hint}")
 

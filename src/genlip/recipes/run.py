@@ -1,6 +1,7 @@
 """A run: everything that decides what training does, as frozen dataclasses that refuse impossible values.
 
-In: settings. Out: a `Run`, which is stored with every checkpoint. `genlip.recipes.recipe` reads recipes.
+In: settings. Out: a `Run`, which is stored with every checkpoint. `genlip.recipes.recipe` reads recipes. The recipes of
+another task are read into a subclass of `Run` with further sections (genlip.recipes.tasks).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from genlip.data.captions import CaptionConfig
 from genlip.data.images import ImageConfig
 from genlip.data.packing import PackingConfig
 from genlip.model.config import GenLIPConfig
+from genlip.recipes.tasks import check_task
 
 __all__ = ["DataConfig", "OptimizerConfig", "Run"]
 
@@ -98,7 +100,11 @@ class OptimizerConfig:
 class Run:
     """A whole training run.
 
+    A task with recipe sections of its own names a subclass that adds them as fields. All fields have defaults, or are
+    dataclasses whose fields have defaults; the subclass documents its fields and sets the default of `task` to its name.
+
     Attributes:
+        task: what is trained; "genlip" is the model of the paper.
         out: folder of the run: log, checkpoints, and the exported model.
         init_from: a model whose weights and tokenizer the run begins with: a folder, or a repository on the Hub; empty
             begins with random weights. Stage 2 starts from stage 1's model.
@@ -138,6 +144,7 @@ class Run:
         trackers: where figures go besides log.jsonl, as in "tensorboard,wandb,trackio".
     """
 
+    task: str = "genlip"
     out: str = "runs/run"
     init_from: str = ""
     tokenizer: str = "bpe"
@@ -172,6 +179,7 @@ class Run:
     trackers: str = ""
 
     def __post_init__(self) -> None:
+        check_task(self.task)
         for name in ("log_every", "evaluate_every", "save_every", "keep_last", "max_nonfinite"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
@@ -185,16 +193,17 @@ class Run:
             raise ValueError(f"the run has no end: {ends}; set at least one of them above 0, and none below")
         if not 0 <= self.max_skipped <= 1 or not 0 <= self.seed < 2**31:
             raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} in [0, 2**31)")
-        _check_images(self)
+        self.check_images()
 
+    def check_images(self) -> None:
+        """Raise ValueError where images, packing and model contradict each other.
 
-def _check_images(run: Run) -> None:
-    """What images, packing and model must agree on."""
-    if run.packing.patch_schedule and run.images.resize == "fixed":
-        raise ValueError("packing.patch_schedule says how many patches native images have: set images.resize to native")
-    if any(patches < run.images.min_patches for _, patches in run.packing.patch_schedule):
-        raise ValueError(
-            f"packing.patch_schedule {run.packing.patch_schedule} goes below images.min_patches {run.images.min_patches}"
-        )
-    if run.images.resize == "fixed" and run.images.size % run.model.patch_size:
-        raise ValueError(f"images.size {run.images.size} is no multiple of model.patch_size {run.model.patch_size}")
+        A subclass whose `model` is not a `GenLIPConfig` replaces this method.
+        """
+        schedule, images = self.packing.patch_schedule, self.images
+        if schedule and images.resize == "fixed":
+            raise ValueError("packing.patch_schedule says how many patches native images have: set images.resize to native")
+        if any(patches < images.min_patches for _, patches in schedule):
+            raise ValueError(f"packing.patch_schedule {schedule} goes below images.min_patches {images.min_patches}")
+        if images.resize == "fixed" and images.size % self.model.patch_size:
+            raise ValueError(f"images.size {images.size} is no multiple of model.patch_size {self.model.patch_size}")

@@ -28,7 +28,7 @@ from typing import Any
 
 import torch.distributed as dist
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
@@ -38,10 +38,9 @@ from torch.optim import Optimizer
 
 from genlip.model.checkpoint import step_folders
 from genlip.model.fields import checked
-from genlip.model.genlip import GenLIP
 from genlip.model.reading import read_json
 from genlip.recipes.recipe import Run, load_recipe, to_yaml
-from genlip.train.ema import Average
+from genlip.train.ema import EMA
 from genlip.train.parallel import World
 
 __all__ = ["Checkpoints", "added", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
@@ -140,7 +139,7 @@ class Checkpoints:
         )
 
 
-def training_tensors(model: GenLIP, optimizers: Sequence[Optimizer], average: Average | None) -> dict[str, Tensor]:
+def training_tensors(model: nn.Module, optimizers: Sequence[Optimizer], average: EMA | None) -> dict[str, Tensor]:
     """Every tensor of the training state by name; they are the state itself, not copies."""
     model.zero_grad()  # PyTorch makes the states of a new optimizer only where there are no gradients
     named = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
@@ -150,7 +149,7 @@ def training_tensors(model: GenLIP, optimizers: Sequence[Optimizer], average: Av
 
 
 def restore(
-    folder: Path, model: GenLIP, optimizers: Sequence[Optimizer], average: Average | None, world: World
+    folder: Path, model: nn.Module, optimizers: Sequence[Optimizer], average: EMA | None, world: World
 ) -> dict[str, Any]:
     """Put the training state back, whatever number of ranks wrote it; returns the progress that was saved."""
     tensors = training_tensors(model, optimizers, average)

@@ -35,10 +35,11 @@ from genlip.train.resume import Resume, checkpoint_to_resume
 from genlip.train.sample_log import SampleLog
 from genlip.train.signals import interruptible
 from genlip.train.spikes import Spikes
-from genlip.train.state import State, begin, export
+from genlip.train.state import State, begin
+from genlip.train.task import HeldOutSet
 from genlip.train.tracking import Tracker, free_name
-from genlip.train.update import DataFailed, NonFinite, Update, update
-from genlip.train.validation import HeldOutSet, held_out_set, measure
+from genlip.train.update import DataUnreadable, NonFinite, Update, update
+from genlip.train.validation import held_out_set, measure
 
 __all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train"]
 
@@ -77,7 +78,7 @@ def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = 
         Path(run.out).mkdir(parents=True, exist_ok=True)  # a node may hear late of what rank 0 has made
         source, measured = _sources(run)
         state = begin(run, world, source, newest)
-        held_out = held_out_set(state.loader.reader, measured, run) if world.leads else None
+        held_out = held_out_set(state.task.reader(measured), run) if world.leads else None
         with _Loop(state, held_out, threads, on_step) as loop:
             return loop.go()
 
@@ -120,7 +121,7 @@ class _Loop:
             try:
                 done = update(state, self.batches, self.note, stop=lambda: bool(self.heard))
                 self.check(done)
-            except (DataFailed, SkippedTooMany) as failure:
+            except (DataUnreadable, SkippedTooMany) as failure:
                 self.save_and_fail(failure)
             if done.ended:
                 break
@@ -229,8 +230,8 @@ class _Loop:
         state, tracker = self.state, self.tracker
         found = measure(state, self.held_out)
         if found is not None:
-            loss, gain = round(found.held_out.loss, 5), round(found.held_out.picture_gain, 5)
-            tracker.held_out(state.step, loss=loss, picture_gain=gain)
+            figures = {name: round(value, 5) for name, value in found.figures.items()}
+            tracker.held_out(state.step, found.unit, **figures)
             tracker.spoken(state.step, found.spoken)
         state.world.wait()
 
@@ -258,10 +259,10 @@ class _Loop:
         if self.heard and time.monotonic() - self.heard[0] > _LONG:
             raise NoData("no data comes")
 
-    def save_and_fail(self, failure: DataFailed | SkippedTooMany) -> NoReturn:
+    def save_and_fail(self, failure: DataUnreadable | SkippedTooMany) -> NoReturn:
         """Weights are sound where the data fails: keep them."""
         self.part = Tally()
-        if isinstance(failure, DataFailed) and failure.stop:
+        if isinstance(failure, DataUnreadable) and failure.stop:
             self.save_and_stop()
         saved = f"; what was learned is saved: {self.save(wait=True)}" if self.state.step else ""
         kind = SkippedTooMany if isinstance(failure.__cause__ or failure, SkippedTooMany) else NoData
@@ -277,7 +278,7 @@ class _Loop:
         self.save(wait=True)
         model, weights, tally = Path(run.out) / "model", state.weights(), state.whole_tally()
         if state.world.leads:
-            _replace(model, lambda folder: export(folder, run, weights, state.captions))
+            _replace(model, lambda folder: state.task.export(folder, weights))
         self.tracker.event("end", step=state.step, seconds=round(state.seconds, 2), tokens=state.tokens, **tally.to_json())
         if tally.skipped:
             self.tracker.say(f"{tally.skipped.total()} of {tally.seen} samples could not be used: {tally.words()}")
@@ -293,7 +294,7 @@ class _Loop:
         self.matrix_rate = sum(world.gather(matrix_rate(world.device, state.precision)))
         source, how = state.loader.reader.source, strategy(run.parallel, world)
         self.tracker.start(
-            step=state.step, parameters=parameters, precision=state.precision, attention=state.model.attention, parallel=how,
+            step=state.step, parameters=parameters, precision=state.precision, attention=state.attention, parallel=how,
             ranks=world.ranks, device=str(world.device), machine=machine(world.device), versions=versions(),
             threads=self.threads.most, threads_fixed=self.threads.fixed,
             matrix_rate=round(self.matrix_rate), source=run.data.source, samples=len(source),
@@ -302,7 +303,7 @@ class _Loop:
         number = len(self.held_out.samples) if self.held_out else 0
         self.tracker.say(
             f"{parameters / 1e6:.1f} M parameters, {len(source)} samples of {run.data.source} to learn from, "
-            f"{number} of {run.data.held_out or 'it'} held out, {state.precision} and {state.model.attention} attention on "
+            f"{number} of {run.data.held_out or 'it'} held out, {state.precision} and {state.attention} attention on "
             f"{world.device}"
             + (f" times {world.ranks} by {how}" if world.ranks > 1 else f" with {self.threads}")
             + (f", starting from {run.init_from}" if run.init_from and not state.step else "")

@@ -107,15 +107,14 @@ class Tracker:
         else:
             self.say(_train_line(step, progress, metrics))
 
-    def held_out(self, step: int, **metrics: float | None) -> None:
-        """Store and show what was measured on held-out samples: `loss` and `picture_gain`, in nats per token."""
+    def held_out(self, step: int, unit: str = "nats per token", **metrics: float | None) -> None:
+        """Store and show what was measured on held-out samples: `loss` and whatever else the task measures."""
         self.event("held_out", step=step, **metrics)
         self._record(lambda recorder: recorder.scalars(step, _numbers("held_out", metrics)))
         if self.panel is not None:
-            self.panel.show(held_out=metrics["loss"], picture_gain=metrics["picture_gain"])
-        self.say(
-            f"step {step}: held-out loss {metrics['loss']:.3f}, picture gain {metrics['picture_gain']:.3f} nats per token"
-        )
+            self.panel.show(held_out=metrics["loss"], picture_gain=metrics.get("picture_gain"))
+        found = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
+        self.say(f"step {step}: held-out {found} {unit}".rstrip())
 
     def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
         """Store and show what the model says about held-out images; each image is stored once, small, in `spoken/`."""
