@@ -16,6 +16,7 @@ from genlip.train import task as task_module
 from genlip.train.checkpoints import latest, read_run
 from genlip.train.genlip_task import GenLIPTask
 from genlip.train.loop import Interrupted, train
+from genlip.train.run_page import write_report
 from genlip.train.task import PackTask, ParameterGroup, UpdateTask, task_class
 from genlip.train.tracking import read_log
 
@@ -95,7 +96,9 @@ def test_another_task_trains_resumes_and_exports_bit_for_bit(tmp_path):
     assert (start["run"]["task"], start["attention"], start["run"]["pairs"]["width"]) == ("toy", "none", 6)
     found = read_log(tmp_path / "out", "held_out")
     assert [event["step"] for event in found] == [3, 6]
-    assert {"loss"} == found[0].keys() - {"event", "time", "step"}
+    assert {"loss", "unit"} == found[0].keys() - {"event", "time", "step"}
+    page = write_report(tmp_path / "out").read_text()
+    assert "nats per image; least" in page
     with pytest.raises(ValueError, match=r"holds a run with other settings \(pairs.bias: -2.0 -> -3.0\)"):
         train(toy_run(tmp_path / "out", pairs__bias=-3, **settings))
     assert json.loads((model / "tokenizer.json").read_text())["model"]["type"] == "BPE"

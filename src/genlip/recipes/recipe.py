@@ -1,7 +1,7 @@
-"""Recipes: how a run is written, as a few lines of YAML over the defaults, and overrides by dotted path.
+"""Recipes: a run as a few lines of YAML that replace defaults, and overrides by dotted path.
 
-In: the name of a recipe or a YAML file, and overrides. Out: a `Run`. A recipe may stand on others (`base: stage1_l16`) and
-replace some of their settings; `model: l16` names a preset, or a folder or Hub repository whose config.json is read.
+In: the name of a recipe or a YAML file, and overrides. Out: a `Run`. A recipe may inherit from others (`base: stage1_l16`)
+and replace some of their settings; `model: l16` names a preset, or a folder or Hub repository whose config.json is read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
     "to_yaml",
 ]
 
-_ASIDE = {  # where results go, how often, and how the same work is shared out
+_ASIDE = {  # where and how often results are stored, and how the same computation is distributed
     "out", "data.workers", "log_every", "evaluate_every", "spoken", "save_every", "keep_last", "keep_every", "max_skipped",
     "max_nonfinite", "log_samples", "trackers", "parallel", "activation_checkpointing", "compile", "attention", "threads",
 }  # fmt: skip
@@ -54,7 +54,7 @@ _ASIDE = {  # where results go, how often, and how the same work is shared out
 
 _MISSING = dataclasses.MISSING
 _FOR_PROCESSOR = ("_cpu", "quickstart")
-_COMMAND_LINE = "the command line"  # where a setting stands, if not in a file
+_COMMAND_LINE = "the command line"  # the place of a setting that is not in a file
 _DEVICE = "training takes the GPU that there is, and several under torchrun; CUDA_VISIBLE_DEVICES chooses among them"
 _NO_SETTINGS = dict.fromkeys(("gpu", "gpus", "device", "devices", "cuda", "num_gpus", "accelerator"), _DEVICE)
 
@@ -64,7 +64,7 @@ class RecipeError(ValueError):
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with the package; names with an underscore are parts of others."""
+    """The recipes in the package; those whose names start with an underscore are only parts of others, and not listed."""
     names = (item.name for item in files("genlip.recipes").iterdir())
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("_"))
 
@@ -77,7 +77,7 @@ def keys(kind: type[Run] = Run) -> dict[str, Any]:
 
 
 def for_processor(name_or_file: str | Path) -> bool:
-    """Whether a recipe is written for a processor: it is the quickstart or `_cpu`, or stands on one of these."""
+    """Whether a recipe is written for a processor: it is `quickstart` or `_cpu`, or inherits from one of these."""
     recipe = _read(name_or_file)
     return str(name_or_file) in _FOR_PROCESSOR or any(map(for_processor, _bases(name_or_file, recipe)))
 
@@ -151,14 +151,14 @@ def _named_task(name_or_file: str | Path, above: tuple[str, ...] = ()) -> Any:
     """The `task` of a recipe, or else that of the last of its bases that has one, or None."""
     name = str(name_or_file)
     if name in above:
-        raise RecipeError(f"{name}: recipes stand on each other in a circle: {' -> '.join((*above, name))}")
+        raise RecipeError(f"{name}: recipes inherit from each other in a circle: {' -> '.join((*above, name))}")
     recipe = _read(name_or_file)
     below = [_named_task(base, (*above, name)) for base in _bases(name_or_file, recipe)]
     return recipe.get("task", next((task for task in reversed(below) if task is not None), None))
 
 
 def _misfit(kind: type[Run], key: str, value: Any) -> str:
-    """What is wrong with a value of another type than its key's."""
+    """The message for a value whose type is not that of its key."""
     owner, name = _owner(kind, key)
     hint = typing.get_type_hints(owner)[name]
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
@@ -186,9 +186,10 @@ def to_yaml(run: Run) -> str:
 
 
 def differences(before: Run, after: Run) -> list[str]:
-    """What two runs do differently, as `key: before -> after`.
+    """The settings in which two runs differ, as `key: before -> after`.
 
-    Where and how often results are kept is no difference, nor how the work is shared among processes and computed.
+    Settings that do not change what is trained are ignored: where and how often results are stored, how the work is
+    distributed over processes, and how it is computed.
     """
     old, new = (dict(_flat(dataclasses.asdict(run))) for run in (before, after))
     both = [key for key in old if key in new]  # runs of two tasks have different sections, and differ in `task` at least
@@ -196,7 +197,7 @@ def differences(before: Run, after: Run) -> list[str]:
 
 
 def _settings(name_or_file: str | Path, kind: type[Run]) -> dict[str, Any]:
-    """Dotted key -> value: those of the recipes that this one stands on, then its own."""
+    """Dotted key -> value: the settings of the recipe's bases, replaced by its own."""
     recipe = _read(name_or_file)
     settings: dict[str, Any] = {}
     for base in _bases(name_or_file, recipe):
@@ -206,19 +207,19 @@ def _settings(name_or_file: str | Path, kind: type[Run]) -> dict[str, Any]:
 
 
 def _bases(name_or_file: str | Path, recipe: dict[str, Any]) -> list[str | Path]:
-    """The recipes that one stands on: files beside it, else recipes that come with the package."""
+    """The bases of a recipe: files in the same folder, else recipes of the package."""
     bases = recipe.get("base", [])
     beside = [(base, Path(name_or_file).parent / str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
     return [path if path.is_file() else base for base, path in beside]
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Settings laid over others. Warns where new data would be measured on held-out samples of the old."""
+    """`below`, replaced by `above`. Warns if `above` changes the training data and not the held-out data."""
     settings = below | above
     source, held_out = settings.get("data.source"), below.get("data.held_out")
     if "data.source" in above and held_out and "data.held_out" not in above and _kind(source) != _kind(held_out):
         log.warning(
-            "data.source is %s, and data.held_out still the recipe's %s: what is measured is not what is learned; "
+            "data.source is %s, and data.held_out still the recipe's %s: the held-out samples are of another kind; "
             "--data.held_out '' holds samples of data.source out",
             source, held_out,
         )  # fmt: skip
@@ -226,7 +227,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(source: Any) -> str:
-    """Of procedural images, without the seed."""
+    """A source without the seed of procedural images."""
     return str(source).partition(":")[0]
 
 
@@ -237,7 +238,7 @@ def _overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
     for word in rest:
         key, given, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
-            raise RecipeError(f"{_COMMAND_LINE}: {word!r} stands alone; settings are written --key value")
+            raise RecipeError(f"{_COMMAND_LINE}: {word!r} is not a setting; settings are written --key value")
         if not given and (value := next(rest, None)) is None:  # type: ignore[assignment]
             raise RecipeError(f"{_COMMAND_LINE}: --{key} has no value")
         pairs.append((key, value))
@@ -245,7 +246,7 @@ def _overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
 
 
 def _checked(pairs: Iterable[tuple[str, Any]], where: str, kind: type[Run]) -> dict[str, Any]:
-    """Known keys alone, a model's name replaced by its sizes, and large numbers read."""
+    """The settings with a model's name replaced by its sizes, and 20k or 8B as numbers; refuses unknown keys."""
     settings: dict[str, Any] = {}
     known = keys(kind)
     sizes = typing.get_type_hints(kind)["model"] is GenLIPConfig  # a name then stands for them
@@ -302,7 +303,7 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
 
 
 def _check_key(kind: type[Run], known: Mapping[str, Any], key: str, value: Any, where: str) -> None:
-    """Refuse a key that is no setting, with the one that is probably meant and what it is."""
+    """Raise RecipeError if a key is not a setting; the message names the most similar one and its meaning."""
     if key in known:
         return
     key = key if key.isprintable() else shown(key)
