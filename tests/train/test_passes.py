@@ -91,8 +91,9 @@ def test_dropout_is_the_same_in_both_passes(tmp_path):
 def alone(tmp_path_factory):
     """Three updates of six packs in one process, dropout included."""
     out = tmp_path_factory.mktemp("alone")
-    TASKS["toy"] = ENTRY
-    updates(out, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, "toy", ENTRY)
+        updates(out, 3)
     return out
 
 

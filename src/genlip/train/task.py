@@ -69,7 +69,8 @@ class Task(Protocol):
 
     The model is an `nn.Module` whose state is its parameters: buffers are not saved, and follow from the run. A single
     number is a parameter of shape [1], because FSDP takes no scalars. In training, the model draws random numbers from
-    PyTorch's global generators only, which the engine seeds for each pack.
+    PyTorch's global generators only, which the engine seeds for each pack. Every parameter that is trained gets a gradient
+    from every pack, the idle one too, because DDP waits for all of them.
     """
 
     def __init__(self, run: Any, processor: str) -> None:
