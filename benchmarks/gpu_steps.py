@@ -424,7 +424,8 @@ def _state(run: Run, device: torch.device) -> State:
     world, optimizers = World(device=device), _optimizers(run, model)
     task = GenLIPTask(run, train_tokenizer(["a caption"], 300).to_str())
     shared = share_model(model, (), "single", world)
-    return State(run, world, task, model, shared, model.attention, optimizers, None, loader, "bfloat16")  # type: ignore[arg-type]
+    parts = run, world, task, model, shared, model.attention, optimizers, None, loader
+    return State(*parts, precision="bfloat16")  # type: ignore[arg-type]
 
 
 def _optimizers(run: Run, model: GenLIP) -> list[torch.optim.Optimizer]:
