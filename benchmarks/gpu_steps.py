@@ -53,11 +53,13 @@ from genlip.recipes.run import Run
 from genlip.speaker import Speaker
 from genlip.synthetic import vocabulary as words
 from genlip.synthetic.random_choices import Lots
+from genlip.train.genlip_task import GenLIPTask
 from genlip.train.loop import train
 from genlip.train.optimizer import make_optimizers
-from genlip.train.parallel import World
+from genlip.train.parallel import World, share_model
 from genlip.train.precision import autocast, matrix_rate
 from genlip.train.state import State
+from genlip.train.task import ParameterGroup
 from genlip.train.update import Update, update
 
 __all__ = ["FULL", "STEPS", "TINY", "Scale"]
@@ -382,7 +384,7 @@ def _timed_padded(run: Run, packs: Sequence[Pack], device: torch.device, updates
     model = _model(run, device, "sdpa")
     if run.compile:
         model.compile_blocks()
-    optimizers = make_optimizers(model, run.optimizer)
+    optimizers = _optimizers(run, model)
     here = [pack.to(device) for pack in packs]
 
     def once() -> float:
@@ -419,8 +421,16 @@ def _state(run: Run, device: torch.device) -> State:
     if run.compile:
         model.compile_blocks()
     loader = SimpleNamespace(rows=range(run.packing.packs), ended=False, reader=SimpleNamespace(source=range(10**9)))
-    world, optimizers = World(device=device), make_optimizers(model, run.optimizer)
-    return State(run, world, model, model, None, optimizers, None, loader, "bfloat16")  # type: ignore[arg-type]
+    world, optimizers = World(device=device), _optimizers(run, model)
+    task = GenLIPTask(run, train_tokenizer(["a caption"], 300).to_str())
+    shared = share_model(model, (), "single", world)
+    parts = run, world, task, model, shared, model.attention, optimizers, None, loader
+    return State(*parts, precision="bfloat16")  # type: ignore[arg-type]
+
+
+def _optimizers(run: Run, model: GenLIP) -> list[torch.optim.Optimizer]:
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    return make_optimizers([ParameterGroup(list(model.parameters()))], matrices, run.optimizer)
 
 
 def _model(run: Run, device: torch.device, backend: str) -> GenLIP:

@@ -155,7 +155,7 @@ def test_a_folder_with_a_run_is_not_overwritten(out: Path) -> None:
 
 @pytest.mark.parametrize(("override", "images"), [("--data.held_out=", 5), ("--steps=2", 0)])
 def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path, override: str, images: int) -> None:
-    with pytest.raises(ValueError, match="captions at least 1 image of a source that it does not learn from"):
+    with pytest.raises(ValueError, match="captions at least 1 image of a source that it is not trained on"):
         quickstart(tmp_path / "run", [*TINY, override], images=images)
     assert not (tmp_path / "run").exists()
 
@@ -168,7 +168,7 @@ def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("tokens", "explained"), [("aaab", True), ("aabb", False), ("abcd", False)])
 def test_patches_that_mostly_say_the_same_are_explained(measured: Measured, tokens: str, explained: bool) -> None:
     said = PatchWords((2, 2), [[(token, 0.5)] for token in tokens])
-    assert ("3 of 4 would say “a”" in render(dataclasses.replace(measured, said=said))) is explained
+    assert ("At 3 of 4 it is “a”" in render(dataclasses.replace(measured, said=said))) is explained
 
 
 @pytest.mark.slow

@@ -55,11 +55,7 @@ TESTED_BY = {
     "synthetic.random_choices": "synthetic/test_vocabulary.py",
     "synthetic.page": "synthetic/test_documents.py",
     "synthetic.text_layout": "synthetic/test_vocabulary.py",
-    "train.checkpoints": "train/test_resume.py",
-    "train.validation": "train/test_loop.py",
     "train.malloc": "cli/test_main.py",
-    "train.precision": "train/test_loop.py",
-    "train.state": "train/test_resume.py",
 }
 
 

@@ -1,7 +1,7 @@
-"""Quickstart: train a small model on procedural scenes, let it caption scenes it never saw, and show the result.
+"""Quickstart: train a small model on procedural scenes, caption held-out scenes with it, and show the result.
 
 In: a folder. Out: that folder with the run, the model, `results.json`, and the page `report.html`.
-Measuring and rendering are apart: `measure` asks the model, `render` only writes down what was found.
+Measuring and rendering are separate: `measure` uses the model, `render` uses only what was measured.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from genlip.train.run_log import read_log
 __all__ = ["Measured", "measure", "quickstart", "render", "results"]
 
 _SHOWN, _FAILURES_SHOWN = 24, 6
-_MAX_TOKENS = 64  # of a caption; the longest of a scene has about half as many
+_MAX_TOKENS = 64  # of a caption; the longest caption of a scene has about half as many
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a finished run shows.
+    """What is measured of a finished run.
 
     Attributes:
         run: its recipe.
         start, end: the events of its log; `train` and `held_out` are lists of them.
         spoken: held-out images with true and spoken captions.
-        said: what the patches of the first image would say.
+        said: the readout of the first image's patches.
         machine: processor or accelerator, and the system.
-        versions: of the libraries that matter.
+        versions: of the main libraries.
     """
 
     run: Run
@@ -68,17 +68,17 @@ def quickstart(
     """Train, measure, and return the path of `report.html`.
 
     overrides  of the recipe "quickstart", such as ["--steps", "300"]
-    resume     whether to go on with the run in `out`, see `genlip.train.train`; a finished one is only measured again
-    images   how many held-out images are captioned
+    resume     whether to resume the run in `out`, see `genlip.train.loop.train`; a finished run is only measured again
+    images     number of held-out images that are captioned
 
-    Raises `RecipeError` for settings that cannot be, and what `genlip.train` raises.
+    Raises `RecipeError` for impossible settings, and the errors of `genlip.train.loop.train`.
     """
     console = Console(stderr=True)
     run = load_recipe("quickstart", ["--out", str(out), *overrides])
     if not run.data.held_out or images < 1:
         raise ValueError(
             f"data.held_out is {run.data.held_out!r} and images {images}: the quickstart captions at least 1 image "
-            "of a source that it does not learn from, such as scenes:1"
+            "of a source that it is not trained on, such as scenes:1"
         )
     try:
         model = train(run, resume)
@@ -104,7 +104,7 @@ def quickstart(
 
 
 def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[int], None] = lambda done: None) -> Measured:
-    """Caption the first `images` held-out images greedily, and gather what the run's log says."""
+    """Caption the first `images` held-out images greedily, and read the run's log."""
     source = open_source(run.data.held_out, run.data.fields)
     chosen = range(min(images, len(source)))
     spoken = spoken_captions(speaker, source, chosen, advance=advance, max_tokens=_MAX_TOKENS)
@@ -146,21 +146,19 @@ def render(measured: Measured) -> str:
     """The page."""
     first, said = measured.spoken[0], measured.said
     sections = [
-        Section("What happened", html.paragraphs(*_story(measured)) + html.headlines(_headlines(measured))),
-        Section("How it learned", _curves(measured)),
+        Section("Training and result", html.paragraphs(*_story(measured)) + html.headlines(_headlines(measured))),
+        Section("Loss and picture gain", _curves(measured)),
         *_captions(measured.spoken),
-        Section(
-            "What each patch would say", html.paragraphs(*_readout_story(said)) + patch_words.readout(first.image, said)
-        ),
-        Section("How to go on", html.commands(_next_commands(measured.run))),
+        Section("Patch readout", html.paragraphs(*_readout_story(said)) + patch_words.readout(first.image, said)),
+        Section("Next commands", html.commands(_next_commands(measured.run))),
         Section("This run", html.key_value_table(_facts(measured)) + html.details("All settings", to_yaml(measured.run))),
     ]
     return html.page("GenLIP quickstart", sections)
 
 
 _SCENES = (
-    "It learned from scenes: generated images of 64x64 pixels with one or two coloured shapes above a number, each with a "
-    "caption that states all of it. Every caption can be checked word by word, so there is no doubt about what was learned."
+    "It was trained on scenes: generated images of 64x64 pixels with one or two coloured shapes above a number, each with a "
+    "caption that states all of it. So every caption can be checked word by word."
 )
 
 
@@ -168,12 +166,12 @@ def _story(measured: Measured) -> list[str]:
     run = measured.run
     trained = (
         "GenLIP is one transformer that reads the patches of an image and predicts its caption, token by token. Nothing "
-        "else is trained: no second network, no contrast with other images. This one started from random weights and saw "
-        f"{results(measured)['samples']:,} captioned images."
+        "else is trained: no second network, and no contrastive loss. This one started from random weights and was trained "
+        f"on {results(measured)['samples']:,} captioned images."
     )
     checked = (
-        f"Then it captioned {len(measured.spoken)} images that it had never seen. A caption counts as exact only if every "
-        "word is right."
+        f"Then it captioned {len(measured.spoken)} images that it was not trained on. A caption counts as exact only if "
+        "every word is right."
     )
     return [trained, *([_SCENES] if run.data.source.startswith("scenes") else []), checked]
 
@@ -190,7 +188,7 @@ def _headlines(measured: Measured) -> list[Headline]:
         Headline(
             f"{found['picture_gain']:.2f}", "picture gain", "nats per token that the right image saves over a wrong one"
         ),
-        Headline(f"{found['samples_per_s']:,.0f}", "images per second", "learned from, on average"),
+        Headline(f"{found['samples_per_s']:,.0f}", "images per second", "in training, on average"),
         Headline(f"{found['parameters'] / 1e6:.1f} M", "parameters", f"trained in {found['precision']}"),
     ]
 
@@ -198,14 +196,14 @@ def _headlines(measured: Measured) -> list[Headline]:
 def _curves(measured: Measured) -> str:
     drawn = html.side_by_side(charts.loss_chart(measured.train, measured.held_out), charts.gain_chart(measured.held_out))
     return drawn + html.paragraphs(
-        "The loss first falls because captions are alike, and then because of the images. The picture gain tells the two "
-        "apart: it is how much the loss rises when every caption gets the image of another. A model that does not look "
-        "gains 0."
+        "The loss first falls because captions are alike, and then because of the images. The picture gain distinguishes "
+        "the two: it is the increase of the loss when every caption gets the image of another. For a model that does not "
+        "use the image, it is 0."
     )
 
 
 def _captions(spoken: Sequence[Spoken]) -> list[Section]:
-    """The first captions, and the first failures after them if there are any."""
+    """The first captions, and after them the first ones that are not exact, if there are any."""
     shown, failures = spoken[:_SHOWN], [one for one in spoken[_SHOWN:] if not one.exact][:_FAILURES_SHOWN]
     note = html.paragraphs("Not chosen: these are the first. Words that differ are marked.")
     sections = [Section(f"The first {len(shown)} held-out images", note + caption_cards.gallery(shown))]
@@ -216,18 +214,18 @@ def _captions(spoken: Sequence[Spoken]) -> list[Section]:
 
 
 def _readout_story(said: PatchWords) -> list[str]:
-    """What a readout is, and, where most patches agree, why they do."""
+    """What a readout is, and, where most patches give the same token, why they do."""
     asked = (
-        "Patches never see a caption, but their features can go through the same head that speaks. This is what each patch "
-        "of the first image would say next."
+        "Patches do not attend to the caption, but their features can go through the same head that predicts captions. This "
+        "is the token that the head predicts next at each patch of the first image."
     )
     token, times = patch_words.common_token(said)
     if token is None:
         return [asked]
     agreed = (
-        f"{times} of {len(said.words)} would say “{token.strip()}”. In training only the last patch speaks, and all it is "
-        "asked for is the first token of a caption. The paper shows readouts of large models, trained on captions of every "
-        "kind: arXiv 2605.00809."
+        f"At {times} of {len(said.words)} it is “{token.strip()}”. In training, the head predicts at the last patch only, "
+        "and there only the first token of a caption. The paper shows readouts of large models, trained on captions of "
+        "every kind: arXiv 2605.00809."
     )
     return [asked, agreed]
 
@@ -235,7 +233,7 @@ def _readout_story(said: PatchWords) -> list[str]:
 def _next_commands(run: Run) -> dict[str, str]:
     return {
         _caption_command(run): "Describe an image: this is the first one above",
-        f"{program()} readout {_model_and_image(run)}": "See what its patches would say",
+        f"{program()} readout {_model_and_image(run)}": "Show the readout of its patches",
         f"{program()} train quickstart --out runs/longer --steps 5000": "Train longer",
         f"{program()} {OWN_IMAGES}": (
             "Train on your images: images/ is a folder of 200 or more with a .txt caption beside each, or a .csv or .jsonl "
@@ -257,7 +255,7 @@ def _facts(measured: Measured) -> dict[str, str]:
     return {
         "Model": f"{model.num_hidden_layers} blocks of width {model.hidden_size}, {model.vocab_size} tokens",
         "Images": f"patches of {model.patch_size}x{model.patch_size} pixels, {len(measured.said.words)} in the one above",
-        "Learned from": f"{run.data.source}, measured on {run.data.held_out}",
+        "Data": f"{run.data.source}, measured on {run.data.held_out}",
         "Held-out loss": f"{measured.held_out[-1]['loss']:.4f} nats per token",
         "Machine": measured.machine,
         "Versions": ", ".join(f"{name} {number}" for name, number in measured.versions.items()),
@@ -265,7 +263,7 @@ def _facts(measured: Measured) -> dict[str, str]:
 
 
 def _write(measured: Measured) -> Path:
-    """Put page, figures and the first image into the run's folder."""
+    """Write page, figures and the first image into the run's folder."""
     out = Path(measured.run.out)
     path = out / "report.html"
     write_text(path, render(measured))

@@ -96,7 +96,7 @@ def test_a_damaged_result_is_named(model: Path) -> None:
 def test_the_page_of_a_run_tells_what_was_measured_of_its_model(model: Path, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"event": "start", "time": 0, "step": 0}\n')
     html = write_report(tmp_path).read_text()
-    assert "<h2>What was measured of its model</h2>" in html
+    assert "<h2>Measurements of its model</h2>" in html
     assert "<td>another</td><td>set</td><td>first</td>" in html
     (model / "evaluations").rename(tmp_path / "gone")
-    assert "What was measured" not in write_report(tmp_path).read_text()
+    assert "Measurements" not in write_report(tmp_path).read_text()

@@ -19,9 +19,9 @@ from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.plan.memory_model import Sharing, activations, matrix_parameters, memory
 from genlip.recipes.run import OptimizerConfig
-from genlip.train.optimizer import make_optimizers
 
 from ..model.helpers import random_samples
+from ..train.helpers import optimizers_of
 
 SHAPES = [(5, 5, 17)] * 4 + [(4, 7, 30)] * 4 + [(6, 3, 9), (2, 2, 40)]
 SIZES = {"hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 300}
@@ -72,7 +72,7 @@ def bytes_kept(model: GenLIP, pack: Pack, precision: str) -> int:
 
 def peak(model: GenLIP, pack: Pack, precision: str, activation_checkpointing: bool) -> int:
     """Of an update, all that lives in memory."""
-    (optimizer,) = make_optimizers(model, OptimizerConfig())
+    (optimizer,) = optimizers_of(model, OptimizerConfig())
     model.activation_checkpointing = activation_checkpointing
 
     def update():
@@ -144,7 +144,7 @@ def test_the_total_at_real_size(activation_checkpointing):
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_the_optimizer_holds_its_states(kind):
     model, pack = make()
-    optimizers = make_optimizers(model, OptimizerConfig(kind=kind))
+    optimizers = optimizers_of(model, OptimizerConfig(kind=kind))
     forward(model, pack, "float32").backward()
     for optimizer in optimizers:
         optimizer.step()

@@ -85,7 +85,7 @@ def test_a_wrong_override_says_what_is_wrong(overrides, message):
         (["--steps.most", "3"], "unknown key steps.most: steps is a single value, not a section"),
         (["--lr", "1"], "unknown key lr; did you mean optimizer.learning_rate? (peak, reached after the warm-up)"),
         (["--optimizer.lr", "1"], "did you mean optimizer.learning_rate?"),
-        (["--wandb", "1"], 'did you mean trackers? (where figures go besides log.jsonl, as in "tensorboard'),
+        (["--wandb", "1"], 'did you mean trackers? (programs that get the figures besides log.jsonl, as in "tensorboard'),
         (["--gpu", "0"], "unknown key gpu; training takes the GPU that there is, and several under torchrun"),
         (["--model", "l61"], "model is 'l61', no preset (tiny, base, l16, so16, g16) and no model: l61: no such folder"),
     ],

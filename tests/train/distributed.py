@@ -54,14 +54,19 @@ def launch(
 ) -> str:
     """Run with `ranks` processes on each of so many nodes, forks or programs of their own; returns what they said."""
     words = [str(word) for key, value in (SETTINGS | changes).items() for word in (f"--{key}", value)]
-    program = ["--start-method", "fork", "--run-path", __file__] if fork else ["-m", "tests.train.distributed"]
+    return program(Path(__file__), [str(out), str(kill_at), *words], ranks, nodes, check, fork)
+
+
+def program(file: Path, arguments: list[str], ranks: int, nodes: int = 1, check: bool = True, fork: bool = True) -> str:
+    """Run a file of these tests with `torchrun`; returns what the processes said."""
+    start = ["--start-method", "fork", "--run-path", str(file)] if fork else ["-m", f"tests.train.{file.stem}"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     commands = [
         [
             "--nproc-per-node", str(ranks), "--nnodes", str(nodes), "--node-rank", str(node),
-            "--master-addr", "127.0.0.1", "--master-port", str(port), *program, str(out), str(kill_at), *words,
+            "--master-addr", "127.0.0.1", "--master-port", str(port), *start, *arguments,
         ]
         for node in range(nodes)
     ]  # fmt: skip
@@ -86,7 +91,9 @@ def _torchrun_forked(node: int, arguments: list[str]) -> Done:
 @functools.cache
 def _forks_of(node: int) -> Callable[[str], Done]:
     """Torchrun with the libraries imported already, torch._dynamo among them: the first update of a rank imports it."""
-    return _STARTED.enter_context(forks("torch._dynamo, torch.distributed.run, tests.train.distributed", ROOT))
+    return _STARTED.enter_context(
+        forks("torch._dynamo, torch.distributed.run, tests.train.distributed, tests.train.toy", ROOT)
+    )
 
 
 _STARTED = ExitStack()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from genlip.recipes.recipe import Run, load_recipe
-from genlip.train import state
+from torch.optim import Optimizer
+
+from genlip.model.genlip import GenLIP
+from genlip.recipes.recipe import OptimizerConfig, Run, load_recipe
+from genlip.train import genlip_task
+from genlip.train.optimizer import make_optimizers
+from genlip.train.task import ParameterGroup
 
 # A run learns its tokenizer from 20,000 captions, which takes longer than its updates do here. As an effect of the import,
 # since runs in processes of their own are to be equal bit for bit; slow tests take the fixture `all_captions`.
-ALL_CAPTIONS, state._TOKENIZER_CORPUS = state._TOKENIZER_CORPUS, 300
+ALL_CAPTIONS, genlip_task._TOKENIZER_CORPUS = genlip_task._TOKENIZER_CORPUS, 300
 
 SMALL = {
     "steps": 6,
@@ -35,3 +40,9 @@ def small_run(out: Path | str, **changes: object) -> Run:
     settings = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
     overrides = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     return load_recipe("quickstart", ["--out", str(out), *overrides])
+
+
+def optimizers_of(model: GenLIP, config: OptimizerConfig) -> list[Optimizer]:
+    """The optimizers with which a run trains a model."""
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    return make_optimizers([ParameterGroup(list(model.parameters()))], matrices, config)

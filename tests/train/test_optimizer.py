@@ -7,7 +7,10 @@ import torch
 
 from genlip.recipes.recipe import OptimizerConfig
 from genlip.train.optimizer import learning_rate, make_optimizers, set_learning_rate
+from genlip.train.task import ParameterGroup
 from tests.model.helpers import small_model
+
+from .helpers import optimizers_of
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine():
@@ -48,7 +51,7 @@ def train_on_noise(config, rates):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     noise = {name: torch.randn(len(rates), *p.shape, generator=generator).double() for name, p in before.items()}
-    optimizers = make_optimizers(model, config)
+    optimizers = optimizers_of(model, config)
     for step, rate in enumerate(rates):
         set_learning_rate(optimizers, rate)
         for name, parameter in model.named_parameters():
@@ -85,3 +88,29 @@ def test_muon_moves_the_trunks_matrices_by_nearly_orthogonal_steps_of_adamws_siz
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         OptimizerConfig(**wrong)
+
+
+def test_each_group_has_the_schedules_rate_times_its_scale():
+    """Plain AdamW steps, one per group, with the scaled rates; Muon takes its matrices out of both groups."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(4, 3, generator=generator, dtype=torch.float64)) for _ in range(3)]
+    before, noise = [p.detach().clone() for p in weights], torch.randn(2, 4, 3, generator=generator).double()
+    config = OptimizerConfig(weight_decay=0.1)
+    optimizers = make_optimizers([ParameterGroup(weights[:2]), ParameterGroup(weights[2:], 0.1)], (), config)
+    for step, rate in enumerate((0.01, 0.02)):
+        set_learning_rate(optimizers, rate)
+        for parameter in weights:
+            parameter.grad = noise[step].clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for parameter, first, scale in zip(weights, before, (1, 1, 0.1), strict=True):
+        by_hand = adamw_by_hand(first, noise, (0.01 * scale, 0.02 * scale), config)
+        torch.testing.assert_close(parameter.detach(), by_hand, rtol=1e-9, atol=1e-12)
+    groups = [ParameterGroup(weights[:2]), ParameterGroup(weights[2:], 0.1)]
+    adamw, muon = make_optimizers(groups, [weights[0], weights[2]], OptimizerConfig(kind="muon"))
+    set_learning_rate([adamw, muon], 1.0)
+    assert [[id(p) for p in group["params"]] for group in adamw.param_groups] == [[id(weights[1])]]
+    assert [(id(group["params"][0]), group["lr"]) for group in muon.param_groups] == [
+        (id(weights[0]), 1.0),
+        (id(weights[2]), 0.1),
+    ]

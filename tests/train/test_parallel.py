@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
-from genlip.train.parallel import World, idle_pack, strategy
+from genlip.train.parallel import World, strategy
 from genlip.train.sample_log import read_samples
 from genlip.train.tracking import read_log
 
@@ -82,17 +81,6 @@ def test_hybrid_needs_several_equal_nodes():
 def test_more_ranks_than_packs_are_refused_on_all(tmp_path):
     told = launch(tmp_path, 2, check=False, **{"packing.batch": "1 pack"})
     assert "rank 0 of 2 with 1 packs an update: every rank needs at least one; raise packing.batch" in told
-
-
-def test_an_idle_pack_teaches_nothing():
-    from genlip.model.genlip import GenLIP
-    from tests.data.helpers import small_config
-
-    model = GenLIP(small_config()).train()
-    loss = model(idle_pack(model.config.patch_dim))
-    loss.backward()
-    assert float(loss.detach()) == 0.0
-    assert all(torch.count_nonzero(p.grad) == 0 for p in model.parameters() if p.grad is not None)
 
 
 def test_one_process_needs_no_group(tmp_path):

@@ -60,7 +60,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert page == tmp_path / "stage1" / "run.html"
     text, html = text_of(page), page.read_text(encoding="utf8")
     for part in (
-        "Run stage1", "came to its end at step 100", "0.060 held-out loss", "least 0.060 at step 100", "0.750 picture gain",
+        "Run stage1", "ended at step 100", "0.060 held-out loss", "least 0.060 at step 100", "0.750 picture gain",
         "0.050 training loss", "50 s training time", "100 samples/s 2000 tokens per second", "50% matrix rate",
         "Checkpoints written: 1, the last after step 50", "1 of 2 captions were exactly", "parameters 1,234,567",
         "matrix rate 1.50 TFLOP/s", "versions torch 2.13",
@@ -81,7 +81,7 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
         tracked.start(step=0)
         learn(tracked, [10, 20])
         text = text_of(write_report(tmp_path, tmp_path / "page.html"))
-    assert "has not come to its end. It was last heard of at step 20 (20.0% of the run), on 20" in text
+    assert "has not ended. Its last event was at step 20 (20.0% of the run), on 20" in text
     assert "50 s were left" in text
 
 
@@ -95,8 +95,8 @@ def test_a_resumed_run_shows_each_step_once_and_says_so(tmp_path: Path) -> None:
         learn(tracked, [30], loss=1.0)
     text = text_of(write_report(tmp_path))
     assert "1.000 training loss" in text
-    assert re.search(r"\b0 began .* 20 went on from a checkpoint", text)
-    assert "not come to its end" in text
+    assert re.search(r"\b0 started .* 20 resumed from a checkpoint", text)
+    assert "has not ended" in text
 
 
 @pytest.mark.parametrize("kind", ["nothing", "start", "nonfinite", "held_out", "spoken", "skipped", "unheard of"])
@@ -133,10 +133,10 @@ def test_what_looks_wrong_is_said(tmp_path: Path) -> None:
         assert part in text, part
 
 
-def test_learning_by_heart_is_told_from_instability(tmp_path: Path) -> None:
+def test_overfitting_is_distinguished_from_instability(tmp_path: Path) -> None:
     for name, later, told in (
-        ("heart", 0.2, "while the training loss fell from 0.900 to 0.200: the model learns its samples by heart "
-                       "(overfitting). The weights of step 20 are better"),
+        ("heart", 0.2, "while the training loss fell from 0.900 to 0.200: the model is overfitting. "
+                       "The weights of step 20 are better"),
         ("unstable", 2.0, "to 1.060: training has become unstable"),
     ):  # fmt: skip
         with tracker(tmp_path / name, 0) as tracked:

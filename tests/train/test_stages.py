@@ -138,7 +138,7 @@ def test_starting_from_another_shape_names_what_differs(tmp_path):
     train(dataclasses.replace(run, out=str(tmp_path / "three")))
 
 
-def test_recipes_stand_on_others(tmp_path):
+def test_recipes_inherit_from_others(tmp_path):
     (tmp_path / "a.yaml").write_text("model: tiny\nsteps: 20k\noptimizer: {max_grad_norm: 2.0}\n")
     (tmp_path / "b.yaml").write_text("base: a.yaml\noptimizer: {beta1: 0.8}\nmodel.hidden_size: 96\n")
     (tmp_path / "c.yaml").write_text("base: [b.yaml, quickstart]\nsteps: 7\n")
@@ -157,9 +157,9 @@ def test_recipes_stand_on_others(tmp_path):
 def test_recipes_in_a_circle_and_settings_without_value_are_refused(tmp_path):
     for name, base in (("a", "b"), ("b", "a")):
         (tmp_path / f"{name}.yaml").write_text(f"base: {base}.yaml\n")
-    with pytest.raises(RecipeError, match="stand on each other in a circle"):
+    with pytest.raises(RecipeError, match="inherit from each other in a circle"):
         load_recipe(tmp_path / "a.yaml")
-    for words, message in ((["--steps"], "--steps has no value"), (["steps", "3"], "'steps' stands alone")):
+    for words, message in ((["--steps"], "--steps has no value"), (["steps", "3"], "'steps' is not a setting")):
         with pytest.raises(RecipeError, match=message):
             load_recipe("quickstart", words)
     with pytest.raises(RecipeError, match=r"unknown preset|no such folder"):

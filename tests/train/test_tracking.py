@@ -50,7 +50,7 @@ def test_every_event_is_a_line_of_strict_json(tmp_path: Path) -> None:
     assert all(event.pop("time") > 1.7e9 for event in on_disk)
     assert start == {"event": "start", "step": 0, "parameters": 7, "run": {"steps": 3}}
     assert train == {"event": "train", "step": 10, "progress": 0.123457, **METRICS, "matrix_share": None}
-    assert held_out == {"event": "held_out", "step": 10, "loss": 2.0, "picture_gain": 0.5}
+    assert held_out == {"event": "held_out", "step": 10, "loss": 2.0, "picture_gain": 0.5, "unit": "nats per token"}
     assert bad == {"event": "nonfinite", "step": 11, "loss": None, "gradient_norm": [1.0, None], "names": {"a": None}}
 
 

@@ -14,7 +14,6 @@ each, to the row's `Tail`: so packs are full up to the last of each row.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -26,7 +25,7 @@ from typing import Any
 import torch
 
 from genlip.data.packing import Batch, PackingConfig, Stream, StreamState, Tail
-from genlip.data.samples import SampleReader
+from genlip.data.samples import Reader
 from genlip.data.sources.mixture import lengths
 from genlip.data.workers import in_turn
 
@@ -48,7 +47,7 @@ class Loader:
 
     def __init__(
         self,
-        reader: SampleReader,
+        reader: Reader,
         packing: PackingConfig,
         *,
         workers: int = 0,
@@ -63,7 +62,7 @@ class Loader:
                 f"rank {rank} of {ranks} with {packing.packs} packs an update: every rank needs at least one; "
                 "raise packing.batch"
             )
-        self.reader = dataclasses.replace(reader, max_tokens=packing.max_tokens)
+        self.reader = reader.limited(packing.max_tokens)
         self.packing, self.epochs = packing, epochs
         self.ranks = ranks
         self.rows = range(rank, packing.packs, ranks)
@@ -208,7 +207,7 @@ class _Streams:
     multiple of the workers, and before the place where the first round begins.
     """
 
-    reader: SampleReader
+    reader: Reader
     packing: PackingConfig
     numbers: list[int]
     states: dict[int, StreamState]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from genlip.data.images import ImageConfig, ImageLike, Patches, image_patches
 from genlip.data.order import Order
-from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.samples import Packable, Packed, Read, Reader, Skipped
 from genlip.data.units import batch_size
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import check_fields
@@ -123,7 +123,7 @@ class Batch:
         ended: no pack follows in the stream; samples that wait in its state are left to a `Tail`.
     """
 
-    pack: Pack | None
+    pack: Packed | None
     keys: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -133,11 +133,11 @@ class Batch:
     ended: bool = False
 
     @classmethod
-    def of(cls, read: Sequence[Read], skipped: Sequence[Skipped] = (), **place: Any) -> Batch:
+    def of(cls, reader: Reader, read: Sequence[Read], skipped: Sequence[Skipped] = (), **place: Any) -> Batch:
         """Lay samples into a pack, in order of shape; `place` are the fields that say where it came from."""
         read = [read[i] for i in by_shape([one.sample for one in read])]
         return cls(
-            pack=Pack.of([one.sample for one in read]) if read else None,
+            pack=reader.pack([one.sample for one in read]) if read else None,
             keys=tuple(one.key for one in read),
             sources=tuple(one.source for one in read),
             skipped=tuple(skipped),
@@ -169,7 +169,7 @@ class Stream:
 
     def __init__(
         self,
-        reader: SampleReader,
+        reader: Reader,
         packing: PackingConfig,
         number: int,
         state: StreamState = START,
@@ -196,7 +196,9 @@ class Stream:
         taken = _take(self._waiting, self.packing.max_tokens, lambda: self._look_ahead(skipped))
         if not self.whole and self._read_all:
             self._waiting, taken = sorted([*taken, *self._waiting], key=lambda one: one.place), []
-        return Batch.of([one.read for one in taken], skipped, stream=self.number, state=self.state, ended=self._ended)
+        return Batch.of(
+            self.reader, [one.read for one in taken], skipped, stream=self.number, state=self.state, ended=self._ended
+        )
 
     @property
     def _read_all(self) -> bool:
@@ -228,7 +230,7 @@ class Tail:
     Its whole state is that of its streams.
     """
 
-    def __init__(self, reader: SampleReader, packing: PackingConfig, states: Mapping[int, StreamState]) -> None:
+    def __init__(self, reader: Reader, packing: PackingConfig, states: Mapping[int, StreamState]) -> None:
         self.reader, self.packing = reader, packing
         self.order = packing.order(len(reader.source), reader.seed)
         self._next = {stream: state.next for stream, state in states.items()}
@@ -248,7 +250,9 @@ class Tail:
         """The next pack, in the place of a stream; a batch without one once nothing is left."""
         skipped: list[Skipped] = []
         taken = _take(self._waiting, self.packing.max_tokens, lambda: self._look_ahead(skipped))
-        return Batch.of([one.read for one in taken], skipped, stream=stream, state=self.states[stream], ended=True)
+        return Batch.of(
+            self.reader, [one.read for one in taken], skipped, stream=stream, state=self.states[stream], ended=True
+        )
 
     def _look_ahead(self, skipped: list[Skipped]) -> bool:
         """Read exactly as many as may wait: so those that wait follow from the state."""
@@ -275,7 +279,7 @@ def _take(waiting: list[_Waiting], room: int, packing_buffer: Callable[[], bool]
 
 
 def _read(
-    reader: SampleReader, packing: PackingConfig, order: Order, places: Sequence[_Place], skipped: list[Skipped]
+    reader: Reader, packing: PackingConfig, order: Order, places: Sequence[_Place], skipped: list[Skipped]
 ) -> list[_Waiting]:
     """The usable samples at places of streams."""
     draws = [draw for stream, position in places for draw in order.draws(stream, [position])]
@@ -313,9 +317,9 @@ def choose(sizes: Sequence[int], room: int) -> list[int]:
     return chosen[::-1]
 
 
-def by_shape(samples: Sequence[Sample]) -> list[int]:
+def by_shape(samples: Sequence[Packable]) -> list[int]:
     """The order in which samples of one shape are neighbours: attention takes these in one call."""
-    return sorted(range(len(samples)), key=lambda i: (len(samples[i].patches), len(samples[i].token_ids)))
+    return sorted(range(len(samples)), key=lambda i: samples[i].shape)
 
 
 def pack_images(

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from genlip.data.captions import Captions
 from genlip.data.examples import Caption, Conversation, Unusable, pick, pick_line, plain_text, several_lines
@@ -22,9 +23,39 @@ from genlip.data.sources.base import Source
 from genlip.data.sources.mixture import locate
 from genlip.model.config import GenLIPConfig
 from genlip.model.files import told
-from genlip.model.pack import Sample
+from genlip.model.pack import Pack, Sample
 
-__all__ = ["Read", "SampleReader", "Skipped"]
+__all__ = ["Packable", "Packed", "Read", "Reader", "SampleReader", "Skipped"]
+
+
+class Packable(Protocol):
+    """One sample, as packing handles it; `Sample` is that of images with captions."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes by which the samples of a pack are sorted."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that it fills in a pack."""
+
+
+class Packed(Protocol):
+    """Several samples as the model reads them; `Pack` is that of images with captions."""
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that they fill."""
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same on another device."""
+
+    def pin_memory(self) -> Packed:
+        """The same in page-locked memory."""
 
 
 class Skipped(NamedTuple):
@@ -37,17 +68,44 @@ class Skipped(NamedTuple):
 
 
 class Read(NamedTuple):
-    """A sample, the key of its example, the name of its source, and whether the image's shape could not be kept."""
+    """A sample, the key of its example, the name of its source, and whether the image's shape could not be kept.
+
+    The sample is `Packable`: a `Sample`, or what the reader of another task makes.
+    """
 
     key: str
-    sample: Sample
+    sample: Any
     source: str
     squeezed: bool
 
     @property
     def size(self) -> int:
         """Rows that it fills in a pack: its patches and its text."""
-        return len(self.sample.patches) + len(self.sample.token_ids)
+        return self.sample.num_rows
+
+
+class Reader(Protocol):
+    """Turns the examples of a source into samples, and samples into packs. Workers receive it pickled."""
+
+    @property
+    def source(self) -> Source:
+        """What is read."""
+
+    @property
+    def seed(self) -> int:
+        """Of the order, and of choices among captions."""
+
+    def limited(self, max_tokens: int) -> Reader:
+        """The same reader for packs of so many rows: it gives no larger sample."""
+
+    def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[Read | Skipped]:
+        """One entry for each draw, in order; `max_patches`, where given and not 0, limit the patches of an image."""
+
+    def some(self, number: int) -> tuple[list[Any], list[Skipped]]:
+        """So many usable samples, taken evenly from the whole source, and what was passed over."""
+
+    def pack(self, samples: Sequence[Any]) -> Packed:
+        """The samples in the order given, as the model reads them."""
 
 
 class _Decoded(NamedTuple):
@@ -74,6 +132,14 @@ class SampleReader:
     model: GenLIPConfig
     seed: int = 0
     max_tokens: int | None = None
+
+    def limited(self, max_tokens: int) -> SampleReader:
+        """The same reader for packs of so many rows."""
+        return dataclasses.replace(self, max_tokens=max_tokens)
+
+    def pack(self, samples: Sequence[Sample]) -> Pack:
+        """The samples in the order given, in one flat buffer."""
+        return Pack.of(samples)
 
     def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[Read | Skipped]:
         """One entry for each draw, in order; `max_patches`, where given and not 0, replace that of the image settings."""

@@ -23,10 +23,10 @@ from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, 
 from genlip.data.images import ImageConfig, decode, file_suffix, read_file, reduced
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
-from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.samples import Read, Reader, SampleReader, Skipped
 from genlip.data.sources import Mixture, Source, locate, notes_of
 from genlip.model.config import GenLIPConfig
-from genlip.model.pack import Sample
+from genlip.model.pack import Pack, Sample
 
 __all__ = ["QUANTILES", "Inspection", "Packs", "Part", "Seen", "inspect_source", "remedy"]
 
@@ -419,6 +419,9 @@ class _Sizes:
     def read(self, draws: Sequence[Draw], budgets: Sequence[int] = ()) -> list[Read]:
         return [self.samples[draw.number] for draw in draws]
 
+    def pack(self, samples: Sequence[Sample]) -> Pack:
+        return Pack.of(samples)
+
 
 def _empty(patches: int, text: int) -> Read:
     sample = Sample(np.zeros((patches, 1), np.uint8), (1, patches), np.zeros(text, np.int64), np.ones(text, bool))
@@ -427,10 +430,11 @@ def _empty(patches: int, text: int) -> Read:
 
 def _pack_statistics(sizes: Sequence[tuple[int, int]], packing: PackingConfig, seed: int) -> Packs:
     """Statistics of packs filled with samples of (patches, text) rows, from the streams in turn as in a loader."""
-    reader = cast(SampleReader, _Sizes(sizes, seed))
+    reader = cast(Reader, _Sizes(sizes, seed))
     streams = [Stream(reader, packing, number) for number in range(packing.all_streams)]
     number = int(np.clip(_PLACED * np.mean(np.sum(sizes, axis=1)) / packing.max_tokens, *_PACKS))
-    packs = [pack for n in range(number) if (pack := streams[n % len(streams)].next_batch().pack) is not None]
+    batches = [streams[n % len(streams)].next_batch() for n in range(number)]
+    packs = [cast(Pack, batch.pack) for batch in batches if batch.pack is not None]
     rows = np.array([pack.num_rows for pack in packs])
     return Packs(
         laid=len(packs),

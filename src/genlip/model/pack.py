@@ -50,6 +50,16 @@ class Sample:
         if len(self.supervised) != len(self.token_ids):
             raise ValueError(f"{len(self.supervised)} supervised marks for {len(self.token_ids)} token ids: need one each")
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Its numbers of patches and of text tokens: samples of one shape are neighbours in a pack."""
+        return len(self.patches), len(self.token_ids)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that it fills in a pack."""
+        return sum(self.shape)
+
     def with_text(self, token_ids: Sequence[int], supervised: Sequence[bool] | None = None) -> Sample:
         """The same image with other text, all of it supervised unless said otherwise."""
         return dataclasses.replace(
@@ -109,6 +119,11 @@ class Pack:
     def patch_counts(self) -> tuple[int, ...]:
         """Number of patches of each sample."""
         return tuple(rows * columns for rows, columns in self.grids)
+
+    @property
+    def num_samples(self) -> int:
+        """Number s of samples."""
+        return len(self.grids)
 
     @property
     def num_patches(self) -> int:

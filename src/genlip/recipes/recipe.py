@@ -1,7 +1,7 @@
-"""Recipes: how a run is written, as a few lines of YAML over the defaults, and overrides by dotted path.
+"""Recipes: a run as a few lines of YAML that replace defaults, and overrides by dotted path.
 
-In: the name of a recipe or a YAML file, and overrides. Out: a `Run`. A recipe may stand on others (`base: stage1_l16`) and
-replace some of their settings; `model: l16` names a preset, or a folder or Hub repository whose config.json is read.
+In: the name of a recipe or a YAML file, and overrides. Out: a `Run`. A recipe may inherit from others (`base: stage1_l16`)
+and replace some of their settings; `model: l16` names a preset, or a folder or Hub repository whose config.json is read.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from genlip.model.config import PRESETS, GenLIPConfig
 from genlip.model.fields import shown
 from genlip.model.reading import parse_yaml, read_yaml
 from genlip.recipes.run import DataConfig, OptimizerConfig, Run
+from genlip.recipes.tasks import TASKS, check_task, imported
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +46,15 @@ __all__ = [
     "to_yaml",
 ]
 
-_ASIDE = {  # where results go, how often, and how the same work is shared out
+_ASIDE = {  # where and how often results are stored, and how the same computation is distributed
     "out", "data.workers", "log_every", "evaluate_every", "spoken", "save_every", "keep_last", "keep_every", "max_skipped",
     "max_nonfinite", "log_samples", "trackers", "parallel", "activation_checkpointing", "compile", "attention", "threads",
 }  # fmt: skip
 
 
+_MISSING = dataclasses.MISSING
 _FOR_PROCESSOR = ("_cpu", "quickstart")
-_COMMAND_LINE = "the command line"  # where a setting stands, if not in a file
+_COMMAND_LINE = "the command line"  # the place of a setting that is not in a file
 _DEVICE = "training takes the GPU that there is, and several under torchrun; CUDA_VISIBLE_DEVICES chooses among them"
 _NO_SETTINGS = dict.fromkeys(("gpu", "gpus", "device", "devices", "cuda", "num_gpus", "accelerator"), _DEVICE)
 
@@ -62,41 +64,44 @@ class RecipeError(ValueError):
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with the package; names with an underscore are parts of others."""
+    """The recipes in the package; those whose names start with an underscore are only parts of others, and not listed."""
     names = (item.name for item in files("genlip.recipes").iterdir())
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("_"))
 
 
-def keys() -> dict[str, Any]:
-    """Every dotted key of a run with its default."""
-    return dict(_flat(_plain(dataclasses.asdict(Run(model=GenLIPConfig())))))
+def keys(kind: type[Run] = Run) -> dict[str, Any]:
+    """Every dotted key of a run with its default; `kind` is the class that the recipes of a task are read into."""
+    hints = typing.get_type_hints(kind)
+    needed = [one.name for one in dataclasses.fields(kind) if one.default is _MISSING and one.default_factory is _MISSING]
+    return dict(_flat(_plain(dataclasses.asdict(kind(**{name: hints[name]() for name in needed})))))
 
 
 def for_processor(name_or_file: str | Path) -> bool:
-    """Whether a recipe is written for a processor: it is the quickstart or `_cpu`, or stands on one of these."""
+    """Whether a recipe is written for a processor: it is `quickstart` or `_cpu`, or inherits from one of these."""
     recipe = _read(name_or_file)
     return str(name_or_file) in _FOR_PROCESSOR or any(map(for_processor, _bases(name_or_file, recipe)))
 
 
-def describe_settings() -> str:
+def describe_settings(kind: type[Run] = Run) -> str:
     """Every key with its default and what it means, a line each, for help texts."""
     lines = []
-    for key, default in keys().items():
+    for key, default in keys(kind).items():
         shown = _as_text(default).encode("unicode_escape").decode() or "''"
-        lines.append(f"  --{key} {shown}\n        {_meaning(key)}.")
+        lines.append(f"  --{key} {shown}\n        {_meaning(kind, key)}.")
     return "\n".join(lines)
 
 
-def _meaning(key: str) -> str:
-    """What a setting is, as the dataclass that holds it says."""
-    owner, name = _owner(key)
-    told = {param.arg_name: param.description or "" for param in docstring_parser.parse(owner.__doc__ or "").params}
+def _meaning(kind: type[Run], key: str) -> str:
+    """The description of a setting in the docstring of the dataclass that holds it, or of a class that it inherits from."""
+    owner, name = _owner(kind, key)
+    parsed = (docstring_parser.parse(base.__doc__ or "").params for base in reversed(owner.__mro__))
+    told = {param.arg_name: param.description or "" for params in parsed for param in params}
     return " ".join(told[name].split()).rstrip(".")
 
 
-def _owner(key: str) -> tuple[Any, str]:
+def _owner(kind: type[Run], key: str) -> tuple[Any, str]:
     """The dataclass that holds a dotted key, and the name of its field."""
-    owner: Any = Run
+    owner: Any = kind
     *parts, name = key.split(".")
     for part in parts:
         owner = typing.get_type_hints(owner)[part]
@@ -106,15 +111,17 @@ def _owner(key: str) -> tuple[Any, str]:
 def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
     """The run of a recipe's name or YAML file, with overrides such as `["--optimizer.learning_rate", "1e-3"]`.
 
-    Whole numbers may be written as 20k, 32M or 8B. Raises `RecipeError` where a key is unknown (it names the nearest) or a
-    value impossible.
+    The result is of the class that the recipe's `task` names: `Run`, or a subclass of it. Whole numbers may be written as
+    20k, 32M or 8B. Raises `RecipeError` where a key or the task is unknown (it names the nearest) or a value impossible.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Run)
     try:
-        written, replaced = _settings(name_or_file), _overrides(overrides)
+        given = _overrides(overrides)
+        kind = _run_class(name_or_file, given)
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(kind)
+        written, replaced = _settings(name_or_file, kind), _checked(given, _COMMAND_LINE, kind)
         arguments = [f"--{key}={_as_text(value)}" for key, value in _over(written, replaced).items()]
-        return Run(**vars(parser.instantiate(parser.parse_args(arguments))))
+        return kind(**vars(parser.instantiate(parser.parse_args(arguments))))
     except RecipeError:
         raise
     except argparse.ArgumentError as error:
@@ -122,14 +129,37 @@ def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
         if found is None or (key := found[1]) not in written | replaced:
             raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
         where = _COMMAND_LINE if key in replaced else name_or_file
-        raise RecipeError(f"{where}: {_misfit(key, (written | replaced)[key])}") from None
+        raise RecipeError(f"{where}: {_misfit(kind, key, (written | replaced)[key])}") from None
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
 
 
-def _misfit(key: str, value: Any) -> str:
-    """What is wrong with a value of another type than its key's."""
-    owner, name = _owner(key)
+def _run_class(name_or_file: str | Path, overrides: Sequence[tuple[str, Any]]) -> type[Run]:
+    """The class that a recipe is read into: that of the task which the command line, the recipe or its bases name."""
+    given = dict(overrides).get("task")
+    named = _named_task(name_or_file) if given is None else given
+    name = Run.task if named is None else named
+    try:
+        check_task(name)
+    except ValueError as error:
+        raise RecipeError(f"{_COMMAND_LINE if given is not None else name_or_file}: {error}") from None
+    kind: type[Run] = imported(TASKS[name].run)
+    return kind
+
+
+def _named_task(name_or_file: str | Path, above: tuple[str, ...] = ()) -> Any:
+    """The `task` of a recipe, or else that of the last of its bases that has one, or None."""
+    name = str(name_or_file)
+    if name in above:
+        raise RecipeError(f"{name}: recipes inherit from each other in a circle: {' -> '.join((*above, name))}")
+    recipe = _read(name_or_file)
+    below = [_named_task(base, (*above, name)) for base in _bases(name_or_file, recipe)]
+    return recipe.get("task", next((task for task in reversed(below) if task is not None), None))
+
+
+def _misfit(kind: type[Run], key: str, value: Any) -> str:
+    """The message for a value whose type is not that of its key."""
+    owner, name = _owner(kind, key)
     hint = typing.get_type_hints(owner)[name]
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     return f"{key} is {shown(_as_text(value))}: need {_needed(hint)}{did_you_mean(str(value), choices)}"
@@ -156,41 +186,40 @@ def to_yaml(run: Run) -> str:
 
 
 def differences(before: Run, after: Run) -> list[str]:
-    """What two runs do differently, as `key: before -> after`.
+    """The settings in which two runs differ, as `key: before -> after`.
 
-    Where and how often results are kept is no difference, nor how the work is shared among processes and computed.
+    Settings that do not change what is trained are ignored: where and how often results are stored, how the work is
+    distributed over processes, and how it is computed.
     """
     old, new = (dict(_flat(dataclasses.asdict(run))) for run in (before, after))
-    return [f"{key}: {old[key]} -> {new[key]}" for key in old if old[key] != new[key] and key not in _ASIDE]
+    both = [key for key in old if key in new]  # runs of two tasks have different sections, and differ in `task` at least
+    return [f"{key}: {old[key]} -> {new[key]}" for key in both if old[key] != new[key] and key not in _ASIDE]
 
 
-def _settings(name_or_file: str | Path, above: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Dotted key -> value: those of the recipes that this one stands on, then its own."""
-    name = str(name_or_file)
-    if name in above:
-        raise RecipeError(f"{name}: recipes stand on each other in a circle: {' -> '.join((*above, name))}")
+def _settings(name_or_file: str | Path, kind: type[Run]) -> dict[str, Any]:
+    """Dotted key -> value: the settings of the recipe's bases, replaced by its own."""
     recipe = _read(name_or_file)
     settings: dict[str, Any] = {}
     for base in _bases(name_or_file, recipe):
-        settings |= _settings(base, (*above, name))
+        settings |= _settings(base, kind)
     recipe.pop("base", None)
-    return _over(settings, _checked(_flat(recipe), name))
+    return _over(settings, _checked(_flat(recipe), str(name_or_file), kind))
 
 
 def _bases(name_or_file: str | Path, recipe: dict[str, Any]) -> list[str | Path]:
-    """The recipes that one stands on: files beside it, else recipes that come with the package."""
+    """The bases of a recipe: files in the same folder, else recipes of the package."""
     bases = recipe.get("base", [])
     beside = [(base, Path(name_or_file).parent / str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
     return [path if path.is_file() else base for base, path in beside]
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Settings laid over others. Warns where new data would be measured on held-out samples of the old."""
+    """`below`, replaced by `above`. Warns if `above` changes the training data and not the held-out data."""
     settings = below | above
     source, held_out = settings.get("data.source"), below.get("data.held_out")
     if "data.source" in above and held_out and "data.held_out" not in above and _kind(source) != _kind(held_out):
         log.warning(
-            "data.source is %s, and data.held_out still the recipe's %s: what is measured is not what is learned; "
+            "data.source is %s, and data.held_out still the recipe's %s: the held-out samples are of another kind; "
             "--data.held_out '' holds samples of data.source out",
             source, held_out,
         )  # fmt: skip
@@ -198,33 +227,35 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(source: Any) -> str:
-    """Of procedural images, without the seed."""
+    """A source without the seed of procedural images."""
     return str(source).partition(":")[0]
 
 
-def _overrides(words: Sequence[str]) -> dict[str, Any]:
-    """Dotted key -> value, of `--key value` and `--key=value`."""
+def _overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
+    """Dotted keys with their values, of `--key value` and `--key=value`."""
     pairs: list[tuple[str, Any]] = []
     rest = iter(words)
     for word in rest:
         key, given, value = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
-            raise RecipeError(f"{_COMMAND_LINE}: {word!r} stands alone; settings are written --key value")
+            raise RecipeError(f"{_COMMAND_LINE}: {word!r} is not a setting; settings are written --key value")
         if not given and (value := next(rest, None)) is None:  # type: ignore[assignment]
             raise RecipeError(f"{_COMMAND_LINE}: --{key} has no value")
         pairs.append((key, value))
-    return _checked(pairs, _COMMAND_LINE)
+    return pairs
 
 
-def _checked(pairs: Iterable[tuple[str, Any]], where: str) -> dict[str, Any]:
-    """Known keys alone, a model's name replaced by its sizes, and large numbers read."""
+def _checked(pairs: Iterable[tuple[str, Any]], where: str, kind: type[Run]) -> dict[str, Any]:
+    """The settings with a model's name replaced by its sizes, and 20k or 8B as numbers; refuses unknown keys."""
     settings: dict[str, Any] = {}
+    known = keys(kind)
+    sizes = typing.get_type_hints(kind)["model"] is GenLIPConfig  # a name then stands for them
     for key, value in pairs:
-        if key == "model" and isinstance(value, str):
+        if key == "model" and isinstance(value, str) and sizes:
             settings |= {f"model.{name}": part for name, part in _model(value).items()}
             continue
-        _check_key(key, value, where)
-        numeric = isinstance(known := keys()[key], int) and not isinstance(known, bool)
+        _check_key(kind, known, key, value, where)
+        numeric = isinstance(known[key], int) and not isinstance(known[key], bool)
         if numeric and isinstance(value, str) and re.search(r"\d[kKMBT]$", value):
             try:
                 value = count(value)
@@ -271,9 +302,8 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def _check_key(key: str, value: Any, where: str) -> None:
-    """Refuse a key that is no setting, with the one that is probably meant and what it is."""
-    known = keys()
+def _check_key(kind: type[Run], known: Mapping[str, Any], key: str, value: Any, where: str) -> None:
+    """Raise RecipeError if a key is not a setting; the message names the most similar one and its meaning."""
     if key in known:
         return
     key = key if key.isprintable() else shown(key)
@@ -287,7 +317,7 @@ def _check_key(key: str, value: Any, where: str) -> None:
     if key.rpartition(".")[0] in known:
         raise RecipeError(f"{where}: unknown key {key}: {key.rpartition('.')[0]} is a single value, not a section")
     if (near := nearest(key, known)) is not None:
-        raise RecipeError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(near)})")
+        raise RecipeError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(kind, near)})")
     hint = _NO_SETTINGS.get(key, f"the keys are {', '.join(known)}")
     raise RecipeError(f"{where}: unknown key {key}; {hint}")
 

@@ -1,6 +1,7 @@
 """A run: everything that decides what training does, as frozen dataclasses that refuse impossible values.
 
-In: settings. Out: a `Run`, which is stored with every checkpoint. `genlip.recipes.recipe` reads recipes.
+In: settings. Out: a `Run`, which is stored with every checkpoint. `genlip.recipes.recipe` reads recipes. The recipes of
+another task are read into a subclass of `Run` with further sections (genlip.recipes.tasks).
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from genlip.data.captions import CaptionConfig
 from genlip.data.images import ImageConfig
 from genlip.data.packing import PackingConfig
 from genlip.model.config import GenLIPConfig
+from genlip.recipes.tasks import check_task
 
 __all__ = ["DataConfig", "OptimizerConfig", "Run"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What is learned from.
+    """The data of a run.
 
     Attributes:
         source: "scenes", "closeups", "documents", "charts", "notes", "bars", a folder of images with .txt captions, a
@@ -27,8 +29,8 @@ class DataConfig:
         fields: where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2"; empty takes
             the first of the usual names.
         allow_outside: let tables and captions files name images that lie outside their folders, for files that you trust.
-        held_out: a source that is only measured on; empty takes `held_out_samples` out of `source`.
-        held_out_samples: how many held-out samples are measured.
+        held_out: a source that is only measured on; empty takes `held_out_samples` samples out of `source`.
+        held_out_samples: number of held-out samples that are measured.
         workers: processes that prepare packs ahead; 0 prepares them between the steps.
     """
 
@@ -51,12 +53,12 @@ class OptimizerConfig:
     """The optimizer, with linear warm-up and cosine decay; the defaults are the paper's (stage 1).
 
     Attributes:
-        kind: "adamw" as in the paper, or "muon" for the trunk's matrices beside AdamW for all else.
+        kind: "adamw" as in the paper, or "muon" for the matrices of the trunk and AdamW for all other parameters.
         learning_rate: peak, reached after the warm-up.
         final_learning_rate: at the last step.
         warmup_ratio: share of the steps that warm up.
-        beta1: memory of the mean gradient.
-        beta2: memory of the mean squared gradient; also Muon's momentum.
+        beta1: decay of the mean gradient.
+        beta2: decay of the mean squared gradient; also Muon's momentum.
         eps: added to the denominator.
         weight_decay: of every parameter, as in the published code.
         max_grad_norm: largest norm of the gradient of all parameters.
@@ -98,46 +100,53 @@ class OptimizerConfig:
 class Run:
     """A whole training run.
 
+    A task with recipe sections of its own names a subclass that adds them as fields. All fields have defaults, or are
+    dataclasses whose fields have defaults; the subclass documents its fields and sets the default of `task` to its name.
+
     Attributes:
+        task: what is trained; "genlip" is the model of the paper.
         out: folder of the run: log, checkpoints, and the exported model.
-        init_from: a model whose weights and tokenizer the run begins with: a folder, or a repository on the Hub; empty
-            begins with random weights. Stage 2 starts from stage 1's model.
-        tokenizer: "bpe" learns one of model.vocab_size tokens from the captions (or takes that of `init_from`); else a
-            tokenizer.json, a folder with one, or a repository on the Hub such as Qwen/Qwen3-0.6B, the published models' own.
-        data: what is learned from.
-        packing: how samples are ordered and packed; also says how large an update is.
+        init_from: a model whose weights and tokenizer the run starts with: a folder, or a repository on the Hub; empty
+            starts with random weights. Stage 2 starts from stage 1's model.
+        tokenizer: "bpe" trains one of model.vocab_size tokens on the captions (or takes that of `init_from`); else a
+            tokenizer.json, a folder with one, or a repository on the Hub such as Qwen/Qwen3-0.6B, which the published
+            models use.
+        data: the training data and the held-out data.
+        packing: the order of samples, how they are packed, and the size of an update.
         images: how an image becomes patches.
-        captions: what stands around a caption.
+        captions: the text before and after a caption.
         model: sizes and variants.
-        optimizer: which one, and its schedule.
+        optimizer: its kind, and its schedule.
         steps: end after so many updates. The run ends at the first of its ends; 0 is none.
-        epochs: end once every example was read so often.
+        epochs: end after every example was read so many times.
         samples: end after the update in which so many samples were used.
         tokens: end after the update in which so many tokens, patches and text, were used.
-        precision: of the matrix products; "auto" takes bfloat16 where this machine multiplies it faster.
+        precision: of the matrix products; "auto" takes bfloat16 where it is faster on this machine.
         attention: backend of the attention; "auto" takes the fastest that this machine can run.
         parallel: how several processes share the work: "ddp" copies the model to each, "fsdp" shards it over all, "hybrid"
             shards it within a node and copies it between nodes. "auto" is ddp, and nothing for a single process.
-        threads: of PyTorch on a processor; 0 chooses the number by measured speed, again and again while the run goes on. A
-            run is repeated bit for bit only where the number is fixed, here or by OMP_NUM_THREADS.
-        activation_checkpointing: keep only the input of each block and compute the rest again in the backward pass: less
+        threads: of PyTorch on a processor; 0 chooses the number by measured speed, repeatedly during the run. A run is
+            repeated bit for bit only where the number is fixed, here or by OMP_NUM_THREADS.
+        activation_checkpointing: keep only the input of each block and recompute the rest in the backward pass: less
             memory, more time; `genlip plan` says how much.
-        compile: compile each block with torch.compile, once for all packs; attention stays as it is.
+        compile: compile each block with torch.compile, once for all packs; attention is not compiled.
         freeze: parameters that are not trained, as patterns of their names, as in ["vision_embeddings.*"].
-        ema: also keep an average of the weights with this decay per update, as in 0.9999, and measure and export that.
+        ema: also keep an exponential moving average of the weights with this decay per update, as in 0.9999, and measure
+            and export that.
         seed: of the order, the initial weights and DropPath.
         log_every: steps between log lines.
         evaluate_every: steps between held-out measurements.
-        spoken: held-out images that are captioned at each measurement.
+        spoken: number of held-out images that are captioned at each measurement.
         save_every: steps between checkpoints.
-        keep_last: newest checkpoints kept, besides those that hold evaluations or whatever else was added to them.
-        keep_every: checkpoints of steps that are multiples of this are kept for good; 0 keeps none.
-        max_skipped: stop once more than this share of the samples could not be used.
-        max_nonfinite: stop after so many updates in a row whose loss or gradient is no number; each is left out.
-        log_samples: write the key of every sample of every update to samples.jsonl.
-        trackers: where figures go besides log.jsonl, as in "tensorboard,wandb,trackio".
+        keep_last: number of newest checkpoints that are kept, besides those to which evaluations or other files were added.
+        keep_every: checkpoints of steps that are multiples of this are never removed; 0 means none.
+        max_skipped: stop when more than this share of the samples could not be used.
+        max_nonfinite: stop after so many updates in a row whose loss or gradient is NaN or infinite; each is skipped.
+        log_samples: write the key of every sample of every update to samples-RANK.jsonl.
+        trackers: programs that get the figures besides log.jsonl, as in "tensorboard,wandb,trackio".
     """
 
+    task: str = "genlip"
     out: str = "runs/run"
     init_from: str = ""
     tokenizer: str = "bpe"
@@ -172,6 +181,7 @@ class Run:
     trackers: str = ""
 
     def __post_init__(self) -> None:
+        check_task(self.task)
         for name in ("log_every", "evaluate_every", "save_every", "keep_last", "max_nonfinite"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
@@ -185,16 +195,17 @@ class Run:
             raise ValueError(f"the run has no end: {ends}; set at least one of them above 0, and none below")
         if not 0 <= self.max_skipped <= 1 or not 0 <= self.seed < 2**31:
             raise ValueError(f"max_skipped {self.max_skipped} must be a share in [0, 1], seed {self.seed} in [0, 2**31)")
-        _check_images(self)
+        self.check_images()
 
+    def check_images(self) -> None:
+        """Raise ValueError where images, packing and model contradict each other.
 
-def _check_images(run: Run) -> None:
-    """What images, packing and model must agree on."""
-    if run.packing.patch_schedule and run.images.resize == "fixed":
-        raise ValueError("packing.patch_schedule says how many patches native images have: set images.resize to native")
-    if any(patches < run.images.min_patches for _, patches in run.packing.patch_schedule):
-        raise ValueError(
-            f"packing.patch_schedule {run.packing.patch_schedule} goes below images.min_patches {run.images.min_patches}"
-        )
-    if run.images.resize == "fixed" and run.images.size % run.model.patch_size:
-        raise ValueError(f"images.size {run.images.size} is no multiple of model.patch_size {run.model.patch_size}")
+        A subclass whose `model` is not a `GenLIPConfig` replaces this method.
+        """
+        schedule, images = self.packing.patch_schedule, self.images
+        if schedule and images.resize == "fixed":
+            raise ValueError("packing.patch_schedule says how many patches native images have: set images.resize to native")
+        if any(patches < images.min_patches for _, patches in schedule):
+            raise ValueError(f"packing.patch_schedule {schedule} goes below images.min_patches {images.min_patches}")
+        if images.resize == "fixed" and images.size % self.model.patch_size:
+            raise ValueError(f"images.size {images.size} is no multiple of model.patch_size {self.model.patch_size}")

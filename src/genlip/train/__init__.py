@@ -1,1 +1,1 @@
-"""Training: a run in, a folder with a trained model out."""
+"""Training: from a `Run` to a folder with the trained model. `task.py` is what the engine needs to know of a model."""

@@ -1,16 +1,16 @@
-"""Training checkpoints: one folder per save, whole or absent, written while training goes on.
+"""Training checkpoints: one folder per save, written in the background, and visible only when it is complete.
 
-In: the training state. Out: `checkpoints/step-00001000/`, the model's own folder (loadable by `genlip.load`) with what going
-on needs besides:
+In: the training state. Out: `checkpoints/step-00001000/`, the folder that the task exports (for GenLIP, `genlip.load` reads
+it) with what resuming needs in addition:
 
     training/*.safetensors   weights, optimizer and averaged weights; each rank writes its shards
-    state.json               counts, places in the data, versions
+    state.json               counts, positions in the data, versions
     run.yaml                 the resolved run
     checksums.json           of all these files, SHA-256
 
 Everything is copied to host memory, written by a thread into a folder named .partial, synchronised to the disk, and renamed.
-`torch.distributed.checkpoint` shards and reshards. Its usual format pickles an index; this one is safetensors throughout, so
-nothing is ever unpickled. Random numbers need no place: they are a function of the seed, the update and the pack.
+`torch.distributed.checkpoint` shards and reshards. Its default format pickles an index. This one uses safetensors only, so
+nothing is ever unpickled. The state of random generators is not stored: the draws follow from seed, update and pack.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 
 import torch.distributed as dist
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
@@ -38,10 +38,9 @@ from torch.optim import Optimizer
 
 from genlip.model.checkpoint import step_folders
 from genlip.model.fields import checked
-from genlip.model.genlip import GenLIP
 from genlip.model.reading import read_json
 from genlip.recipes.recipe import Run, load_recipe, to_yaml
-from genlip.train.ema import Average
+from genlip.train.ema import EMA
 from genlip.train.parallel import World
 
 __all__ = ["Checkpoints", "added", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
@@ -56,28 +55,29 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 class Checkpoints:
     """Writes checkpoints in the background, one at a time.
 
-    The newest `run.keep_last` stay, the milestones, and those that hold what others added, such as evaluations.
+    The newest `run.keep_last` are kept, those that `run.keep_every` names, and those to which users added files, such as
+    evaluations.
     """
 
     def __init__(self, run: Run, world: World) -> None:
         self.run, self.world = run, world
         self.folder = Path(run.out) / "checkpoints"
-        self.group = dist.new_group(backend="gloo") if world.ranks > 1 else None  # beside the training's own collectives
+        self.group = dist.new_group(backend="gloo") if world.ranks > 1 else None  # apart from the collectives of training
         self._threads = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
-        self._told: set[Path] = set()  # checkpoints that stay because of what others added
+        self._reported: set[Path] = set()  # checkpoints that are kept because of added files
         if world.leads:
-            for left in self.folder.glob("*.partial"):  # by a kill
+            for left in self.folder.glob("*.partial"):  # of a process that was killed
                 shutil.rmtree(left)
 
     def save(self, step: int, tensors: dict[str, Tensor], progress: dict[str, Any], export: Callable[[Path], None]) -> Path:
-        """Copy `tensors` now and write them; all ranks must call. `export` writes the model's folder, on rank 0.
+        """Copy `tensors` and start to write them; all ranks must call. `export` writes the model's folder, on rank 0.
 
-        Raises OSError if the save before could not be written.
+        Raises OSError if the previous save could not be written.
         """
         self.finish()
         target = self.folder / f"step-{step:08d}"
-        if self.world.agree(target.is_dir()):  # a signal just after a save asks for the same again
+        if self.world.agree(target.is_dir()):  # a signal just after a save requests the same again
             return target
         partial = target.with_suffix(".partial")
         try:
@@ -93,18 +93,18 @@ class Checkpoints:
         return target
 
     def check(self) -> None:
-        """Raise OSError if the save that was being written has failed."""
+        """Raise OSError if the save in the background has failed."""
         if self._writing is not None and self._writing.done():
             self.finish()
 
     def finish(self) -> None:
-        """Wait until what is being written is there. Raises OSError if that failed."""
+        """Wait for the save in the background. Raises OSError if it failed."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
 
     def _commit(self, shards: Any, target: Path, progress: dict[str, Any], export: Callable[[Path], None]) -> None:
-        """Wait for the shards of all ranks, write the rest, and give the folder its name."""
+        """Wait for the shards of all ranks, write the other files, and rename the folder."""
         partial = target.with_suffix(".partial")
         try:
             shards.result()
@@ -122,14 +122,14 @@ class Checkpoints:
             raise self._failed(target, error) from error
 
     def _prune(self, newest: Path) -> None:
-        """Remove old checkpoints, but nothing that others added to one."""
+        """Remove old checkpoints, except those to which files were added."""
         for old in step_folders(self.run.out)[: -self.run.keep_last]:
             if self.run.keep_every and int(old.name.removeprefix("step-")) % self.run.keep_every == 0:
                 continue
             if not (more := added(old, newest)):
                 shutil.rmtree(old)
-            elif old not in self._told:
-                self._told.add(old)
+            elif old not in self._reported:
+                self._reported.add(old)
                 log.warning("%s stays, because it holds %s: remove it when it is no longer needed", old, ", ".join(more))
 
     def _failed(self, target: Path, error: BaseException) -> OSError:
@@ -140,9 +140,9 @@ class Checkpoints:
         )
 
 
-def training_tensors(model: GenLIP, optimizers: Sequence[Optimizer], average: Average | None) -> dict[str, Tensor]:
-    """Every tensor of the training state by name; they are the state itself, not copies."""
-    model.zero_grad()  # PyTorch makes the states of a new optimizer only where there are no gradients
+def training_tensors(model: nn.Module, optimizers: Sequence[Optimizer], average: EMA | None) -> dict[str, Tensor]:
+    """Every tensor of the training state by name; these are not copies."""
+    model.zero_grad()  # PyTorch creates the states of a new optimizer only where there are no gradients
     named = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     states: dict[str, Any] = get_optimizer_state_dict(model, list(optimizers), options=_FLAT)
     named |= {f"optimizer.{name}": value for name, value in states.items() if isinstance(value, Tensor)}
@@ -150,9 +150,9 @@ def training_tensors(model: GenLIP, optimizers: Sequence[Optimizer], average: Av
 
 
 def restore(
-    folder: Path, model: GenLIP, optimizers: Sequence[Optimizer], average: Average | None, world: World
+    folder: Path, model: nn.Module, optimizers: Sequence[Optimizer], average: EMA | None, world: World
 ) -> dict[str, Any]:
-    """Put the training state back, whatever number of ranks wrote it; returns the progress that was saved."""
+    """Restore the training state, for any number of ranks that wrote it; returns the progress that was saved."""
     tensors = training_tensors(model, optimizers, average)
     try:
         load(tensors, storage_reader=HuggingFaceStorageReader(str(folder / "training")), no_dist=world.ranks == 1)
@@ -165,7 +165,7 @@ def restore(
 
 
 def read_progress(folder: Path) -> dict[str, Any]:
-    """What `state.json` holds: counts, places in the data, versions."""
+    """The content of `state.json`: counts, positions in the data, versions."""
     try:
         progress: dict[str, Any] = checked(read_json(folder / "state.json"), dict[str, Any], "state.json")
     except (OSError, ValueError) as error:
@@ -174,13 +174,13 @@ def read_progress(folder: Path) -> dict[str, Any]:
 
 
 def check_whole(folder: Path) -> None:
-    """Raise ValueError if a checkpoint's files are not as they were written. Reads them all."""
+    """Raise ValueError if a checkpoint's files differ from what was written. Reads all of them."""
     if (what := _damage(folder)) is not None:
         raise _damaged(folder, what)
 
 
 def _damaged(folder: Path, what: str) -> ValueError:
-    """The error that names what to do: which checkpoint is whole."""
+    """The error for a damaged checkpoint, which names the newest undamaged one."""
     older = [other for other in step_folders(folder.parents[1]) if other != folder]
     whole = next((other for other in reversed(older) if _damage(other) is None), None)
     rest = f"go on from {whole}, the newest whole one" if whole else "begin anew: no other is whole"
@@ -188,7 +188,7 @@ def _damaged(folder: Path, what: str) -> ValueError:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's files; those of older versions have no checksums."""
+    """What is wrong with a checkpoint's files, or None; checkpoints of older versions have no checksums."""
     try:
         written = json.loads((folder / _SUMS).read_text(encoding="utf8"))
         found = _checksums(folder)
@@ -201,7 +201,7 @@ def _damage(folder: Path) -> str | None:
         return f"{empty[0]} is missing or empty" if empty else None
     except (OSError, ValueError) as error:
         return _reason(error)
-    wrong = [name for name, told in written.items() if found.get(name) != told]
+    wrong = [name for name, checksum in written.items() if found.get(name) != checksum]
     return f"{wrong[0]} {'is not as it was written' if wrong[0] in found else 'is missing'}" if wrong else None
 
 
@@ -216,31 +216,31 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, on whichever rank, in a line."""
+    """The message of an error in one line; of an error on several ranks, that of the first."""
     if isinstance(error, CheckpointException):
         error = next(cause for cause, _ in error.failures.values())
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def added(folder: Path, like: Path) -> list[str]:
-    """What lies in a folder and was not written by training, such as evaluations; `like` holds all that training writes."""
+    """Files in a folder that training did not write, such as evaluations; `like` is a folder as training writes it."""
     names = (path.name for path in folder.iterdir())
     return sorted(name for name in names if not name.startswith(".") and not (like / name).exists())
 
 
 def latest(out: str | Path) -> Path | None:
-    """The newest checkpoint of a run's folder, if it has one."""
+    """The newest checkpoint in a run's folder, or None."""
     folders = step_folders(out)
     return folders[-1] if folders else None
 
 
 def read_run(folder: Path) -> Run:
-    """The resolved run that wrote a checkpoint."""
+    """The resolved run that a checkpoint was written by."""
     return load_recipe(folder / "run.yaml")
 
 
 def _synchronise(folder: Path) -> None:
-    """Have everything in a folder on the disk itself, names too, before anything points to it."""
+    """Flush all files and names of a folder to the disk, before the folder is renamed."""
     for path in [*folder.rglob("*"), folder]:
         file = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""An average of the weights over the updates, which often sees better than the weights themselves (EMA).
+"""EMA: an exponential moving average of the weights over the updates, which often measures better than the last weights.
 
 In: a model after each update. Out: the averaged weights, whole or sharded like the model's own.
 """
@@ -6,26 +6,25 @@ In: a model after each update. Out: the averaged weights, whole or sharded like 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from genlip.model.genlip import GenLIP
 from genlip.train.parallel import shard
 
-__all__ = ["Average"]
+__all__ = ["EMA"]
 
 
-class Average:
-    """`weights` by name follow those of the model, a little at each update.
+class EMA:
+    """The averaged weights by name, in `weights`.
 
-    The decay begins low, (1 + n) / (10 + n) after n updates, so that the random beginning is soon forgotten.
+    The decay begins low, (1 + n) / (10 + n) after n updates, so that the initial weights soon have no influence.
     """
 
-    def __init__(self, model: GenLIP, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.weights: dict[str, Tensor] = {name: p.detach().clone() for name, p in model.named_parameters()}
 
     @torch.no_grad()
-    def update(self, model: GenLIP, step: int) -> None:
+    def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after update number `step`."""
         decay = min(self.decay, (1 + step) / (10 + step))
         now = [shard(p) for p in model.parameters()]

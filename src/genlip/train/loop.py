@@ -1,7 +1,7 @@
 """The training loop: update, log, evaluate, save, stop. One loop for both stages, for one process or many.
 
-In: a `Run`. Out: a folder with the trained model in `model/`, the log, and checkpoints from which the run can go on.
-A run that is interrupted (Ctrl-C, SIGTERM and the like) saves first; started again, it continues with the very next batch.
+In: a `Run`. Out: a folder with the trained model in `model/`, the log, and checkpoints from which the run can be resumed.
+A run that is interrupted by a signal such as Ctrl-C or SIGTERM saves first. Started again, it continues with the next batch.
 """
 
 from __future__ import annotations
@@ -35,37 +35,38 @@ from genlip.train.resume import Resume, checkpoint_to_resume
 from genlip.train.sample_log import SampleLog
 from genlip.train.signals import interruptible
 from genlip.train.spikes import Spikes
-from genlip.train.state import State, begin, export
+from genlip.train.state import State, begin
+from genlip.train.task import HeldOutSet
 from genlip.train.tracking import Tracker, free_name
-from genlip.train.update import DataFailed, NonFinite, Update, update
-from genlip.train.validation import HeldOutSet, held_out_set, measure
+from genlip.train.update import DataUnreadable, NonFinite, Update, update
+from genlip.train.validation import held_out_set, measure
 
 __all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train"]
 
 log = logging.getLogger(__name__)
 
-_NAMED = 20  # examples that cannot be used, on the terminal
-_LONG = 5.0  # seconds: a run that was asked to stop waits no longer for data
+_NAMED = 20  # unusable examples that are named on the terminal
+_LONG = 5.0  # seconds for which a run that was asked to stop waits for data
 
 
 class Interrupted(RuntimeError):
-    """The run was asked to stop and has saved; the message says how to go on."""
+    """The run was asked to stop and has saved; the message says how to resume it."""
 
 
 class NoData(OSError):
-    """The data can no longer be read; the run has saved what it had learned, and the message says where."""
+    """The data can no longer be read; the run has saved a checkpoint, which the message names."""
 
 
 def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = lambda state: None) -> Path:
     """Train to the end and return the folder of the model.
 
-    Under `torchrun` every process calls this. `resume` "auto" goes on with the run that `run.out` holds, or starts one;
-    "must" refuses to start one, and may make it longer; "never" refuses to go on.
+    Under `torchrun` every process calls this. `resume` "auto" resumes the run in `run.out`, or starts one if there is none;
+    "must" refuses to start one, and may make the run longer; "never" refuses to resume.
 
-    Raises ValueError if the folder holds a run with other settings, or one that is going on; `Interrupted` after a save on
-    Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `SkippedTooMany` if too many samples are unusable; `NoData` if they can no longer be
-    read; `NonFinite` if losses are no numbers time after time; OSError if a checkpoint cannot be written or another process
-    of the run ends.
+    Raises ValueError if the folder holds a run with other settings, or a run of another process that has not ended;
+    `Interrupted` after a save on Ctrl-C, SIGTERM, SIGHUP or SIGUSR1; `SkippedTooMany` if too many samples are unusable;
+    `NoData` if they can no longer be read; `NonFinite` if losses are NaN or infinite in many updates in a row; OSError if a
+    checkpoint cannot be written or another process of the run ends.
     """
     with (
         join_world() as world,
@@ -74,16 +75,16 @@ def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = 
     ):
         world.first(lambda: owned.enter_context(own(Path(run.out), "run")))
         newest = world.first(lambda: checkpoint_to_resume(run, resume))
-        Path(run.out).mkdir(parents=True, exist_ok=True)  # a node may hear late of what rank 0 has made
+        Path(run.out).mkdir(parents=True, exist_ok=True)  # other nodes may see the folder of rank 0 late
         source, measured = _sources(run)
         state = begin(run, world, source, newest)
-        held_out = held_out_set(state.loader.reader, measured, run) if world.leads else None
+        held_out = held_out_set(state.task.reader(measured), run) if world.leads else None
         with _Loop(state, held_out, threads, on_step) as loop:
             return loop.go()
 
 
 class _Loop:
-    """What the loop has at hand besides the state: its ears, its voice, and where things are kept."""
+    """The loop with what it uses besides the state: the stop signals, the tracker, the logs and the checkpoint writer."""
 
     def __init__(
         self, state: State, held_out: HeldOutSet | None, threads: Threads, on_step: Callable[[State], None]
@@ -91,9 +92,9 @@ class _Loop:
         run, world = state.run, state.world
         self.state, self.held_out, self.threads, self.on_step = state, held_out, threads, on_step
         self.recent: list[Update] = []
-        self.part = Tally()  # of the update under way
+        self.part = Tally()  # of the current update
         self.spikes, self.named = Spikes(), 0
-        self.path, self.saved = checkpoints.latest(run.out) or Path(), state.step or -1  # of the checkpoint written last
+        self.path, self.saved = checkpoints.latest(run.out) or Path(), state.step or -1  # of the last checkpoint
         self.checkpoints = Checkpoints(run, world)
         self._open = ExitStack()
         out, trackers = Path(run.out), [name.strip() for name in run.trackers.split(",") if name.strip()]
@@ -104,7 +105,7 @@ class _Loop:
         )
         self.samples = self._open.enter_context(SampleLog(out, world.rank, run.log_samples))
         self.batches = self._open.enter_context(closing(state.loader.batches(self.wait)))
-        self.heard = self._open.enter_context(interruptible())
+        self.signals = self._open.enter_context(interruptible())
 
     def __enter__(self) -> _Loop:
         return self
@@ -113,14 +114,14 @@ class _Loop:
         self._open.close()
 
     def go(self) -> Path:
-        """Train to the end; the folder of the model."""
+        """Train to the end and return the folder of the model."""
         state, run = self.state, self.state.run
         self.announce()
         while state.progress < 1:
             try:
-                done = update(state, self.batches, self.note, stop=lambda: bool(self.heard))
+                done = update(state, self.batches, self.note, stop=lambda: bool(self.signals))
                 self.check(done)
-            except (DataFailed, SkippedTooMany) as failure:
+            except (DataUnreadable, SkippedTooMany) as failure:
                 self.save_and_fail(failure)
             if done.ended:
                 break
@@ -139,21 +140,23 @@ class _Loop:
         return self.finish()
 
     def note(self, number: int, row: int, batch: Batch) -> None:
-        """Keep account of a batch before it is learned from."""
-        if batch.pack is not None:  # an update of nothing but ended streams does not count
+        """Count and log a batch before it is used."""
+        if batch.pack is not None:  # an update in which all streams have ended does not count
             self.samples.add(number, row, batch)
         self.part.add([batch])
         for skip in batch.skipped:
             self.tracker.event("skipped", update=number, **skip._asdict())
             self.named += 1
             if self.named <= _NAMED:
-                log.warning("skipped %s%s", skip.message, "; from now on, the log alone names them" * (self.named == _NAMED))
+                log.warning(
+                    "skipped %s%s", skip.message, "; further ones are named in the log only" * (self.named == _NAMED)
+                )
         if batch.pack is None and len(batch.skipped) >= MANY_SKIPPED:
             lost = len(batch.skipped)
             raise SkippedTooMany(f"{lost} examples in a row could not be used, the last because of: {skip.message}")
 
     def check(self, done: Update) -> None:
-        """Count an update's samples; stop where too much is wrong; report what is odd."""
+        """Count an update's samples; raise if too many are unusable or the loss is not finite too often; report spikes."""
         state, run = self.state, self.state.run
         state.tally, self.part = state.tally + self.part, Tally()
         self.samples.flush()
@@ -173,7 +176,7 @@ class _Loop:
             "nonfinite", step=state.step, loss=done.loss, gradient_norm=done.gradient_norm, samples=done.suspects,
             parameters=done.broken,
         )  # fmt: skip
-        self.tracker.say(f"step {state.step} is left out: {found}; log.jsonl names its samples")
+        self.tracker.say(f"step {state.step} is skipped: {found}; log.jsonl names its samples")
         if state.nonfinite >= run.max_nonfinite:
             saved = self.save(wait=True)
             raise NonFinite(
@@ -183,15 +186,15 @@ class _Loop:
             )
 
     def choose_threads(self, done: Update) -> None:
-        """Go on with the number of threads that is fastest now, and say so where it is another."""
+        """Use the number of threads that is measured to be fastest, and report a change."""
         change = self.threads.done(done.tokens, done.seconds)
         if change is None:
             return
         step, rates = self.state.step, {number: round(rate, 1) for number, rate in change.rates.items()}
         self.tracker.event("threads", step=step, threads=change.threads, before=change.before, rates=rates)
         self.tracker.say(
-            f"step {step}: {change.threads} of PyTorch's threads from here on, not {change.before}: "
-            f"{rates[change.threads]:.0f} tokens/s in place of {rates[change.before]:.0f}"
+            f"step {step}: from here on {change.threads} threads of PyTorch instead of {change.before}: "
+            f"{rates[change.threads]:.0f} tokens/s instead of {rates[change.before]:.0f}"
         )
 
     def report(self) -> None:
@@ -229,24 +232,24 @@ class _Loop:
         state, tracker = self.state, self.tracker
         found = measure(state, self.held_out)
         if found is not None:
-            loss, gain = round(found.held_out.loss, 5), round(found.held_out.picture_gain, 5)
-            tracker.held_out(state.step, loss=loss, picture_gain=gain)
+            figures = {name: round(value, 5) for name, value in found.figures.items()}
+            tracker.held_out(state.step, found.unit, **figures)
             tracker.spoken(state.step, found.spoken)
         state.world.wait()
 
     def save(self, wait: bool = False) -> Path:
-        """Begin to write a checkpoint of this step, if there is none; `wait` until it is whole."""
+        """Start to write a checkpoint of this step, if there is none; `wait` until it is complete."""
         began = time.perf_counter()
         if self.saved != self.state.step:
             self.path, self.saved = self.state.save(self.checkpoints), self.state.step
             self.tracker.event("save", step=self.saved, seconds=round(time.perf_counter() - began, 3), path=str(self.path))
         if wait:
             self.checkpoints.finish()
-            self.state.world.wait()  # a rank that leaves early has rank 0 stopped while it still writes
+            self.state.world.wait()  # if a rank exits early, torchrun stops rank 0 while it writes
         return self.path
 
     def save_and_stop(self) -> None:
-        """What a signal asks for."""
+        """Save and raise, as a signal requested."""
         if self.recent:
             self.report()
         saved = self.save(wait=True)
@@ -254,21 +257,21 @@ class _Loop:
         raise Interrupted(f"stopped and saved {saved}; go on with: {program()} train {saved / 'run.yaml'}{several}")
 
     def wait(self) -> None:
-        """While data is waited for: not for long if the run was asked to stop."""
-        if self.heard and time.monotonic() - self.heard[0] > _LONG:
+        """Called while data is waited for: gives up soon if the run was asked to stop."""
+        if self.signals and time.monotonic() - self.signals[0] > _LONG:
             raise NoData("no data comes")
 
-    def save_and_fail(self, failure: DataFailed | SkippedTooMany) -> NoReturn:
-        """Weights are sound where the data fails: keep them."""
+    def save_and_fail(self, failure: DataUnreadable | SkippedTooMany) -> NoReturn:
+        """Save and raise: the data failed, and the weights are valid."""
         self.part = Tally()
-        if isinstance(failure, DataFailed) and failure.stop:
+        if isinstance(failure, DataUnreadable) and failure.stop:
             self.save_and_stop()
         saved = f"; what was learned is saved: {self.save(wait=True)}" if self.state.step else ""
         kind = SkippedTooMany if isinstance(failure.__cause__ or failure, SkippedTooMany) else NoData
         raise kind(f"{failure}{saved}") from failure
 
     def finish(self) -> Path:
-        """Report, measure and save the end, whatever brought it, and export the model."""
+        """Report, measure and save at the end of the run, and export the model."""
         state, run = self.state, self.state.run
         if self.recent:
             self.report()
@@ -277,7 +280,7 @@ class _Loop:
         self.save(wait=True)
         model, weights, tally = Path(run.out) / "model", state.weights(), state.whole_tally()
         if state.world.leads:
-            _replace(model, lambda folder: export(folder, run, weights, state.captions))
+            _replace(model, lambda folder: state.task.export(folder, weights))
         self.tracker.event("end", step=state.step, seconds=round(state.seconds, 2), tokens=state.tokens, **tally.to_json())
         if tally.skipped:
             self.tracker.say(f"{tally.skipped.total()} of {tally.seen} samples could not be used: {tally.words()}")
@@ -287,13 +290,13 @@ class _Loop:
         return model
 
     def announce(self) -> None:
-        """Say what is about to happen, and on what."""
+        """Report what is going to be trained, on which data and on which machine."""
         state, run, world = self.state, self.state.run, self.state.world
         parameters = sum(p.numel() for p in state.model.parameters())
         self.matrix_rate = sum(world.gather(matrix_rate(world.device, state.precision)))
         source, how = state.loader.reader.source, strategy(run.parallel, world)
         self.tracker.start(
-            step=state.step, parameters=parameters, precision=state.precision, attention=state.model.attention, parallel=how,
+            step=state.step, parameters=parameters, precision=state.precision, attention=state.attention, parallel=how,
             ranks=world.ranks, device=str(world.device), machine=machine(world.device), versions=versions(),
             threads=self.threads.most, threads_fixed=self.threads.fixed,
             matrix_rate=round(self.matrix_rate), source=run.data.source, samples=len(source),
@@ -302,7 +305,7 @@ class _Loop:
         number = len(self.held_out.samples) if self.held_out else 0
         self.tracker.say(
             f"{parameters / 1e6:.1f} M parameters, {len(source)} samples of {run.data.source} to learn from, "
-            f"{number} of {run.data.held_out or 'it'} held out, {state.precision} and {state.model.attention} attention on "
+            f"{number} of {run.data.held_out or 'it'} held out, {state.precision} and {state.attention} attention on "
             f"{world.device}"
             + (f" times {world.ranks} by {how}" if world.ranks > 1 else f" with {self.threads}")
             + (f", starting from {run.init_from}" if run.init_from and not state.step else "")
@@ -311,7 +314,7 @@ class _Loop:
 
 
 def _sources(run: Run) -> tuple[Source, Source]:
-    """What is learned from, and what is measured on."""
+    """The source for training, and the one for measuring."""
     source = open_source(run.data.source, run.data.fields, allow_outside=run.data.allow_outside)
     if run.data.held_out:
         return source, open_source(run.data.held_out, run.data.fields, allow_outside=run.data.allow_outside)
@@ -324,15 +327,15 @@ def _sources(run: Run) -> tuple[Source, Source]:
 
 
 def _replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder beside its place and then put it there: a reader finds all of it, or what was there before.
+    """Write a folder under another name and then rename it: a reader finds the new folder or the old one, each complete.
 
-    A folder that holds more than training wrote, such as evaluations, is not removed: it stays where the same model is
-    written again, and is moved aside where another is.
+    An old folder to which files were added, such as evaluations, is not removed: it is kept where the same model is written
+    again, and gets another name where a different model is written.
     """
     partial, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("partial", "old"))
-    if old.exists() and not folder.exists():  # a kill came between the two renames below
+    if old.exists() and not folder.exists():  # the process was killed between the two renames below
         old.rename(folder)
-    for left in (partial, old):  # by a kill
+    for left in (partial, old):  # of a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     try:
         write(partial)
@@ -351,7 +354,7 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _same_files(folder: Path, other: Path) -> bool:
-    """Does the other folder hold every file of this one, byte for byte?"""
+    """Whether the other folder holds every file of this one with the same bytes."""
     names = [path.name for path in folder.iterdir()]
     return sorted(filecmp.cmpfiles(folder, other, names, shallow=False)[0]) == sorted(names)
 

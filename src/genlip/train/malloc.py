@@ -1,4 +1,4 @@
-"""Memory habits of a training process: keep what was freed, since the next step asks for it again."""
+"""The memory allocator of a training process: keep freed memory, because the next step needs the same amount again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc not to return freed tensors to the system; True if it listened (Linux with glibc only).
+    """Tell glibc not to return freed memory to the system; True if that worked (Linux with glibc only).
 
-    By default every large tensor is mapped and unmapped anew, and the system clears its pages each time: 5 % of a training
-    step. The setting is the whole process's, so commands make it, and functions do not.
+    By default every large tensor is mapped and unmapped, and the system clears its pages each time, which takes 5 % of a
+    training step. The setting holds for the whole process, so only commands make it.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,7 @@
-"""The optimizer: AdamW with linear warm-up and cosine decay, as the paper trains; or Muon for the trunk's matrices.
+"""The optimizer: AdamW with linear warm-up and cosine decay, as the paper trains; or Muon for the matrices of the blocks.
 
-In: a model and an `OptimizerConfig`. Out: optimizers that share the trained parameters, and the learning rate of every step
-as a pure function.
+In: parameter groups and an `OptimizerConfig`. Out: optimizers, each for a part of the trained parameters, and the learning
+rate of every step as a pure function.
 """
 
 from __future__ import annotations
@@ -9,47 +9,63 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
+from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from genlip.model.genlip import GenLIP
 from genlip.recipes.run import OptimizerConfig
+from genlip.train.task import ParameterGroup
 
 __all__ = ["freeze", "learning_rate", "make_optimizers", "set_learning_rate"]
 
 
-def freeze(model: GenLIP, patterns: Sequence[str]) -> None:
-    """Train no parameter whose name fits a pattern. Raises ValueError if one fits none, or nothing is left to train."""
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Train no parameter whose name fits a pattern, besides those that the task does not train anyway.
+
+    Raises ValueError if a pattern fits no name, or if no parameter is left to train.
+    """
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ValueError(f"freeze {pattern!r} fits no parameter; their names are like {names[0]} and {names[-1]}")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(fnmatchcase(name, pattern) for pattern in patterns))
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"freeze {list(patterns)} leaves nothing to train")
 
 
-def make_optimizers(model: GenLIP, config: OptimizerConfig) -> list[Optimizer]:
-    """Optimizers that own every trained parameter once; as in the published code, the weight decay spares none.
+def make_optimizers(
+    groups: Sequence[ParameterGroup], matrices: Sequence[nn.Parameter], config: OptimizerConfig
+) -> list[Optimizer]:
+    """Optimizers that hold every parameter of the groups once; as in the published code, weight decay applies to all.
 
-    "muon" orthogonalises the updates of the trunk's matrices (steps scaled to AdamW's size, so that one learning rate
-    serves both) and leaves all else to AdamW.
+    "muon" orthogonalises the updates of `matrices` (steps scaled to AdamW's size, so that one learning rate serves both)
+    and leaves all others to AdamW.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    trunk = {id(p) for p in model.blocks.parameters() if p.dim() == 2} if config.kind == "muon" else set()
-    matrices, others = ([p for p in trained if (id(p) in trunk) == inside] for inside in (True, False))
+    of_muon = {id(p) for p in matrices} if config.kind == "muon" else set()
+
+    def parts(muon: bool) -> list[dict[str, Any]]:
+        chosen = [([p for p in group.parameters if (id(p) in of_muon) == muon], group.rate_scale) for group in groups]
+        return [{"params": parameters, "rate_scale": scale} for parameters, scale in chosen if parameters]
+
     rate, decay, betas = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
     found: list[Optimizer] = []
-    if others:
+    if others := parts(muon=False):
         found.append(AdamW(others, lr=rate, betas=betas, eps=config.eps, weight_decay=decay, fused=True))
-    if matrices:
-        found.append(Muon(matrices, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn="match_rms_adamw"))
+    if orthogonalised := parts(muon=True):
+        found.append(
+            Muon(orthogonalised, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn="match_rms_adamw")
+        )
     return found
 
 
 def learning_rate(config: OptimizerConfig, progress: float) -> float:
-    """Of the update that brings a run to `progress`, in (0, 1]: linear up to the peak, then a cosine to the final rate."""
+    """The learning rate of the update after which `progress`, in (0, 1], of the run is done.
+
+    It rises linearly to the peak, and falls as a cosine to the final rate.
+    """
     if progress < config.warmup_ratio:
         return config.learning_rate * progress / config.warmup_ratio
     done = (min(1.0, progress) - config.warmup_ratio) / (1 - config.warmup_ratio)
@@ -58,7 +74,7 @@ def learning_rate(config: OptimizerConfig, progress: float) -> float:
 
 
 def set_learning_rate(optimizers: Sequence[Optimizer], value: float) -> None:
-    """Use this rate for the next update."""
+    """Use this rate, times the scale of each parameter group, for the next update."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = value
+            group["lr"] = value * group["rate_scale"]

@@ -1,7 +1,7 @@
-"""The panel: a run in a few lines of a terminal, redrawn in place while whatever is said scrolls by above it.
+"""The panel: the latest figures of a run in a few lines of a terminal, below the messages.
 
-In: figures as they become known. Out: a drawing with the latest of each. It has no thread: it is drawn when it is told
-something, at most twice a second, so that training pays nothing for being looked at.
+In: figures. Out: a drawing with the latest of each. There is no thread: the panel is redrawn when it gets a figure, at most
+twice a second, so that it costs training almost no time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 class Panel:
-    """The live panel of a run. Use as a context; `show` hears the figures, those known at once are given as `figures`."""
+    """The live panel of a run. Use as a context; `figures` are known at the start, `show` adds others."""
 
     def __init__(self, title: str, console: Console, **figures: Any) -> None:
         self.title, self.console = title, console
@@ -56,7 +56,7 @@ class Panel:
         self.stack.close()
 
     def show(self, **figures: Any) -> None:
-        """Take what is known by now, and draw it unless the last drawing is recent."""
+        """Store figures, and draw all of them unless the last drawing is recent."""
         self.figures |= figures
         if "loss" in figures and math.isfinite(figures["loss"]):
             self.losses.append(figures["loss"])
@@ -143,7 +143,7 @@ def sparkline(values: Iterable[float]) -> str:
 
 
 def _redirect_logging(stack: ExitStack, error: TextIO) -> None:
-    """Let warnings that go to standard error scroll by above the panel; `Live` has put its own stream there."""
+    """Send log messages through the stream that `Live` has put in place of standard error, so that they appear above."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is error:
             handler.setStream(sys.stderr)

@@ -1,21 +1,20 @@
-"""Several processes, one training: who am I, what do all know together, and how is the model shared.
+"""Parallel training: the process group with its collectives, and the model wrapped in DDP or sharded by FSDP2.
 
-In: the environment that `torchrun` sets. Out: a `World`, and a model wrapped in DDP or sharded by FSDP2.
-Every rank does equally many forward passes in an update, since sharded models gather their weights together; a rank without
-a pack runs an idle one, whose loss and gradients are exactly 0. Both wrappers give the mean of the ranks' gradients: the
-update, which wants the sum over all tokens, multiplies by `ranks` (genlip.train.update).
+In: the environment that `torchrun` sets. Out: a `World`, and a module that this rank calls.
+All ranks make the same number of forward passes in an update, since sharded models gather their weights in each; a rank
+without a pack runs the task's idle one, whose gradients are exactly 0. Both wrappers compute the mean of the ranks'
+gradients. The update needs their sum, so it multiplies by `ranks` (genlip.train.update).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -24,10 +23,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from genlip.model.genlip import GenLIP
-from genlip.model.pack import Pack, Sample
-
-__all__ = ["World", "full", "gradient_sync", "idle_pack", "join_world", "shard", "share_model", "strategy"]
+__all__ = ["Shared", "World", "full", "gradient_sync", "join_world", "shard", "share_model", "strategy"]
 
 _PATIENCE = timedelta(minutes=30)  # for the slowest rank: compiling, or writing to a busy disk
 
@@ -40,10 +36,10 @@ class World:
     """The processes of this training.
 
     Attributes:
-        rank: number of this process, from 0; rank 0 speaks, measures and exports.
+        rank: number of this process, from 0; rank 0 reports, measures and exports.
         ranks: number of processes.
         local_ranks: processes on this node.
-        device: where this process computes.
+        device: on which this process computes.
     """
 
     rank: int = 0
@@ -64,15 +60,29 @@ class World:
         return total.tolist()
 
     def gather(self, thing: Any) -> list[Any]:
-        """What every rank holds, in order of rank. Small things only, and not in every update."""
+        """The objects of all ranks, in order of rank. For small objects, and not in every update."""
         if self.ranks == 1:
             return [thing]
         things: list[Any] = [None] * self.ranks
         dist.all_gather_object(things, thing)
         return things
 
+    def gather_tensors(self, value: Tensor) -> list[Tensor]:
+        """The tensors of all ranks, in order of rank, without gradients; only their first axes may differ in size."""
+        if self.ranks == 1:
+            return [value]
+        length = torch.tensor([len(value)], device=value.device)
+        lengths = [torch.empty_like(length) for _ in range(self.ranks)]
+        dist.all_gather(lengths, length)
+        longest = max(int(one) for one in lengths)
+        padded = value.new_zeros((longest, *value.shape[1:]))
+        padded[: len(value)] = value
+        gathered = [torch.empty_like(padded) for _ in range(self.ranks)]
+        dist.all_gather(gathered, padded)
+        return [one[: int(number)] for one, number in zip(gathered, lengths, strict=True)]
+
     def agree(self, thing: Any) -> Any:
-        """What rank 0 holds, everywhere."""
+        """The object of rank 0, on all ranks."""
         if self.ranks == 1:
             return thing
         held = [thing]
@@ -80,7 +90,7 @@ class World:
         return held[0]
 
     def first(self, find: Callable[[], T]) -> T:
-        """What rank 0 finds, everywhere. If it finds an error instead, it raises that, and the others leave in silence."""
+        """What `find` returns on rank 0, on all ranks. If it raises ValueError or OSError, rank 0 does too; others exit."""
         found: T | None = None
         error: Exception | None = None
         if self.leads:
@@ -96,7 +106,7 @@ class World:
         return found  # type: ignore[return-value]
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have called this."""
         if self.ranks > 1:
             dist.barrier()
 
@@ -105,7 +115,7 @@ class World:
 def join_world() -> Iterator[World]:
     """The world that `torchrun` (or a scheduler that sets RANK, WORLD_SIZE and LOCAL_RANK) describes; else one process.
 
-    Raises ValueError in one of several tasks that know nothing of each other, and `ConnectionError` if another process ends.
+    Raises ValueError in one of several Slurm tasks that are not connected, and `ConnectionError` if another process ends.
     """
     _check_tasks()
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -128,9 +138,9 @@ def join_world() -> Iterator[World]:
         reason = " ".join(str(error).split())[:200]
         raise ConnectionError(
             f"rank {dist.get_rank()}: another process of this run has ended or does not answer ({reason}); "
-            "what it said last tells why; the same command goes on from the last checkpoint"
+            "its last output tells why; the same command goes on from the last checkpoint"
         ) from error
-    if ours:  # not after an error: the other ranks would be waited for
+    if ours:  # not after an error: this would wait for the other ranks
         dist.destroy_process_group()
 
 
@@ -145,12 +155,12 @@ def _check_tasks() -> None:
 
 
 def _of_a_collective(error: RuntimeError) -> bool:
-    """gloo has no type of error of its own."""
+    """Is it the error of a collective? gloo has no type of error of its own."""
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "ProcessGroup"))
 
 
 def strategy(wanted: str, world: World) -> Strategy:
-    """How a run's model is shared. Raises ValueError where the processes do not fit it."""
+    """The strategy for a run's model. Raises ValueError where the number of processes does not allow it."""
     if world.ranks == 1:
         return "single"
     if wanted == "hybrid" and (world.ranks % world.local_ranks or world.ranks == world.local_ranks):
@@ -161,26 +171,42 @@ def strategy(wanted: str, world: World) -> Strategy:
     return "ddp" if wanted == "auto" else wanted  # type: ignore[return-value]
 
 
-def share_model(model: GenLIP, how: Strategy, world: World) -> nn.Module:
-    """The model as this rank calls it. Sharding changes the model itself: its parameters become `DTensor`s."""
+class Shared(nn.Module):
+    """A model that is called through `forward` alone, whatever is computed with it: DDP and FSDP act on this call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, use: Callable[[Any], T]) -> T:
+        """The result of `use`, a function of the model."""
+        return use(self.model)
+
+
+def share_model(model: nn.Module, blocks: Iterable[nn.Module], how: Strategy, world: World) -> nn.Module:
+    """The model as this rank calls it, a `Shared` or its wrapper.
+
+    Sharding changes the model itself: its parameters become `DTensor`s. Each of the blocks is gathered when it is called.
+    """
+    shared = Shared(model)
     if how == "single":
-        return model
+        return shared
     if how == "ddp":
-        return DistributedDataParallel(model, gradient_as_bucket_view=True)
+        return DistributedDataParallel(shared, gradient_as_bucket_view=True)
     kind = world.device.type
     if how == "hybrid":
         shape = (world.ranks // world.local_ranks, world.local_ranks)
         mesh = init_device_mesh(kind, shape, mesh_dim_names=("copies", "shards"))
     else:
         mesh = init_device_mesh(kind, (world.ranks,))
-    for block in model.blocks:
+    for block in blocks:
         fully_shard(block, mesh=mesh)
-    fully_shard(model, mesh=mesh)
-    return model
+    fully_shard(shared, mesh=mesh)
+    return shared
 
 
 def gradient_sync(model: nn.Module, last: bool) -> AbstractContextManager[object]:
-    """For one pack of an update: ranks add their gradients up after the last one; those that hold shards do each time."""
+    """For one pack of an update: DDP reduces gradients over ranks after the last pack only, FSDP after each."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
     if isinstance(model, FSDPModule):
@@ -189,15 +215,10 @@ def gradient_sync(model: nn.Module, last: bool) -> AbstractContextManager[object
 
 
 def full(value: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded; all ranks must ask."""
+    """The whole of a tensor that may be sharded; all ranks must call."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def shard(value: Tensor) -> Tensor:
     """This rank's part of a tensor that may be sharded, in place."""
     return value.to_local() if isinstance(value, DTensor) else value
-
-
-def idle_pack(patch_dim: int) -> Pack:
-    """A pack that teaches nothing: one patch, and one token that is not supervised."""
-    return Pack.of([Sample(np.zeros((1, patch_dim), np.uint8), (1, 1), [0], [False])])

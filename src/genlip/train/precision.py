@@ -1,4 +1,4 @@
-"""Precision: in what numbers the matrix products are done. Weights, optimizer and residual stream stay float32."""
+"""Precision: the number type of matrix products. Weights, optimizer states and the residual stream stay float32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:
-    """The precision to train in. "auto" asks the machine: processors differ fourfold either way in bfloat16."""
+    """The precision to train in. "auto" measures it: processors are up to four times faster or slower in bfloat16."""
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -23,12 +23,12 @@ def resolve_precision(wanted: Literal["auto", "float32", "bfloat16"], device: to
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Where products are done in this precision."""
+    """A context in which matrix products are computed in this precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def matrix_rate(device: torch.device, precision: Precision, size: int = 0) -> float:
-    """FLOP/s of this device in products of square matrices, the best of a few: what training is measured against."""
+    """FLOP/s of this device in products of square matrices, the best of six; the rate of training is compared with it."""
     size = size or (8192 if device.type == "cuda" else 1024)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     x, out = torch.randn(size, size, device=device, dtype=dtype), torch.empty(size, size, device=device, dtype=dtype)

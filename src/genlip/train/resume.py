@@ -1,7 +1,7 @@
-"""Resuming: from which checkpoint a run goes on, and whether it is the same run.
+"""Resuming: the checkpoint from which a run continues, and whether that checkpoint is of the same run.
 
-In: a `Run` and what the user allows. Out: the newest checkpoint of the run's folder, or none. Other settings are another
-run, with two exceptions: data that is written differently, or was moved, and, where the user asks for it, a later end.
+In: a `Run` and what the user allows. Out: the newest checkpoint in the run's folder, or None. A run with other settings is
+another run, with two exceptions: the same data under another path, and a later end if the user asks for it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENDS = ("steps", "epochs", "samples", "tokens")
 
 
 def checkpoint_to_resume(run: Run, resume: Resume) -> Path | None:
-    """The newest checkpoint of `run.out`. Raises ValueError if it is damaged, or may not or must not be gone on from."""
+    """The newest checkpoint of `run.out`, or None. Raises ValueError if it is damaged or must not be resumed from."""
     newest = checkpoints.latest(run.out)
     if newest is None:
         if resume == "must":
@@ -49,7 +49,7 @@ def checkpoint_to_resume(run: Run, resume: Resume) -> Path | None:
 
 
 def _moved(before: Run, run: Run) -> Run:
-    """The earlier run with its data where it is now. Whether it has as many examples, the loader checks."""
+    """The earlier run with the present paths of its data. The loader checks that the number of examples is the same."""
     data = before.data
     for name in ("source", "held_out"):
         then, now = getattr(data, name), getattr(run.data, name)
@@ -70,13 +70,13 @@ def _ending_as(before: Run, run: Run) -> Run:
 
 
 def _later(before: Run, run: Run) -> bool:
-    """Does every end of the run lie where it was or later? 0 is none."""
+    """Whether no end of the run is earlier than it was; 0 means no end."""
     ends = ((getattr(before, name), getattr(run, name)) for name in _ENDS)
     return all(new >= old > 0 or new == old or new == 0 for old, new in ends)
 
 
 def _extend(run: Run, before: Run, newest: Path, resume: Resume, changed: list[str]) -> None:
-    """Let a run end later if the user asks for it, since its learning rate rises."""
+    """Warn that a run becomes longer. Raises ValueError unless the user asked for it, because its learning rate rises."""
     if resume != "must":
         raise ValueError(
             f"{run.out} holds a shorter run ({'; '.join(changed)}): --resume must makes it longer, and raises its learning "
@@ -84,7 +84,7 @@ def _extend(run: Run, before: Run, newest: Path, resume: Resume, changed: list[s
             "--out NEW"
         )
     counts = checkpoints.read_progress(newest)
-    examples = counts["data"]["of"]["examples"]  # of a mixture: how often each part is read, and how long it is
+    examples = counts["data"]["of"]["examples"]  # of a mixture: how often each part is read, and its length
     epoch = examples if isinstance(examples, int) else sum(read for read, _ in examples)
     done = {name: counts[name] for name in ("samples", "tokens")} | {
         "steps": counts["step"],

@@ -1,7 +1,7 @@
-"""Run log: what happened in a run, read back from its folder, during the run or after it.
+"""Run log: reads the events of a run from its folder, during the run or after it.
 
-In: `log.jsonl`, one JSON object per event, and `log.rank-N.jsonl` of the other ranks. Out: the events that count, in order.
-A run that resumes goes back to a checkpoint: what it had done after that one no longer counts, for it is done again.
+In: `log.jsonl`, one JSON object per event, and `log.rank-N.jsonl` of the other ranks. Out: the valid events, in order.
+A resumed run repeats the updates after its checkpoint, so the events logged for them before it was stopped are not valid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["LOG", "Event", "read_events", "read_log"]
 
 LOG = "log.jsonl"
 _OF_A_RANK = re.compile(r"log\.rank-\d+\.jsonl")
-_MANY = ("start", "skipped")  # may happen several times at one step; all else counts once per step, the last time
+_MANY = ("start", "skipped")  # may occur several times at one step; of all others, the last one of a step is valid
 
 _YEAR_3000 = 32_503_680_000
 
@@ -26,7 +26,7 @@ Event = dict[str, Any]
 
 
 class _Sample(TypedDict, total=False):
-    """What a model said of an image during the run."""
+    """The generated caption of an image."""
 
     key: Required[str]
     true: Required[str]
@@ -36,7 +36,7 @@ class _Sample(TypedDict, total=False):
 
 
 class _Stored(TypedDict, total=False):
-    """What of an event is read; figures that are not finite are stored as null."""
+    """The fields of an event that are read; figures that are not finite are stored as null."""
 
     event: Required[str]
     time: Required[float]
@@ -54,6 +54,7 @@ class _Stored(TypedDict, total=False):
     loss: float | None
     loss_other_image: float | None
     picture_gain: float | None
+    unit: str
     progress: float | None
     left: float | None
     seconds: float | None
@@ -78,29 +79,29 @@ class _Spoken(_OfAStep):
     samples: list[_Sample]
 
 
-_KINDS = {"train": _OfAStep, "held_out": _OfAStep, "spoken": _Spoken}  # what they need besides
+_KINDS = {"train": _OfAStep, "held_out": _OfAStep, "spoken": _Spoken}  # fields that these need in addition
 
 
 def read_log(out: str | Path, kind: str) -> list[Event]:
-    """The events of one kind that count."""
+    """The valid events of one kind."""
     return [event for event in read_events(out) if event["event"] == kind]
 
 
 def read_events(out: str | Path) -> list[Event]:
-    """All events that count, in order. Raises ValueError if the folder holds no log."""
+    """All valid events, in order. Raises ValueError if the folder holds no log."""
     events: dict[Any, Event] = {}
     for number, event in enumerate(_in_order(Path(out))):
         kind, step = event["event"], _step(event)
         if kind == "start":
             events = {key: old for key, old in events.items() if old["event"] == "start" or _step(old) <= step}
         place = number if kind in _MANY else (kind, step)
-        events.pop(place, None)  # done again, it stands where it was done last
+        events.pop(place, None)  # a repeated event takes the place of the last one
         events[place] = event
     return list(events.values())
 
 
 def _in_order(out: Path) -> list[Event]:
-    """The events of all ranks by time; those of another rank from before the first start belong to an older run."""
+    """The events of all ranks by time, without those of other ranks before the first start: they are of an older run."""
     if not (out / LOG).is_file():
         raise ValueError(f"{out} holds no {LOG}: name the folder of a run, which is its recipe's `out`")
     events = list(_parsed(out / LOG))
@@ -111,7 +112,7 @@ def _in_order(out: Path) -> list[Event]:
 
 
 def _parsed(file: Path) -> Iterator[Event]:
-    """The events of a file, without lines that a kill cut short."""
+    """The events of a file, without incomplete lines of a process that was killed."""
     with file.open(encoding="utf8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             try:
@@ -123,7 +124,7 @@ def _parsed(file: Path) -> Iterator[Event]:
 
 
 def _event(event: Event, name: str) -> Event:
-    """The event as it stands, if what is read of it is of the right types."""
+    """The event, unchanged. Raises ValueError if a field has the wrong type."""
     try:
         checked(event, _Stored, "it")
         if kind := _KINDS.get(event["event"]):
@@ -136,6 +137,6 @@ def _event(event: Event, name: str) -> Event:
 
 
 def _step(event: Event) -> int:
-    """The update during or after which it happened."""
+    """The number of the update during or after which the event occurred."""
     step: int = event["step"] if "step" in event else event.get("update", 0)
     return step

@@ -1,7 +1,7 @@
 """Run report: one HTML page about a training run, written during the run or after it.
 
-In: the folder of a run: its log, and the small images in `spoken/`. Out: a page with curves, what went wrong, captions
-spoken during training, the configuration and the machine. It reads only what is stored, so it needs neither model nor data.
+In: the folder of a run: its log, and the small images in `spoken/`. Out: a page with curves, problems, captions generated
+during training, the configuration and the machine. It reads stored files only, so it needs neither the model nor the data.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Logged:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end, and was not taken further since."""
+        """Whether the run ended, and was not made longer after that."""
         marks = [event["event"] for event in self.events if event["event"] in ("start", "end")]
         return marks[-1:] == ["end"]
 
@@ -71,7 +71,7 @@ class _Logged:
 
 
 def write_report(run: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page about the run in a folder, `RUN/run.html` unless `out` names another file; returns its path.
+    """Write the page about the run in a folder to `RUN/run.html`, or to the file `out`; returns its path.
 
     Raises ValueError if the folder holds no log.
     """
@@ -83,13 +83,13 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
 
 
 def render(events: Sequence[Event], folder: Path) -> str:
-    """The page about events, with the images that they name in the folder."""
+    """The page about events, with the images in the folder that they name."""
     log = _Logged(folder.absolute().name, list(events))
     learned, speed = _learning_charts(log), _speed_charts(log)
     sections = [
-        Section("Where it stands", html.paragraphs(_standing(log)) + html.headlines(_headlines(log)) + _advice(log)),
-        *([Section("How it learns", html.side_by_side(*learned))] if learned else []),
-        *([Section("How fast it is", html.side_by_side(*speed))] if speed else []),
+        Section("Status", html.paragraphs(_standing(log)) + html.headlines(_headlines(log)) + _advice(log)),
+        *([Section("Loss and learning rate", html.side_by_side(*learned))] if learned else []),
+        *([Section("Speed", html.side_by_side(*speed))] if speed else []),
         *_happened(log),
         *_skipped(log),
         *_spoken(log, folder),
@@ -99,34 +99,35 @@ def render(events: Sequence[Event], folder: Path) -> str:
     return html.page(f"Run {log.name}", sections)
 
 
-# -- where it stands
+# -- state of the run
 
 
 def _standing(log: _Logged) -> str:
     if not log.events:
         return "The log is empty so far."
-    heard = f"{_moment(log.events[-1]):%Y-%m-%d %H:%M:%S} UTC"
+    moment = f"{_moment(log.events[-1]):%Y-%m-%d %H:%M:%S} UTC"
     if log.finished:
-        return f"The run came to its end at step {log.step:,}, on {heard}."
+        return f"The run ended at step {log.step:,}, on {moment}."
     progress, left = log.latest("train", "progress"), log.latest("train", "left")
     share = f" ({progress:.1%} of the run)" if progress is not None else ""
-    rest = f" At that pace, {formatting.duration(left)} were left." if left is not None else ""
-    return f"The run has not come to its end. It was last heard of at step {log.step:,}{share}, on {heard}.{rest}"
+    rest = f" At that speed, {formatting.duration(left)} were left." if left is not None else ""
+    return f"The run has not ended. Its last event was at step {log.step:,}{share}, on {moment}.{rest}"
 
 
 def _headlines(log: _Logged) -> Iterator[Headline]:
-    """What is known of the usual figures."""
+    """The main figures, where they are known."""
     train, held_out = log.last("train"), log.last("held_out")
+    unit = held_out.get("unit", "nats per token")  # of the task's loss
     if held_out.get("loss") is not None:
         best = min((event["loss"], event["step"]) for event in log.all("held_out") if event.get("loss") is not None)
-        note = f"nats per token; least {best[0]:.3f} at step {best[1]:,}"
+        note = f"{unit}; least {best[0]:.3f} at step {best[1]:,}"
         yield Headline(f"{held_out['loss']:.3f}", "held-out loss", note)
     if held_out.get("picture_gain") is not None:
         yield Headline(
             f"{held_out['picture_gain']:.3f}", "picture gain", "nats per token that the right image saves over a wrong one"
         )
     if train.get("loss") is not None:
-        yield Headline(f"{train['loss']:.3f}", "training loss", "nats per token, in the last updates")
+        yield Headline(f"{train['loss']:.3f}", "training loss", f"{unit}, in the last updates")
     if train.get("seconds") is not None:
         yield Headline(formatting.duration(train["seconds"]), "training time", f"{log.step:,} steps")
     if (samples := log.usual("samples_per_s")) is not None:
@@ -137,9 +138,9 @@ def _headlines(log: _Logged) -> Iterator[Headline]:
         yield Headline(f"{share:.0%}", "matrix rate", "of what the hardware can multiply, median")
 
 
-_WAITING, _EMPTY = 0.1, 0.95  # shares from which on there is a warning
-_OVERFIT, _RISE = 1.02, 1.05  # the same, of the held-out loss over its lowest, with a falling training loss and without
-_RECENT = 5  # training events of a mean
+_WAITING, _EMPTY = 0.1, 0.95  # warning thresholds: largest share of waiting, smallest packing efficiency
+_OVERFIT, _RISE = 1.02, 1.05  # held-out loss over its lowest: warning thresholds with a falling training loss, and without
+_RECENT = 5  # training events over which a mean is taken
 
 
 def _advice(log: _Logged) -> str:
@@ -147,15 +148,17 @@ def _advice(log: _Logged) -> str:
 
 
 def _warnings(log: _Logged) -> Iterator[str]:
-    """What looks wrong, each with what to change."""
+    """Likely problems, each with what to change."""
     if bad := log.all("nonfinite"):
         yield (
             f"{_times(len(bad))} a loss or gradient was not finite, the last time at step {bad[-1].get('step', 0):,}: if it "
-            "goes on, lower optimizer.learning_rate or set precision to float32."
+            "continues, lower optimizer.learning_rate or set precision to float32."
         )
     if (wait := log.usual("wait")) is not None and wait > _WAITING:
         shards = f"write the collection as shards of smaller images with {program()} data pack."
-        more = "" if _trains_on_processor(log) else "raise data.workers, or "  # there, workers would take its cores
+        more = (
+            "" if _trains_on_processor(log) else "raise data.workers, or "
+        )  # there, workers would use the cores that training needs
         yield f"Training waits for data {wait:.0%} of the time: {more}{shards}"
     if (used := log.usual("packing_efficiency")) is not None and used < _EMPTY:
         yield f"Only {used:.1%} of the rows of a pack are in use: raise packing.packing_buffer or packing.max_tokens."
@@ -167,7 +170,7 @@ def _trains_on_processor(log: _Logged) -> bool:
 
 
 def _risen(log: _Logged) -> Iterator[str]:
-    """Where the held-out loss has risen since its lowest: by heart if the training loss fell meanwhile, else unstable."""
+    """A warning if the held-out loss has risen: of overfitting if the training loss fell meanwhile, else of instability."""
     losses = [(event["loss"], event["step"]) for event in log.all("held_out") if event.get("loss") is not None]
     if not losses:
         return
@@ -179,8 +182,8 @@ def _risen(log: _Logged) -> Iterator[str]:
     first, last = (statistics.fmean(some) if some else math.nan for some in (before, since))
     if last < first and now > _OVERFIT * least:
         yield (
-            f"{told}, while the training loss fell from {first:.3f} to {last:.3f}: the model learns its samples by heart "
-            f"(overfitting). The weights of step {best:,} are better; take more samples, or end the run there."
+            f"{told}, while the training loss fell from {first:.3f} to {last:.3f}: the model is overfitting. "
+            f"The weights of step {best:,} are better; take more samples, or end the run there."
         )
     elif now > _RISE * least:
         yield f"{told}: training has become unstable; the weights of that step may be better, or a lower learning rate."
@@ -198,7 +201,7 @@ def _learning_charts(log: _Logged) -> list[str]:
     drawn = []
     if train or held_out:
         drawn.append(charts.loss_chart(train, held_out))
-    if held_out:
+    if any(event.get("picture_gain") is not None for event in held_out):
         drawn.append(charts.gain_chart(held_out))
     if (line := charts.curve("learning rate", train, "learning_rate")).values:
         drawn.append(charts.chart("Learning rate", [line]))
@@ -226,14 +229,14 @@ def _speed_charts(log: _Logged) -> list[str]:
     return [charts.chart(title, lines) for title, lines in wanted if any(any(line.values) for line in lines)]
 
 
-# -- what happened
+# -- events
 
 
 _SHOWN_ELSEWHERE = ("train", "held_out", "spoken", "skipped", "save")
 
 
 def _happened(log: _Logged) -> list[Section]:
-    """Starts, saves, and whatever else was worth an event; the same several times in a row is one line."""
+    """A table of starts, saves and other events; several of one kind in a row share a line."""
     events = [event for event in log.events if event["event"] not in _SHOWN_ELSEWHERE]
     groups = [list(group) for _, group in groupby(events, key=_alike)]
     saves = log.all("save")
@@ -244,11 +247,11 @@ def _happened(log: _Logged) -> list[Section]:
         notes.append(f"The last of {len(events):,} events:")
     rows = [_row(group, log) for group in groups[-_EVENTS_SHOWN:]]
     body = html.paragraphs(*notes) + (html.table(["time (UTC)", "step", "what"], rows) if rows else "")
-    return [Section("What happened", body)] if body else []
+    return [Section("Events", body)] if body else []
 
 
 def _alike(event: Event) -> tuple[str, int]:
-    """What events have in common that are told as one; each start is told."""
+    """A key that is equal for events that share a line; each start has its own line."""
     return event["event"], id(event) if event["event"] == "start" else 0
 
 
@@ -264,7 +267,7 @@ def _words(event: Event, log: _Logged) -> str:
     """An event in words."""
     kind = event["event"]
     if kind == "start":
-        return "began" if event is log.all("start")[0] and not event.get("step") else "went on from a checkpoint"
+        return "started" if event is log.all("start")[0] and not event.get("step") else "resumed from a checkpoint"
     name = {"nonfinite": "loss or gradient not finite", "spike": "loss spike"}.get(kind, str(kind))
     rest = {key: value for key, value in event.items() if key not in ("event", "time", "step") and value is not None}
     detail = ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in rest.items())
@@ -285,11 +288,11 @@ def _skipped(log: _Logged) -> list[Section]:
     return [Section("Samples that could not be used", html.table(["reason", "source", "number", "such as"], rows))]
 
 
-# -- what it says
+# -- captions
 
 
 def _spoken(log: _Logged, folder: Path) -> list[Section]:
-    """What the model said about the same images over time."""
+    """The generated captions of each image over time."""
     evaluations = log.all("spoken")
     if not evaluations:
         return []
@@ -305,7 +308,7 @@ def _spoken(log: _Logged, folder: Path) -> list[Section]:
     shown = [_speech(told, folder) for told in list(said.values())[:_IMAGES_SHOWN]]
     return [
         Section(
-            "What it says about held-out images",
+            "Captions of held-out images",
             html.paragraphs(f"{note}Words that are not in the true caption are marked.")
             + caption_cards.caption_histories(shown),
         )
@@ -318,7 +321,7 @@ def _speech(told: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> Capt
 
 
 def _changes(told: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[str, str]]:
-    """(steps, caption), neighbours that are the same as one."""
+    """(steps, caption) of each run of equal captions."""
     runs: list[tuple[int, int, str]] = []
     for step, sample in told:
         if runs and runs[-1][2] == sample["spoken"]:
@@ -349,12 +352,12 @@ def _picture(folder: Path, name: str | None) -> Any:
 
 
 def _measured(folder: Path) -> list[Section]:
-    """What was measured of the run's model, if anything was."""
+    """The measurements of the run's model, if there are any."""
     results = read_results(folder / "model" / "evaluations")
-    return [summary(results, "What was measured of its model")] if results else []
+    return [summary(results, "Measurements of its model")] if results else []
 
 
-# -- what it is
+# -- configuration
 
 
 _NOT_FACTS = ("event", "time", "step", "run", "versions")

@@ -1,7 +1,7 @@
-"""The sample log: which samples every update learned from, written when `log_samples` is set.
+"""The sample log: the samples of every update, written when `log_samples` is set.
 
-In: batches. Out: `samples-<rank>.jsonl` in the run's folder, a line for each pack, and all of them read back. With it one
-can check after the fact that a run lost and repeated nothing, whatever stopped it, and find what stood in a bad update.
+In: batches. Out: `samples-<rank>.jsonl` in the run's folder, a line for each pack; and all lines read back. With it one can
+check that an interrupted run lost and repeated no sample, and find the samples of an update.
 """
 
 from __future__ import annotations
@@ -32,41 +32,41 @@ class SampleLog:
         self.path = out / f"samples-{rank}.jsonl"
         self.file = self.path.open("a", encoding="utf8", errors="backslashreplace") if wanted else None
         if self.file and self.file.tell():
-            self.file.write("\n")  # a kill may have cut the last line short
+            self.file.write("\n")  # the last line of a process that was killed may be incomplete
 
     def __enter__(self) -> SampleLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.file:
-            with writing(self.path):  # what could not be written is tried again
+            with writing(self.path):  # closing writes what is left
                 self.file.close()
 
     def add(self, update: int, row: int, batch: Batch) -> None:
-        """Note the samples of row `row` of an update."""
+        """Write down the samples of row `row` of an update."""
         if self.file:
             line = json.dumps({"update": update, "row": row, "keys": batch.keys}, ensure_ascii=False)
             with writing(self.path):
                 self.file.write(f"{line}\n")
 
     def flush(self) -> None:
-        """Let everything noted be on its way to the disk."""
+        """Pass everything written so far to the system."""
         if self.file:
             with writing(self.path):
                 self.file.flush()
 
 
 def read_samples(out: str | Path) -> dict[tuple[int, int], tuple[str, ...]]:
-    """(update, row) -> keys, from the logs of all ranks. Updates that were done again after a kill count once.
+    """(update, row) -> keys, from the logs of all ranks. Updates that were repeated after a stop count once.
 
-    Raises ValueError if an update done again had other samples than before: the data must have changed.
+    Raises ValueError if a repeated update had other samples than before: the data must have changed.
     """
     rows: dict[tuple[int, int], tuple[str, ...]] = {}
     for file in sorted(Path(out).glob("samples-*.jsonl")):
-        for text in file.read_bytes().split(b"\n"):  # keys may hold other ends of lines
+        for text in file.read_bytes().split(b"\n"):  # keys may hold other line separators
             try:
                 line = checked(parse_json(text.decode(), str(file)), _Line, "a line")
-            except ValueError:  # empty, cut short, or no UTF-8
+            except ValueError:  # empty, incomplete, or not UTF-8
                 continue
             place, found = (line["update"], line["row"]), tuple(line["keys"])
             if rows.setdefault(place, found) != found:

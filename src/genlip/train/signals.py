@@ -1,7 +1,8 @@
-"""Signals ask a run to save and stop: Ctrl-C, a scheduler's SIGTERM or SIGUSR1, the SIGHUP of a terminal that was closed.
+"""Signals that ask a run to save and stop: Ctrl-C, SIGTERM or SIGUSR1 of a scheduler, SIGHUP of a terminal that was closed.
 
-Python acts on a signal between two of its own steps, and a collective that waits for another process is one step. So a
-thread listens too: it tells the user that the signal was heard, and ends a process whose main thread does not come back.
+Python runs signal handlers between two bytecode instructions of the main thread, and a collective that waits for another
+process is one instruction. So a thread receives signals too: it tells the user that one was received, and a second
+signal ends the process even if the main thread is blocked.
 """
 
 from __future__ import annotations
@@ -25,29 +26,29 @@ _GRACE = 2.0  # seconds in which the main thread may end the process itself
 
 @contextmanager
 def interruptible() -> Iterator[list[float]]:
-    """A list that fills, with the time, when a signal asks the run to stop; one more, later, stops at once.
+    """A list to which the time of the first signal is added; a second signal, at least a second later, stops at once.
 
-    What comes within a second of the first is the same request: schedulers and launchers may both pass it on. A signal that
-    is ignored already, as SIGHUP under nohup, stays so.
+    Signals within a second of the first are the same request, because schedulers and launchers may both send it. A signal
+    that is ignored already, such as SIGHUP under nohup, stays ignored.
     """
-    heard: list[float] = []
+    received: list[float] = []
     if threading.current_thread() is not threading.main_thread():
-        yield heard
+        yield received
         return
     before = {kind: handler for kind in SIGNALS if (handler := signal.getsignal(kind)) is not signal.SIG_IGN}
     terminals = [number for number in (1, 2) if os.isatty(number)]
     once = threading.RLock()
 
     def first(number: int) -> bool:
-        """Is this, or belongs it to, the first request?"""
+        """Whether the signal belongs to the first request."""
         with once:
-            if not heard:
-                heard.append(time.monotonic())
+            if not received:
+                received.append(time.monotonic())
                 if number == getattr(signal, "SIGHUP", None):
                     _silence(terminals)
                 with suppress(OSError, RuntimeError):  # a handler may interrupt another message
                     print("\nstopping after this update; again to stop at once", file=sys.stderr)
-            return time.monotonic() - heard[0] <= _SAME
+            return time.monotonic() - received[0] <= _SAME
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not first(number):
@@ -69,7 +70,7 @@ def interruptible() -> Iterator[list[float]]:
         signal.signal(kind, handle)
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
-        yield heard
+        yield received
     finally:
         signal.set_wakeup_fd(woken)
         for kind, handler in before.items():
@@ -81,7 +82,7 @@ def interruptible() -> Iterator[list[float]]:
 
 
 def _silence(terminals: list[int]) -> None:
-    """A terminal that has gone refuses what is written to it."""
+    """Redirect output that would fail because its terminal was closed."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in terminals:
         os.dup2(nowhere, number)

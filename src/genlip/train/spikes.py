@@ -1,6 +1,6 @@
-"""Spikes: is the loss of an update far above what it lately was?
+"""Spikes: updates whose loss is far above the recent mean.
 
-In: the loss of every update. Out: the usual loss, where an update leaves it. A report for the user; training goes on.
+In: the loss of every update. Out: for a spike, the recent mean. It is reported to the user; training continues.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import math
 
 __all__ = ["Spikes"]
 
-_MEMORY, _CALM = 0.98, 50  # about fifty updates are remembered, and as many seen before the first report
-_DEVIATIONS, _SHARE = 6.0, 0.1  # far is both: many standard deviations, and a share of the loss itself
+_MEMORY, _CALM = 0.98, 50  # decay of the mean, about fifty updates; and updates before the first report
+_DEVIATIONS, _SHARE = 6.0, 0.1  # a spike is above the mean by more than so many deviations and by more than this share of it
 
 
 class Spikes:
-    """Follows the mean and the spread of the loss. A resumed run watches anew."""
+    """Keeps the running mean and variance of the loss. A resumed run starts without them."""
 
     def __init__(self) -> None:
         self.seen, self.mean, self.variance = 0, 0.0, 0.0
 
     def usual(self, loss: float) -> float | None:
-        """The usual loss if this one is a spike, else None. Spikes themselves count little towards what is usual."""
+        """The recent mean if this loss is a spike, else None. The mean takes in a spike only up to the threshold."""
         spiked = self.seen >= _CALM and loss - self.mean > max(_DEVIATIONS * math.sqrt(self.variance), _SHARE * self.mean)
         usual, off = self.mean, min(loss - self.mean, _DEVIATIONS * math.sqrt(self.variance)) if spiked else loss - self.mean
         weight = max(1 - _MEMORY, 1 / (self.seen + 1))

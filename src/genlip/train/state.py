@@ -1,6 +1,6 @@
-"""The state of a run: its parts, and all that resuming needs.
+"""The state of a run: its parts, and everything that resuming needs.
 
-In: a `Run`. Out: a `State`, begun anew, from another model's weights, or from the run's own newest checkpoint.
+In: a `Run`. Out: a `State` with random weights, another model's weights, or those of the run's newest checkpoint.
 """
 
 from __future__ import annotations
@@ -10,32 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
 from genlip.data.loader import Loader, merge_states
-from genlip.data.preprocessing import Preprocessing, save_preprocessing
 from genlip.data.sample_counts import Tally
-from genlip.data.samples import SampleReader
-from genlip.data.sources import Source, corpus
+from genlip.data.sources import Source
 from genlip.machine import versions
-from genlip.model import checkpoint
-from genlip.model.attention_choice import resolve_attention
-from genlip.model.config import GenLIPConfig
-from genlip.model.genlip import GenLIP
 from genlip.recipes.run import Run
 from genlip.train import checkpoints
 from genlip.train.checkpoints import Checkpoints
-from genlip.train.ema import Average
+from genlip.train.ema import EMA
 from genlip.train.optimizer import freeze, make_optimizers
 from genlip.train.parallel import World, full, share_model, strategy
 from genlip.train.precision import Precision, resolve_precision
+from genlip.train.task import Task, task_class
 
-__all__ = ["State", "begin", "export"]
-
-_TOKENIZER_CORPUS = 20_000  # captions from which a tokenizer is learned
+__all__ = ["State", "begin"]
 
 
 @dataclass
@@ -43,24 +34,27 @@ class State:
     """A run while it trains.
 
     Attributes:
+        task: what is trained.
         model: the trained model; under FSDP its parameters are shards.
-        shared: the same, as this rank calls it in training: wrapped where several processes share the work.
-        step: updates done. It and the next four are of all ranks together.
-        seconds: of training, evaluation and waiting at the start aside.
+        shared: the module through which training calls the model, wrapped for several processes.
+        attention: the model's attention backend.
+        step: updates done. This count and the next four are of all ranks together.
+        seconds: of training, without evaluation and without waiting at the start.
         tokens: rows that were used, patches and text.
-        samples: that were used.
-        seen: samples that were used or could not be.
-        nonfinite: updates left out in a row, because their loss or gradient was no number.
-        tally: samples by source and reason, of this rank; on rank 0, those of the run before it was resumed are among them.
+        samples: number of samples that were used.
+        seen: number of samples that were used or could not be.
+        nonfinite: updates skipped in a row because their loss or gradient was NaN or infinite.
+        tally: samples by source and reason, of this rank; rank 0 includes those from before the run was resumed.
     """
 
     run: Run
     world: World
-    model: GenLIP
+    task: Task
+    model: nn.Module
     shared: nn.Module
-    captions: Captions
+    attention: str
     optimizers: list[torch.optim.Optimizer]
-    average: Average | None
+    average: EMA | None
     loader: Loader
     precision: Precision
     step: int = 0
@@ -73,7 +67,7 @@ class State:
 
     @property
     def progress(self) -> float:
-        """How much of the run is done, from 0 to 1: by whichever of its ends is nearest."""
+        """The share of the run that is done, from 0 to 1: the largest over its ends."""
         run = self.run
         done = (
             (self.step, run.steps),
@@ -85,22 +79,22 @@ class State:
 
     @property
     def sharded(self) -> bool:
-        """Does each rank hold a part of the weights only?"""
+        """Whether each rank holds only a part of the weights."""
         return isinstance(self.shared, FSDPModule)
 
     def whole_tally(self) -> Tally:
-        """The counts of all ranks; all must ask."""
+        """The counts of all ranks; all must call."""
         parts = [Tally.from_json(part) for part in self.world.gather(self.tally.to_json())]
         return sum(parts, start=Tally())
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of the whole weights in host memory, averaged ones if there are; all ranks must ask, rank 0 receives."""
+        """Copies of the whole weights in host memory, averaged ones if there are, on rank 0; all ranks must call."""
         named = self.average.weights if self.average else dict(self.model.named_parameters())
         whole = ((name, full(value.detach())) for name, value in named.items())
         return {name: value.to("cpu", copy=True) for name, value in whole if self.world.leads}
 
     def save(self, to: Checkpoints) -> Path:
-        """Begin to write a checkpoint of this moment; all ranks must call."""
+        """Start to write a checkpoint of the current state; all ranks must call."""
         progress = {
             "seconds": self.seconds, "tokens": self.tokens, "samples": self.samples, "seen": self.seen,
             "nonfinite": self.nonfinite, "tally": self.whole_tally().to_json(), "precision": self.precision,
@@ -108,34 +102,34 @@ class State:
         }  # fmt: skip
         tensors = checkpoints.training_tensors(self.model, self.optimizers, self.average)
         weights = self.weights()
-        return to.save(self.step, tensors, progress, lambda folder: export(folder, self.run, weights, self.captions))
-
-
-def export(folder: Path, run: Run, weights: dict[str, Tensor], captions: Captions) -> None:
-    """The folder that users load: weights, config, tokenizer and preprocessing."""
-    checkpoint.save_weights(weights, run.model, folder)
-    save_preprocessing(folder, Preprocessing(images=run.images, captions=run.captions), captions.tokenizer)
+        return to.save(self.step, tensors, progress, lambda folder: self.task.export(folder, weights))
 
 
 def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     """The state to train from: that of the checkpoint `newest`, if there is one."""
     how = strategy(run.parallel, world)
-    captions = _captions(run, world, source, newest)
-    reader = SampleReader(source, run.images, captions, run.model, run.seed, run.packing.max_tokens)
+    kind = task_class(run)
+    task = kind(run, world.first(lambda: kind.find_processor(run, source, newest)))
     precision: Precision = world.agree(_precision(run, world, newest))
-    model = _model(run, world, precision, fresh=newest is None)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    attention = world.agree(task.attention(world.device, dtype))
+    torch.manual_seed(run.seed)  # the same weights on every rank
+    model: nn.Module = task.build(attention)
+    if run.init_from and newest is None:
+        task.load_initial(model)
+    model.to(world.device).train()
     freeze(model, run.freeze)
     if run.compile:
-        model.compile_blocks()
-    shared = share_model(model, how, world)
-    optimizers = make_optimizers(model, run.optimizer)
-    average = Average(model, run.ema) if run.ema else None
+        task.compile(model)
+    shared = share_model(model, task.blocks(model), how, world)
+    optimizers = make_optimizers(task.parameter_groups(model), task.matrices(model), run.optimizer)
+    average = EMA(model, run.ema) if run.ema else None
     saved = checkpoints.restore(newest, model, optimizers, average, world) if newest else {}
     loader = Loader(
-        reader, run.packing, workers=run.data.workers, rank=world.rank, ranks=world.ranks, epochs=run.epochs,
+        task.reader(source), run.packing, workers=run.data.workers, rank=world.rank, ranks=world.ranks, epochs=run.epochs,
         state=saved.get("data"),
     )  # fmt: skip
-    state = State(run, world, model, shared, captions, optimizers, average, loader, precision)
+    state = State(run, world, task, model, shared, attention, optimizers, average, loader, precision)
     if saved:
         counts = ("step", "seconds", "tokens", "samples", "seen", "nonfinite")
         tally = Tally.from_json(saved["tally"]) if world.leads else Tally()
@@ -143,61 +137,7 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     return state
 
 
-def _model(run: Run, world: World, precision: Precision, fresh: bool) -> GenLIP:
-    """With random weights, the same on every rank, or with those of `init_from`."""
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    backend = world.agree(resolve_attention(run.attention, world.device, dtype, run.model.head_dim))
-    torch.manual_seed(run.seed)
-    model = GenLIP(run.model, backend)
-    model.activation_checkpointing = run.activation_checkpointing
-    if run.init_from and fresh:
-        given = checkpoint.load(run.init_from, dtype=torch.get_default_dtype())
-        _check_same_shape(run, given.config)
-        model.load_state_dict(given.state_dict())
-    return model.to(world.device).train()
-
-
-def _check_same_shape(run: Run, given: GenLIPConfig) -> None:
-    wanted, found = dataclasses.asdict(run.model), dataclasses.asdict(given)
-    training_only = {"drop_path_rate", "ls_init_value"}
-    if wrong := [f"{k} {found[k]}, not {wanted[k]}" for k in wanted if found[k] != wanted[k] and k not in training_only]:
-        raise ValueError(
-            f"init_from {run.init_from} is another model than the recipe's ({'; '.join(wrong)}): set --model {run.init_from}"
-        )
-
-
 def _precision(run: Run, world: World, newest: Path | None) -> Precision:
-    """As before a stop, or what suits this machine."""
+    """That of the checkpoint, or what the run wants on this machine."""
     saved = checkpoints.read_progress(newest)["precision"] if newest else None
     return saved or resolve_precision(run.precision, world.device)
-
-
-def _captions(run: Run, world: World, source: Source, newest: Path | None) -> Captions:
-    """With the run's tokenizer; rank 0 finds or trains it."""
-    found = world.agree(_tokenizer(run, source, newest) if world.leads else None)
-    return Captions(Tokenizer.from_str(found), run.captions, run.model.vocab_size)
-
-
-def _tokenizer(run: Run, source: Source, newest: Path | None) -> str:
-    if newest is not None:
-        return load_tokenizer(newest).to_str()
-    given = checkpoint.checkpoint_folder(run.init_from) if run.init_from else None
-    if run.tokenizer != "bpe":
-        tokenizer = load_tokenizer(run.tokenizer)
-        if given is not None and (Path(given) / "tokenizer.json").is_file():
-            _check_same_words(run, tokenizer, load_tokenizer(given))
-        return tokenizer.to_str()
-    if given is not None:
-        return load_tokenizer(given).to_str()
-    return train_tokenizer(corpus(source, _TOKENIZER_CORPUS), run.model.vocab_size).to_str()
-
-
-def _check_same_words(run: Run, wanted: Tokenizer, learned: Tokenizer) -> None:
-    """A token's weights mean what it meant when they were learned."""
-    old, new = ({number: token for token, number in one.get_vocab().items()} for one in (learned, wanted))
-    for number in sorted(old.keys() & new.keys()):
-        if old[number] != new[number]:
-            raise ValueError(
-                f"tokenizer {run.tokenizer} is not that of init_from {run.init_from}: token {number} is {new[number]!r}, "
-                f"and was {old[number]!r} when its weights were learned; set --tokenizer bpe, which takes that of init_from"
-            )

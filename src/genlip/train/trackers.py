@@ -1,7 +1,7 @@
-"""Trackers: other programs that draw the figures of a run: TensorBoard, Weights & Biases, trackio.
+"""Trackers: other programs that show the figures of a run: TensorBoard, Weights & Biases, trackio.
 
-In: scalars and spoken captions by step. Out: whatever the program keeps, inside the run's folder and without an account;
-WANDB_MODE=online sends to Weights & Biases at once. Each is optional: the log holds all that they hear.
+In: scalars and generated captions by step. Out: the files of the program, in the run's folder and without an account;
+WANDB_MODE=online sends to Weights & Biases at once. Each is optional: the log holds everything that they get.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["TRACKERS", "Recorder", "open_recorder"]
 
 
 class Recorder(Protocol):
-    """What a tracker can be told."""
+    """What each tracker implements."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Figures after `step` updates, by names such as train/loss."""
@@ -34,18 +34,18 @@ class Recorder(Protocol):
         """Captions of held-out images after `step` updates."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Write everything; no further call follows."""
 
 
 def open_recorder(name: str, out: Path, step: int, run: Mapping[str, Any]) -> Recorder:
-    """Begin to record (step 0), or go on after `step` updates; `run` is the resolved recipe.
+    """Start to record at step 0, or continue after `step` updates; `run` is the resolved recipe.
 
     Raises ValueError for a name that is unknown or whose package is missing.
     """
     if name not in TRACKERS:
         near = get_close_matches(name, TRACKERS, n=1)
         raise ValueError(f"no tracker {name!r}: need {', '.join(TRACKERS)}" + (f"; did you mean {near[0]}?" if near else ""))
-    with redirect_stdout(sys.stderr):  # trackio prints; our standard output belongs to results
+    with redirect_stdout(sys.stderr):  # trackio prints, and standard output is for results
         return TRACKERS[name](out, step, run)
 
 
@@ -55,7 +55,7 @@ class _TensorBoard:
     def __init__(self, out: Path, step: int, run: Mapping[str, Any]) -> None:
         _package("tensorboard")
         writer = import_module("torch.utils.tensorboard").SummaryWriter
-        # what an earlier process wrote after its last checkpoint, or an earlier run in this folder, is hidden
+        # hides what an earlier process wrote after its last checkpoint, and an earlier run in this folder
         self.writer = writer(str(out / "tensorboard"), purge_step=step + 1 if step else 0)
         settings = yaml.safe_dump(dict(run), sort_keys=False, allow_unicode=True)
         self.writer.add_text("run", "".join(f"    {line}\n" for line in settings.splitlines()), step)
@@ -86,9 +86,9 @@ class _WandB:
             dir=str(out),
             config=dict(run),
             mode=os.environ.get("WANDB_MODE", "offline"),
-            settings=wandb.Settings(console="off", silent=True),  # the terminal is the panel's
+            settings=wandb.Settings(console="off", silent=True),  # the panel uses the terminal
         )
-        self.run.define_metric("*", step_metric="step")  # its own counter never goes back, as a resumed run does
+        self.run.define_metric("*", step_metric="step")  # its own counter cannot go back, as a resumed run does
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log({"step": step, **values})
@@ -155,7 +155,7 @@ def _package(name: str) -> Any:
 
 
 def _identity(file: Path, anew: bool, prefix: str = "") -> str:
-    """The name under which a tracker knows the run, kept in a file so that a resumed run goes on under it."""
+    """The identity of the run in a tracker, kept in a file so that a resumed run has the same one."""
     if anew or not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(prefix + secrets.token_hex(4), encoding="utf8")

@@ -1,8 +1,8 @@
-"""Tracking: what a run tells its user while it trains, and what stays of it on disk.
+"""Tracking: what a run shows to the user while it trains, and what it stores.
 
-In: what happens in the loop. Out: a panel in a terminal (plain lines elsewhere), one JSON object per event in `log.jsonl`,
-small images in `spoken/`, and the same figures for whichever trackers the recipe names. The log is the record: it is
-written at once, and a run stops if it cannot be; a tracker that fails is left behind.
+In: events of the loop. Out: a panel in a terminal (plain lines elsewhere), one JSON object per event in `log.jsonl`, small
+images in `spoken/`, and the same figures for the trackers that the recipe names. Every event is written to the log at once,
+and the run stops if it cannot be; a tracker that fails is no longer used.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _THUMBNAIL = 256  # pixels, the longer side
 
 
 class Tracker:
-    """Shows and stores what happens. Use as a context.
+    """Shows and stores the events of a run. Use as a context.
 
     out       folder of the run, which exists
-    step      updates already done: 0 begins a new log, and an older one moves aside
+    step      updates already done: 0 starts a new log and renames an older one
     trackers  "tensorboard", "wandb", "trackio"
     run       the resolved recipe as plain values, stored with the start
-    console   where the user looks (default: standard error)
-    active    false on all ranks but one: they show nothing, and store only samples that could not be used
-    progress  share of the run that is done, which the panel shows at once
+    console   where messages and the panel are shown (default: standard error)
+    active    false on all ranks but one: these show nothing, and store only unusable samples
+    progress  share of the run that is done, for the panel
     file      the log's name; an inactive tracker needs one of its own, such as log.rank-1.jsonl
     """
 
@@ -82,7 +82,7 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with writing(self.path):  # what could not be written is tried again
+        with writing(self.path):  # closing writes what is left
             self._stack.close()
 
     def event(self, kind: str, **values: Any) -> None:
@@ -96,7 +96,7 @@ class Tracker:
             self._log.flush()
 
     def start(self, **facts: Any) -> None:
-        """Store what this run is, and on what it runs."""
+        """Store the recipe of the run and facts about it and the machine."""
         self.event("start", **facts, run=self.run)
 
     def train(self, step: int, progress: float, **metrics: float | None) -> None:
@@ -108,18 +108,17 @@ class Tracker:
         else:
             self.say(_train_line(step, progress, metrics))
 
-    def held_out(self, step: int, **metrics: float | None) -> None:
-        """Store and show what was measured on held-out samples: `loss` and `picture_gain`, in nats per token."""
-        self.event("held_out", step=step, **metrics)
+    def held_out(self, step: int, unit: str = "nats per token", **metrics: float | None) -> None:
+        """Store and show what was measured on held-out samples: `loss` and whatever else the task measures."""
+        self.event("held_out", step=step, unit=unit, **metrics)
         self._record(lambda recorder: recorder.scalars(step, _numbers("held_out", metrics)))
         if self.panel is not None:
-            self.panel.show(held_out=metrics["loss"], picture_gain=metrics["picture_gain"])
-        self.say(
-            f"step {step}: held-out loss {metrics['loss']:.3f}, picture gain {metrics['picture_gain']:.3f} nats per token"
-        )
+            self.panel.show(held_out=metrics["loss"], picture_gain=metrics.get("picture_gain"))
+        found = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
+        self.say(f"step {step}: held-out {found} {unit}".rstrip())
 
     def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
-        """Store and show what the model says about held-out images; each image is stored once, small, in `spoken/`."""
+        """Store and show generated captions of held-out images; each image is stored once, small, in `spoken/`."""
         if not self.active or not samples:
             return
         said = [
@@ -137,13 +136,13 @@ class Tracker:
             )
 
     def say(self, text: str) -> None:
-        """A line for the user."""
+        """Show a line to the user."""
         if self.active:
-            with suppress(OSError):  # a terminal that was closed ends nothing
+            with suppress(OSError):  # the terminal may have been closed
                 self.console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
 
     def _picture(self, one: Spoken) -> str | None:
-        """Where an image is stored, seen from the folder of the run; None if it cannot be read."""
+        """The path of the stored image within the folder of the run; None if the image cannot be read."""
         name = f"spoken/{hashlib.sha256(one.key.encode('utf8', 'replace')).hexdigest()[:12]}.png"
         if name not in self._pictured:
             try:
@@ -157,11 +156,11 @@ class Tracker:
         return name
 
     def _record(self, tell: Callable[[Recorder], None]) -> None:
-        """Tell the trackers; one that fails hears no more."""
+        """Call all trackers; one that fails is not used any more."""
         for name, recorder in list(self.recorders.items()):
             try:
                 tell(recorder)
-            except Exception as error:  # another program's fault must not end a run of weeks
+            except Exception as error:  # an error in another program must not end the run
                 self._drop(name, error)
 
     def _close(self, name: str) -> None:
@@ -178,12 +177,12 @@ class Tracker:
 
 
 def writing(file: Path) -> AbstractContextManager[None]:
-    """Say which file could not be written."""
+    """A context in which errors name the file that could not be written."""
     return naming(file, "make room, and start the same command again")
 
 
 def _open_log(path: Path, anew: bool = False) -> TextIO:
-    """A log to append to; a line that a kill cut short is ended first."""
+    """A log to append to; an incomplete last line of a process that was killed is ended first."""
     if anew and path.exists():
         path.rename(free_name(path))
     whole = not path.exists() or not path.stat().st_size or _last_byte(path) == b"\n"
@@ -216,7 +215,7 @@ def _finite(value: Any) -> Any:
 
 
 def _numbers(group: str, metrics: Mapping[str, float | None]) -> dict[str, float]:
-    """What a tracker draws: finite figures as group/name."""
+    """The finite figures, by names such as train/loss."""
     return {f"{group}/{name}": value for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 

@@ -1,77 +1,49 @@
-"""Measuring a model while it trains: held-out loss, picture gain, and what it says about a few images.
+"""Validation during training: the task measures the model on held-out samples.
 
-In: a state. Out: figures and spoken captions. Rank 0 measures alone, on whole weights, so the other ranks only wait.
+In: a state. Out: figures and spoken captions. Rank 0 measures alone, on whole weights, while the other ranks wait.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from genlip.data.samples import SampleReader
-from genlip.data.sources import Source
-from genlip.evaluate.captioning.generated import Spoken, spoken_captions
-from genlip.evaluate.held_out import HeldOut, held_out
-from genlip.model.genlip import GenLIP
-from genlip.model.pack import Sample
+from genlip.data.samples import Reader
 from genlip.recipes.run import Run
-from genlip.speaker import Speaker
 from genlip.train.precision import autocast
 from genlip.train.state import State
+from genlip.train.task import HeldOutSet, Measured
 
-__all__ = ["HeldOutSet", "Measured", "held_out_set", "measure"]
+__all__ = ["held_out_set", "measure"]
 
 log = logging.getLogger(__name__)
 
-_MAX_TOKENS = 96  # of a caption spoken during training
 
-
-@dataclass(frozen=True)
-class HeldOutSet:
-    """What a run is measured on: usable samples from all over the held-out source, and the source itself."""
-
-    samples: list[Sample]
-    source: Source
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Loss and picture gain, and a few true and spoken captions."""
-
-    held_out: HeldOut
-    spoken: list[Spoken]
-
-
-def held_out_set(reader: SampleReader, source: Source, run: Run) -> HeldOutSet:
+def held_out_set(reader: Reader, run: Run) -> HeldOutSet:
     """Read the held-out samples. Raises ValueError if fewer than two are usable."""
-    samples, skipped = dataclasses.replace(reader, source=source).some(run.data.held_out_samples)
+    samples, skipped = reader.some(run.data.held_out_samples)
     for skip in skipped:
         log.warning("skipped held-out %s", skip.message)
     if len(samples) < 2:
         raise ValueError(f"{len(samples)} usable held-out samples: need at least 2")
-    return HeldOutSet(samples, source)
+    return HeldOutSet(samples, reader.source)
 
 
 def measure(state: State, on: HeldOutSet | None) -> Measured | None:
-    """Measure with whole weights, averaged ones if there are; all ranks must ask, rank 0 (which has `on`) is answered."""
+    """Measure with whole weights, averaged ones if there are; all ranks must call, rank 0 has `on` and gets the result."""
     model = _whole_model(state)
     if model is None or on is None:
         return None
     training = model.training
     with autocast(state.precision, state.world.device):
-        found = held_out(model, on.samples)
-        model.eval()
-        speaker = Speaker(model, state.run.images, state.captions)
-        chosen = range(min(state.run.spoken, len(on.source)))
-        spoken = spoken_captions(speaker, on.source, chosen, max_tokens=_MAX_TOKENS)
+        found = state.task.validate(model, on)
     model.train(training)
-    return Measured(found, spoken)
+    return found
 
 
-def _whole_model(state: State) -> GenLIP | None:
+def _whole_model(state: State) -> nn.Module | None:
     """The model itself where it is whole, else a copy on rank 0."""
     if not state.sharded and state.average is None:
         return state.model if state.world.leads else None
@@ -79,6 +51,9 @@ def _whole_model(state: State) -> GenLIP | None:
     if not state.world.leads:
         return None
     with torch.device("meta"):
-        copy = GenLIP(state.run.model, state.model.attention)
-    copy.load_state_dict(weights, assign=True)
+        copy: nn.Module = state.task.build(state.attention)
+    copy.load_state_dict(weights, strict=False, assign=True)
+    for name, buffer in state.model.named_buffers():
+        owner, _, last = name.rpartition(".")
+        copy.get_submodule(owner).register_buffer(last, buffer.clone())
     return copy.to(state.world.device).eval()

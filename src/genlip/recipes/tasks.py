@@ -1,0 +1,42 @@
+"""Tasks by name: which ones a recipe may name as its `task`, and where each is defined.
+
+In: a name. Out: the class that recipes of the task are read into, and the class that the training engine runs. Both are
+given as "module:name" and imported when they are used, because tasks are defined in packages that import this one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from genlip.everyday import did_you_mean
+from genlip.model.fields import shown
+
+__all__ = ["TASKS", "TaskEntry", "check_task", "imported"]
+
+
+class TaskEntry(NamedTuple):
+    """Where the classes of a task are defined, as "module:name".
+
+    Attributes:
+        run: `Run`, or a subclass of it with the recipe sections of the task.
+        task: a `genlip.train.task.Task`.
+    """
+
+    run: str
+    task: str
+
+
+TASKS = {"genlip": TaskEntry("genlip.recipes.run:Run", "genlip.train.genlip_task:GenLIPTask")}
+
+
+def check_task(name: Any) -> None:
+    """Raise ValueError if there is no task of this name."""
+    if not isinstance(name, str) or name not in TASKS:
+        raise ValueError(f"task is {shown(str(name))}: need one of {', '.join(TASKS)}{did_you_mean(str(name), TASKS)}")
+
+
+def imported(place: str) -> Any:
+    """What stands at "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

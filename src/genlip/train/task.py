@@ -1,0 +1,172 @@
+"""Task: what the training engine asks of whatever it trains. The engine knows the model through these methods alone.
+
+In: a `Run` whose `task` names the class (genlip.recipes.tasks). Out: the model, its samples and packs, losses, measurements
+and the exported folder. A task has one of two forms:
+
+    PackTask    the loss of a pack, as a sum with the number of terms in it, such as the cross-entropy of its tokens
+    UpdateTask  embeddings of a pack, and a loss of the embeddings of all packs and ranks of an update, such as SigLIP's
+
+The engine adds sums and counts over packs and ranks and divides once, so the result does not depend on how the samples of
+an update are distributed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from genlip.data.samples import Reader
+from genlip.data.sources import Source
+from genlip.evaluate.captioning.generated import Spoken
+from genlip.recipes.run import Run
+from genlip.recipes.tasks import TASKS, imported
+
+__all__ = ["HeldOutSet", "Measured", "PackTask", "ParameterGroup", "Task", "UpdateTask", "task_class"]
+
+# Each task has types of its own, which the engine only passes on.
+Model = Any  # an nn.Module
+Pack = Any  # a genlip.data.samples.Packed
+
+
+@dataclass(frozen=True)
+class HeldOutSet:
+    """What a run is measured on: usable samples from all over the held-out source, and the source itself."""
+
+    samples: Sequence[Any]
+    source: Source
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a task measured on the held-out set.
+
+    Attributes:
+        figures: by name; "loss" is among them.
+        spoken: a few held-out images with true and generated captions; may be empty.
+        unit: of the figures, for messages.
+    """
+
+    figures: Mapping[str, float]
+    spoken: Sequence[Spoken] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate: that of the schedule times `rate_scale`."""
+
+    parameters: Sequence[nn.Parameter]
+    rate_scale: float = 1.0
+
+
+class Task(Protocol):
+    """What both forms have in common. A task inherits from `PackTask` or `UpdateTask`, and so gets the defaults below.
+
+    The model is an `nn.Module` whose state is its parameters: buffers are not saved, and follow from the run. A single
+    number is a parameter of shape [1], because FSDP takes no scalars. In training, the model draws random numbers from
+    PyTorch's global generators only, which the engine seeds for each pack. Every parameter that is trained gets a gradient
+    from every pack, the idle one too, because DDP waits for all of them.
+    """
+
+    def __init__(self, run: Any, processor: str) -> None:
+        """`run` is of the class that the task's entry in `TASKS` names; `processor` is what `find_processor` returned."""
+
+    @classmethod
+    def find_processor(cls, run: Any, source: Source, newest: Path | None) -> str:
+        """What the run needs besides weights to prepare samples, as a text: the tokenizer. Rank 0 calls it for all.
+
+        newest  the checkpoint that the run is resumed from, which holds what `export` wrote; None in a new run
+
+        Raises ValueError or OSError.
+        """
+
+    def reader(self, source: Source) -> Reader:
+        """Turns the examples of a source into samples, and samples into packs of at most `run.packing.max_tokens` rows."""
+
+    def attention(self, device: torch.device, dtype: torch.dtype) -> str:
+        """The name of the attention backend that `run.attention` means on this device; all ranks take that of rank 0."""
+
+    def build(self, attention: str) -> Model:
+        """A model with random weights, which the engine has seeded, with `run.activation_checkpointing` applied.
+
+        The engine also calls it on the meta device. Parameters that are never trained have `requires_grad` False.
+        """
+
+    def load_initial(self, model: Model) -> None:
+        """Replace the weights of a new model by those of `run.init_from`. Raises ValueError if they do not fit."""
+
+    def blocks(self, model: Model) -> Sequence[nn.Module]:
+        """The layers that FSDP shards one by one and that `run.compile` compiles one by one."""
+        return ()
+
+    def compile(self, model: Model) -> None:
+        """Compile the blocks with torch.compile."""
+        for block in self.blocks(model):
+            block.compile(dynamic=True)
+
+    def parameter_groups(self, model: Model) -> Sequence[ParameterGroup]:
+        """Every parameter that is trained, in exactly one group."""
+        return [ParameterGroup([p for p in model.parameters() if p.requires_grad])]
+
+    def matrices(self, model: Model) -> Sequence[nn.Parameter]:
+        """The parameters whose updates Muon orthogonalises where `run.optimizer.kind` is "muon"; AdamW takes the others."""
+        return [p for block in self.blocks(model) for p in block.parameters() if p.dim() == 2]
+
+    def idle(self) -> Pack:
+        """A pack for ranks that have none: as short as possible, and with a loss and gradients that are exactly 0.
+
+        Of an `UpdateTask`, any short pack: its embeddings are not used.
+        """
+
+    def flops(self, pack: Pack) -> float:
+        """Work of a forward and a backward pass over a pack, without what activation checkpointing repeats."""
+
+    def validate(self, model: Model, on: HeldOutSet) -> Measured:
+        """Measure the whole model on rank 0, under the autocast of training; it may leave `model` in eval mode."""
+
+    def export(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """Write the folder that users load, with the whole weights by name; a checkpoint holds the same files."""
+
+
+class PackTask(Task, Protocol):
+    """A task with a loss that is a sum over the packs of an update."""
+
+    def loss(self, model: Model, pack: Pack) -> tuple[Tensor, Tensor | int]:
+        """Float[], the loss of a pack as a sum that can be differentiated, and the number of terms in the sum."""
+
+
+@runtime_checkable
+class UpdateTask(Task, Protocol):
+    """A task whose loss relates samples of all packs and ranks, such as the loss of all pairs of images and texts."""
+
+    def embed(self, model: Model, pack: Pack) -> Tensor:
+        """Float[k ..], embeddings of the k samples of a pack; all axes but the first have the same size in every pack.
+
+        Called twice for each pack, with the same random numbers: first without gradients, then with them.
+        """
+
+    def loss_of_all(self, model: Model, embeddings: Tensor) -> tuple[Tensor, Tensor | int]:
+        """Float[], the loss of all embeddings of an update as a sum, and the number of terms in it.
+
+        embeddings  Float[k ..]  of all packs and ranks, in the order of the update's rows
+
+        May use parameters of the model that do not lie in `blocks`, such as a temperature; `embed` must not use them.
+        """
+
+
+def task_class(run: Run) -> type[Task]:
+    """The class of the run's task. Raises ValueError if the run is of another class than the task's recipes."""
+    entry = TASKS[run.task]
+    wanted: type[Run] = imported(entry.run)
+    if not isinstance(run, wanted):
+        raise ValueError(
+            f"the run is a {type(run).__name__}, and recipes of task {run.task} are {wanted.__name__}: read the recipe "
+            "with load_recipe"
+        )
+    kind: type[Task] = imported(entry.task)
+    return kind
