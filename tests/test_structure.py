@@ -28,6 +28,7 @@ TESTED_BY = {
     "cli.readout": "cli/test_images.py",
     "cli.train": "cli/test_main.py",
     "data.datasets.base": "data/datasets/test_opening.py",
+    "data.pixel_modes": "data/test_images.py",
     "data.sources.parquet_columns": "data/sources/test_parquet.py",
     "data.sources.parquet_rows": "data/sources/test_parquet.py",
     "evaluate.captioning.resumable": "evaluate/captioning/test_generated.py",

@@ -32,7 +32,7 @@ def example(index, caption="a small circle", name="", content=None):
 def reader(source, **changes):
     if isinstance(source, list):
         source = InMemory(source)
-    settings = {"images": IMAGES, "captions": CAPTIONS, "model": MODEL, "seed": 5, **changes}
+    settings = {"image_config": IMAGES, "captions": CAPTIONS, "model_config": MODEL, "seed": 5, **changes}
     return SampleReader(source, **settings)
 
 
@@ -142,7 +142,7 @@ def test_an_image_of_too_many_pixels_is_skipped():
     config = ImageConfig(resize="native", min_patches=1, max_patches=12, max_pixels=100)
     data = encoded(image(2, 2), "PNG")
     message = f"a: {len(data)} bytes: 16x16 pixels; the limit is 100 in all (images.max_pixels)"
-    assert read([Example("a", data, "a")], images=config) == [Skipped("a", "too large", message, "memory")]
+    assert read([Example("a", data, "a")], image_config=config) == [Skipped("a", "too large", message, "memory")]
 
 
 def test_an_example_that_its_source_cannot_read_is_skipped_by_its_place():
@@ -166,7 +166,7 @@ def test_an_example_outside_of_the_source_stops_the_run():
 
 def test_errors_of_the_settings_stop_the_run():
     with pytest.raises(ValueError, match=r"images\.size 20 is no multiple of the model's patch_size 8") as error:
-        read([example(0)], images=ImageConfig(size=20))
+        read([example(0)], image_config=ImageConfig(size=20))
     assert not isinstance(error.value, Unusable)
     with pytest.raises(TypeError, match="an image is a path, bytes or a Pillow image, not list"):
         read([example(0, content=[1, 2])])
@@ -232,7 +232,7 @@ def test_each_draw_may_have_a_budget_of_patches():
 
 def test_a_budget_leaves_fixed_images_alone():
     fixed = ImageConfig(size=16)
-    (one,) = reader([example(0)], images=fixed).read([Draw(0, 0)], [20])
+    (one,) = reader([example(0)], image_config=fixed).read([Draw(0, 0)], [20])
     assert one.sample.grid == (2, 2)
 
 
@@ -246,7 +246,7 @@ def test_images_that_cannot_keep_their_shape_are_marked():
     examples = [Example("ribbon", ribbon, "a"), Example("nearly", nearly, "a")]
     assert [one.squeezed for one in read(examples)] == [True, False]
     assert [one.squeezed for one in reader(examples).read([Draw(0, 0), Draw(0, 1)], [20, 6])] == [False, True]
-    assert [one.squeezed for one in read(examples, images=ImageConfig(size=16))] == [False, False]
+    assert [one.squeezed for one in read(examples, image_config=ImageConfig(size=16))] == [False, False]
 
 
 # -- a choice among captions

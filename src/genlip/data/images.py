@@ -16,9 +16,8 @@ import math
 import os
 import re
 import stat
-import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
 from genlip.data.examples import ImageLike, Unusable
+from genlip.data.pixel_modes import DAMAGE, check_depth, to_mode, upright
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import check_fields, shown
 from genlip.model.file_kinds import what_is
@@ -60,18 +60,6 @@ IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
     ".pnm", ".pfm", ".avif", ".avifs", ".mpo",
 )  # fmt: skip
-# Pillow's decoders answer damaged files with any of these. A MemoryError says nothing about the file.
-_DAMAGE = (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
-# What makes pixels [H, W, C] upright, by their EXIF orientation.
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels),
-}
 _MAX_BYTES = 2**29
 # What settings may ask for: they come with models of others, and are obeyed before memory is counted.
 _MOST = {"size": 4096, "max_patches": 65_536, "max_pixels": 1_000_000_000}
@@ -137,27 +125,32 @@ class Patches(NamedTuple):
 
 
 def image_patches(
-    image: ImageLike | Patches, config: ImageConfig, model: GenLIPConfig
+    image: ImageLike | Patches, image_config: ImageConfig, model_config: GenLIPConfig
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """UInt8[N, C*P*P] patches and the grid (rows, columns) of an image. Raises `ImageError` where it cannot be used."""
-    return prepare_image(image, config, model)[:2]
+    return prepare_image(image, image_config, model_config)[:2]
 
 
-def prepare_image(image: ImageLike | Patches, config: ImageConfig, model: GenLIPConfig) -> Patches:
+def prepare_image(image: ImageLike | Patches, image_config: ImageConfig, model_config: GenLIPConfig) -> Patches:
     """The patches of an image, sized for a model; those that are there already stay. Raises `ImageError`."""
     if isinstance(image, Patches):
         return image
-    pixels = decode_pixels(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
+    pixels = decode_pixels(image, image_config.max_pixels, "RGB" if model_config.num_channels == 3 else "L")
     height, width = pixels.shape[:2]
-    side, squeezed = model.patch_size, config.resize == "native" and is_ribbon(height, width, config.max_patches)
-    if config.resize == "fixed":
-        if config.size % side:
-            raise ValueError(f"images.size {config.size} is no multiple of the model's patch_size {side}")
-        if (config.size // side) ** 2 > _MOST["max_patches"]:
-            raise ValueError(f"images.size {config.size} has more than {_MOST['max_patches']:,} patches of {side} pixels")
-        height = width = config.size
+    side, squeezed = (
+        model_config.patch_size,
+        image_config.resize == "native" and is_ribbon(height, width, image_config.max_patches),
+    )
+    if image_config.resize == "fixed":
+        if image_config.size % side:
+            raise ValueError(f"images.size {image_config.size} is no multiple of the model's patch_size {side}")
+        if (image_config.size // side) ** 2 > _MOST["max_patches"]:
+            raise ValueError(
+                f"images.size {image_config.size} has more than {_MOST['max_patches']:,} patches of {side} pixels"
+            )
+        height = width = image_config.size
     else:
-        height, width = native_size(height, width, side, config.min_patches, config.max_patches)
+        height, width = native_size(height, width, side, image_config.min_patches, image_config.max_patches)
     return Patches(patchify(resize(pixels, height, width), side), (height // side, width // side), squeezed)
 
 
@@ -172,8 +165,8 @@ def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal
         pixels = _jpeg_pixels(data, pil_image, mode)
         if pixels is None:
             pixels = _pillow_pixels(pil_image, mode)
-            _check_depth(data, pil_image)
-        return _upright(pixels, pil_image)
+            check_depth(data, pil_image)
+        return upright(pixels, pil_image)
 
 
 @contextmanager
@@ -196,7 +189,7 @@ def opened(image: ImageLike, max_pixels: int) -> Iterator[tuple[bytes, Image.Ima
         raise ImageError("not an image", f"{_name(image)}: {_unknown(data)}") from None
     except Image.DecompressionBombError as error:
         raise ImageError("too large", f"{_name(image)}: {error}") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         _raise_lack_of_memory(error)
         raise ImageError("damaged", f"{_name(image)}: damaged image: {_clipped(str(error))}") from error
 
@@ -244,7 +237,7 @@ def file_suffix(data: bytes) -> str:
         found = _open(data).format or ""
     except Image.DecompressionBombError as error:
         raise ImageError("too large", f"{len(data)} bytes: {error}") from None
-    except (UnidentifiedImageError, *_DAMAGE) as error:
+    except (UnidentifiedImageError, *DAMAGE) as error:
         raise ImageError("not an image", f"{len(data)} bytes: {_unknown(data)}") from error
     return {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(found, found.lower())
 
@@ -330,7 +323,7 @@ def _jpeg_pixels(data: bytes, pil_image: Image.Image, mode: str) -> np.ndarray |
 
 def _pillow_pixels(pil_image: Image.Image, mode: str) -> np.ndarray:
     pil_image.load()
-    return np.array(_to_mode(pil_image, mode))
+    return np.array(to_mode(pil_image, mode))
 
 
 _URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a Path has one slash less
@@ -364,92 +357,6 @@ def read_file(file: str | os.PathLike[str]) -> bytes:
     if len(data) > _MAX_BYTES:
         raise ImageError("too large", f"{_name(path)}: more than {_MAX_BYTES} bytes")
     return data
-
-
-def _upright(pixels: np.ndarray, pil_image: Image.Image) -> np.ndarray:
-    # ImageOps.exif_transpose also writes the EXIF anew, and fails where any other tag of it is broken.
-    try:
-        turn = _TURNS.get(pil_image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _DAMAGE:
-        return pixels  # broken EXIF says nothing about the pixels
-    return pixels if turn is None else turn(pixels)
-
-
-def _to_mode(pil_image: Image.Image, mode: str) -> Image.Image:
-    if pil_image.mode.startswith(("I", "F")):
-        pil_image = _to_8_bits(pil_image)
-    if pil_image.mode == "La":  # which converts to nothing else
-        pil_image = pil_image.convert("LA")
-    if pil_image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in pil_image.info:
-        pil_image = pil_image.convert("RGBA")
-        pil_image = Image.alpha_composite(Image.new("RGBA", pil_image.size, "white"), pil_image)
-    return pil_image if pil_image.mode == mode else pil_image.convert(mode)
-
-
-def _to_8_bits(pil_image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, by the depth that its format declares; without one, by its largest value.
-
-    Numbers of 32 bits, floats and images of no file declare none: they are within 0 to 1 if they are fractions, else 8, 12
-    or 16 bits deep. Values beyond all of them have no known black and white, and are refused.
-    """
-    values = np.asarray(pil_image)
-    if values.dtype.kind == "f":
-        return Image.fromarray(_floats(values))
-    least, most = int(values.min()), int(values.max())
-    _check_range(least, most)
-    depth = _grey_depth(pil_image)
-    if depth and most >> (depth - 4) == 0:
-        raise _nearly_black(depth)
-    return Image.fromarray((values >> (depth - 8 if depth else _shift(most))).astype(np.uint8))
-
-
-_BITS = 258  # the tag of a TIFF that says how many a channel has
-
-
-def _grey_depth(pil_image: Image.Image) -> int | None:
-    """The bits of white that a file declares: 12 or 16. None for numbers of 32 bits and images of no file."""
-    if pil_image.format == "TIFF" and pil_image.mode.startswith("I;16"):
-        return int(pil_image.tag_v2.get(_BITS, (16,))[0])  # type: ignore[attr-defined]
-    return 16 if pil_image.format in ("PNG", "PPM") else None  # Pillow scales a PGM of any white to 16 bits
-
-
-def _check_depth(data: bytes, pil_image: Image.Image) -> None:
-    """Refuse colours of 16 bits that are nearly black: Pillow keeps the high byte, and 12 bits leave nothing there."""
-    if pil_image.format == "PNG":
-        deep = data[24:25] == b"\x10"
-    else:
-        deep = pil_image.format == "TIFF" and set(pil_image.tag_v2.get(_BITS, ())) == {16}  # type: ignore[attr-defined]
-    colours = [band for band in pil_image.getbands() if band in "RGBL"]
-    if deep and colours and all(np.asarray(pil_image.getchannel(band)).max() < 16 for band in colours):
-        raise _nearly_black(16)
-
-
-def _nearly_black(depth: int) -> Unusable:
-    # Fewer bits in a wider file, or a picture too dark to be seen: read as either, one of the two would be wrong.
-    return Unusable("unknown range", f"{depth} bits a channel, of which the highest 4 are never used; save it in 8 bits")
-
-
-def _floats(values: np.ndarray) -> np.ndarray:
-    """Float[H W] -> UInt8[H W]."""
-    if strange := int(values.size - np.isfinite(values).sum()):
-        raise Unusable("unknown range", f"NaN or infinite at {strange} of {values.size} pixels; replace these values")
-    least, most = float(values.min()), float(values.max())
-    if least >= 0 and most <= 1:
-        return np.rint(values * np.float64(255)).astype(np.uint8)
-    # HDR pictures reach a little beyond 1: read as bytes, they would be nearly black.
-    _check_range(least, most, fractions=most < 16 and bool((values % 1).any()))
-    return (values / 2 ** _shift(math.ceil(most))).astype(np.uint8)
-
-
-def _check_range(least: float, most: float, fractions: bool = False) -> None:
-    if least < 0 or most > 65_535 or fractions:
-        found = f"values from {least:g} to {most:g}"
-        raise Unusable("unknown range", f"{found}: need 0 to 1, or 0 to 255, 4095 or 65535; save it as 8-bit RGB or grey")
-
-
-def _shift(most: int) -> int:
-    """How many of the lower bits go: 0 of 8, 4 of 12, 8 of 16."""
-    return 0 if most <= 255 else 4 if most <= 4095 else 8
 
 
 def _raise_lack_of_memory(error: BaseException) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from genlip.data.images import ImageConfig, ImageLike, Patches, image_patches
 from genlip.data.order import Order
-from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.samples import ReadSample, SampleReader, Skipped
 from genlip.data.units import batch_size
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import check_fields
@@ -133,7 +133,7 @@ class Batch:
     ended: bool = False
 
     @classmethod
-    def of(cls, read: Sequence[Read], skipped: Sequence[Skipped] = (), **place: Any) -> Batch:
+    def of(cls, read: Sequence[ReadSample], skipped: Sequence[Skipped] = (), **place: Any) -> Batch:
         """Lay samples into a pack, in order of shape; `place` are the fields that say where it came from."""
         read = [read[i] for i in by_shape([one.sample for one in read])]
         return cls(
@@ -157,7 +157,7 @@ class _Place(NamedTuple):
 
 class _Waiting(NamedTuple):
     place: _Place
-    read: Read
+    read: ReadSample
 
 
 class Stream:
@@ -207,7 +207,7 @@ class Stream:
         return self._read_all and not (self.whole and self._waiting)
 
     def _look_ahead(self, skipped: list[Skipped]) -> bool:
-        """Read on until enough samples wait, or the stream has ended. Is there a sample, and sense in seeking on?"""
+        """ReadSample on until enough samples wait, or the stream has ended. Is there a sample, and sense in seeking on?"""
         if self._resume:
             positions, self._resume = self._resume, ()
             self._read(positions, skipped)
@@ -251,7 +251,7 @@ class Tail:
         return Batch.of([one.read for one in taken], skipped, stream=stream, state=self.states[stream], ended=True)
 
     def _look_ahead(self, skipped: list[Skipped]) -> bool:
-        """Read exactly as many as may wait: so those that wait follow from the state."""
+        """ReadSample exactly as many as may wait: so those that wait follow from the state."""
         while self._unread and (free := self.packing.packing_buffer - len(self._waiting)) > 0:
             places, self._unread = self._unread[:free], self._unread[free:]
             self._waiting += _read(self.reader, self.packing, self.order, places, skipped)
@@ -319,11 +319,14 @@ def by_shape(samples: Sequence[Sample]) -> list[int]:
 
 
 def pack_images(
-    images: Sequence[ImageLike | Patches], config: ImageConfig, model: GenLIPConfig, prompt_ids: Sequence[int] = ()
+    images: Sequence[ImageLike | Patches],
+    image_config: ImageConfig,
+    model_config: GenLIPConfig,
+    prompt_ids: Sequence[int] = (),
 ) -> Pack:
     """Images in the order given, each with the prompt as its text: what generation and encoding read.
 
     Each is resized as it is decoded: one at a time is held at its full size.
     """
-    samples = [Sample(*image_patches(image, config, model)) for image in images]
+    samples = [Sample(*image_patches(image, image_config, model_config)) for image in images]
     return Pack.of([s.with_text(prompt_ids, [False] * len(prompt_ids)) for s in samples])

@@ -1,6 +1,6 @@
-"""Tally: how many samples a run has used, and which it could not use, by source and reason.
+"""Sample counts: how many samples a run has used, and how many it could not use, by source and reason.
 
-In: batches. Out: counts that are stored with a checkpoint, and words for them.
+In: batches. Out: counts, which are stored with a checkpoint, and a text of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from genlip.data.packing import Batch
 
-__all__ = ["SkippedTooMany", "Tally"]
+__all__ = ["SampleCounts", "SkippedTooMany"]
 
 
 class SkippedTooMany(ValueError):
@@ -20,7 +20,7 @@ class SkippedTooMany(ValueError):
 
 
 @dataclass
-class Tally:
+class SampleCounts:
     """Counts of samples.
 
     Attributes:
@@ -40,9 +40,9 @@ class Tally:
             self.skipped.update((skip.source, skip.reason) for skip in batch.skipped)
             self.squeezed += batch.squeezed
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: SampleCounts) -> SampleCounts:
         """The counts of both, as of several ranks."""
-        return Tally(self.used + other.used, self.skipped + other.skipped, self.squeezed + other.squeezed)
+        return SampleCounts(self.used + other.used, self.skipped + other.skipped, self.squeezed + other.squeezed)
 
     @property
     def seen(self) -> int:
@@ -78,7 +78,7 @@ class Tally:
         return {"used": dict(self.used), "skipped": skipped, "squeezed": self.squeezed}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Tally:
+    def from_json(cls, stored: Mapping[str, Any]) -> SampleCounts:
         """The counts that `to_json` gave."""
         skipped = {(s, reason): n for s, reasons in stored["skipped"].items() for reason, n in reasons.items()}
         return cls(Counter(stored["used"]), Counter(skipped), stored["squeezed"])

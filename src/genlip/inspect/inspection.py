@@ -23,7 +23,7 @@ from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, 
 from genlip.data.images import ImageConfig, decode, file_suffix, read_file
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
-from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.samples import ReadSample, SampleReader, Skipped
 from genlip.data.sources import Mixture, Source, locate, notes_of
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Sample
@@ -350,7 +350,7 @@ def _look(reader: SampleReader, uncut: Captions, index: int) -> Skipped | tuple[
         format=file_format,
         file_bytes=file_bytes,
         patches=len(sample.patches),
-        resized=_resized((image.height, image.width), sample.grid, reader.model.patch_size),
+        resized=_resized((image.height, image.width), sample.grid, reader.model_config.patch_size),
         squeezed=one.squeezed,
         caption=plain_text(caption).strip(),
         lines=len(several_lines(stored)) if isinstance(stored, str) else 1,
@@ -415,13 +415,13 @@ class _Sizes:
         self.seed, self.source = seed, range(len(sizes))
         self.samples = [_empty(*size) for size in sizes]
 
-    def read(self, draws: Sequence[Draw], budgets: Sequence[int] = ()) -> list[Read]:
+    def read(self, draws: Sequence[Draw], budgets: Sequence[int] = ()) -> list[ReadSample]:
         return [self.samples[draw.number] for draw in draws]
 
 
-def _empty(patches: int, text: int) -> Read:
+def _empty(patches: int, text: int) -> ReadSample:
     sample = Sample(np.zeros((patches, 1), np.uint8), (1, patches), np.zeros(text, np.int64), np.ones(text, bool))
-    return Read("", sample, "", False)
+    return ReadSample("", sample, "", False)
 
 
 def _lay(sizes: Sequence[tuple[int, int]], packing: PackingConfig, seed: int) -> Packs:

@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
 from genlip.data.loader import Loader, merge_states
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
-from genlip.data.sample_counts import Tally
+from genlip.data.sample_counts import SampleCounts
 from genlip.data.samples import SampleReader
 from genlip.data.sources import Source, corpus
 from genlip.machine import versions
@@ -51,7 +51,7 @@ class State:
         samples: that were used.
         seen: samples that were used or could not be.
         nonfinite: updates left out in a row, because their loss or gradient was no number.
-        tally: samples by source and reason, of this rank; on rank 0, those of the run before it was resumed are among them.
+        sample_counts: samples by source and reason, of this rank; on rank 0 also those from before the run was resumed.
     """
 
     run: Run
@@ -69,7 +69,7 @@ class State:
     samples: int = 0
     seen: int = 0
     nonfinite: int = 0
-    tally: Tally = field(default_factory=Tally)
+    sample_counts: SampleCounts = field(default_factory=SampleCounts)
 
     @property
     def progress(self) -> float:
@@ -88,10 +88,10 @@ class State:
         """Does each rank hold a part of the weights only?"""
         return isinstance(self.shared, FSDPModule)
 
-    def whole_tally(self) -> Tally:
+    def whole_sample_counts(self) -> SampleCounts:
         """The counts of all ranks; all must ask."""
-        parts = [Tally.from_json(part) for part in self.world.gather(self.tally.to_json())]
-        return sum(parts, start=Tally())
+        parts = [SampleCounts.from_json(part) for part in self.world.gather(self.sample_counts.to_json())]
+        return sum(parts, start=SampleCounts())
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of the whole weights in host memory, averaged ones if there are; all ranks must ask, rank 0 receives."""
@@ -103,7 +103,7 @@ class State:
         """Begin to write a checkpoint of this moment; all ranks must call."""
         progress = {
             "seconds": self.seconds, "tokens": self.tokens, "samples": self.samples, "seen": self.seen,
-            "nonfinite": self.nonfinite, "tally": self.whole_tally().to_json(), "precision": self.precision,
+            "nonfinite": self.nonfinite, "tally": self.whole_sample_counts().to_json(), "precision": self.precision,
             "data": merge_states(self.world.gather(self.loader.state())), "ranks": self.world.ranks, "versions": versions(),
         }  # fmt: skip
         tensors = checkpoints.training_tensors(self.model, self.optimizers, self.average)
@@ -138,8 +138,8 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     state = State(run, world, model, shared, captions, optimizers, average, loader, precision)
     if saved:
         counts = ("step", "seconds", "tokens", "samples", "seen", "nonfinite")
-        tally = Tally.from_json(saved["tally"]) if world.leads else Tally()
-        state = dataclasses.replace(state, **{name: saved[name] for name in counts}, tally=tally)
+        sample_counts = SampleCounts.from_json(saved["tally"]) if world.leads else SampleCounts()
+        state = dataclasses.replace(state, **{name: saved[name] for name in counts}, sample_counts=sample_counts)
     return state
 
 

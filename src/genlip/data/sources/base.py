@@ -88,9 +88,9 @@ class Without:
         return index + int(np.searchsorted(self._kept_before, index, side="right"))
 
 
-def corpus(source: Source, number: int) -> Iterator[str]:
+def corpus(source: Source, limit: int) -> Iterator[str]:
     """So many captions as texts, or all, taken evenly from the whole source; those that cannot be read are left out."""
-    taken = min(number, len(source))
+    taken = min(limit, len(source))
     for place in range(taken):
         with suppress(Unusable):
             yield plain_text(source.caption(place * len(source) // taken))

@@ -81,34 +81,34 @@ def lengths(source: Source) -> Any:
     return len(source)
 
 
-def hold_out(source: Source, number: int, seed: int) -> tuple[Source, Source]:
-    """A source without `number` of its examples, and these. From a mixture, every part gives by its share.
+def hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+    """A source without `count` of its examples, and these. From a mixture, every part gives by its share.
 
     The examples are drawn by the seed; the memory they cost does not depend on the length of the source.
     """
-    if number == 0:
+    if count == 0:
         return source, Subset(source, ())
     if isinstance(source, Mixture):
-        numbers = _divided(number, source.takes)
-        parts = [hold_out(part, int(n), seed) for part, n in zip(source.sources, numbers, strict=True)]
+        counts = _divided(count, source.takes)
+        parts = [hold_out(part, int(n), seed) for part, n in zip(source.sources, counts, strict=True)]
         rest = Mixture([part for part, _ in parts], source.weights, source.name)
         return rest, Mixture([held for _, held in parts if len(held)], name=source.name)
-    if 2 * number > len(source) + 2:  # the share of a part is rounded
+    if 2 * count > len(source) + 2:  # the share of a part is rounded
         raise ValueError(
-            f"{source.name}: {number} of {len(source)} examples would be held out, and at most half may be; "
+            f"{source.name}: {count} of {len(source)} examples would be held out, and at most half may be; "
             "name a source with data.held_out or lower data.held_out_samples"
         )
-    chosen = _drawn(len(source), number, seed)
+    chosen = _drawn(len(source), count, seed)
     return Without(source, chosen), Subset(source, chosen)
 
 
-def _drawn(length: int, number: int, seed: int) -> np.ndarray:
-    """Int64[number] different indices below `length`, in rising order: archives like it."""
+def _drawn(length: int, count: int, seed: int) -> np.ndarray:
+    """Int64[count] different indices below `length`, in rising order: archives like it."""
     bits = np.random.PCG64(seed)  # and no Generator: a run may outlive a version of NumPy, see `pick`
     found: dict[int, None] = {}
-    while len(found) < number:
-        found.update(dict.fromkeys((bits.random_raw(number) % length).tolist()))
-    return np.sort(np.fromiter(found, np.int64)[:number])
+    while len(found) < count:
+        found.update(dict.fromkeys((bits.random_raw(count) % length).tolist()))
+    return np.sort(np.fromiter(found, np.int64)[:count])
 
 
 def _weighted(lengths: np.ndarray, weights: Sequence[float], name: str) -> np.ndarray:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from genlip.data.sources.paths import file_system, is_remote
 from genlip.data.sources.tables import check_columns
 from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
-from genlip.model.files import check_regular, printable, told
+from genlip.model.files import check_regular, one_line, printable
 
 __all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
 
@@ -57,7 +57,7 @@ def read_footer(path: str) -> Footer:
         head = b"PAR1" if is_remote(path) else head_of(path)
         if is_lfs_pointer(head):
             raise ValueError(f"{printable(path)}: {LFS_POINTER}") from None
-        reason = told(str(error)) + but_is(head, "a Parquet file")
+        reason = one_line(str(error)) + but_is(head, "a Parquet file")
         raise ValueError(f"{printable(path)}: not a Parquet file, or damaged: {reason}") from None
 
 

@@ -22,7 +22,7 @@ from genlip.data.sources.cache import ShardCache, fingerprint
 from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.parquet_columns import Columns, Footer, Others, common_columns, read_footer
 from genlip.data.sources.paths import is_remote
-from genlip.model.files import printable, told
+from genlip.model.files import one_line, printable
 
 __all__ = ["ParquetRows"]
 
@@ -194,7 +194,7 @@ class ParquetRows:
             try:
                 table = self._decode(file, place, columns)
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-                reason = f"cannot be decoded: {told(str(error))}"
+                reason = f"cannot be decoded: {one_line(str(error))}"
                 self._decoded.refused[key] = ("damaged", reason)
                 raise Unusable("damaged", f"{self._key(place)}: {reason}") from error
             except _TooLarge as error:

@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Kind", "Procedural", "is_procedural"]
 
 
 class Kind(NamedTuple):
-    """How a kind of image is made: the random choices of image (seed, index), its drawing, its caption, and questions with answers."""
+    """How a kind of image is made: content of image (seed, index), its drawing, its caption, and questions with answers."""
 
     content: Callable[[int, int], Any]
     draw: Callable[[Any], Image.Image]

@@ -20,7 +20,7 @@ from genlip.data.examples import Caption, Example, Unusable
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.walk import Walked, first_names, suffix_of, walk
 from genlip.model.fields import shown
-from genlip.model.files import printable, told
+from genlip.model.files import one_line, printable
 from genlip.model.reading import MAX_TEXT_BYTES, parse_json, read_json, read_text
 
 __all__ = [
@@ -170,7 +170,7 @@ def _read_rows(file: Path, fields: CaptionFields, allow_outside: bool) -> Iterat
         raise ValueError(f"{file}: holds no rows")
     image = next((column for column in PATH_COLUMNS if column in first), None)
     if image is None:
-        raise ValueError(f"{file}: columns {told(', '.join(first))}; need one of {', '.join(PATH_COLUMNS)}")
+        raise ValueError(f"{file}: columns {one_line(', '.join(first))}; need one of {', '.join(PATH_COLUMNS)}")
     fields = fields.among(first, str(file))
     for number, row in enumerate(chain([first], rows), start=1):
         try:
