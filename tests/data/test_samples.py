@@ -10,7 +10,7 @@ from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.examples import Choice, Example, Turn, Unusable, pick
 from genlip.data.images import ImageConfig, image_patches
 from genlip.data.order import Draw
-from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.samples import ReadSample, SampleReader, Skipped
 from genlip.data.sources import Mixture, Subset
 
 from .helpers import READ, InMemory, encoded, noise, small_config, small_tokenizer
@@ -59,7 +59,7 @@ def test_a_sample_is_the_patches_of_the_image_and_the_tokens_of_the_caption():
     for one, expected in zip(read(examples), examples, strict=True):
         patches, grid = image_patches(expected.image, IMAGES, MODEL)
         ids, learned = CAPTIONS.encode(expected.caption)
-        assert isinstance(one, Read)
+        assert isinstance(one, ReadSample)
         assert (one.key, one.source, one.squeezed) == (expected.key, "memory", False)
         assert (one.sample.patches.tolist(), one.sample.grid) == (patches.tolist(), grid)
         assert one.sample.token_ids.tolist() == ids.tolist()
@@ -103,7 +103,7 @@ def test_examples_of_a_mixture_carry_the_names_of_their_parts():
     found = reader(mixture).read([Draw(1, index) for index in range(8)])
     assert [one.key for one in found] == ["a0", "a1", "a0", "a1", "b4", "b5", "b0", "b1"]
     assert [one.source for one in found] == ["a"] * 4 + ["b"] * 4
-    assert [type(one) for one in found[:2]] == [Read, Skipped]
+    assert [type(one) for one in found[:2]] == [ReadSample, Skipped]
 
 
 def test_parts_of_a_source_carry_its_name():
@@ -149,7 +149,7 @@ def test_an_example_that_its_source_cannot_read_is_skipped_by_its_place():
     source = Failing([example(0), Unusable("damaged", "a.tar:b/c: not JSON"), example(2)], "web.tar")
     found = read(Mixture([InMemory([example(9)], "first"), source]))
     assert found[2] == Skipped("web.tar[1]", "damaged", "a.tar:b/c: not JSON", "web.tar")
-    assert [type(one) for one in found] == [Read, Read, Skipped, Read]
+    assert [type(one) for one in found] == [ReadSample, ReadSample, Skipped, ReadSample]
 
 
 @pytest.mark.parametrize("error", [KeyError("row"), FileNotFoundError("shard"), ValueError("wrong"), IndexError(3)])
@@ -211,7 +211,7 @@ def test_a_conversation_keeps_the_answers_that_fit():
     found = [
         read([example(0, conversation, content=image())], max_tokens=1 + room)[0] for room in (asked, asked + 1, answered)
     ]
-    assert [type(one) for one in found] == [Skipped, Read, Read]
+    assert [type(one) for one in found] == [Skipped, ReadSample, ReadSample]
     assert found[1].sample.supervised.tolist() == [False] * asked + [True]
     assert found[2].sample.token_ids.tolist() == ids[:answered].tolist()
     assert found[2].sample.supervised.tolist() == learned[:answered].tolist()

@@ -1,12 +1,12 @@
 """Images: bytes -> RGB -> resized -> patches and grid. The only place that decodes an image.
 
 In: the bytes of a file, a path, or a Pillow image. Out: UInt8[N, C*P*P] patches and their (rows, columns).
-The rules are fixed: EXIF orientation is applied, transparency lies over white, palette and CMYK become 8-bit RGB, so do
-numbers of more bits (`_to_8_bits`), an animation gives its first frame, and the number of pixels is bounded before anything
-is decoded.
+The rules are fixed. EXIF orientation is applied, transparency is blended over white, and an animation gives its first frame.
+Palette, CMYK and deeper values become 8-bit RGB (`genlip.data.pixel_modes`). The number of pixels is limited before
+decoding.
 
-JPEGs are decoded by simplejpeg, which gives Pillow's very pixels; whatever it does not take, Pillow does. PyTorch resizes,
-with AVX2 several times as fast as Pillow, and to within two levels of it (benchmarks/decoders.md).
+simplejpeg decodes JPEGs to exactly the pixels of Pillow; Pillow decodes everything else. PyTorch resizes: with AVX2 it is
+several times as fast as Pillow, and differs by at most two of 255 levels (benchmarks/decoders.md).
 """
 
 from __future__ import annotations
@@ -54,22 +54,22 @@ __all__ = [
     "resize",
 ]  # fmt: skip
 
-# Pillow would also open formats that start other programs (EPS) or hold no image.
+# Pillow can also open formats that start other programs (EPS) or are no images.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM") + (("AVIF",) if features.check("avif") else ())
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
     ".pnm", ".pfm", ".avif", ".avifs", ".mpo",
 )  # fmt: skip
 _MAX_BYTES = 2**29
-# What settings may ask for: they come with models of others, and are obeyed before memory is counted.
+# Limits of settings, which may come with a model from elsewhere: larger ones could use all memory.
 _MOST = {"size": 4096, "max_patches": 65_536, "max_pixels": 1_000_000_000}
-_MAX_SCANS = 100  # of a JPEG: cameras and encoders write up to about 20, and each costs a pass over all pixels
-_MAX_JPEG_HEADER = 2**25  # bytes before the pixels: profiles, EXIF and previews
+_MAX_SCANS = 100  # limit for a JPEG: cameras and encoders write up to about 20, and each is a pass over all pixels
+_MAX_JPEG_HEADER = 2**25  # limit of the bytes before the pixels: profiles, EXIF and previews
 _MAX_NAME = 300  # characters of a name in a message
 
-# Remarks on metadata and size, which name no file and hold ever other numbers: over a crawl, no end of lines.
-for _remark in (UserWarning, Image.DecompressionBombWarning):
-    warnings.filterwarnings("ignore", category=_remark, module=r"PIL\.")
+# Pillow's warnings on metadata and size name no file, and each is different: too many lines on a large data set.
+for _warning in (UserWarning, Image.DecompressionBombWarning):
+    warnings.filterwarnings("ignore", category=_warning, module=r"PIL\.")
 
 
 class ImageError(Unusable):
@@ -81,12 +81,12 @@ class ImageConfig:
     """How an image becomes patches.
 
     Attributes:
-        resize: "fixed" squeezes every image to size x size pixels (stage 1); "native" keeps the aspect ratio and lets the
-            number of patches vary (stage 2).
+        resize: "fixed" resizes every image to size x size pixels (stage 1). "native" keeps the aspect ratio; the number of
+            patches varies (stage 2).
         size: side in pixels of a fixed image; a multiple of the patch size.
         min_patches: fewest patches of a native image; smaller ones are enlarged.
-        max_patches: most patches of a native image; larger ones are reduced. Where it is less than four times
-            `min_patches`, both cannot always be kept, and the maximum is.
+        max_patches: most patches of a native image; larger ones are reduced. If it is less than four times
+            `min_patches`, both limits cannot always hold; then the maximum does.
         max_pixels: images with more pixels than this are refused before they are decoded.
     """
 
@@ -111,12 +111,12 @@ class ImageConfig:
 
 
 class Patches(NamedTuple):
-    """An image as a model reads it.
+    """The patches of an image.
 
     Attributes:
         patches: UInt8[N, C*P*P], row-major, channel first.
         grid: (rows, columns) of patches.
-        squeezed: its shape could not be kept; see `is_ribbon`.
+        squeezed: whether its aspect ratio was changed; see `is_ribbon`.
     """
 
     patches: np.ndarray
@@ -132,7 +132,8 @@ def image_patches(
 
 
 def prepare_image(image: ImageLike | Patches, image_config: ImageConfig, model_config: GenLIPConfig) -> Patches:
-    """The patches of an image, sized for a model; those that are there already stay. Raises `ImageError`."""
+    """The patches of an image, resized for a model; `Patches` are returned as they are. Raises `ImageError` for an image
+    that cannot be used, ValueError for a fixed size that the patch size does not divide."""
     if isinstance(image, Patches):
         return image
     pixels = decode_pixels(image, image_config.max_pixels, "RGB" if model_config.num_channels == 3 else "L")
@@ -155,12 +156,12 @@ def prepare_image(image: ImageLike | Patches, image_config: ImageConfig, model_c
 
 
 def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
-    """An upright image in 8-bit RGB or grey. Raises `ImageError` with a reason where there is none."""
+    """The upright image in 8-bit RGB or grey. Raises `ImageError` with a reason if it cannot be used."""
     return Image.fromarray(decode_pixels(image, max_pixels, mode))
 
 
 def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> np.ndarray:
-    """UInt8[H, W, 3] pixels of an upright image, [H, W] for grey. Raises `ImageError` with a reason where there are none."""
+    """UInt8[H, W, 3] pixels of an upright image, [H, W] for grey. Raises `ImageError` with a reason."""
     with opened(image, max_pixels) as (data, pil_image):
         pixels = _jpeg_pixels(data, pil_image, mode)
         if pixels is None:
@@ -171,9 +172,9 @@ def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal
 
 @contextmanager
 def opened(image: ImageLike, max_pixels: int) -> Iterator[tuple[bytes, Image.Image]]:
-    """The bytes of an image's file and its header, read and checked; nothing is decoded yet.
+    """The bytes of an image's file, and the Pillow image with a checked header; no pixels are decoded yet.
 
-    What goes wrong with the file, also while it is decoded in the block, is raised as `ImageError` with a reason.
+    Errors of the file, also those while the block decodes it, are raised as `ImageError` with a reason.
     """
     if not isinstance(image, (bytes, str, os.PathLike, Image.Image)):
         raise TypeError(f"an image is a path, bytes or a Pillow image, not {type(image).__name__}")
@@ -198,30 +199,32 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """UInt8 pixels [H, W] or [H, W, C] of another size: bicubic with antialiasing, as Pillow does it."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    import torch  # here: ONNX Runtime is fed from this file where there is no PyTorch
+    import torch  # here: ONNX Runtime uses this file without PyTorch
     from torch.nn import functional
 
-    if pixels.shape[1] == 1:  # PyTorch without AVX2 garbles a single column; two equal ones are the same image
+    if pixels.shape[1] == 1:  # PyTorch without AVX2 resizes a single column wrongly; two equal columns give the same image
         pixels = pixels.repeat(2, axis=1)
-    # PyTorch takes no steps backwards; NumPy calls them contiguous over a side of one pixel.
+    # PyTorch takes no negative strides; NumPy calls an array with a side of one pixel contiguous even then.
     if not (pixels.flags.c_contiguous and pixels.flags.writeable) or min(pixels.strides) < 0:
         pixels = pixels.copy()
     rows, columns = pixels.shape[:2]
     planes = torch.from_numpy(pixels).reshape(rows, columns, -1).permute(2, 0, 1)[None]
-    if rows - height > max(0, 2 * (columns - width)):  # Pillow 13's rule: a tall ribbon is not widened at its whole height
+    if rows - height > max(
+        0, 2 * (columns - width)
+    ):  # as in Pillow 13: reduce the height first, so that a tall ribbon is not widened at full height
         planes = functional.interpolate(planes, (height, columns), mode="bicubic", antialias=True)
     planes = functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)[0]
     return planes.permute(1, 2, 0).reshape(height, width, *pixels.shape[2:]).numpy()
 
 
 def native_size(height: int, width: int, patch: int, min_patches: int, max_patches: int) -> tuple[int, int]:
-    """Height and width in pixels, multiples of `patch`, near the image's own and within the range of patches.
+    """Height and width in pixels, multiples of `patch`, close to those of the image and within the range of patches.
 
-    The published rule, in patches: round; too many scale down and floor; too few scale up and ceil. A side is at least
-    one patch; the other side of a ribbon is then cut to what the maximum leaves.
+    The published rule, in patches: round; if too many, scale down and floor; if too few, scale up and ceil. A side has at
+    least one patch. The long side of a ribbon is then limited by the maximum.
     """
     rows, columns = max(1, round(height / patch)), max(1, round(width / patch))
-    if rows * columns > max_patches:  # whole numbers: a float floors 32 patches, a hair below, to 31
+    if rows * columns > max_patches:  # integers: a float slightly below 32 would be floored to 31
         rows = max(1, math.isqrt(max_patches * height // width))
         columns = max(1, math.isqrt(max_patches * width // height))
     elif rows * columns < min_patches:
@@ -243,7 +246,7 @@ def file_suffix(data: bytes) -> str:
 
 
 def reduced(image: Image.Image, side: int, method: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
-    """The image with a longer side of at most `side` pixels; a ribbon keeps one pixel across."""
+    """The image reduced to at most `side` pixels on the longer side; each side keeps at least one pixel."""
     scale = side / max(image.size)
     if scale >= 1:
         return image
@@ -251,7 +254,8 @@ def reduced(image: Image.Image, side: int, method: Image.Resampling = Image.Resa
 
 
 def is_ribbon(height: int, width: int, max_patches: int) -> bool:
-    """Is an image so long that even one patch across cannot keep its shape? Then `native_size` squeezes it."""
+    """Whether an image is so long that its aspect ratio cannot be kept even with one patch across; `native_size` changes
+    it."""
     return max(height, width) > max_patches * min(height, width)
 
 
@@ -263,19 +267,19 @@ def patchify(pixels: np.ndarray, patch: int) -> np.ndarray:
 
 
 def _bytes(image: ImageLike) -> bytes:
-    """The bytes of the file; none for an image that Pillow has already opened."""
+    """The bytes of the file; empty for an image that Pillow has already opened."""
     if isinstance(image, Image.Image):
         return b""
     return image if isinstance(image, bytes) else read_file(image)
 
 
 def _open(data: bytes) -> Image.Image:
-    """Reads the header; no pixel is decoded yet."""
+    """Reads the header only."""
     return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
 def _unknown(data: bytes) -> str:
-    """What is said of a file that Pillow does not recognise: what it seems to be, and what would be read."""
+    """The message for a file that Pillow does not recognise: what it seems to be, and the formats that are read."""
     names, found = [name.replace("WEBP", "WebP") for name in _FORMATS], what_is(data)
     if any(found.endswith(f" {name} image") for name in names):
         found += " of a kind that is not read, or with a damaged header"
@@ -288,12 +292,12 @@ def _check_size(pil_image: Image.Image, max_pixels: int) -> None:
         raise Unusable("too large", f"{size} pixels; the limit is {max_pixels} in all (images.max_pixels)")
 
 
-# A marker of a JPEG that matters; within coded pixels, 0xFF is followed by 0 or is a restart.
+# A JPEG marker; inside coded pixels, 0xFF is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Refuse a JPEG that costs far more than its pixels: by thousands of scans, or by what stands before them."""
+    """Refuse a JPEG that needs far more time than its pixels: with thousands of scans, or much metadata before them."""
     if data[:2] != b"\xff\xd8" or (data.count(b"\xff\xda") <= _MAX_SCANS and len(data) <= _MAX_JPEG_HEADER):
         return
     scans, place = 0, 2
@@ -308,13 +312,13 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _jpeg_pixels(data: bytes, pil_image: Image.Image, mode: str) -> np.ndarray | None:
-    """Pixels of a sound JPEG whose colours need no conversion; None leaves the image to Pillow."""
+    """Pixels of a valid JPEG whose colours need no conversion; None if Pillow must decode it."""
     if data[:2] != b"\xff\xd8" or pil_image.mode not in (mode, "L"):
         return None
     size = (pil_image.height, pil_image.width, 3 if mode == "RGB" else 1)
-    try:  # with a buffer of the size that was checked, it can decode nothing larger
+    try:  # the buffer has the size that was checked, so nothing larger can be decoded
         pixels = simplejpeg.decode_jpeg(data, "RGB" if mode == "RGB" else "GRAY", buffer=np.empty(size, np.uint8))
-    except ValueError:  # damaged or unusual: Pillow decides, and words the error
+    except ValueError:  # damaged or unusual: Pillow decodes it, or raises the error
         return None
     if pixels.shape != size:
         return None
@@ -326,11 +330,11 @@ def _pillow_pixels(pil_image: Image.Image, mode: str) -> np.ndarray:
     return np.array(to_mode(pil_image, mode))
 
 
-_URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a Path has one slash less
+_URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+:/")  # one slash is enough: a Path removes the second
 
 
 def refuse_url(name: str) -> None:
-    """Raise `ImageError` for a URL: what a list of images names is not fetched, as it may come from anyone."""
+    """Raise `ImageError` for a URL. URLs in a list of images are not fetched: the list may come from anyone."""
     if (url := _URL.match(name)) and not Path(name[:_MAX_NAME]).exists():
         kind = (
             "a data: URL: decode it and give its bytes" if url[0] == "data:" else "a URL, which is not fetched: download it"
@@ -339,7 +343,10 @@ def refuse_url(name: str) -> None:
 
 
 def read_file(file: str | os.PathLike[str]) -> bytes:
-    """The bytes of a regular file of bounded size: a list of images may name anything. Raises `ImageError`."""
+    """The bytes of a regular file of at most 512 MiB.
+
+    Raises `ImageError` for anything else: a list of images may name any path.
+    """
     refuse_url(str(file))
     path = Path(file)
     try:
@@ -351,7 +358,7 @@ def read_file(file: str | os.PathLike[str]) -> bytes:
         raise ImageError("missing", f"{_name(path)}: no such file") from None
     except ImageError:
         raise
-    except (OSError, ValueError) as error:  # no permission, a broken disk, a name that no system takes
+    except (OSError, ValueError) as error:  # no permission, a broken disk, an invalid name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ImageError("damaged", f"{_name(path)}: cannot be read: {reason}") from error
     if len(data) > _MAX_BYTES:
@@ -360,7 +367,7 @@ def read_file(file: str | os.PathLike[str]) -> bytes:
 
 
 def _raise_lack_of_memory(error: BaseException) -> None:
-    """Pillow's decoders answer a lack of memory with an OSError, which is not the file's fault."""
+    """Pillow's decoders raise an OSError when memory is short, which is not the fault of the file."""
     if isinstance(error, OSError) and "out of memory" in str(error):
         raise MemoryError(str(error)) from error
 

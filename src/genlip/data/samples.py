@@ -1,6 +1,6 @@
 """Samples: examples of a source -> what a model reads, or the reason why not.
 
-In: draws of the run's order. Out: for each draw a `ReadSample` sample or a `Skipped` one; nothing is lost in silence.
+In: draws of the run's order. Out: for each draw a `ReadSample`, or a `Skipped` with the reason; nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["ReadSample", "SampleReader", "Skipped"]
 
 
 class Skipped(NamedTuple):
-    """An example that could not be used: its key, the reason that counters group by, the whole message, and its source."""
+    """An example that could not be used: its key, the reason (the key of counters), the full message, and its source."""
 
     key: str
     reason: str
@@ -37,7 +37,7 @@ class Skipped(NamedTuple):
 
 
 class ReadSample(NamedTuple):
-    """A sample, the key of its example, the name of its source, and whether the image's shape could not be kept."""
+    """A sample, the key of its example, the name of its source, and whether its aspect ratio was changed (`is_ribbon`)."""
 
     key: str
     sample: Sample
@@ -46,7 +46,7 @@ class ReadSample(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Rows that it fills in a pack: its patches and its text."""
+        """Rows in a pack: patches and text tokens."""
         return len(self.sample.patches) + len(self.sample.token_ids)
 
 
@@ -66,8 +66,8 @@ class SampleReader:
         image_config, captions: how images and captions are prepared.
         model_config: of the model that reads the samples.
         seed: of the choice among several captions of an image.
-        max_tokens: rows of a pack; text that does not fit beside the patches is cut, a sample without room for any is
-            skipped. None sets no limit.
+        max_tokens: rows of a pack; text that does not fit after the patches is cut. A sample without room for any
+            text is skipped. None sets no limit.
     """
 
     source: Source
@@ -78,21 +78,21 @@ class SampleReader:
     max_tokens: int | None = None
 
     def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[ReadSample | Skipped]:
-        """One entry for each draw, in order; `max_patches`, where given and not 0, replace that of the image settings."""
+        """One entry per draw, in order. `max_patches` holds one limit per draw; 0 keeps the one of `image_config`."""
         budgets = max_patches or [0] * len(draws)
         decoded = [self._decode(draw, _with_budget(self.image_config, n)) for draw, n in zip(draws, budgets, strict=True)]
         texts = iter(self.captions.encode_all([one.caption for one in decoded if isinstance(one, _Decoded)]))
         return [one if isinstance(one, Skipped) else self._finish(one, *next(texts)) for one in decoded]
 
     def chosen(self, caption: Caption, draw: Draw) -> str | Conversation:
-        """What is read of a caption in a draw: one of several, and of a text the lines that `captions.lines` says."""
+        """The caption that is read in a draw: one of several, and of a text the lines that `captions.lines` selects."""
         one, lines = pick(caption, self.seed, *draw), self.captions.config.lines
         if not isinstance(one, str) or lines == "all":
             return one
         return pick_line(one, self.seed, *draw) if lines == "any" else next(iter(several_lines(one)), "")
 
     def some(self, limit: int) -> tuple[list[Sample], list[Skipped]]:
-        """So many usable samples, taken evenly from the whole source, and what was passed over."""
+        """Up to `limit` usable samples, spread evenly over the source, and the skipped ones."""
         skipped: list[Skipped] = []
         step = max(1, len(self.source) // max(1, limit))
         spread = (Draw(0, index) for first in range(step) for index in range(first, len(self.source), step))
@@ -110,14 +110,14 @@ class SampleReader:
         source, _, index = locate(self.source, *draw)
         try:
             example = source[index]
-        except Unusable as error:  # says itself which one it is
+        except Unusable as error:  # its message names the example
             return Skipped(f"{source.name}[{index}]", error.reason, one_line(str(error)), source.name)
         key, caption = example.key, self.chosen(example.caption, draw)
         if not plain_text(caption).strip():
             return Skipped(key, "no caption", f"{key}: no caption", source.name)
         try:
             image = prepare_image(example.image, image_config, self.model_config)
-        except Unusable as error:  # knows a path, but not whose bytes it was given
+        except Unusable as error:  # its message may lack the key of the example
             reason = str(error)
             return Skipped(
                 key, error.reason, one_line(reason if reason.startswith(key) else f"{key}: {reason}"), source.name
