@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["EVERYDAY", "did_you_mean", "nearest"]
+__all__ = ["EVERYDAY", "check_keywords", "did_you_mean", "nearest"]
 
 # Our name -> what it is called elsewhere, in small letters without -, _ and spaces. Settings of recipes, options,
 # commands, values and GPUs stand side by side: only those that are known where the word stands are suggested.
@@ -123,6 +123,15 @@ def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
     """`; did you mean …?` with what stands before the name, or nothing."""
     name = nearest(word, known)
     return "" if name is None else f"; did you mean {before}{name}?"
+
+
+def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for a keyword argument that a function does not have, with the one that is probably meant."""
+    known = list(known)
+    for word in given:
+        if word not in known:
+            hint = did_you_mean(word, known) or f"; the keywords are {', '.join(known)}"
+            raise TypeError(f"{function} has no keyword {word!r}{hint}")
 
 
 def _bare(word: str) -> str:

@@ -153,3 +153,8 @@ def test_patches_of_different_widths_are_refused():
     colour, grey = Sample(np.zeros((1, 48), np.uint8), (1, 1)), Sample(np.zeros((1, 16), np.uint8), (1, 1))
     with pytest.raises(ValueError, match=r"16, 48"):
         Pack.of([colour, grey])
+
+
+def test_a_pack_is_shown_by_its_sizes():
+    pack = random_pack(small_config(), [(2, 3, 4), (1, 1, 0)])
+    assert repr(pack) == f"<Pack of 2 samples: 7 patches, 4 text tokens, {pack.patches.dtype}, cpu>"

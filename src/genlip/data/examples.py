@@ -6,7 +6,7 @@ A caption is a text, a conversation about the image, or a choice among several o
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,7 @@ __all__ = [
     "pick_line",
     "plain_text",
     "several_lines",
+    "short_repr",
 ]
 
 ImageLike = bytes | str | os.PathLike[str] | Image.Image
@@ -37,6 +38,11 @@ class Unusable(ValueError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.reason, str(self))
+
+
+def short_repr(data: Any) -> str:
+    """The `__repr__` of a source or data set: its type, name and length, such as `<Files 'photos': 1,200>`."""
+    return f"<{type(data).__name__} {data.name!r}: {len(data):,}>"
 
 
 class Turn(NamedTuple):

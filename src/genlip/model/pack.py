@@ -65,7 +65,7 @@ class ShapeRun(NamedTuple):
     text: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pack:
     """Samples in one flat buffer: row i < p is a patch, the rows after them are text, both in sample order.
 
@@ -103,6 +103,12 @@ class Pack:
             positions=torch.from_numpy(np.concatenate(places, axis=1)),
             grids=grids,
             text_lengths=lengths,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pack of {len(self.grids)} samples: {self.num_patches} patches, {len(self.token_ids)} text tokens, "
+            f"{self.patches.dtype}, {self.patches.device}>"
         )
 
     @cached_property
