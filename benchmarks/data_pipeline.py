@@ -32,7 +32,7 @@ from genlip.data.packing import PackingConfig, Stream
 from genlip.data.samples import SampleReader
 from genlip.model.config import GenLIPConfig
 from genlip.synthetic import vocabulary as words
-from genlip.synthetic.random_choices import Lots
+from genlip.synthetic.random_choices import RandomChoices
 
 MODEL = GenLIPConfig(vocab_size=8192)
 SIDE = MODEL.patch_size
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    texts = [" ".join(words.sentence(lots) for _ in range(8)) for lots in (Lots(0, seed) for seed in range(512))]
+    texts = [" ".join(words.sentence(rng) for _ in range(8)) for rng in (RandomChoices(0, seed) for seed in range(512))]
     captions = Captions(train_tokenizer(texts, MODEL.vocab_size), CaptionConfig(prompt="Describe the image in detail."))
     found: dict[str, dict[str, float]] = {}
     for height, width in SIZES:

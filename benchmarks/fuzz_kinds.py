@@ -36,7 +36,7 @@ from genlip.data.examples import plain_text
 from genlip.data.images import ImageConfig, prepare_image
 from genlip.data.order import Draw
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
-from genlip.data.samples import Read, SampleReader
+from genlip.data.samples import ReadSample, SampleReader
 from genlip.data.sources import Mixture, Procedural, locate, open_source
 from genlip.evaluate.attention.measure import attention
 from genlip.evaluate.captioning.measure import captioning
@@ -222,10 +222,10 @@ def _read_source(file: Path) -> Told:
     read = reader.read([Draw(0, index) for index in places])
     captions: dict[str, list[str]] = {}
     for index, one in zip(places, read, strict=True):
-        if isinstance(one, Read):
+        if isinstance(one, ReadSample):
             part, _, inner = locate(source, 0, index)
             captions.setdefault(Path(one.key).name, []).append(plain_text(part.caption(inner)))
-    messages = [one.message for one in read if not isinstance(one, Read)]
+    messages = [one.message for one in read if not isinstance(one, ReadSample)]
     names = "\n".join([*(one.key for one in read), *messages])
     return Told(len(source), names, captions, messages, len(source.sources) if isinstance(source, Mixture) else 1)
 

@@ -52,7 +52,7 @@ from genlip.recipes.recipe import load_recipe
 from genlip.recipes.run import Run
 from genlip.speaker import Speaker
 from genlip.synthetic import vocabulary as words
-from genlip.synthetic.random_choices import Lots
+from genlip.synthetic.random_choices import RandomChoices
 from genlip.train.genlip_task import GenLIPTask
 from genlip.train.loop import train
 from genlip.train.optimizer import make_optimizers
@@ -498,7 +498,7 @@ def data_beside_training(scale: Scale, device: torch.device, out: Path) -> Figur
     run = load_recipe(
         f"stage1_{scale.recipe}", [f"--packing.batch={scale.packs} packs", f"--packing.max_tokens={scale.rows}"]
     )
-    texts = [" ".join(words.sentence(lots) for _ in range(6)) for lots in (Lots(0, seed) for seed in range(512))]
+    texts = [" ".join(words.sentence(rng) for _ in range(6)) for rng in (RandomChoices(0, seed) for seed in range(512))]
     source = Photographs([photograph(768, 1024, seed) for seed in range(8)], texts)
     captions = Captions(train_tokenizer(texts, min(8192, run.model.vocab_size)), CaptionConfig(), run.model.vocab_size)
     reader = SampleReader(source, run.images, captions, run.model, 0, run.packing.max_tokens)

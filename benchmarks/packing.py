@@ -18,7 +18,7 @@ import numpy as np
 
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
-from genlip.data.samples import Read
+from genlip.data.samples import ReadSample
 from genlip.model.pack import Sample
 
 MAX_TOKENS = 16_384
@@ -37,14 +37,14 @@ class Sizes:
         self.patches = rng.integers(patches[0], patches[1] + 1, len(self.source))
         self.text = rng.integers(text[0], text[1] + 1, len(self.source))
 
-    def read(self, draws: Sequence[Draw], budgets: Sequence[int] = ()) -> list[Read]:
+    def read(self, draws: Sequence[Draw], budgets: Sequence[int] = ()) -> list[ReadSample]:
         """Samples as large as they should be, and empty."""
         return [self._sample(draw.number) for draw in draws]
 
-    def _sample(self, number: int) -> Read:
+    def _sample(self, number: int) -> ReadSample:
         patches, text = int(self.patches[number]), int(self.text[number])
         sample = Sample(np.zeros((patches, 1), np.uint8), (1, patches), np.zeros(text, np.int64), np.ones(text, bool))
-        return Read(str(number), sample, "sizes", False)
+        return ReadSample(str(number), sample, "sizes", False)
 
 
 def measure(stage: str, packs: int) -> dict[str, float]:

@@ -34,7 +34,7 @@ def padded_loss(model: GenLIP, pack: Pack) -> Tensor:
     """Float[], the summed loss of the supervised tokens; equal to `model(pack)` up to rounding where DropPath is off."""
     samples = len(pack.grids)
     longest = padded_rows(pack) // samples
-    slots = pack.sample_of_row * longest + pack.rank_in_sample  # Int64[n], the place of each row in the padded batch
+    slots = pack.sample_of_row * longest + pack.position_in_sample  # Int64[n], the place of each row in the padded batch
     packed = model.embed(pack)
     x = packed.new_zeros(samples * longest, packed.shape[1]).index_copy(0, slots, packed)
     positions = pack.positions.new_zeros(3, samples * longest).index_copy(1, slots, pack.positions)

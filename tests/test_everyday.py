@@ -5,7 +5,7 @@ import re
 import pytest
 
 from genlip.cli.main import _parser
-from genlip.everyday import EVERYDAY, did_you_mean, nearest
+from genlip.everyday import EVERYDAY, check_keywords, did_you_mean, nearest
 from genlip.plan.hardware import HARDWARE
 from genlip.recipes.recipe import keys
 
@@ -55,3 +55,11 @@ def test_every_entry_leads_to_something_that_exists() -> None:
 def _all_usages(parser) -> list[str]:  # type: ignore[no-untyped-def]
     inner = [one for action in parser._actions if isinstance(action.choices, dict) for one in action.choices.values()]
     return [" ".join(parser.format_usage().split()), *(usage for one in inner for usage in _all_usages(one))]
+
+
+def test_an_unknown_keyword_is_refused_with_the_one_that_is_meant() -> None:
+    check_keywords("load", {"size": 1}, ["size", "resize"])
+    with pytest.raises(TypeError, match=r"^load has no keyword 'sizes'; did you mean size\?$"):
+        check_keywords("load", {"sizes": 1}, ["size", "resize"])
+    with pytest.raises(TypeError, match=r"^load has no keyword 'frobnicate'; the keywords are size, resize$"):
+        check_keywords("load", {"frobnicate": 1}, ["size", "resize"])

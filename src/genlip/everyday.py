@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-__all__ = ["EVERYDAY", "did_you_mean", "nearest"]
+__all__ = ["EVERYDAY", "check_keywords", "did_you_mean", "nearest"]
 
 # Our name -> names elsewhere, in lower case without -, _ and spaces: settings of recipes, options, commands, values, GPUs.
 _OURS = {
@@ -122,6 +122,15 @@ def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
     """The text `; did you mean …?` with `before` in front of the name, or an empty text."""
     name = nearest(word, known)
     return "" if name is None else f"; did you mean {before}{name}?"
+
+
+def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for a keyword argument that a function does not have, with the one that is probably meant."""
+    known = list(known)
+    for word in given:
+        if word not in known:
+            hint = did_you_mean(word, known) or f"; the keywords are {', '.join(known)}"
+            raise TypeError(f"{function} has no keyword {word!r}{hint}")
 
 
 def _bare(word: str) -> str:

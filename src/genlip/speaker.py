@@ -19,6 +19,7 @@ from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike, Patches, prepare_image
 from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_captions
+from genlip.everyday import check_keywords
 from genlip.model.checkpoint import checkpoint_folder, load
 from genlip.model.decoding import Decoding
 from genlip.model.generation import generate, generate_steps, patch_readout
@@ -73,6 +74,8 @@ class Speaker:
         prompt     replaces the prompt that the model was trained with
         images     fields of `ImageConfig` to replace, such as resize="native" or size=448
         """
+        named = ("device", "dtype", "revision", "tokenizer", "prompt")
+        check_keywords("Speaker.load", images, [*named, *(field.name for field in dataclasses.fields(ImageConfig))])
         folder = checkpoint_folder(path_or_hub_id, revision)
         model = load(folder, device=device, dtype=dtype)
         settings, captions = load_captions(folder, model.config.vocab_size, tokenizer, prompt)
@@ -141,6 +144,7 @@ class Speaker:
 
     def decoding(self, **changes: Any) -> Decoding:
         """Greedy decoding that ends where this model's captions end, with fields replaced."""
+        check_keywords("decoding", changes, [field.name for field in dataclasses.fields(Decoding)])
         return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
     def _packs(self, images: Sequence[ImageLike | Patches], batch_size: int, with_prompt: bool) -> Iterator[Pack]:

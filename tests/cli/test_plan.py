@@ -84,7 +84,7 @@ def test_json_holds_every_figure(capsys):
         (["quickstart", "--gpus", "0"], "gpus is 0: it must be at least 1"),
         (["quickstart", "--utilisation", "2"], "utilisation is 2.0: it must be a share"),
         (["quickstart", "--packing.max_token", "1"], "did you mean packing.max_tokens?"),
-        (["quickstart", "--examples", "many"], "'many' is no whole number"),
+        (["quickstart", "--examples", "many"], "'many' is not a whole number"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, message, capsys):

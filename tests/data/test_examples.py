@@ -1,13 +1,27 @@
-"""`genlip.data.examples`: which of several captions is read."""
+"""`genlip.data.examples`: which of several captions is read, and how sources and sets are shown."""
 
+import io
 import math
+import tarfile
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from genlip.data.datasets.captioned import captioned
+from genlip.data.datasets.idx import IdxImages
+from genlip.data.datasets.labelled_folder import LabelledFiles
+from genlip.data.datasets.labelled_parquet import open_labelled_parquet
+from genlip.data.datasets.regions import NamedRegions
+from genlip.data.datasets.segmented_folder import SegmentedFolder
+from genlip.data.datasets.segmented_names import LabelNames
+from genlip.data.datasets.segmented_scenes import NamedScenes, SegmentedScenes
 from genlip.data.examples import Choice, Turn, pick, plain_text
+from genlip.data.sources import Files, Mixture, Procedural, Subset, Without, open_source
 
 from .helpers import examples
 
@@ -105,3 +119,46 @@ def test_a_choice_may_hold_conversations():
 )
 def test_plain_text_is_the_likeliest_caption_line_by_line(caption, expected):
     assert plain_text(caption) == expected
+
+
+FILES = Files(["a.jpg"] * 1200, ["a"] * 1200, "photos")
+SCENES = Procedural("scenes", 7, 50)
+IDX = IdxImages("digits", "f", np.zeros((3, 8, 8), np.uint8), np.zeros(3, np.uint8), ("zero",))
+PAIRS = SegmentedFolder("maps", [("a.jpg", "a.png")] * 2000, LabelNames(("sky",), 0))
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (FILES, "<Files 'photos': 1,200>"),
+        (Subset(FILES, range(10)), "<Subset 'photos': 10>"),
+        (Without(FILES, [3]), "<Without 'photos': 1,199>"),
+        (Mixture([FILES, SCENES], name="mix.yaml"), "<Mixture 'mix.yaml': 1,250>"),
+        (SCENES, "<Procedural 'scenes:7': 50>"),
+        (IDX, "<IdxImages 'digits': 3>"),
+        (captioned(IDX, ["a {}"]), "<Captioned 'digits': 3>"),
+        (LabelledFiles("cats", Path("cats"), ("a.jpg",) * 9, np.zeros(9), ("cat",)), "<LabelledFiles 'cats': 9>"),
+        (PAIRS, "<SegmentedFolder 'maps': 2,000>"),
+        (NamedRegions(PAIRS), "<NamedRegions 'maps': 2,000>"),
+        (SegmentedScenes(SCENES), "<SegmentedScenes 'scenes:7': 50>"),
+        (NamedScenes(SCENES), "<NamedScenes 'scenes:7': 50>"),
+    ],
+)
+def test_sources_and_sets_are_shown_by_name_and_length(data, shown):
+    assert repr(data) == shown
+
+
+def test_archives_are_shown_by_name_and_length(tmp_path, monkeypatch):
+    monkeypatch.setenv("GENLIP_CACHE", str(tmp_path / "cache"))
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for name in ("1.jpg", "1.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            file.addfile(member, io.BytesIO(b"a"))
+    table, tar = tmp_path / "a.parquet", tmp_path / "a.tar"
+    pq.write_table(pa.table({"image": [b"a", b"b"], "caption": ["a", "b"], "label": [0, 0]}), table)
+    assert repr(open_source(str(tar))) == f"<TarShards '{tar}': 1>"
+    assert repr(open_source(str(table))) == f"<ParquetTables '{table}': 2>"
+    labelled = open_labelled_parquet([str(table)], "labels", "one,two")
+    assert repr(labelled) == "<LabelledParquet 'labels': 2>"
+    assert repr(labelled.rows) == "<ParquetRows 'labels': 2>"

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from genlip.data.packing import Batch
-from genlip.data.sample_counts import SkippedTooMany, Tally
+from genlip.data.sample_counts import SampleCounts, SkippedTooMany
 from genlip.data.samples import Skipped
 
 from .helpers import examples
@@ -23,7 +23,7 @@ def batch(sources=(), skipped=(), squeezed=0):
 
 
 def tally(used=0, lost=0):
-    counted = Tally()
+    counted = SampleCounts()
     counted.add([batch(["web.tar"] * used, [("web.tar", "missing")] * lost)])
     return counted
 
@@ -31,7 +31,7 @@ def tally(used=0, lost=0):
 @given(batches=BATCHES)
 @examples(100)
 def test_samples_are_counted_by_source_and_reason(batches):
-    counted = Tally()
+    counted = SampleCounts()
     for entry in batches:
         counted.add([batch(*entry)])
     used = [source for sources, _, _ in batches for source in sources]
@@ -40,7 +40,7 @@ def test_samples_are_counted_by_source_and_reason(batches):
     assert counted.skipped == {pair: lost.count(pair) for pair in lost}
     assert counted.squeezed == sum(squeezed for _, _, squeezed in batches)
     assert counted.seen == len(used) + len(lost)
-    together = Tally()
+    together = SampleCounts()
     together.add(batch(*entry) for entry in batches)
     assert together == counted
 
@@ -48,9 +48,9 @@ def test_samples_are_counted_by_source_and_reason(batches):
 @given(batches=BATCHES)
 @examples(100)
 def test_counts_come_back_from_json(batches):
-    counted = Tally()
+    counted = SampleCounts()
     counted.add(batch(*entry) for entry in batches)
-    again = Tally.from_json(json.loads(json.dumps(counted.to_json())))
+    again = SampleCounts.from_json(json.loads(json.dumps(counted.to_json())))
     assert again == counted
     again.add([batch(["web.tar"], [("web.tar", "missing")])])  # and go on
     counted.add([batch(["web.tar"], [("web.tar", "missing")])])
@@ -58,14 +58,14 @@ def test_counts_come_back_from_json(batches):
 
 
 def test_json_holds_reasons_under_their_source():
-    counted = Tally()
+    counted = SampleCounts()
     counted.add([batch(["a", "b", "a"], [("a", "missing"), ("b", "damaged"), ("a", "damaged"), ("a", "missing")], 2)])
     assert counted.to_json() == {
         "used": {"a": 2, "b": 1},
         "skipped": {"a": {"missing": 2, "damaged": 1}, "b": {"damaged": 1}},
         "squeezed": 2,
     }
-    assert Tally().to_json() == {"used": {}, "skipped": {}, "squeezed": 0}
+    assert SampleCounts().to_json() == {"used": {}, "skipped": {}, "squeezed": 0}
 
 
 # -- words
@@ -84,7 +84,7 @@ def test_json_holds_reasons_under_their_source():
     ],
 )  # fmt: skip
 def test_words_name_reasons_by_frequency_and_sources_where_there_are_several(used, skipped, expected):
-    counted = Tally()
+    counted = SampleCounts()
     counted.add([batch(used, skipped)])
     assert counted.words() == expected
 

@@ -10,7 +10,7 @@ from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.examples import Choice, Example, Turn, Unusable, pick
 from genlip.data.images import ImageConfig, image_patches
 from genlip.data.order import Draw
-from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.samples import ReadSample, SampleReader, Skipped
 from genlip.data.sources import Mixture, Subset
 
 from .helpers import READ, InMemory, encoded, noise, small_config, small_tokenizer
@@ -32,7 +32,7 @@ def example(index, caption="a small circle", name="", content=None):
 def reader(source, **changes):
     if isinstance(source, list):
         source = InMemory(source)
-    settings = {"images": IMAGES, "captions": CAPTIONS, "model": MODEL, "seed": 5, **changes}
+    settings = {"image_config": IMAGES, "captions": CAPTIONS, "model_config": MODEL, "seed": 5, **changes}
     return SampleReader(source, **settings)
 
 
@@ -59,7 +59,7 @@ def test_a_sample_is_the_patches_of_the_image_and_the_tokens_of_the_caption():
     for one, expected in zip(read(examples), examples, strict=True):
         patches, grid = image_patches(expected.image, IMAGES, MODEL)
         ids, learned = CAPTIONS.encode(expected.caption)
-        assert isinstance(one, Read)
+        assert isinstance(one, ReadSample)
         assert (one.key, one.source, one.squeezed) == (expected.key, "memory", False)
         assert (one.sample.patches.tolist(), one.sample.grid) == (patches.tolist(), grid)
         assert one.sample.token_ids.tolist() == ids.tolist()
@@ -103,7 +103,7 @@ def test_examples_of_a_mixture_carry_the_names_of_their_parts():
     found = reader(mixture).read([Draw(1, index) for index in range(8)])
     assert [one.key for one in found] == ["a0", "a1", "a0", "a1", "b4", "b5", "b0", "b1"]
     assert [one.source for one in found] == ["a"] * 4 + ["b"] * 4
-    assert [type(one) for one in found[:2]] == [Read, Skipped]
+    assert [type(one) for one in found[:2]] == [ReadSample, Skipped]
 
 
 def test_parts_of_a_source_carry_its_name():
@@ -142,14 +142,14 @@ def test_an_image_of_too_many_pixels_is_skipped():
     config = ImageConfig(resize="native", min_patches=1, max_patches=12, max_pixels=100)
     data = encoded(image(2, 2), "PNG")
     message = f"a: {len(data)} bytes: 16x16 pixels; the limit is 100 in all (images.max_pixels)"
-    assert read([Example("a", data, "a")], images=config) == [Skipped("a", "too large", message, "memory")]
+    assert read([Example("a", data, "a")], image_config=config) == [Skipped("a", "too large", message, "memory")]
 
 
 def test_an_example_that_its_source_cannot_read_is_skipped_by_its_place():
     source = Failing([example(0), Unusable("damaged", "a.tar:b/c: not JSON"), example(2)], "web.tar")
     found = read(Mixture([InMemory([example(9)], "first"), source]))
     assert found[2] == Skipped("web.tar[1]", "damaged", "a.tar:b/c: not JSON", "web.tar")
-    assert [type(one) for one in found] == [Read, Read, Skipped, Read]
+    assert [type(one) for one in found] == [ReadSample, ReadSample, Skipped, ReadSample]
 
 
 @pytest.mark.parametrize("error", [KeyError("row"), FileNotFoundError("shard"), ValueError("wrong"), IndexError(3)])
@@ -166,7 +166,7 @@ def test_an_example_outside_of_the_source_stops_the_run():
 
 def test_errors_of_the_settings_stop_the_run():
     with pytest.raises(ValueError, match=r"images\.size 20 is no multiple of the model's patch_size 8") as error:
-        read([example(0)], images=ImageConfig(size=20))
+        read([example(0)], image_config=ImageConfig(size=20))
     assert not isinstance(error.value, Unusable)
     with pytest.raises(TypeError, match="an image is a path, bytes or a Pillow image, not list"):
         read([example(0, content=[1, 2])])
@@ -211,7 +211,7 @@ def test_a_conversation_keeps_the_answers_that_fit():
     found = [
         read([example(0, conversation, content=image())], max_tokens=1 + room)[0] for room in (asked, asked + 1, answered)
     ]
-    assert [type(one) for one in found] == [Skipped, Read, Read]
+    assert [type(one) for one in found] == [Skipped, ReadSample, ReadSample]
     assert found[1].sample.supervised.tolist() == [False] * asked + [True]
     assert found[2].sample.token_ids.tolist() == ids[:answered].tolist()
     assert found[2].sample.supervised.tolist() == learned[:answered].tolist()
@@ -232,7 +232,7 @@ def test_each_draw_may_have_a_budget_of_patches():
 
 def test_a_budget_leaves_fixed_images_alone():
     fixed = ImageConfig(size=16)
-    (one,) = reader([example(0)], images=fixed).read([Draw(0, 0)], [20])
+    (one,) = reader([example(0)], image_config=fixed).read([Draw(0, 0)], [20])
     assert one.sample.grid == (2, 2)
 
 
@@ -246,7 +246,7 @@ def test_images_that_cannot_keep_their_shape_are_marked():
     examples = [Example("ribbon", ribbon, "a"), Example("nearly", nearly, "a")]
     assert [one.squeezed for one in read(examples)] == [True, False]
     assert [one.squeezed for one in reader(examples).read([Draw(0, 0), Draw(0, 1)], [20, 6])] == [False, True]
-    assert [one.squeezed for one in read(examples, images=ImageConfig(size=16))] == [False, False]
+    assert [one.squeezed for one in read(examples, image_config=ImageConfig(size=16))] == [False, False]
 
 
 # -- a choice among captions

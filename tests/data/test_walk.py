@@ -53,7 +53,7 @@ def test_links_are_followed_once_and_never_in_a_circle(tmp_path):
     assert [Path(path).name for path in walked.again] == ["up", "loop", "more"]
     assert walked.notes() == [
         "2 broken links or special files are left out: self, zz.png",
-        "3 links lead to folders that are read already: up, loop, more",
+        "3 links lead to folders that were already read: up, loop, more",
     ]
 
 

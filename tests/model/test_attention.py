@@ -87,9 +87,9 @@ def test_sdpa_does_not_depend_on_how_samples_fall_into_runs(predicting):
     apart = random_pack(small_config(), [(2, 2, 3), (1, 1, 0), (2, 2, 3)])
     together = random_pack(small_config(), [(2, 2, 3), (2, 2, 3), (1, 1, 0)])
     assert (len(apart.runs), len(together.runs)) == (3, 2)
-    ranks = {(int(s), int(r)): i for i, (s, r) in enumerate(zip(apart.sample_of_row, apart.rank_in_sample, strict=True))}
+    ranks = {(int(s), int(r)): i for i, (s, r) in enumerate(zip(apart.sample_of_row, apart.position_in_sample, strict=True))}
     moved = {0: 0, 1: 2, 2: 1}
-    order = [ranks[moved[int(s)], int(r)] for s, r in zip(together.sample_of_row, together.rank_in_sample, strict=True)]
+    order = [ranks[moved[int(s)], int(r)] for s, r in zip(together.sample_of_row, together.position_in_sample, strict=True)]
     q, k, v = random_qkv(apart, predicting=False)
     expected = PackAttention(apart, "sdpa")(0, q, k, v)[order]
     q, k, v = q[order], k[order], v[order]

@@ -140,7 +140,7 @@ def test_no_connection_is_one_line_at_once(revision, tmp_path, monkeypatch):
 
 def test_a_forbidden_network_is_told(hub, model, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert refusal() == "HF_HUB_OFFLINE is set, which forbids to ask it"
+    assert refusal() == "HF_HUB_OFFLINE is set, so it is not asked"
     assert not hub.requests
 
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from genlip.model.files import check_regular, expanded, printable, told
+from genlip.model.files import check_regular, expanded, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_is_no_file_is_refused_without_being_opened(tmp_path):
 
 
 def test_what_a_message_tells_is_one_short_line():
-    assert told("one\ntwo\u2028three") == "one two three"
-    long = told("begin" + "x" * 100_000 + "end")
+    assert one_line("one\ntwo\u2028three") == "one two three"
+    long = one_line("begin" + "x" * 100_000 + "end")
     assert len(long) < 1010
     assert (long[:5], long[-3:]) == ("begin", "end")

@@ -37,7 +37,7 @@ def test_all_patches_come_first_and_all_text_after_them_in_sample_order(shapes):
 @examples(50)
 def test_rows_know_their_sample_and_their_place_in_it(shapes):
     pack = random_pack(small_config(), shapes)
-    sample_and_rank = torch.stack([pack.sample_of_row, pack.rank_in_sample], dim=1)
+    sample_and_rank = torch.stack([pack.sample_of_row, pack.position_in_sample], dim=1)
     assert list(map(tuple, sample_and_rank.tolist())) == rows_by_loop(shapes)
 
 
@@ -121,7 +121,7 @@ def test_a_moved_pack_takes_every_tensor_along():
     pack.predictors  # noqa: B018  cached here, and not to be found on the other device
     moved = pack.to("meta")
     tensors = [getattr(moved, field.name) for field in dataclasses.fields(Pack)]
-    tensors += [moved.sample_of_row, moved.rank_in_sample, moved.predictors, moved.last_rows]
+    tensors += [moved.sample_of_row, moved.position_in_sample, moved.predictors, moved.last_rows]
     assert {tensor.device.type for tensor in tensors if isinstance(tensor, torch.Tensor)} == {"meta"}
     assert (moved.grids, moved.text_lengths, moved.runs) == (pack.grids, pack.text_lengths, pack.runs)
     assert_same_pack(pack.to("cpu"), pack)
@@ -153,3 +153,8 @@ def test_patches_of_different_widths_are_refused():
     colour, grey = Sample(np.zeros((1, 48), np.uint8), (1, 1)), Sample(np.zeros((1, 16), np.uint8), (1, 1))
     with pytest.raises(ValueError, match=r"16, 48"):
         Pack.of([colour, grey])
+
+
+def test_a_pack_is_shown_by_its_sizes():
+    pack = random_pack(small_config(), [(2, 3, 4), (1, 1, 0)])
+    assert repr(pack) == f"<Pack of 2 samples: 7 patches, 4 text tokens, {pack.patches.dtype}, cpu>"

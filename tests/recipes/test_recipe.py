@@ -71,7 +71,7 @@ def test_a_wrong_override_says_what_is_wrong(overrides, message):
         (["--steps", "many"], "the command line: steps is 'many': need a whole number"),
         (["--steps", "5kk"], "the command line: steps is '5kk': need a whole number"),
         (["--steps", "0.3k5"], "the command line: steps is '0.3k5': need a whole number"),
-        (["--steps", "1.0005k"], "the command line: steps: '1.0005k' is no whole number"),
+        (["--steps", "1.0005k"], "the command line: steps: '1.0005k' is not a whole number"),
         (["--ema", "[1]"], "the command line: ema is '[1]': need a number"),
         (["--activation_checkpointing", "ja"], "the command line: activation_checkpointing is 'ja': need true or false"),
         (["--precision", "bf16"], "need one of auto, float32, bfloat16; did you mean bfloat16?"),

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from genlip.synthetic.charts import GROUPS
+from genlip.synthetic.chart_layout import GROUPS
 from genlip.synthetic.notes import describe, draw, note
 
 CONTENTS = [note(0, index) for index in range(200)]

@@ -1,4 +1,4 @@
-"""`genlip.synthetic`: `lots`, `words` and `fonts`, on which documents and charts are built."""
+"""`genlip.synthetic`: `random_choices`, `vocabulary` and `fonts`, on which documents and charts are built."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from PIL import ImageFont
 
 from genlip.synthetic import fonts
 from genlip.synthetic import vocabulary as words
-from genlip.synthetic.random_choices import Lots, page_size
+from genlip.synthetic.random_choices import RandomChoices, page_size
 
 LISTS = (
     words.GIVEN, words.FAMILY, words.TOWNS, words.TREES, words.TRADES, words.MAKES, words.THINGS, words.GROCERIES,
@@ -23,38 +23,38 @@ MADE = (
 )  # fmt: skip
 
 
-# -- lots
+# -- random choices
 
 
 def test_lots_are_the_doubles_of_numpy_in_any_amount():
-    lots, rng = Lots(3, 14), np.random.default_rng((3, 14))
-    drawn = [lots.share() for _ in range(600)]
-    expected = np.concatenate([rng.random(256)[::-1] for _ in range(3)])[:600]
+    rng, numpy_rng = RandomChoices(3, 14), np.random.default_rng((3, 14))
+    drawn = [rng.share() for _ in range(600)]
+    expected = np.concatenate([numpy_rng.random(256)[::-1] for _ in range(3)])[:600]
     assert drawn == expected.tolist()
 
 
 def test_choices_are_even_and_within_their_bounds():
-    lots = Lots(0, 0)
-    dice = Counter(lots.whole(1, 6) for _ in range(6000))
+    rng = RandomChoices(0, 0)
+    dice = Counter(rng.whole(1, 6) for _ in range(6000))
     assert dice.keys() == set(range(1, 7))
     assert min(dice.values()) > 850
-    assert Counter(lots.one("abc") for _ in range(3000)).most_common()[-1][1] > 850
-    assert 550 < sum(lots.chance(0.2) for _ in range(3000)) < 650
-    assert all(2.5 <= lots.between(2.5, 3.0) <= 3.0 for _ in range(100))
+    assert Counter(rng.one("abc") for _ in range(3000)).most_common()[-1][1] > 850
+    assert 550 < sum(rng.chance(0.2) for _ in range(3000)) < 650
+    assert all(2.5 <= rng.between(2.5, 3.0) <= 3.0 for _ in range(100))
 
 
 def test_some_are_different_ones_in_any_order():
-    lots = Lots(0, 1)
-    drawn = [tuple(lots.some(range(4), 3)) for _ in range(2000)]
+    rng = RandomChoices(0, 1)
+    drawn = [tuple(rng.some(range(4), 3)) for _ in range(2000)]
     assert all(len(set(three)) == 3 for three in drawn)
     assert len(set(drawn)) == 24
-    assert sorted(lots.some("ab", 5)) == ["a", "b"]
+    assert sorted(rng.some("ab", 5)) == ["a", "b"]
 
 
 def test_sizes_have_the_shape_and_side_asked_for():
     sides = []
     for index in range(300):
-        wide, high = page_size(Lots(1, index), (256, 1024), (0.5,), shortest=160)
+        wide, high = page_size(RandomChoices(1, index), (256, 1024), (0.5,), shortest=160)
         assert wide == 160 or wide / high == pytest.approx(0.5, abs=0.03)
         sides.append(high)
     assert min(sides) >= 256
@@ -73,24 +73,24 @@ def test_there_are_hundreds_of_words_none_of_them_twice():
 
 @pytest.mark.parametrize("make", MADE, ids=lambda make: make.__name__)
 def test_text_is_of_characters_that_every_font_draws_alike(make):
-    lots = Lots(0, 2)
-    texts = [make(lots) for _ in range(400)]
+    rng = RandomChoices(0, 2)
+    texts = [make(rng) for _ in range(400)]
     assert all(re.fullmatch(r"[A-Za-z0-9 .,:;?!'-]+", text) for text in texts), set(texts)
     assert all(text == text.strip() and "  " not in text for text in texts)
     assert all(text[0].isupper() or text[0].isdigit() for text in texts)
 
 
 def test_sentences_end_and_hardly_ever_repeat():
-    lots = Lots(0, 3)
-    sentences = [make(lots) for make in (words.sentence, words.letter_sentence) for _ in range(1000)]
+    rng = RandomChoices(0, 3)
+    sentences = [make(rng) for make in (words.sentence, words.letter_sentence) for _ in range(1000)]
     assert all(sentence.endswith((".", "?")) for sentence in sentences)
     assert len(set(sentences[:1000])) > 990
     assert len({word for sentence in sentences for word in sentence.split()}) > 1000
 
 
 def test_articles_agree_with_the_sound_that_follows():
-    lots = Lots(0, 4)
-    text = " ".join(words.sentence(lots) for _ in range(3000))
+    rng = RandomChoices(0, 4)
+    text = " ".join(words.sentence(rng) for _ in range(3000))
     assert not re.search(r"\b[Aa] (?!use|usu)[aeiou]", text)
     assert not re.search(r"\b[Aa]n [^aeiou]", text)
     assert re.search(r"\b[Aa] (useful|usual)\b", text)
@@ -102,8 +102,8 @@ def test_money_is_written_in_cents():
 
 
 def test_dates_come_in_four_manners():
-    lots = Lots(0, 5)
-    manners = {re.sub("[A-Za-z]+", "m", re.sub(r"\d+", "9", words.date(lots))) for _ in range(100)}
+    rng = RandomChoices(0, 5)
+    manners = {re.sub("[A-Za-z]+", "m", re.sub(r"\d+", "9", words.date(rng))) for _ in range(100)}
     assert manners == {"9 m 9", "m 9, 9", "9.9.9", "9-9-9"}
 
 

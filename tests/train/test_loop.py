@@ -211,7 +211,7 @@ def test_a_run_ends_at_the_first_of_its_ends(ends, unit, tmp_path):
     source, progress, rates = images(tmp_path / "in", good=20, bad=1), [], []
 
     def look(state):
-        progress.append((state.step, state.tally.seen, state.tally.used.total(), state.tokens))
+        progress.append((state.step, state.sample_counts.seen, state.sample_counts.used.total(), state.tokens))
         rates.append(state.optimizers[0].param_groups[0]["lr"])
 
     run = small_run(tmp_path / "out", data__source=source, data__held_out=source, steps=0, **ends)

@@ -1,5 +1,6 @@
 """Several processes train what one does: DDP, FSDP2 and hybrid shards over gloo, in float64."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,8 @@ def test_hybrid_needs_several_equal_nodes():
 
 def test_more_ranks_than_packs_are_refused_on_all(tmp_path):
     told = launch(tmp_path, 2, check=False, **{"packing.batch": "1 pack"})
-    assert "rank 0 of 2 with 1 packs an update: every rank needs at least one; raise packing.batch" in told
+    # The other rank may be stopped before it prints the same.
+    assert re.search(r"rank [01] of 2 with 1 packs an update: every rank needs at least one; raise packing\.batch", told)
 
 
 def test_one_process_needs_no_group(tmp_path):

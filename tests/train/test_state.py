@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from genlip.data.sample_counts import Tally
+from genlip.data.sample_counts import SampleCounts
 from genlip.data.sources import open_source
 from genlip.train.checkpoints import Checkpoints
 from genlip.train.parallel import World
@@ -32,13 +32,13 @@ def test_a_saved_state_is_begun_again_whole(tmp_path):
     run = small_run(tmp_path, ema=0.9, optimizer__kind="muon")
     state = start(run)
     steps(state, 3)
-    state.tally, state.nonfinite = Tally(Counter(scenes=5)), 2
+    state.sample_counts, state.nonfinite = SampleCounts(Counter(scenes=5)), 2
     to = Checkpoints(run, state.world)
     folder = state.save(to)
     to.finish()
     again = start(run, folder)
     assert [getattr(again, name) for name in COUNTS] == [getattr(state, name) for name in COUNTS]
-    assert again.tally.to_json() == state.tally.to_json()
+    assert again.sample_counts.to_json() == state.sample_counts.to_json()
     assert again.loader.state() == state.loader.state()
     assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), state.model.parameters(), strict=True))
     assert all(torch.equal(again.average.weights[name], value) for name, value in state.average.weights.items())

@@ -1,8 +1,8 @@
 """Captions: prompt, caption and end -> token ids and which of them are supervised.
 
 In: a tokenizer (a `tokenizer.json`, a repository on the Hub, or one trained here on a corpus) and captions.
-Out: token ids with a mark each: the prompt is read but not learned, the caption and its end are. In a conversation, what the
-user says is read, what the assistant says is learned.
+Out: token ids, each with a mark whether it is supervised. The prompt is input only; the caption and its end are supervised.
+In a conversation, messages of the user are input only, and those of the assistant are supervised.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ END = "<|im_end|>"
 _TOKENIZER_BYTES, _MOST_GROWTH, _LONGEST_TOKEN = 2**27, 64, 4096
 _PROBE = "A probe: 12 ünïts, 一, 😀\n"
 _USUAL_ENDS = (END, "</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[SEP]")
-_MOST_CHARACTERS = 2**20  # of a caption that are ever tokenized
-_MOST_LEARNED = 2**16  # of a caption that a tokenizer is learned from
-_LONGEST_WORD = 1000  # characters without a space that a tokenizer is learned from at once: its time grows with their square
+_MOST_CHARACTERS = 2**20  # limit of a caption; the rest is never tokenized
+_MOST_LEARNED = 2**16  # characters of a caption that the training of a tokenizer uses
+_LONGEST_WORD = 1000  # longest word in the training of a tokenizer, whose time grows with the square
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """What stands around a caption.
+    """Prompt, end and limits of captions.
 
     Attributes:
-        prompt: read before every caption, without loss; published models use "Describe the image in detail.". May be empty.
-        end: closes every caption and is learned with it; its first token ends generation.
-        max_tokens: longer captions are cut, and then carry no end: the model must not learn that they stop there.
-        lines: which lines of a caption that is a text are read: "all", the "first", or "any" one of them, another in each
-            epoch; for files that hold a caption in each line. Empty lines are none.
+        prompt: comes before every caption, without loss; published models use "Describe the image in detail.". May be empty.
+        end: comes after every caption, with loss; its first token ends generation.
+        max_tokens: longer captions are cut and get no end, so that the model does not learn to stop there.
+        lines: which lines of a text are read: "all", the "first", or "any" (a random one in each epoch). For files with one
+            caption per line. Empty lines do not count.
     """
 
     prompt: str = ""
@@ -62,7 +62,7 @@ class CaptionConfig:
 
 
 class Captions:
-    """A tokenizer and what stands around a caption.
+    """A tokenizer with the settings of captions.
 
     Attributes:
         tokenizer: of the `tokenizers` library.
@@ -72,13 +72,13 @@ class Captions:
 
     def __init__(self, tokenizer: Tokenizer, config: CaptionConfig | None = None, vocab_size: int | None = None) -> None:
         """`vocab_size` of the model, if known: a tokenizer that gives larger ids is refused."""
-        tokenizer.no_padding()  # as `load_tokenizer` does: this one may come from elsewhere
+        tokenizer.no_padding()  # as in `load_tokenizer`: this tokenizer may come from elsewhere
         tokenizer.no_truncation()
         self.tokenizer = tokenizer
         self.config = config or CaptionConfig()
         self.prompt_ids = self.ids(self.config.prompt)
         self.end_ids = self.ids(self.config.end)
-        # More characters than any text that is not cut: the rest of a book need not be tokenized. Normalising may join some.
+        # Texts longer than this are cut anyway, so the rest is not tokenized. The factor allows for normalisation.
         most = 4 * (self.config.max_tokens + 1) * max(map(len, tokenizer.get_vocab()), default=1)
         self._most_characters = min(most, _MOST_CHARACTERS)
         _check_end(tokenizer, self.config.end, self.end_ids)
@@ -86,20 +86,20 @@ class Captions:
             _check_vocabulary(tokenizer, vocab_size)
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of a text as it stands."""
+        """Token ids of a text, without changes."""
         _check_whole([text])
         with _guarded(f"the tokenizer fails on {text[:40]!r}"):
             return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode(self, caption: str | Conversation) -> tuple[np.ndarray, np.ndarray]:
-        """Int64[L] token ids of a caption, and Bool[L], True where they are learned; see `encode_all`."""
+        """Int64[L] token ids of a caption, and Bool[L], True where they are supervised; see `encode_all`."""
         return self.encode_all([caption])[0]
 
     def encode_all(self, captions: Sequence[str | Conversation]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Token ids and marks of several captions, tokenized in one call.
 
-        A text becomes prompt, caption, end; caption and end are learned. A conversation becomes its messages, an end after
-        each that is learned; the prompt stands in where its first question is empty or missing. Texts are stripped.
+        A text becomes prompt, caption, end; caption and end are supervised. A conversation becomes its messages, with an end
+        after each supervised one. If its first question is empty or missing, the prompt takes its place. Texts are stripped.
         """
         conversations = [_as_turns(caption) for caption in captions]
         texts = [turn.text.strip() for turns in conversations for turn in turns]
@@ -108,12 +108,12 @@ class Captions:
         return [self._laid_out([(next(ids), turn.learned, next(cut)) for turn in turns]) for turns in conversations]
 
     def _laid_out(self, messages: list[tuple[list[int], bool, bool]]) -> tuple[np.ndarray, np.ndarray]:
-        """Messages (token ids, learned, cut already) end to end, up to the limit.
+        """Concatenate messages (token ids, supervised, already cut), up to the limit.
 
-        What is cut carries no end: the model must not learn to stop there.
+        A message that is cut gets no end, so that the model does not learn to stop there.
         """
         room, tokens, marks = self.config.max_tokens, list(self.prompt_ids), [False] * len(self.prompt_ids)
-        if not messages[0][1] and messages[0][0]:  # the conversation asks for itself
+        if not messages[0][1] and messages[0][0]:  # the conversation has its own question
             tokens, marks = [], []
         for ids, learned, cut in messages:
             end = self.end_ids if learned and len(ids) <= room and not cut else []
@@ -125,7 +125,7 @@ class Captions:
         return np.array(tokens, dtype=np.int64), np.array(marks, dtype=bool)
 
     def _plain_ids(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of texts in which special tokens are only characters: a caption must not be able to end itself."""
+        """Token ids of texts; special tokens in a text are plain characters, so a caption cannot contain its end token."""
         _check_whole(texts)
         self.tokenizer.encode_special_tokens = True
         try:
@@ -135,12 +135,12 @@ class Captions:
             self.tokenizer.encode_special_tokens = False
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids, special tokens left out."""
+        """The text of token ids, without special tokens."""
         with _guarded("the tokenizer fails on token ids"):
             return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
 
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
-        """The text of token ids piece by piece, as they come: a piece ends where a character does."""
+        """The text of token ids, piece by piece; each piece ends at the end of a character."""
         text, said, tokens = DecodeStream(skip_special_tokens=True), "", []
         for token in ids:
             tokens.append(token)
@@ -148,16 +148,16 @@ class Captions:
                 said += piece
                 yield piece
         if rest := self.tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
-            yield rest  # bytes that wait for a character which never came
+            yield rest  # bytes of an incomplete character
 
     def piece(self, token_id: int) -> str:
-        """One token as text, with its leading space; bytes that are no character of their own show as U+FFFD."""
+        """One token as text, with its leading space; incomplete characters appear as U+FFFD."""
         with _guarded(f"the tokenizer fails on token {token_id}"):
             return self.tokenizer.decode([token_id], skip_special_tokens=False)
 
 
 def _check_whole(texts: Iterable[str]) -> None:
-    """Refuse what UTF-8 cannot write: bytes of names and of command lines that are no UTF-8, and `"\\ud800"` in a JSON."""
+    """Refuse texts that UTF-8 cannot encode: other bytes in names and on command lines, and `"\\ud800"` in a JSON."""
     for text in texts:
         if printable(text) != text:
             raise ValueError(
@@ -172,8 +172,8 @@ def _as_turns(caption: str | Conversation) -> Conversation:
 def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE of at most `vocab_size` tokens, learned from captions; every text can be encoded.
 
-    Digits stay single tokens, so that a number is read digit by digit. `vocab_size` must leave room for the 256 bytes and
-    the end token.
+    Digits are single tokens, so numbers are read digit by digit. Raises ValueError for a `vocab_size` below 257: 256 bytes
+    and the end token.
     """
     if vocab_size < 257:
         raise ValueError(f"a byte-level vocabulary needs at least 257 tokens (256 bytes and the end), not {vocab_size}")
@@ -192,7 +192,7 @@ def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def _learnable(text: str) -> list[str]:
-    """A text as a tokenizer is learned from it: endless words in pieces, the rest of a book left out."""
+    """A text for the training of a tokenizer: cut to a maximum length, very long words split."""
     text = text[:_MOST_LEARNED]
     if max(map(len, text.split()), default=0) <= _LONGEST_WORD:
         return [text]
@@ -200,7 +200,7 @@ def _learnable(text: str) -> list[str]:
 
 
 def usual_end(tokenizer: Tokenizer) -> str:
-    """What closes a caption where nobody chose it: the usual end, or the first of the known ones that a tokenizer has."""
+    """The default end of captions for a tokenizer: the first known end token that it has, else that of `CaptionConfig`."""
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     return next((f"{end}\n" if end == END else end for end in _USUAL_ENDS if end in special), f"{END}\n")
 
@@ -215,16 +215,16 @@ def load_tokenizer(path_or_hub_id: str | os.PathLike[str]) -> Tokenizer:
     _check_growth(parse_json(text, f"{file}: not a tokenizer.json"), file)
     with _silent(), _guarded(f"{file}: not a tokenizer.json"):
         tokenizer = Tokenizer.from_str(text)
-        tokenizer.no_padding()  # settings that a file may carry: they would alter captions, or pad them to any length
+        tokenizer.no_padding()  # settings that a file may contain: they would change captions
         tokenizer.no_truncation()
-        with suppress(Exception):  # it may lack characters of the probe; panics are no Exceptions
+        with suppress(Exception):  # it may lack characters of the probe; panics are not Exceptions
             tokenizer.encode(_PROBE, add_special_tokens=False)
     return tokenizer
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without what the library writes to standard error by itself, a page for each panic."""
+    """Suppress what the library itself writes to standard error: a page for each panic."""
     try:
         kept = os.dup(2)
     except OSError:  # it is closed
@@ -241,7 +241,8 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def _guarded(saying: str) -> Iterator[None]:
-    """What the library raises, as a ValueError that begins so: bare Exceptions, and panics, which are not even that."""
+    """Turn the library's bare Exceptions and panics (which are no Exceptions) into a ValueError that begins with
+    `saying`."""
     try:
         yield
     except BaseException as error:
@@ -251,7 +252,7 @@ def _guarded(saying: str) -> Iterator[None]:
 
 
 def _check_growth(stored: Any, file: Path) -> None:
-    """Refuse a tokenizer that makes long texts of short ones: replacements after each other multiply."""
+    """Refuse a tokenizer that makes short texts very long: the factors of successive replacements multiply."""
     parts = stored if isinstance(stored, dict) else {}
     for part in ("normalizer", "pre_tokenizer", "decoder"):
         growth, left = 1, [parts.get(part)]
@@ -273,19 +274,20 @@ def _check_growth(stored: Any, file: Path) -> None:
 
 def _download(name: str, file: Path) -> Path:
     if file.suffix == ".json" or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        sought = Path(name) if file == expanded(name) else file  # as it was written
+        sought = Path(name) if file == expanded(name) else file  # as the user wrote it
         raise FileNotFoundError(
             f"{sought}: no such tokenizer; need a tokenizer.json, a folder with one, or a Hub id owner/name"
         )
     from huggingface_hub import hf_hub_download
 
-    from genlip.model.download import failures, reason  # here: it needs PyTorch, which captions can do without
+    from genlip.model.download import failures, reason  # here: it imports PyTorch, which captions do not need
 
     try:
         return Path(hf_hub_download(name, "tokenizer.json"))
     except failures() as error:
-        told = reason(error, name)
-        raise FileNotFoundError(f"{name}: the Hugging Face Hub did not give its tokenizer.json: {told}") from error
+        raise FileNotFoundError(
+            f"{name}: the Hugging Face Hub did not give its tokenizer.json: {reason(error, name)}"
+        ) from error
 
 
 def _check_end(tokenizer: Tokenizer, end: str, end_ids: list[int]) -> None:

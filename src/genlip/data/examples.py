@@ -1,4 +1,4 @@
-"""Examples: one captioned image, before anything is decoded or turned into tokens.
+"""Examples: one captioned image, before decoding and tokenization.
 
 A caption is a text, a conversation about the image, or a choice among several of these.
 """
@@ -6,7 +6,7 @@ A caption is a text, a conversation about the image, or a choice among several o
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,13 +23,14 @@ __all__ = [
     "pick_line",
     "plain_text",
     "several_lines",
+    "short_repr",
 ]
 
 ImageLike = bytes | str | os.PathLike[str] | Image.Image
 
 
 class Unusable(ValueError):
-    """An example that cannot be used. `reason` is one of a few words that counters group by."""
+    """An example that cannot be used. `reason` is a short phrase, the key of counters."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -39,8 +40,13 @@ class Unusable(ValueError):
         return type(self), (self.reason, str(self))
 
 
+def short_repr(data: Any) -> str:
+    """The `__repr__` of a source or data set: its type, name and length, such as `<Files 'photos': 1,200>`."""
+    return f"<{type(data).__name__} {data.name!r}: {len(data):,}>"
+
+
 class Turn(NamedTuple):
-    """One message of a conversation. What a user says is read; what an assistant says is learned."""
+    """One message of a conversation. Messages of the user are input only; those of the assistant have a loss."""
 
     text: str
     learned: bool
@@ -50,7 +56,7 @@ Conversation = tuple[Turn, ...]
 
 
 class Choice(NamedTuple):
-    """Several captions of one image, the chance of each to be read (they sum to 1), and the fields that they came from."""
+    """Several captions of one image, the probability of each (they sum to 1), and the fields that they come from."""
 
     captions: tuple[str | Conversation, ...]
     chances: tuple[float, ...]
@@ -66,7 +72,7 @@ class Example(NamedTuple):
     Attributes:
         key: names it in messages.
         image: a path, encoded bytes or a Pillow image.
-        caption: what is said about it; "" where the record holds none.
+        caption: "" if the record has none.
     """
 
     key: str
@@ -75,17 +81,17 @@ class Example(NamedTuple):
 
 
 def pick(caption: Caption, seed: int, epoch: int, index: int) -> str | Conversation:
-    """The caption that is read in an epoch: of a choice one by its chances, the same for the same numbers."""
+    """The caption that is read in an epoch; of a choice, one by its probability. A pure function of its arguments."""
     if not isinstance(caption, Choice):
         return caption
-    # A bit generator's stream is fixed across NumPy's versions; what a Generator makes of it is not.
+    # The stream of a bit generator is fixed across NumPy versions; the methods of a Generator are not.
     u = int(np.random.PCG64((seed, epoch, index)).random_raw()) / 2**64
     place = int(np.searchsorted(np.cumsum(caption.chances), u, side="right"))
     return caption.captions[min(place, len(caption.captions) - 1)]
 
 
 def pick_line(text: str, seed: int, epoch: int, index: int) -> str:
-    """One of the lines of a text that are not empty, each as likely as the others, the same for the same numbers."""
+    """One non-empty line of a text, all with equal probability. A pure function of its arguments."""
     lines = several_lines(text)
     # The second number of the stream: the first one chose the caption itself.
     u = int(np.random.PCG64((seed, epoch, index)).random_raw(2)[1]) / 2**64
@@ -93,12 +99,12 @@ def pick_line(text: str, seed: int, epoch: int, index: int) -> str:
 
 
 def several_lines(text: str) -> list[str]:
-    """The lines of a text that are not empty."""
+    """The non-empty lines of a text, stripped."""
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def plain_text(caption: Caption) -> str:
-    """A caption as one text: of a choice the likeliest, of a conversation its messages line by line."""
+    """A caption as one text: the most likely of a choice, the messages of a conversation as lines."""
     if isinstance(caption, Choice):
         caption = caption.captions[int(np.argmax(caption.chances))]
     return caption if isinstance(caption, str) else "\n".join(turn.text for turn in caption)

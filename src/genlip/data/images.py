@@ -1,12 +1,12 @@
 """Images: bytes -> RGB -> resized -> patches and grid. The only place that decodes an image.
 
 In: the bytes of a file, a path, or a Pillow image. Out: UInt8[N, C*P*P] patches and their (rows, columns).
-The rules are fixed: EXIF orientation is applied, transparency lies over white, palette and CMYK become 8-bit RGB, so do
-numbers of more bits (`_to_8_bits`), an animation gives its first frame, and the number of pixels is bounded before anything
-is decoded.
+The rules are fixed. EXIF orientation is applied, transparency is blended over white, and an animation gives its first frame.
+Palette, CMYK and deeper values become 8-bit RGB (`genlip.data.pixel_modes`). The number of pixels is limited before
+decoding.
 
-JPEGs are decoded by simplejpeg, which gives Pillow's very pixels; whatever it does not take, Pillow does. PyTorch resizes,
-with AVX2 several times as fast as Pillow, and to within two levels of it (benchmarks/decoders.md).
+simplejpeg decodes JPEGs to exactly the pixels of Pillow; Pillow decodes everything else. PyTorch resizes: with AVX2 it is
+several times as fast as Pillow, and differs by at most two of 255 levels (benchmarks/decoders.md).
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import math
 import os
 import re
 import stat
-import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
 from genlip.data.examples import ImageLike, Unusable
+from genlip.data.pixel_modes import DAMAGE, check_depth, to_mode, upright
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import check_fields, shown
 from genlip.model.file_kinds import what_is
@@ -54,34 +54,22 @@ __all__ = [
     "resize",
 ]  # fmt: skip
 
-# Pillow would also open formats that start other programs (EPS) or hold no image.
+# Pillow can also open formats that start other programs (EPS) or are no images.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM") + (("AVIF",) if features.check("avif") else ())
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
     ".pnm", ".pfm", ".avif", ".avifs", ".mpo",
 )  # fmt: skip
-# Pillow's decoders answer damaged files with any of these. A MemoryError says nothing about the file.
-_DAMAGE = (OSError, RuntimeError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
-# What makes pixels [H, W, C] upright, by their EXIF orientation.
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.swapaxes(0, 1),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
-    8: lambda pixels: np.rot90(pixels),
-}
 _MAX_BYTES = 2**29
-# What settings may ask for: they come with models of others, and are obeyed before memory is counted.
+# Limits of settings, which may come with a model from elsewhere: larger ones could use all memory.
 _MOST = {"size": 4096, "max_patches": 65_536, "max_pixels": 1_000_000_000}
-_MAX_SCANS = 100  # of a JPEG: cameras and encoders write up to about 20, and each costs a pass over all pixels
-_MAX_JPEG_HEADER = 2**25  # bytes before the pixels: profiles, EXIF and previews
+_MAX_SCANS = 100  # limit for a JPEG: cameras and encoders write up to about 20, and each is a pass over all pixels
+_MAX_JPEG_HEADER = 2**25  # limit of the bytes before the pixels: profiles, EXIF and previews
 _MAX_NAME = 300  # characters of a name in a message
 
-# Remarks on metadata and size, which name no file and hold ever other numbers: over a crawl, no end of lines.
-for _remark in (UserWarning, Image.DecompressionBombWarning):
-    warnings.filterwarnings("ignore", category=_remark, module=r"PIL\.")
+# Pillow's warnings on metadata and size name no file, and each is different: too many lines on a large data set.
+for _warning in (UserWarning, Image.DecompressionBombWarning):
+    warnings.filterwarnings("ignore", category=_warning, module=r"PIL\.")
 
 
 class ImageError(Unusable):
@@ -93,12 +81,12 @@ class ImageConfig:
     """How an image becomes patches.
 
     Attributes:
-        resize: "fixed" squeezes every image to size x size pixels (stage 1); "native" keeps the aspect ratio and lets the
-            number of patches vary (stage 2).
+        resize: "fixed" resizes every image to size x size pixels (stage 1). "native" keeps the aspect ratio; the number of
+            patches varies (stage 2).
         size: side in pixels of a fixed image; a multiple of the patch size.
         min_patches: fewest patches of a native image; smaller ones are enlarged.
-        max_patches: most patches of a native image; larger ones are reduced. Where it is less than four times
-            `min_patches`, both cannot always be kept, and the maximum is.
+        max_patches: most patches of a native image; larger ones are reduced. If it is less than four times
+            `min_patches`, both limits cannot always hold; then the maximum does.
         max_pixels: images with more pixels than this are refused before they are decoded.
     """
 
@@ -123,12 +111,12 @@ class ImageConfig:
 
 
 class Patches(NamedTuple):
-    """An image as a model reads it.
+    """The patches of an image.
 
     Attributes:
         patches: UInt8[N, C*P*P], row-major, channel first.
         grid: (rows, columns) of patches.
-        squeezed: its shape could not be kept; see `is_ribbon`.
+        squeezed: whether its aspect ratio was changed; see `is_ribbon`.
     """
 
     patches: np.ndarray
@@ -137,50 +125,56 @@ class Patches(NamedTuple):
 
 
 def image_patches(
-    image: ImageLike | Patches, config: ImageConfig, model: GenLIPConfig
+    image: ImageLike | Patches, image_config: ImageConfig, model_config: GenLIPConfig
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """UInt8[N, C*P*P] patches and the grid (rows, columns) of an image. Raises `ImageError` where it cannot be used."""
-    return prepare_image(image, config, model)[:2]
+    return prepare_image(image, image_config, model_config)[:2]
 
 
-def prepare_image(image: ImageLike | Patches, config: ImageConfig, model: GenLIPConfig) -> Patches:
-    """The patches of an image, sized for a model; those that are there already stay. Raises `ImageError`."""
+def prepare_image(image: ImageLike | Patches, image_config: ImageConfig, model_config: GenLIPConfig) -> Patches:
+    """The patches of an image, resized for a model; `Patches` are returned as they are. Raises `ImageError` for an image
+    that cannot be used, ValueError for a fixed size that the patch size does not divide."""
     if isinstance(image, Patches):
         return image
-    pixels = decode_pixels(image, config.max_pixels, "RGB" if model.num_channels == 3 else "L")
+    pixels = decode_pixels(image, image_config.max_pixels, "RGB" if model_config.num_channels == 3 else "L")
     height, width = pixels.shape[:2]
-    side, squeezed = model.patch_size, config.resize == "native" and is_ribbon(height, width, config.max_patches)
-    if config.resize == "fixed":
-        if config.size % side:
-            raise ValueError(f"images.size {config.size} is no multiple of the model's patch_size {side}")
-        if (config.size // side) ** 2 > _MOST["max_patches"]:
-            raise ValueError(f"images.size {config.size} has more than {_MOST['max_patches']:,} patches of {side} pixels")
-        height = width = config.size
+    side, squeezed = (
+        model_config.patch_size,
+        image_config.resize == "native" and is_ribbon(height, width, image_config.max_patches),
+    )
+    if image_config.resize == "fixed":
+        if image_config.size % side:
+            raise ValueError(f"images.size {image_config.size} is no multiple of the model's patch_size {side}")
+        if (image_config.size // side) ** 2 > _MOST["max_patches"]:
+            raise ValueError(
+                f"images.size {image_config.size} has more than {_MOST['max_patches']:,} patches of {side} pixels"
+            )
+        height = width = image_config.size
     else:
-        height, width = native_size(height, width, side, config.min_patches, config.max_patches)
+        height, width = native_size(height, width, side, image_config.min_patches, image_config.max_patches)
     return Patches(patchify(resize(pixels, height, width), side), (height // side, width // side), squeezed)
 
 
 def decode(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> Image.Image:
-    """An upright image in 8-bit RGB or grey. Raises `ImageError` with a reason where there is none."""
+    """The upright image in 8-bit RGB or grey. Raises `ImageError` with a reason if it cannot be used."""
     return Image.fromarray(decode_pixels(image, max_pixels, mode))
 
 
 def decode_pixels(image: ImageLike, max_pixels: int = 100_000_000, mode: Literal["RGB", "L"] = "RGB") -> np.ndarray:
-    """UInt8[H, W, 3] pixels of an upright image, [H, W] for grey. Raises `ImageError` with a reason where there are none."""
+    """UInt8[H, W, 3] pixels of an upright image, [H, W] for grey. Raises `ImageError` with a reason."""
     with opened(image, max_pixels) as (data, pil_image):
         pixels = _jpeg_pixels(data, pil_image, mode)
         if pixels is None:
             pixels = _pillow_pixels(pil_image, mode)
-            _check_depth(data, pil_image)
-        return _upright(pixels, pil_image)
+            check_depth(data, pil_image)
+        return upright(pixels, pil_image)
 
 
 @contextmanager
 def opened(image: ImageLike, max_pixels: int) -> Iterator[tuple[bytes, Image.Image]]:
-    """The bytes of an image's file and its header, read and checked; nothing is decoded yet.
+    """The bytes of an image's file, and the Pillow image with a checked header; no pixels are decoded yet.
 
-    What goes wrong with the file, also while it is decoded in the block, is raised as `ImageError` with a reason.
+    Errors of the file, also those while the block decodes it, are raised as `ImageError` with a reason.
     """
     if not isinstance(image, (bytes, str, os.PathLike, Image.Image)):
         raise TypeError(f"an image is a path, bytes or a Pillow image, not {type(image).__name__}")
@@ -196,7 +190,7 @@ def opened(image: ImageLike, max_pixels: int) -> Iterator[tuple[bytes, Image.Ima
         raise ImageError("not an image", f"{_name(image)}: {_unknown(data)}") from None
     except Image.DecompressionBombError as error:
         raise ImageError("too large", f"{_name(image)}: {error}") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         _raise_lack_of_memory(error)
         raise ImageError("damaged", f"{_name(image)}: damaged image: {_clipped(str(error))}") from error
 
@@ -205,30 +199,32 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """UInt8 pixels [H, W] or [H, W, C] of another size: bicubic with antialiasing, as Pillow does it."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    import torch  # here: ONNX Runtime is fed from this file where there is no PyTorch
+    import torch  # here: ONNX Runtime uses this file without PyTorch
     from torch.nn import functional
 
-    if pixels.shape[1] == 1:  # PyTorch without AVX2 garbles a single column; two equal ones are the same image
+    if pixels.shape[1] == 1:  # PyTorch without AVX2 resizes a single column wrongly; two equal columns give the same image
         pixels = pixels.repeat(2, axis=1)
-    # PyTorch takes no steps backwards; NumPy calls them contiguous over a side of one pixel.
+    # PyTorch takes no negative strides; NumPy calls an array with a side of one pixel contiguous even then.
     if not (pixels.flags.c_contiguous and pixels.flags.writeable) or min(pixels.strides) < 0:
         pixels = pixels.copy()
     rows, columns = pixels.shape[:2]
     planes = torch.from_numpy(pixels).reshape(rows, columns, -1).permute(2, 0, 1)[None]
-    if rows - height > max(0, 2 * (columns - width)):  # Pillow 13's rule: a tall ribbon is not widened at its whole height
+    if rows - height > max(
+        0, 2 * (columns - width)
+    ):  # as in Pillow 13: reduce the height first, so that a tall ribbon is not widened at full height
         planes = functional.interpolate(planes, (height, columns), mode="bicubic", antialias=True)
     planes = functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)[0]
     return planes.permute(1, 2, 0).reshape(height, width, *pixels.shape[2:]).numpy()
 
 
 def native_size(height: int, width: int, patch: int, min_patches: int, max_patches: int) -> tuple[int, int]:
-    """Height and width in pixels, multiples of `patch`, near the image's own and within the range of patches.
+    """Height and width in pixels, multiples of `patch`, close to those of the image and within the range of patches.
 
-    The published rule, in patches: round; too many scale down and floor; too few scale up and ceil. A side is at least
-    one patch; the other side of a ribbon is then cut to what the maximum leaves.
+    The published rule, in patches: round; if too many, scale down and floor; if too few, scale up and ceil. A side has at
+    least one patch. The long side of a ribbon is then limited by the maximum.
     """
     rows, columns = max(1, round(height / patch)), max(1, round(width / patch))
-    if rows * columns > max_patches:  # whole numbers: a float floors 32 patches, a hair below, to 31
+    if rows * columns > max_patches:  # integers: a float slightly below 32 would be floored to 31
         rows = max(1, math.isqrt(max_patches * height // width))
         columns = max(1, math.isqrt(max_patches * width // height))
     elif rows * columns < min_patches:
@@ -244,13 +240,13 @@ def file_suffix(data: bytes) -> str:
         found = _open(data).format or ""
     except Image.DecompressionBombError as error:
         raise ImageError("too large", f"{len(data)} bytes: {error}") from None
-    except (UnidentifiedImageError, *_DAMAGE) as error:
+    except (UnidentifiedImageError, *DAMAGE) as error:
         raise ImageError("not an image", f"{len(data)} bytes: {_unknown(data)}") from error
     return {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}.get(found, found.lower())
 
 
 def reduced(image: Image.Image, side: int, method: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
-    """The image with a longer side of at most `side` pixels; a ribbon keeps one pixel across."""
+    """The image reduced to at most `side` pixels on the longer side; each side keeps at least one pixel."""
     scale = side / max(image.size)
     if scale >= 1:
         return image
@@ -258,7 +254,8 @@ def reduced(image: Image.Image, side: int, method: Image.Resampling = Image.Resa
 
 
 def is_ribbon(height: int, width: int, max_patches: int) -> bool:
-    """Is an image so long that even one patch across cannot keep its shape? Then `native_size` squeezes it."""
+    """Whether an image is so long that its aspect ratio cannot be kept even with one patch across; `native_size` changes
+    it."""
     return max(height, width) > max_patches * min(height, width)
 
 
@@ -270,19 +267,19 @@ def patchify(pixels: np.ndarray, patch: int) -> np.ndarray:
 
 
 def _bytes(image: ImageLike) -> bytes:
-    """The bytes of the file; none for an image that Pillow has already opened."""
+    """The bytes of the file; empty for an image that Pillow has already opened."""
     if isinstance(image, Image.Image):
         return b""
     return image if isinstance(image, bytes) else read_file(image)
 
 
 def _open(data: bytes) -> Image.Image:
-    """Reads the header; no pixel is decoded yet."""
+    """Reads the header only."""
     return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
 def _unknown(data: bytes) -> str:
-    """What is said of a file that Pillow does not recognise: what it seems to be, and what would be read."""
+    """The message for a file that Pillow does not recognise: what it seems to be, and the formats that are read."""
     names, found = [name.replace("WEBP", "WebP") for name in _FORMATS], what_is(data)
     if any(found.endswith(f" {name} image") for name in names):
         found += " of a kind that is not read, or with a damaged header"
@@ -295,12 +292,12 @@ def _check_size(pil_image: Image.Image, max_pixels: int) -> None:
         raise Unusable("too large", f"{size} pixels; the limit is {max_pixels} in all (images.max_pixels)")
 
 
-# A marker of a JPEG that matters; within coded pixels, 0xFF is followed by 0 or is a restart.
+# A JPEG marker; inside coded pixels, 0xFF is followed by 0 or by a restart marker.
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Refuse a JPEG that costs far more than its pixels: by thousands of scans, or by what stands before them."""
+    """Refuse a JPEG that needs far more time than its pixels: with thousands of scans, or much metadata before them."""
     if data[:2] != b"\xff\xd8" or (data.count(b"\xff\xda") <= _MAX_SCANS and len(data) <= _MAX_JPEG_HEADER):
         return
     scans, place = 0, 2
@@ -315,13 +312,13 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _jpeg_pixels(data: bytes, pil_image: Image.Image, mode: str) -> np.ndarray | None:
-    """Pixels of a sound JPEG whose colours need no conversion; None leaves the image to Pillow."""
+    """Pixels of a valid JPEG whose colours need no conversion; None if Pillow must decode it."""
     if data[:2] != b"\xff\xd8" or pil_image.mode not in (mode, "L"):
         return None
     size = (pil_image.height, pil_image.width, 3 if mode == "RGB" else 1)
-    try:  # with a buffer of the size that was checked, it can decode nothing larger
+    try:  # the buffer has the size that was checked, so nothing larger can be decoded
         pixels = simplejpeg.decode_jpeg(data, "RGB" if mode == "RGB" else "GRAY", buffer=np.empty(size, np.uint8))
-    except ValueError:  # damaged or unusual: Pillow decides, and words the error
+    except ValueError:  # damaged or unusual: Pillow decodes it, or raises the error
         return None
     if pixels.shape != size:
         return None
@@ -330,14 +327,14 @@ def _jpeg_pixels(data: bytes, pil_image: Image.Image, mode: str) -> np.ndarray |
 
 def _pillow_pixels(pil_image: Image.Image, mode: str) -> np.ndarray:
     pil_image.load()
-    return np.array(_to_mode(pil_image, mode))
+    return np.array(to_mode(pil_image, mode))
 
 
-_URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a Path has one slash less
+_URL = re.compile(r"data:|[a-zA-Z][a-zA-Z0-9+.-]+:/")  # one slash is enough: a Path removes the second
 
 
 def refuse_url(name: str) -> None:
-    """Raise `ImageError` for a URL: what a list of images names is not fetched, as it may come from anyone."""
+    """Raise `ImageError` for a URL. URLs in a list of images are not fetched: the list may come from anyone."""
     if (url := _URL.match(name)) and not Path(name[:_MAX_NAME]).exists():
         kind = (
             "a data: URL: decode it and give its bytes" if url[0] == "data:" else "a URL, which is not fetched: download it"
@@ -346,7 +343,10 @@ def refuse_url(name: str) -> None:
 
 
 def read_file(file: str | os.PathLike[str]) -> bytes:
-    """The bytes of a regular file of bounded size: a list of images may name anything. Raises `ImageError`."""
+    """The bytes of a regular file of at most 512 MiB.
+
+    Raises `ImageError` for anything else: a list of images may name any path.
+    """
     refuse_url(str(file))
     path = Path(file)
     try:
@@ -358,7 +358,7 @@ def read_file(file: str | os.PathLike[str]) -> bytes:
         raise ImageError("missing", f"{_name(path)}: no such file") from None
     except ImageError:
         raise
-    except (OSError, ValueError) as error:  # no permission, a broken disk, a name that no system takes
+    except (OSError, ValueError) as error:  # no permission, a broken disk, an invalid name
         reason = error.strerror if isinstance(error, OSError) else error
         raise ImageError("damaged", f"{_name(path)}: cannot be read: {reason}") from error
     if len(data) > _MAX_BYTES:
@@ -366,94 +366,8 @@ def read_file(file: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def _upright(pixels: np.ndarray, pil_image: Image.Image) -> np.ndarray:
-    # ImageOps.exif_transpose also writes the EXIF anew, and fails where any other tag of it is broken.
-    try:
-        turn = _TURNS.get(pil_image.getexif().get(ExifTags.Base.Orientation, 1))
-    except _DAMAGE:
-        return pixels  # broken EXIF says nothing about the pixels
-    return pixels if turn is None else turn(pixels)
-
-
-def _to_mode(pil_image: Image.Image, mode: str) -> Image.Image:
-    if pil_image.mode.startswith(("I", "F")):
-        pil_image = _to_8_bits(pil_image)
-    if pil_image.mode == "La":  # which converts to nothing else
-        pil_image = pil_image.convert("LA")
-    if pil_image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in pil_image.info:
-        pil_image = pil_image.convert("RGBA")
-        pil_image = Image.alpha_composite(Image.new("RGBA", pil_image.size, "white"), pil_image)
-    return pil_image if pil_image.mode == mode else pil_image.convert(mode)
-
-
-def _to_8_bits(pil_image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, by the depth that its format declares; without one, by its largest value.
-
-    Numbers of 32 bits, floats and images of no file declare none: they are within 0 to 1 if they are fractions, else 8, 12
-    or 16 bits deep. Values beyond all of them have no known black and white, and are refused.
-    """
-    values = np.asarray(pil_image)
-    if values.dtype.kind == "f":
-        return Image.fromarray(_floats(values))
-    least, most = int(values.min()), int(values.max())
-    _check_range(least, most)
-    depth = _grey_depth(pil_image)
-    if depth and most >> (depth - 4) == 0:
-        raise _nearly_black(depth)
-    return Image.fromarray((values >> (depth - 8 if depth else _shift(most))).astype(np.uint8))
-
-
-_BITS = 258  # the tag of a TIFF that says how many a channel has
-
-
-def _grey_depth(pil_image: Image.Image) -> int | None:
-    """The bits of white that a file declares: 12 or 16. None for numbers of 32 bits and images of no file."""
-    if pil_image.format == "TIFF" and pil_image.mode.startswith("I;16"):
-        return int(pil_image.tag_v2.get(_BITS, (16,))[0])  # type: ignore[attr-defined]
-    return 16 if pil_image.format in ("PNG", "PPM") else None  # Pillow scales a PGM of any white to 16 bits
-
-
-def _check_depth(data: bytes, pil_image: Image.Image) -> None:
-    """Refuse colours of 16 bits that are nearly black: Pillow keeps the high byte, and 12 bits leave nothing there."""
-    if pil_image.format == "PNG":
-        deep = data[24:25] == b"\x10"
-    else:
-        deep = pil_image.format == "TIFF" and set(pil_image.tag_v2.get(_BITS, ())) == {16}  # type: ignore[attr-defined]
-    colours = [band for band in pil_image.getbands() if band in "RGBL"]
-    if deep and colours and all(np.asarray(pil_image.getchannel(band)).max() < 16 for band in colours):
-        raise _nearly_black(16)
-
-
-def _nearly_black(depth: int) -> Unusable:
-    # Fewer bits in a wider file, or a picture too dark to be seen: read as either, one of the two would be wrong.
-    return Unusable("unknown range", f"{depth} bits a channel, of which the highest 4 are never used; save it in 8 bits")
-
-
-def _floats(values: np.ndarray) -> np.ndarray:
-    """Float[H W] -> UInt8[H W]."""
-    if strange := int(values.size - np.isfinite(values).sum()):
-        raise Unusable("unknown range", f"NaN or infinite at {strange} of {values.size} pixels; replace these values")
-    least, most = float(values.min()), float(values.max())
-    if least >= 0 and most <= 1:
-        return np.rint(values * np.float64(255)).astype(np.uint8)
-    # HDR pictures reach a little beyond 1: read as bytes, they would be nearly black.
-    _check_range(least, most, fractions=most < 16 and bool((values % 1).any()))
-    return (values / 2 ** _shift(math.ceil(most))).astype(np.uint8)
-
-
-def _check_range(least: float, most: float, fractions: bool = False) -> None:
-    if least < 0 or most > 65_535 or fractions:
-        found = f"values from {least:g} to {most:g}"
-        raise Unusable("unknown range", f"{found}: need 0 to 1, or 0 to 255, 4095 or 65535; save it as 8-bit RGB or grey")
-
-
-def _shift(most: int) -> int:
-    """How many of the lower bits go: 0 of 8, 4 of 12, 8 of 16."""
-    return 0 if most <= 255 else 4 if most <= 4095 else 8
-
-
 def _raise_lack_of_memory(error: BaseException) -> None:
-    """Pillow's decoders answer a lack of memory with an OSError, which is not the file's fault."""
+    """Pillow's decoders raise an OSError when memory is short, which is not the fault of the file."""
     if isinstance(error, OSError) and "out of memory" in str(error):
         raise MemoryError(str(error)) from error
 

@@ -1,15 +1,16 @@
-"""The loader: the updates of a run, prepared ahead by worker processes.
+"""Loader: the batches of each update of a run, prepared in advance by worker processes.
 
-In: a reader and how to pack. Out: for each update, the packs of this rank.
+In: a reader and a `PackingConfig`. Out: for each update, the packs of this rank.
 
     update n holds `packs` rows; row i of it comes from stream (n · packs + i) mod streams; rank r owns rows r, r + ranks, …
 
-So which samples stand in which update follows from the run's settings alone. Workers own streams and prepare them ahead;
-every batch carries the state of its stream after it, and the loader keeps the states of what was handed out. What was only
-prepared is prepared again after a stop: nothing is lost or repeated, on the same number of ranks and workers or on another.
+So the run's settings alone decide which samples are in which update. Workers own streams and prepare batches in advance.
+Every batch carries the state of its stream after it, and the loader keeps the states of the batches that were taken. Batches
+that were prepared but not taken are prepared again after a restart: nothing is lost or repeated, with any number of ranks
+and workers.
 
-Where the run ends after some epochs and several streams feed a row, these leave their last samples, which do not fill a pack
-each, to the row's `Tail`: so packs are full up to the last of each row.
+If the run ends after some epochs and several streams feed a row, the row's `Tail` packs their last samples together. So only
+the last pack of each row is not full.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ log = logging.getLogger(__name__)
 
 
 class Loader:
-    """Gives the batches of one update after another, one for each row that this rank owns.
+    """Yields the batches of one update after another, one for each row that this rank owns.
 
-    Where the run ends after some epochs, streams end one by one: their rows come without a pack. Iterating over updates, a
-    single process stops when all have ended; one of several ranks goes on with empty rows, since only all know the end.
+    If the run ends after some epochs, streams end one by one; then their rows have no pack. When iterating over updates, a
+    single process stops when all streams have ended. With several ranks, each continues with empty rows, since a single rank
+    does not know when the others have ended.
 
     Attributes:
-        rows: of every update, those that this rank owns.
-        ended: nothing follows in any of its streams.
+        rows: the rows of every update that this rank owns.
+        ended: whether all its streams have ended.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Loader:
         epochs: int = 0,
         state: Mapping[str, Any] | None = None,
     ) -> None:
-        """`workers` processes prepare packs ahead, 0 prepares them here; `epochs` 0 never ends; `state` goes on."""
+        """`workers` processes prepare packs, 0 uses this process; `epochs` 0 never ends; `state` is where to continue."""
         if not 0 <= rank < ranks <= packing.packs:
             raise ValueError(
                 f"rank {rank} of {ranks} with {packing.packs} packs an update: every rank needs at least one; "
@@ -71,12 +73,14 @@ class Loader:
         self.workers = min(workers, len(self.streams))
         if self.workers < workers:
             log.warning(
-                "%d workers for %d streams: the others would idle; raise packing.streams", workers, len(self.streams)
+                "%d workers for %d streams: the other workers would be idle; raise packing.streams",
+                workers,
+                len(self.streams),
             )
         order = {"packs": packing.packs, **asdict(packing)}
-        del order["batch"]  # one size, however it was written
+        del order["batch"]  # `packs` holds its value
         decides = {"examples": lengths(reader.source), "seed": reader.seed, **order}
-        self._decides = json.loads(json.dumps(decides))  # as a checkpoint gives it back
+        self._decides = json.loads(json.dumps(decides))  # as it is read from a checkpoint
         self._step, self._states = 0, {number: StreamState() for number in self.streams}
         self._ended: set[int] = set()
         self._tails: dict[int, Tail] = {}
@@ -86,18 +90,18 @@ class Loader:
 
     @property
     def waiting(self) -> int:
-        """Samples of this rank's streams that were read and are not packed yet."""
+        """Number of samples of this rank's streams that were read but not packed yet."""
         return sum(len(state.waiting) for state in self._states.values())
 
     @property
     def ended(self) -> bool:
-        """Nothing follows in any of this rank's streams."""
+        """Whether all streams of this rank have ended."""
         return len(self._ended) == len(self.streams) and not self.waiting
 
     def state(self) -> dict[str, Any]:
-        """All that going on needs, as JSON can hold it: the updates handed out, and each stream's place.
+        """What is needed to continue, as JSON: the number of updates taken, and the position of each stream.
 
-        It holds between updates, when the batches of all `rows` were taken.
+        Valid only between updates, when the batches of all `rows` were taken.
         """
         streams = {str(number): [state.next, *state.waiting] for number, state in self._states.items()}
         return {
@@ -109,7 +113,7 @@ class Loader:
         }
 
     def undo(self) -> None:
-        """Forget what was handed out of the last update, whole or in part: `state` is that before it. Ends `batches`."""
+        """Go back to the state before the last update, taken completely or in part. Ends `batches`."""
         self._load(self._before)
         self._tails.clear()
 
@@ -121,10 +125,10 @@ class Loader:
                     yield update
 
     def batches(self, waiting: Callable[[], None] = lambda: None) -> Generator[Batch, None, None]:
-        """The batches one by one, without end, so that an update need not be held at once: each update has one for each of
-        this rank's `rows`.
+        """The batches one by one, without end, so that an update need not be in memory at once. Each update has one batch
+        for each of this rank's `rows`.
 
-        `waiting` is called every second while workers are waited for; an error that it raises ends the waiting.
+        `waiting` is called every second while this process waits for workers; an error that it raises ends the waiting.
         """
         with closing(self._batches(waiting)) as prepared:
             while True:
@@ -140,7 +144,7 @@ class Loader:
                     yield batch
 
     def _after_the_end(self, row: int, stream: int) -> Batch:
-        """What stands in the place of a stream that has ended: a pack of the row's tail, once all its streams have."""
+        """The batch in place of an ended stream: a pack of the row's tail, once all streams of the row have ended."""
         together = [number for number in self.streams if number % self.packing.packs == row]
         if self._ended.issuperset(together):
             if row not in self._tails:
@@ -162,7 +166,7 @@ class Loader:
         if missing := {str(number) for number in self.streams} - state["streams"].keys():
             raise ValueError(f"the state lacks streams {', '.join(sorted(missing))}: merge the states of all ranks")
         self._step = state["step"]
-        still = state.get("epochs") == self.epochs  # a run that was made longer goes on in all its streams
+        still = state.get("epochs") == self.epochs  # with more epochs, all streams continue
         self._ended = set(state["ended"]) & set(self.streams) if still else set()
         for number in self.streams:
             position, *waiting = state["streams"][str(number)]
@@ -176,7 +180,7 @@ class Loader:
             ended=frozenset(self._ended), whole=self._turns == 1,
         )  # fmt: skip
         finish = _pinned(torch.cuda.current_device()) if torch.cuda.is_available() else _as_it_is
-        if self.workers:  # tokenizers warn of a fork in every worker unless this is settled
+        if self.workers:  # otherwise tokenizers warn about the fork in every worker
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
             items: Iterator[Batch | None] = in_turn(make, self.workers, finish, waiting)
         else:
@@ -190,10 +194,10 @@ def _as_it_is(batch: Batch | None) -> Batch | None:
 
 
 def _pinned(device: int) -> Callable[[Batch | None], Batch | None]:
-    """Puts batches into page-locked memory, in whichever thread."""
+    """A function that moves batches into page-locked memory, from any thread."""
 
     def pin(batch: Batch | None) -> Batch | None:
-        torch.cuda.set_device(device)  # or a thread's first call would make a context on GPU 0
+        torch.cuda.set_device(device)  # otherwise the first call of a thread creates a context on GPU 0
         return batch and batch.pin_memory()
 
     return pin
@@ -201,10 +205,10 @@ def _pinned(device: int) -> Callable[[Batch | None], Batch | None]:
 
 @dataclass(frozen=True)
 class _Streams:
-    """The streams of a rank, one batch of each in turn, round after round.
+    """The streams of a rank: one batch of each in turn, round after round.
 
-    Workers are asked in turn. Worker w owns the streams at places w, w + workers, …; rounds are filled up with None to a
-    multiple of the workers, and before the place where the first round begins.
+    Workers are read in turn. Worker w owns the streams at places w, w + workers, … Rounds are padded with None to a multiple
+    of the workers, and before the place where the first round begins.
     """
 
     reader: Reader

@@ -1,11 +1,11 @@
-"""Order: which sample comes when, as a pure function of (seed, stream, position).
+"""Order: the order of samples, as a pure function of (seed, stream, position).
 
-In: the length of a source. Out: for each of a fixed number of streams an endless sequence of (epoch, number of an example).
-Nothing has to be stored to go on anywhere in it, and nothing depends on who reads which stream.
+In: the length of a source. Out: for each of a fixed number of streams, an endless sequence of (epoch, index of an example).
+Reading can continue at any position without stored state, and does not depend on which process reads which stream.
 
-    1. The source is cut into blocks of neighbours, and every epoch permutes the blocks: disks and archives like neighbours.
-    2. An epoch's samples, so permuted, are dealt to the streams in equal shares. A stream that has read its share goes on
-       with the next share, of the next epoch: so every stream lives even where there are fewer samples than streams.
+    1. The source is cut into blocks of neighbours, and every epoch permutes the blocks: reading neighbours is faster.
+    2. The permuted samples of an epoch are divided among the streams in equal shares. A stream that has read its share goes
+       on with the next share, of the next epoch. So every stream has samples even if there are more streams than samples.
     3. A stream shuffles its share inside windows, so that neighbours do not stay together.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 __all__ = ["Draw", "Order"]
 
-_BLOCK, _BLOCKS_PER_SHARE = 64, 64  # fewer blocks, and a stream would see only a few places of the source in an epoch
+_BLOCK, _BLOCKS_PER_SHARE = 64, 64  # with fewer blocks, a stream would read only a few regions of the source per epoch
 
 
 class Draw(NamedTuple):
@@ -35,11 +35,11 @@ class Order:
     """The order of a run.
 
     Attributes:
-        length: examples of the source.
+        length: number of examples of the source.
         seed: of the run.
-        streams: virtual streams that the samples are dealt to.
-        block: neighbours that stay together; 0 takes 64, or fewer where a share would otherwise hold less than 64 blocks.
-        window: samples among which a stream shuffles.
+        streams: number of virtual streams among which samples are divided.
+        block: number of neighbours that stay together; 0 takes 64, or fewer if a share would have fewer than 64 blocks.
+        window: number of samples in a shuffle window.
     """
 
     length: int
@@ -57,15 +57,15 @@ class Order:
             )
 
     def draws(self, stream: int, positions: Iterable[int]) -> list[Draw]:
-        """What a stream draws at positions of its sequence, counted from 0."""
+        """The draws of a stream at positions of its sequence, counted from 0."""
         return [self._draw(stream, position) for position in positions]
 
     def end(self, stream: int, epochs: int) -> int:
-        """The position at which a stream has read its shares of so many epochs."""
+        """The position at which a stream has read its shares of `epochs` epochs."""
         return self._start(stream + epochs) - self._start(stream)
 
     def _draw(self, stream: int, position: int) -> Draw:
-        # All shares lie on one line, round after round; a stream starts at its own and reads on.
+        # All shares are one sequence, epoch after epoch; a stream starts at its own share and reads on.
         place = self._start(stream) + position
         share = ((place + 1) * self.streams - 1) // self.length  # the last one that starts at or before the place
         start, epoch = self._start(share), share - stream
@@ -77,13 +77,13 @@ class Order:
         return share * self.length // self.streams
 
     def _shuffled(self, epoch: int, share: int, place: int, size: int) -> int:
-        """Where a place of a share lands inside its window."""
+        """The place in the share after shuffling inside its window."""
         window, offset = divmod(place, self.window)
         start = window * self.window
         return start + int(self._window((self.seed, 1, epoch, share, window), min(self.window, size - start))[offset])
 
     def _window(self, key: tuple[int, ...], length: int) -> np.ndarray:
-        """The permutation of a window; two are kept, as samples that wait may belong to the one before."""
+        """The permutation of a window; two are cached, as waiting samples may belong to the previous one."""
         if key not in self._windows:
             while len(self._windows) > 1:
                 del self._windows[next(iter(self._windows))]
@@ -101,7 +101,7 @@ class Order:
         return int(blocks[place // block]) * block + place % block
 
 
-@lru_cache(maxsize=2)  # an epoch and the next, where streams are in both
+@lru_cache(maxsize=2)  # streams may be in two epochs at once
 def _blocks(seed: int, epoch: int, count: int) -> tuple[np.ndarray, int]:
     """The permuted blocks of an epoch, and where the last block, which may be short, lies among them."""
     blocks = _random_order((seed, 0, epoch), count)
@@ -109,6 +109,6 @@ def _blocks(seed: int, epoch: int, count: int) -> tuple[np.ndarray, int]:
 
 
 def _random_order(key: tuple[int, ...], length: int) -> np.ndarray:
-    # A bit generator's stream is fixed across NumPy's versions, Generator.permutation is not; a run may outlive a version.
+    # The stream of a bit generator is fixed across NumPy versions; Generator.permutation is not. A run may be resumed later.
     order = np.argsort(np.random.PCG64(key).random_raw(length), kind="stable")
     return order.astype(np.uint32) if length < 2**32 else order

@@ -1,7 +1,7 @@
-"""Ownership: a folder that one process writes to at a time.
+"""Ownership: a lock on a folder, so that only one process writes to it.
 
-In: a folder. Out: the right to write there, until it is given back or the process ends, however it ends. The system keeps
-the lock, so that none is left behind; who holds it stands in the file `.lock`.
+In: a folder. Out: the lock, until it is released or the process ends in any way. The operating system holds it, so no stale
+lock remains. The file `.lock` names the process that holds it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["own"]
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 3.0  # seconds: workers of a process that was killed take a moment to end
+_PATIENCE = 3.0  # seconds to wait: workers of a killed process take a moment to end
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # as of some network file systems
 
 
 @contextmanager
 def own(folder: Path, work: str) -> Iterator[None]:
-    """Have a folder for oneself. It is made, and if nothing was put into it, removed again.
+    """Lock a folder. It is created if needed, and removed again if it stays empty.
 
-    Raises ValueError if another process has it; `work` says what such a process does.
+    Raises ValueError if another process holds the lock; `work` names that work in the message.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def own(folder: Path, work: str) -> Iterator[None]:
     lock = FileLock(file)
     try:
         lock.acquire(timeout=_PATIENCE)
-        with suppress(OSError):  # for the reader alone
+        with suppress(OSError):  # for messages only
             file.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf8")
     except Timeout:
         raise ValueError(
@@ -45,7 +45,7 @@ def own(folder: Path, work: str) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
-        log.warning("%s cannot be locked (%s): nothing keeps a second %s out of it", folder, error, work)
+        log.warning("%s cannot be locked (%s): a second %s could write there at the same time", folder, error, work)
     try:
         yield
     finally:

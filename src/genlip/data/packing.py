@@ -1,14 +1,14 @@
 """Packing: the samples of a stream -> packs of at most `max_tokens` rows, nearly full.
 
-In: a reader, an order, and the number of a stream. Out: `Batch` after `Batch`: a pack, what it was made of, what was skipped
-on the way, and the state from which the stream goes on.
+In: a reader, an order, and the number of a stream. Out: one `Batch` after another: a pack, the keys of its samples, the
+skipped examples, and the state of the stream after it.
 
-A stream looks a few samples ahead. It takes them as they come until there is room for half of those that wait; then a small
-knapsack chooses what fills the rest best, the longest-waiting sample always among it, and the others wait for the next pack.
-So the state is a position and the positions of those that wait.
+A stream has a small buffer of waiting samples. It takes them in order until half of the waiting ones fit into the rest of
+the pack. Then a small knapsack chooses those that fill the rest best, always with the longest-waiting sample; the others
+wait for the next pack. So the state is a position and the positions of the waiting samples.
 
-Where a run ends after some epochs, a stream whose samples have all been read has too few left to choose from. A `Tail` packs
-what is left of several streams together, so that a single pack of theirs is not full.
+If a run ends after some epochs, few samples are left at the end of a stream. A `Tail` packs the last samples of several
+streams together, so that only one of their packs is not full.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from genlip.data.images import ImageConfig, ImageLike, Patches, image_patches
 from genlip.data.order import Order
-from genlip.data.samples import Packable, Packed, Read, Reader, Skipped
+from genlip.data.samples import Packable, Packed, Reader, ReadSample, Skipped
 from genlip.data.units import batch_size
 from genlip.model.config import GenLIPConfig
 from genlip.model.fields import check_fields
@@ -30,8 +30,8 @@ __all__ = [
     "MANY_SKIPPED", "Batch", "PackingConfig", "Stream", "StreamState", "Tail", "by_shape", "choose", "pack_images",
 ]  # fmt: skip
 
-_CHUNK = 8  # samples that are read, and tokenized, at a time
-MANY_SKIPPED = 256  # after so many, a stream reports rather than seeks on: nothing may be usable at all
+_CHUNK = 8  # samples that are read and tokenized together
+MANY_SKIPPED = 256  # after so many, a stream returns a batch instead of reading on: perhaps no sample can be used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +40,16 @@ class PackingConfig:
 
     Attributes:
         max_tokens: most rows of a pack: patches and text tokens.
-        batch: what an update learns from, over all ranks: "4 packs", "8M tokens", or "32k samples of 270 tokens"; each pack
-            is a micro-batch.
-        packing_buffer: samples that wait to be placed; more fill packs better and cost memory.
-        streams: virtual streams that the samples are dealt to, rounded up to a multiple of an update's packs; also the most
-            worker processes that can prepare packs. The order depends on it, not on ranks or workers.
-        block: neighbours in the source that stay together; for shards that are fetched from afar, as many as a shard holds.
-            0 takes 64, or fewer where a stream would otherwise see less than 64 blocks in an epoch.
+        batch: batch size over all ranks: "4 packs", "8M tokens", or "32k samples of 270 tokens"; each pack is a
+            micro-batch.
+        packing_buffer: number of waiting samples; more of them fill packs better and need more memory.
+        streams: virtual streams among which samples are divided, rounded up to a multiple of the packs of an update. Also
+            the largest useful number of worker processes. The order depends on it, not on ranks or workers.
+        block: neighbours in the source that stay together; for remote shards, as many as a shard holds. 0 takes 64, or fewer
+            if a stream would have fewer than 64 blocks per epoch.
         shuffle_window: samples among which a stream shuffles.
-        patch_schedule: most patches of a native image from a number of samples on, as in [[0, 256], [1000000, 1024]];
-            empty keeps images.max_patches.
+        patch_schedule: [samples, patches] pairs: most patches of a native image from that number of samples on, as in
+            [[0, 256], [1000000, 1024]]. Empty keeps images.max_patches.
     """
 
     max_tokens: int = 16_384
@@ -71,7 +71,7 @@ class PackingConfig:
         if starts and (starts[0] != 0 or sorted(set(starts)) != starts or min(p for _, p in self.patch_schedule) < 1):
             raise ValueError(
                 f"packing.patch_schedule is {list(map(list, self.patch_schedule))}: need [samples, patches] pairs that "
-                "start at 0 samples and rise, with at least 1 patch"
+                "start at 0 samples and increase, with at least 1 patch"
             )
 
     @property
@@ -81,7 +81,7 @@ class PackingConfig:
 
     @property
     def tokens_per_sample(self) -> float:
-        """Rows of a sample on average, as `batch` says; 0 where it does not."""
+        """Mean rows of a sample, from `batch`; 0 if it does not give it."""
         return batch_size(self.batch, self.max_tokens).tokens_per_sample
 
     @property
@@ -90,16 +90,16 @@ class PackingConfig:
         return -(-self.streams // self.packs) * self.packs
 
     def order(self, length: int, seed: int) -> Order:
-        """The order of a source of so many examples."""
+        """The order of a source of `length` examples."""
         return Order(length, seed, self.all_streams, self.block, self.shuffle_window)
 
     def max_patches(self, samples: int) -> int:
-        """Most patches of a native image after so many samples; 0 where the image settings hold."""
+        """Most patches of a native image after `samples` samples; 0 if the image settings apply."""
         return next((patches for start, patches in reversed(self.patch_schedule) if start <= samples), 0)
 
 
 class StreamState(NamedTuple):
-    """Where a stream goes on: at position `next`, after the samples at the positions that wait."""
+    """State of a stream: the `next` position to read, and the positions of the waiting samples, which come first."""
 
     next: int = 0
     waiting: tuple[int, ...] = ()
@@ -110,17 +110,17 @@ START = StreamState()
 
 @dataclass(frozen=True)
 class Batch:
-    """A pack and where it came from.
+    """A pack and its origin.
 
     Attributes:
-        pack: the samples; None where there were none.
+        pack: the samples; None if there are none.
         keys: of the samples' examples, in the pack's order.
         sources: names of their sources.
-        skipped: the examples that could not be used, met since the stream's pack before.
-        squeezed: how many of the images could not keep their shape.
-        stream: the stream that it comes from.
+        skipped: the examples that could not be used, since the previous pack of the stream.
+        squeezed: number of images whose aspect ratio was changed.
+        stream: number of its stream.
         state: of the stream after it.
-        ended: no pack follows in the stream; samples that wait in its state are left to a `Tail`.
+        ended: whether it is the last of its stream; waiting samples in the state are left to a `Tail`.
     """
 
     pack: Packed | None
@@ -133,7 +133,7 @@ class Batch:
     ended: bool = False
 
     @classmethod
-    def of(cls, reader: Reader, read: Sequence[Read], skipped: Sequence[Skipped] = (), **place: Any) -> Batch:
+    def of(cls, reader: Reader, read: Sequence[ReadSample], skipped: Sequence[Skipped] = (), **place: Any) -> Batch:
         """Lay samples into a pack, in order of shape; `place` are the fields that say where it came from."""
         read = [read[i] for i in by_shape([one.sample for one in read])]
         return cls(
@@ -146,7 +146,7 @@ class Batch:
         )
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which copies to a GPU do not wait."""
+        """The same batch in page-locked memory, from which copies to a GPU are asynchronous."""
         return self if self.pack is None else dataclasses.replace(self, pack=self.pack.pin_memory())
 
 
@@ -157,14 +157,14 @@ class _Place(NamedTuple):
 
 class _Waiting(NamedTuple):
     place: _Place
-    read: Read
+    read: ReadSample
 
 
 class Stream:
     """The packs of one stream, one after another.
 
     Attributes:
-        state: where it goes on.
+        state: the position and the waiting samples.
     """
 
     def __init__(
@@ -176,8 +176,8 @@ class Stream:
         epochs: int = 0,
         whole: bool = True,
     ) -> None:
-        """`epochs` ends the stream after so many; 0 never does. Not `whole`, it leaves to a `Tail` what is not packed when
-        all is read."""
+        """`epochs`: the stream ends after so many; 0 never ends. If not `whole`, the samples that wait when all are read are
+        left to a `Tail`."""
         self.reader, self.packing, self.number, self.whole = reader, packing, number, whole
         self.order = packing.order(len(reader.source), reader.seed)
         self.end = self.order.end(number, epochs) if epochs else None
@@ -187,11 +187,11 @@ class Stream:
 
     @property
     def state(self) -> StreamState:
-        """Where the stream goes on."""
+        """The position and the waiting samples."""
         return StreamState(self.next, self._resume + tuple(one.place.position for one in self._waiting))
 
     def next_batch(self) -> Batch:
-        """The next pack; a batch without one once the stream has ended."""
+        """The next pack; a batch without a pack after the end of the stream."""
         skipped: list[Skipped] = []
         taken = _take(self._waiting, self.packing.max_tokens, lambda: self._look_ahead(skipped))
         if not self.whole and self._read_all:
@@ -209,7 +209,7 @@ class Stream:
         return self._read_all and not (self.whole and self._waiting)
 
     def _look_ahead(self, skipped: list[Skipped]) -> bool:
-        """Read on until enough samples wait, or the stream has ended. Is there a sample, and sense in seeking on?"""
+        """ReadSample on until enough samples wait, or the stream has ended. Is there a sample, and sense in seeking on?"""
         if self._resume:
             positions, self._resume = self._resume, ()
             self._read(positions, skipped)
@@ -225,9 +225,9 @@ class Stream:
 
 
 class Tail:
-    """The packs of what several ended streams have left over, one stream's samples after another's.
+    """The packs of the last samples of several ended streams, one stream after another.
 
-    Its whole state is that of its streams.
+    It has no state besides those of its streams.
     """
 
     def __init__(self, reader: Reader, packing: PackingConfig, states: Mapping[int, StreamState]) -> None:
@@ -239,7 +239,7 @@ class Tail:
 
     @property
     def states(self) -> dict[int, StreamState]:
-        """Of its streams, with what is not packed yet."""
+        """The states of its streams, with the samples that are not packed yet."""
         left = [*(one.place for one in self._waiting), *self._unread]
         return {
             stream: StreamState(position, tuple(place.position for place in left if place.stream == stream))
@@ -247,7 +247,7 @@ class Tail:
         }
 
     def next_batch(self, stream: int) -> Batch:
-        """The next pack, in the place of a stream; a batch without one once nothing is left."""
+        """The next pack, in place of a stream; a batch without a pack once nothing is left."""
         skipped: list[Skipped] = []
         taken = _take(self._waiting, self.packing.max_tokens, lambda: self._look_ahead(skipped))
         return Batch.of(
@@ -255,23 +255,23 @@ class Tail:
         )
 
     def _look_ahead(self, skipped: list[Skipped]) -> bool:
-        """Read exactly as many as may wait: so those that wait follow from the state."""
+        """ReadSample exactly as many as may wait: so those that wait follow from the state."""
         while self._unread and (free := self.packing.packing_buffer - len(self._waiting)) > 0:
             places, self._unread = self._unread[:free], self._unread[free:]
             self._waiting += _read(self.reader, self.packing, self.order, places, skipped)
         return bool(self._waiting)
 
 
-def _take(waiting: list[_Waiting], room: int, packing_buffer: Callable[[], bool]) -> list[_Waiting]:
-    """Take a pack's samples out of those that wait; `packing_buffer` reads on and tells whether any do."""
+def _take(waiting: list[_Waiting], room: int, look_ahead: Callable[[], bool]) -> list[_Waiting]:
+    """Take the samples of a pack from the waiting ones; `look_ahead` reads more, and returns whether any wait."""
     taken: list[_Waiting] = []
-    while packing_buffer():
+    while look_ahead():
         sizes = [one.read.size for one in waiting]
         if sum(sizes) < 2 * room and sizes[0] <= room:
             taken.append(waiting.pop(0))
             room -= sizes[0]
             continue
-        last = choose(sizes, room)  # best where about half of those that wait can be taken
+        last = choose(sizes, room)  # works best when about half of the waiting samples fit
         taken += [waiting[i] for i in last]
         waiting[:] = [one for i, one in enumerate(waiting) if i not in last]
         break
@@ -288,7 +288,7 @@ def _read(
     for place, one in zip(places, reader.read(draws, budgets), strict=True):
         if isinstance(one, Skipped):
             skipped.append(one)
-        elif one.size > packing.max_tokens:  # or no pack would ever take it
+        elif one.size > packing.max_tokens:  # it would fit into no pack
             raise ValueError(
                 f"{one.key} takes {one.size} rows of a pack of {packing.max_tokens}: give the reader max_tokens"
             )
@@ -298,9 +298,9 @@ def _read(
 
 
 def choose(sizes: Sequence[int], room: int) -> list[int]:
-    """Which of the sizes fill the room best, in order; the first is among them if it fits, and earlier ones go first.
+    """Indices of the sizes that fill the room best, in order. The first is chosen if it fits; earlier ones are preferred.
 
-    Subset sums as bits of whole numbers: bit n of `reached[k]` says that some of the first k sizes sum to n.
+    Subset sums as bits of whole numbers: bit n of `reached[k]` is set if some of the first k sizes sum to n.
     """
     within = (1 << (room + 1)) - 1
     reached = [1]
@@ -323,11 +323,14 @@ def by_shape(samples: Sequence[Packable]) -> list[int]:
 
 
 def pack_images(
-    images: Sequence[ImageLike | Patches], config: ImageConfig, model: GenLIPConfig, prompt_ids: Sequence[int] = ()
+    images: Sequence[ImageLike | Patches],
+    image_config: ImageConfig,
+    model_config: GenLIPConfig,
+    prompt_ids: Sequence[int] = (),
 ) -> Pack:
-    """Images in the order given, each with the prompt as its text: what generation and encoding read.
+    """A pack of images in the order given, each with the prompt as its text, for generation and encoding.
 
-    Each is resized as it is decoded: one at a time is held at its full size.
+    Images are decoded and resized one by one, so only one is held at full size. Raises `ImageError`.
     """
-    samples = [Sample(*image_patches(image, config, model)) for image in images]
+    samples = [Sample(*image_patches(image, image_config, model_config)) for image in images]
     return Pack.of([s.with_text(prompt_ids, [False] * len(prompt_ids)) for s in samples])

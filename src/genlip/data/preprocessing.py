@@ -1,8 +1,7 @@
-"""What a model was fed with: image settings, caption settings and tokenizer, kept in the model's folder.
+"""Preprocessing: image settings, caption settings and tokenizer, stored in the model's folder.
 
 In: the folder of a model. Out: `Preprocessing`. A folder that Transformers saved has its settings in the files of our
-processor there. Published folders have neither; then the image settings are the published ones for fixed resolution. The
-tokenizer is the folder's own.
+processor. Published folders have neither; then the published image settings for fixed resolution are used.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 PUBLISHED_PROMPT = "Describe the image in detail."
 _SETTINGS, _TOKENIZER = "preprocessing.json", "tokenizer.json"
 _PROCESSOR, _IMAGE_PROCESSOR = "processor_config.json", "preprocessor_config.json"
-_BYTES, _MOST_CHARACTERS = 2**22, 65_536  # of a file of settings, and of what stands around a caption
+_BYTES, _MOST_CHARACTERS = 2**22, 65_536  # limits of a settings file, and of prompt and end together
 
 
 class _Stored(TypedDict):
@@ -92,9 +91,9 @@ def load_captions(
     tokenizer: str | os.PathLike[str] | None = None,
     prompt: str | None = None,
 ) -> tuple[Preprocessing, Captions | None]:
-    """The settings of a model's folder, and its captions; None where neither the folder nor the caller has a tokenizer.
+    """The settings of a model's folder, and its `Captions`; None if neither the folder nor the caller has a tokenizer.
 
-    vocab_size  of the model: a tokenizer of another one is refused
+    vocab_size  of the model: a tokenizer with larger ids is refused
     tokenizer   a tokenizer.json, folder or Hub id, instead of the folder's
     prompt      instead of the one that the model was trained with
 
@@ -137,7 +136,7 @@ def _of_transformers(folder: Path) -> Preprocessing | None:
 
 
 def _bounded(captions: CaptionConfig) -> CaptionConfig:
-    """Refuse wording of a foreign model that fills memory: it stands before every caption."""
+    """Refuse a very long prompt or end, which would be added to every caption."""
     characters = len(captions.prompt) + len(captions.end)
     if characters > _MOST_CHARACTERS:
         raise ValueError(f"captions.prompt and end have {characters:,} characters; the limit is {_MOST_CHARACTERS:,}")
@@ -145,7 +144,7 @@ def _bounded(captions: CaptionConfig) -> CaptionConfig:
 
 
 def _images(stored: Mapping[str, Any]) -> ImageConfig:
-    """Image settings under the names of Transformers, where a size has two sides."""
+    """Image settings from those of Transformers, where a size has height and width."""
     fields = {key: stored[key] for key in ("resize", "min_patches", "max_patches") if key in stored}
     if "size" in stored:
         height, width = (checked(stored["size"], _Sides, "size")[side] for side in ("height", "width"))

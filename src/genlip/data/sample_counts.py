@@ -1,6 +1,6 @@
-"""Tally: how many samples a run has used, and which it could not use, by source and reason.
+"""Sample counts: how many samples a run has used, and how many it could not use, by source and reason.
 
-In: batches. Out: counts that are stored with a checkpoint, and words for them.
+In: batches. Out: counts, which are stored with a checkpoint, and a text of them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Any
 
 from genlip.data.packing import Batch
 
-__all__ = ["SkippedTooMany", "Tally"]
+__all__ = ["SampleCounts", "SkippedTooMany"]
 
 
 class SkippedTooMany(ValueError):
-    """More samples could not be used than the limit allows."""
+    """The share of samples that could not be used is above the limit."""
 
 
 @dataclass
-class Tally:
+class SampleCounts:
     """Counts of samples.
 
     Attributes:
-        used: that were packed, by source.
-        skipped: that could not be used, by (source, reason).
-        squeezed: images among the used ones whose shape could not be kept.
+        used: number of packed samples, by source.
+        skipped: number of samples that could not be used, by (source, reason).
+        squeezed: number of used images whose aspect ratio was changed.
     """
 
     used: Counter[str] = field(default_factory=Counter)
@@ -40,9 +40,9 @@ class Tally:
             self.skipped.update((skip.source, skip.reason) for skip in batch.skipped)
             self.squeezed += batch.squeezed
 
-    def __add__(self, other: Tally) -> Tally:
-        """The counts of both, as of several ranks."""
-        return Tally(self.used + other.used, self.skipped + other.skipped, self.squeezed + other.squeezed)
+    def __add__(self, other: SampleCounts) -> SampleCounts:
+        """The sum of both, for example of several ranks."""
+        return SampleCounts(self.used + other.used, self.skipped + other.skipped, self.squeezed + other.squeezed)
 
     @property
     def seen(self) -> int:
@@ -50,12 +50,12 @@ class Tally:
         return self.used.total() + self.skipped.total()
 
     def check(self, limit: float, examples: int, waiting: int = 0) -> None:
-        """Raise `SkippedTooMany` if more than this share could not be used, or not one of all `examples` of the source.
+        """Raise `SkippedTooMany` if more than this share could not be used, or none of all `examples` of the source.
 
-        `waiting` samples were read, and are good, but are not packed yet.
+        `waiting` samples were read and can be used, but are not packed yet.
 
-        At the beginning the share is taken of 100 samples, so that one broken file among the first ten stops nothing. One
-        always may be lost, unless the limit is 0.
+        Below 100 samples, the share is taken of 100: one broken file among the first ten does not stop the run. One skipped
+        sample is always allowed, unless the limit is 0.
         """
         lost, read = self.skipped.total(), self.seen + waiting
         nothing = lost >= examples and not self.used
@@ -65,20 +65,20 @@ class Tally:
             )
 
     def words(self) -> str:
-        """The skipped samples by reason, most frequent first; by source too where there are several."""
+        """The skipped samples by reason, most frequent first; also by source if there are several."""
         several = len({*self.used, *(source for source, _ in self.skipped)}) > 1
         named = ((f"{reason} in {source}" if several else reason, n) for (source, reason), n in self.skipped.most_common())
         return ", ".join(f"{n} {what}" for what, n in named)
 
     def to_json(self) -> dict[str, Any]:
-        """The counts as JSON can hold them."""
+        """The counts as a JSON object."""
         skipped: dict[str, dict[str, int]] = {}
         for (source, reason), number in self.skipped.items():
             skipped.setdefault(source, {})[reason] = number
         return {"used": dict(self.used), "skipped": skipped, "squeezed": self.squeezed}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Tally:
-        """The counts that `to_json` gave."""
+    def from_json(cls, stored: Mapping[str, Any]) -> SampleCounts:
+        """The counts from the object of `to_json`."""
         skipped = {(s, reason): n for s, reasons in stored["skipped"].items() for reason, n in reasons.items()}
         return cls(Counter(stored["used"]), Counter(skipped), stored["squeezed"])

@@ -1,6 +1,6 @@
 """Samples: examples of a source -> what a model reads, or the reason why not.
 
-In: draws of the run's order. Out: for each draw a `Read` sample or a `Skipped` one; nothing is lost in silence.
+In: draws of the run's order. Out: for each draw a `ReadSample`, or a `Skipped` with the reason; nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from genlip.data.order import Draw
 from genlip.data.sources.base import Source
 from genlip.data.sources.mixture import locate
 from genlip.model.config import GenLIPConfig
-from genlip.model.files import told
+from genlip.model.files import one_line
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["Packable", "Packed", "Read", "Reader", "SampleReader", "Skipped"]
+__all__ = ["Packable", "Packed", "ReadSample", "Reader", "SampleReader", "Skipped"]
 
 
 class Packable(Protocol):
@@ -59,7 +59,7 @@ class Packed(Protocol):
 
 
 class Skipped(NamedTuple):
-    """An example that could not be used: its key, the reason that counters group by, the whole message, and its source."""
+    """An example that could not be used: its key, the reason (the key of counters), the full message, and its source."""
 
     key: str
     reason: str
@@ -67,7 +67,7 @@ class Skipped(NamedTuple):
     source: str = ""
 
 
-class Read(NamedTuple):
+class ReadSample(NamedTuple):
     """A sample, the key of its example, the name of its source, and whether the image's shape could not be kept.
 
     The sample is `Packable`: a `Sample`, or what the reader of another task makes.
@@ -98,7 +98,7 @@ class Reader(Protocol):
     def limited(self, max_tokens: int) -> Reader:
         """The same reader for packs of so many rows: it gives no larger sample."""
 
-    def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[Read | Skipped]:
+    def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[ReadSample | Skipped]:
         """One entry for each draw, in order; `max_patches`, where given and not 0, limit the patches of an image."""
 
     def some(self, number: int) -> tuple[list[Any], list[Skipped]]:
@@ -120,16 +120,18 @@ class SampleReader:
     """Reads the samples of a source for a model.
 
     Attributes:
-        source, images, captions, model: where they come from, how they are prepared, and for which model.
+        source: the examples.
+        image_config, captions: how images and captions are prepared.
+        model_config: of the model that reads the samples.
         seed: of the choice among several captions of an image.
-        max_tokens: rows of a pack; text that does not fit beside the patches is cut, a sample without room for any is
-            skipped. None sets no limit.
+        max_tokens: rows of a pack; text that does not fit after the patches is cut. A sample without room for any
+            text is skipped. None sets no limit.
     """
 
     source: Source
-    images: ImageConfig
+    image_config: ImageConfig
     captions: Captions
-    model: GenLIPConfig
+    model_config: GenLIPConfig
     seed: int = 0
     max_tokens: int | None = None
 
@@ -141,26 +143,26 @@ class SampleReader:
         """The samples in the order given, in one flat buffer."""
         return Pack.of(samples)
 
-    def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[Read | Skipped]:
+    def read(self, draws: Sequence[Draw], max_patches: Sequence[int] = ()) -> list[ReadSample | Skipped]:
         """One entry for each draw, in order; `max_patches`, where given and not 0, replace that of the image settings."""
         budgets = max_patches or [0] * len(draws)
-        decoded = [self._decode(draw, _with_budget(self.images, n)) for draw, n in zip(draws, budgets, strict=True)]
+        decoded = [self._decode(draw, _with_budget(self.image_config, n)) for draw, n in zip(draws, budgets, strict=True)]
         texts = iter(self.captions.encode_all([one.caption for one in decoded if isinstance(one, _Decoded)]))
         return [one if isinstance(one, Skipped) else self._finish(one, *next(texts)) for one in decoded]
 
     def chosen(self, caption: Caption, draw: Draw) -> str | Conversation:
-        """What is read of a caption in a draw: one of several, and of a text the lines that `captions.lines` says."""
+        """The caption that is read in a draw: one of several, and of a text the lines that `captions.lines` selects."""
         one, lines = pick(caption, self.seed, *draw), self.captions.config.lines
         if not isinstance(one, str) or lines == "all":
             return one
         return pick_line(one, self.seed, *draw) if lines == "any" else next(iter(several_lines(one)), "")
 
-    def some(self, number: int) -> tuple[list[Sample], list[Skipped]]:
-        """So many usable samples, taken evenly from the whole source, and what was passed over."""
+    def some(self, limit: int) -> tuple[list[Sample], list[Skipped]]:
+        """Up to `limit` usable samples, spread evenly over the source, and the skipped ones."""
         skipped: list[Skipped] = []
-        step = max(1, len(self.source) // max(1, number))
+        step = max(1, len(self.source) // max(1, limit))
         spread = (Draw(0, index) for first in range(step) for index in range(first, len(self.source), step))
-        return list(islice(self._usable(spread, skipped), number)), skipped
+        return list(islice(self._usable(spread, skipped), limit)), skipped
 
     def _usable(self, draws: Iterator[Draw], skipped: list[Skipped]) -> Iterator[Sample]:
         while some := list(islice(draws, 16)):
@@ -170,31 +172,33 @@ class SampleReader:
                 else:
                     yield one.sample
 
-    def _decode(self, draw: Draw, images: ImageConfig) -> _Decoded | Skipped:
+    def _decode(self, draw: Draw, image_config: ImageConfig) -> _Decoded | Skipped:
         source, _, index = locate(self.source, *draw)
         try:
             example = source[index]
-        except Unusable as error:  # says itself which one it is
-            return Skipped(f"{source.name}[{index}]", error.reason, told(str(error)), source.name)
+        except Unusable as error:  # its message names the example
+            return Skipped(f"{source.name}[{index}]", error.reason, one_line(str(error)), source.name)
         key, caption = example.key, self.chosen(example.caption, draw)
         if not plain_text(caption).strip():
             return Skipped(key, "no caption", f"{key}: no caption", source.name)
         try:
-            image = prepare_image(example.image, images, self.model)
-        except Unusable as error:  # knows a path, but not whose bytes it was given
+            image = prepare_image(example.image, image_config, self.model_config)
+        except Unusable as error:  # its message may lack the key of the example
             reason = str(error)
-            return Skipped(key, error.reason, told(reason if reason.startswith(key) else f"{key}: {reason}"), source.name)
+            return Skipped(
+                key, error.reason, one_line(reason if reason.startswith(key) else f"{key}: {reason}"), source.name
+            )
         return _Decoded(key, image, caption, source.name)
 
-    def _finish(self, decoded: _Decoded, token_ids: np.ndarray, learned: np.ndarray) -> Read | Skipped:
+    def _finish(self, decoded: _Decoded, token_ids: np.ndarray, learned: np.ndarray) -> ReadSample | Skipped:
         key, (patches, grid, squeezed), _, source = decoded
         room = len(token_ids) if self.max_tokens is None else max(0, self.max_tokens - len(patches))
         if not learned[:room].any():
             found = f"{key}: {len(patches)} patches leave {room} tokens for text, none of them of the caption"
             return Skipped(key, "too large for a pack", f"{found}; raise packing.max_tokens (now {self.max_tokens})", source)
-        return Read(key, Sample(patches, grid, token_ids[:room], learned[:room]), source, squeezed)
+        return ReadSample(key, Sample(patches, grid, token_ids[:room], learned[:room]), source, squeezed)
 
 
 @lru_cache(maxsize=64)
-def _with_budget(images: ImageConfig, max_patches: int) -> ImageConfig:
-    return dataclasses.replace(images, max_patches=max_patches) if max_patches else images
+def _with_budget(image_config: ImageConfig, max_patches: int) -> ImageConfig:
+    return dataclasses.replace(image_config, max_patches=max_patches) if max_patches else image_config

@@ -1,8 +1,8 @@
-"""Shards: any source -> WebDataset tar shards, which any machine of a run can read at random.
+"""Shards: any source -> WebDataset tar shards, which can be read with random access.
 
-In: a source. Out: a folder of `00000.tar`, `00001.tar`, … with the images as they were and their captions, and beside
-each a small JSON with its counts. Shard n holds a fixed range of the source, so that a stopped packing goes on with the
-shards that are missing; each is written under another name and renamed, so that it is whole or absent.
+In: a source. Out: a folder of `00000.tar`, `00001.tar`, … with unchanged image files and their captions, and beside
+each a small JSON with its counts. Shard n holds a fixed range of the source, so a stopped packing continues with the missing
+shards. Each is written under a temporary name and renamed, so it is complete or absent.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class ShardConfig:
     """How shards are written.
 
     Attributes:
-        samples: examples of a shard.
+        samples: number of examples in a shard.
         verify: leave out images that cannot be decoded.
-        drawn_as: file format of images that come without one: "png" keeps every pixel, "jpg" (quality 90) and "webp"
+        drawn_as: file format of images without a file: "png" keeps every pixel, "jpg" (quality 90) and "webp"
             (lossless) are smaller.
     """
 
@@ -67,14 +67,14 @@ _DRAWN: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass
 class Written:
-    """What a shard, or all of them, hold.
+    """Contents of one shard, or of all.
 
     Attributes:
-        shards: how many.
-        samples: written.
+        shards: number of shards.
+        samples: number of samples written.
         bytes: of the shards.
-        skipped: examples left out, by reason.
-        fields: how often each field held a caption; name them to read the captions back.
+        skipped: number of examples left out, by reason.
+        fields: number of captions in each field; name these fields to read the captions.
     """
 
     shards: int
@@ -100,10 +100,10 @@ def write_shards(
     workers: int = 0,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Written:
-    """Write a source as tar shards, or those that are missing; returns what all shards of the folder hold.
+    """Write a source as tar shards; existing shards are kept. Returns the contents of all shards of the folder.
 
     workers  processes that write shards; 0 writes them in this one
-    advance  hears of finished examples, those of shards that were there included
+    advance  is called with the number of newly finished examples, including those of existing shards
 
     Raises ValueError if the folder holds shards of another source or of other settings, or another process writes there, and
     OSError if a shard cannot be written.
@@ -129,7 +129,7 @@ def _write_missing(shards: _Shards, workers: int, advance: Callable[[int], None]
 
 
 class _Counts(TypedDict):
-    """What the counts file of a shard holds."""
+    """Content of the counts file of a shard."""
 
     successes: int
     skipped: dict[str, int]
@@ -137,14 +137,14 @@ class _Counts(TypedDict):
 
 
 def _remove_parts(folder: Path) -> None:
-    """Shards that a killed process had begun."""
+    """Remove incomplete shards of a killed process."""
     for part in folder.glob("*.part"):
         part.unlink()
 
 
 @dataclass(frozen=True)
 class _Shards:
-    """Shards that are written when they are asked for."""
+    """The shards of a source, written on demand."""
 
     source: Source
     folder: Path
@@ -154,7 +154,7 @@ class _Shards:
         return -(-len(self.source) // self.config.samples)
 
     def write(self, first: int, step: int) -> Generator[Written, None, None]:
-        """Shards `first`, `first + step`, …: write each, unless it is there, and tell what it holds."""
+        """Shards `first`, `first + step`, …: writes each missing one, and yields its contents."""
         return (self._written(number) for number in range(first, len(self), step))
 
     def _written(self, number: int) -> Written:
@@ -179,14 +179,14 @@ class _Shards:
 
 
 def _fields(source: Source) -> Any:
-    """Where a source finds its captions, part by part."""
+    """The caption fields of a source, part by part."""
     if isinstance(source, Mixture):
         return [_fields(part) for part in source.sources]
     return dict(source.fields.chances) if hasattr(source, "fields") else {}
 
 
 def _agree(folder: Path, plan: dict[str, Any]) -> None:
-    """Write down what the folder holds; refuse to mix two packings."""
+    """Write the settings of the packing into the folder. Raises ValueError if it holds another packing."""
     file = folder / _PLAN
     if not file.exists():
         if any(folder.glob("*.tar")):
@@ -199,10 +199,10 @@ def _agree(folder: Path, plan: dict[str, Any]) -> None:
 
 @contextmanager
 def _tar(shard: Path) -> Iterator[Callable[[str, bytes], None]]:
-    """Gives the function that adds a member to a shard, which is whole at the end or absent."""
+    """A function that adds a member to a shard. The shard is complete at the end, or absent."""
     with write_whole(shard) as part:
         with _naming(shard):
-            tar = tarfile.open(part, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  closed below, under the same care
+            tar = tarfile.open(part, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  closed below
 
         def add(name: str, content: bytes) -> None:
             entry = tarfile.TarInfo(name)
@@ -218,7 +218,7 @@ def _tar(shard: Path) -> Iterator[Callable[[str, bytes], None]]:
 
 
 def _naming(file: Path) -> AbstractContextManager[None]:
-    """Say which file could not be written."""
+    """Name the file that could not be written."""
     return naming(file, "make room, and the same command goes on with it")
 
 
@@ -230,7 +230,7 @@ def _add(
     skipped: Counter[str],
     fields: Counter[str],
 ) -> bool:
-    """Add an example to a shard, or count why not."""
+    """Add an example to a shard, or count the reason why not."""
     try:
         example = source[number]
         data, suffix = _encoded(example, config)
@@ -259,7 +259,7 @@ def _encoded(example: Example, config: ShardConfig) -> tuple[bytes, str]:
 
 
 def _written_caption(caption: Caption, fields: Counter[str]) -> tuple[str, str]:
-    """(suffix, content) of the member that holds a caption: a text as it is, all else as fields of a JSON object."""
+    """(suffix, content) of the member that holds a caption: a text unchanged, everything else as fields of a JSON object."""
     if isinstance(caption, str):
         fields["txt"] += 1
         return "txt", caption
@@ -274,7 +274,7 @@ def _written_caption(caption: Caption, fields: Counter[str]) -> tuple[str, str]:
 
 
 def _plain(caption: str | Conversation) -> str | list[dict[str, str]]:
-    """A caption as JSON holds it; a conversation as they are published."""
+    """A caption as a JSON value; a conversation in its published form."""
     if isinstance(caption, str):
         return caption
     messages = [{"from": "gpt" if turn.learned else "human", "value": turn.text} for turn in caption]

@@ -1,4 +1,4 @@
-"""Sizes as people write them: "8B", "32k samples of 270 tokens", "4 packs".
+"""Units: sizes as users write them: "8B", "32k samples of 270 tokens", "4 packs".
 
 In: text of a recipe or a command line. Out: numbers. Suffixes are decimal: k is 1,000, M a million, B a billion, T a
 trillion.
@@ -20,11 +20,11 @@ _BATCH = re.compile(rf"{_COUNT}\s+(pack|token|sample)s?(?:\s+of\s+(\d+(?:\.\d+)?
 
 
 class BatchSize(NamedTuple):
-    """How much an update learns from.
+    """The batch size of an update.
 
     Attributes:
         packs: packs of an update, over all ranks.
-        tokens_per_sample: rows that a sample takes on average, patches and text; 0 where it was not said.
+        tokens_per_sample: mean rows of a sample, patches and text; 0 if not given.
     """
 
     packs: int
@@ -36,14 +36,17 @@ def count(text: str) -> int:
     found = re.fullmatch(_COUNT, text.strip())
     number = _number(found[1], found[2]) if found else 0.5
     if not number.is_integer() or number >= 2**63:
-        raise ValueError(f"{shown(text)} is no whole number: need digits and maybe one of k, M, B, T, as in 32k or 8B")
+        raise ValueError(
+            f"{shown(text)} is not a whole number: need digits, and optionally one of k, M, B, T, as in 32k or 8B"
+        )
     return int(number)
 
 
 def batch_size(text: str, max_tokens: int) -> BatchSize:
-    """The packs of `max_tokens` rows that a batch needs: "4 packs", "8M tokens", or "32k samples of 270 tokens".
+    """The number of packs of `max_tokens` rows for a batch size: "4 packs", "8M tokens", or "32k samples of 270 tokens".
 
-    Tokens and samples are rounded to the number of packs, within a thirtieth, that halves most often: it divides over ranks.
+    Tokens and samples give a rounded number of packs: within 1/30, the one divisible by the largest power of 2, so that it
+    divides evenly over ranks. Raises ValueError for any other text.
     """
     found = _BATCH.fullmatch(text.strip())
     if not found:

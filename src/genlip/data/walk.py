@@ -1,9 +1,8 @@
-"""Walk: a folder, or a pattern -> the files that it means; the one place that looks for data on a disk.
+"""Walk: a folder or a pattern -> its files; the only place that searches for data on disk.
 
-In: a folder. Out: its files, those of the folders in it and of the folders that links lead to, each folder once. Passed over
-are names that begin with a dot (macOS keeps `._a.jpg` beside `a.jpg`, Jupyter `.ipynb_checkpoints`) and folders that systems
-make by themselves (`__MACOSX`, `@eaDir` with thumbnails, `lost+found`), of which no user knows. All else that is no file is
-told.
+In: a folder. Out: its files, those of subfolders and of folders that links lead to, each folder once. Names that begin with
+    a dot are ignored (macOS keeps `._a.jpg` beside `a.jpg`, Jupyter `.ipynb_checkpoints`), and so are folders that systems
+    create (`__MACOSX`, `@eaDir` with thumbnails, `lost+found`). Everything else that is not a file is reported.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _PICTURES = (
 
 
 class Walked(NamedTuple):
-    """What a folder holds.
+    """The content of a folder.
 
     Attributes:
-        files: paths of regular files, as texts, in order of the names of their folders and their own.
-        odd: what is neither a file nor a folder: links that lead nowhere, named pipes, devices.
-        again: folders that were reached before by another way, such as links that lead back.
+        files: paths of regular files, as strings, sorted by folder names and file name.
+        odd: paths of broken links, named pipes and devices.
+        again: folders that were already reached on another path, for example by links that lead back.
     """
 
     files: list[str]
@@ -43,11 +42,11 @@ class Walked(NamedTuple):
     again: list[str]
 
     def notes(self) -> list[str]:
-        """A line for each kind of thing that is left out, whatever the files are for."""
+        """A line for each kind of path that is left out, whatever the purpose of the files."""
         odd = [path for path in self.odd if suffix_of(path) in (*IMAGE_SUFFIXES, ".txt", "")]
         counted = [
             (odd, "broken links or special files are left out"),
-            (self.again, "links lead to folders that are read already"),
+            (self.again, "links lead to folders that were already read"),
         ]
         return [f"{len(found)} {what}: {first_names(found)}" for found, what in counted if found]
 
@@ -56,7 +55,7 @@ class Walked(NamedTuple):
         return [path for path in self.files if suffix_of(path) in IMAGE_SUFFIXES]
 
     def unread_pictures(self) -> list[str]:
-        """A line about pictures in formats that are not read, if there are any."""
+        """A line about images in formats that are not read, if there are any."""
         found = [path for path in self.files if suffix_of(path) in _PICTURES]
         kinds = ", ".join(sorted({suffix_of(path) for path in found}))
         return (
@@ -70,13 +69,13 @@ def walk(folder: str | os.PathLike[str]) -> Walked:
     """All files in a folder and below. Raises OSError where a folder cannot be read."""
     walked, seen = Walked([], [], []), set[tuple[int, int]]()
     folders, links = [os.fspath(folder)], list[str]()
-    while folders or links:  # links last: what one leads to is named by its own path, if it is in the folder
+    while folders or links:  # links last: a target inside the folder keeps its own path
         here = folders.pop() if folders else links.pop()
-        told = os.stat(here)  # noqa: PTH116  texts: a million files must not cost a million path objects
-        if (told.st_dev, told.st_ino) in seen:
+        status = os.stat(here)  # noqa: PTH116  strings: a million path objects need too much memory
+        if (status.st_dev, status.st_ino) in seen:
             walked.again.append(here)
             continue
-        seen.add((told.st_dev, told.st_ino))
+        seen.add((status.st_dev, status.st_ino))
         with os.scandir(here) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                 if is_hidden(entry.name):
@@ -100,7 +99,7 @@ def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a name is one that walks pass over."""
+    """Whether `walk` ignores files and folders of this name."""
     return name.startswith(".") or name in _OF_SYSTEMS
 
 
@@ -110,21 +109,21 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def suffix_of(path: str) -> str:
-    """The suffix of a name, in small letters and with its dot."""
+    """The suffix of a name, in lower case and with its dot."""
     return os.path.splitext(path)[1].lower()  # noqa: PTH122
 
 
-def first_names(paths: Sequence[str], most: int = 3) -> str:
-    """The first names of several, for messages."""
-    names = [printable(Path(path).name) for path in paths[:most]]
-    return ", ".join(names) + (", …" if len(paths) > most else "")
+def first_names(paths: Sequence[str], limit: int = 3) -> str:
+    """The first file names of several paths, for messages."""
+    names = [printable(Path(path).name) for path in paths[:limit]]
+    return ", ".join(names) + (", …" if len(paths) > limit else "")
 
 
 def files_of(pattern: str) -> list[str]:
-    """The files of a local path or glob, sorted; none where nothing is there. A path that exists is itself.
+    """The files of a local path or glob, sorted; an empty list if there are none. An existing path is returned as it is.
 
-    `[` begins a set of letters in a glob; where nothing matches so, it is taken as it stands. Raises ValueError for a named
-    pipe, a device or a socket.
+    `[` begins a set of letters in a glob; if nothing matches, it is taken literally. Raises ValueError for a named pipe, a
+    device or a socket.
     """
     pattern = str(expanded(pattern)) if pattern.startswith("~") else pattern
     if os.path.isdir(pattern):  # noqa: PTH112
@@ -146,9 +145,9 @@ def _no_such(pattern: str) -> str:
 
 
 def image_files(patterns: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The image files that files, folders and globs name, in order, each once; and what was left out, a line each.
+    """The image files of paths, folders and globs, in order, each once; and a line for each kind of file that is left out.
 
-    Raises FileNotFoundError for a pattern that names none.
+    Raises FileNotFoundError for a pattern without any.
     """
     found: dict[str, None] = {}
     notes: list[str] = []

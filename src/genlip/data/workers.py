@@ -1,11 +1,12 @@
-"""Workers: processes that make items ahead of time, which are taken from them in turn.
+"""Workers: processes that prepare items in advance; items are taken from them in turn.
 
-In: a function that gives worker w of W its items. Out: item after item, one of each worker in turn: 0, 1, …, W - 1, 0, …
+In: a function that returns the items of worker w of W. Out: item after item, one of each worker in turn: 0, 1, …, W - 1, 0,
+    …
 
-Items travel through a socket for each worker, and not, as PyTorch's `DataLoader` sends them, through shared memory and a
-queue that a thread fills: a container may have 64 MiB of /dev/shm, and an item that such a thread cannot send is lost, while
-its receiver waits for ever. Here a send that fails ends the worker, and a worker that has ended closes its socket: the
-receiver knows at once. Workers end with the process that started them, whatever ends it.
+Each worker sends its items through a socket. PyTorch's `DataLoader` uses shared memory and a queue that a thread fills. But
+a container may have only 64 MiB of /dev/shm, and an item that such a thread cannot send is lost, while the receiver waits
+forever. Here, a failed send ends the worker, and the end of a worker closes its socket, which the receiver sees at once.
+Workers end with the process that started them, however it ends.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ __all__ = ["SIGNALS", "WorkerDied", "in_turn"]
 
 T = TypeVar("T")
 
-SIGNALS = tuple(  # that ask a run to stop; Windows has fewer
+SIGNALS = tuple(  # signals that stop a run; Windows has fewer
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
 )
-_PULSE = 1.0  # seconds between looks at whether it is still worth waiting
+_PULSE = 1.0  # seconds between calls of `waiting`
 
 
 class WorkerDied(OSError):
@@ -51,14 +52,14 @@ def in_turn(
     finish: Callable[[T], T] = lambda item: item,
     waiting: Callable[[], None] = lambda: None,
 ) -> Generator[T, None, None]:
-    """Items of `workers` processes in turn, without end: who knows how many there are stops asking. Close it when done.
+    """Items of `workers` processes in turn. It does not end by itself: take the known number, then close it.
 
-    make     runs in each worker: make(w, workers) gives its items
+    make     runs in each worker: make(w, workers) returns its items
     finish   is applied to each item by a thread of this process, ahead of time
     waiting  is called every second while an item is waited for; an error that it raises ends the waiting
 
-    What a worker raises is raised here, a mistake in the program with its traceback as a note. Raises `WorkerDied` if a
-    worker ends unasked.
+    An error of a worker is raised here, with its traceback as a note if it is a programming error. Raises `WorkerDied` if a
+    worker process ends unexpectedly.
     """
     team = _Team(make, workers)
     ahead: queue.Queue[T | _Failure] = queue.Queue(workers + 1)
@@ -75,19 +76,19 @@ def in_turn(
             yield item
     finally:
         team.stop()
-        with suppress(queue.Empty):  # the thread may wait for room
+        with suppress(queue.Empty):  # the thread may wait for space in the queue
             while True:
                 ahead.get_nowait()
 
 
 class _Team:
-    """The processes, and this end of their sockets."""
+    """The worker processes, and this process's ends of their sockets."""
 
     def __init__(self, make: Callable[[int, int], Iterable[Any]], workers: int) -> None:
         context = multiprocessing.get_context()
         self.sockets: list[socket.socket] = []
         self.processes: list[BaseProcess] = []
-        # Before multiprocessing's own exit handler, which sends SIGTERM, to which workers do not listen, and waits.
+        # Runs before multiprocessing's exit handler, which sends SIGTERM, which workers ignore, and waits for them.
         atexit.register(self.stop)
         try:
             for number in range(workers):
@@ -103,7 +104,7 @@ class _Team:
             raise
 
     def stop(self) -> None:
-        """End all workers at once: nothing that they hold is lost."""
+        """Kill all workers; their prepared items can be prepared again."""
         atexit.unregister(self.stop)
         for process in self.processes:
             process.kill()
@@ -114,8 +115,8 @@ class _Team:
                 ours.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads
             ours.close()
 
-    def obituary(self, number: int) -> WorkerDied:
-        """Why a worker ended, as far as the system tells."""
+    def died(self, number: int) -> WorkerDied:
+        """The error of an ended worker, with its exit status or signal."""
         process = self.processes[number]
         process.join(_PULSE)
         code = process.exitcode
@@ -126,7 +127,7 @@ class _Team:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a worker raised, in place of an item."""
+    """An error of a worker, sent in place of an item."""
 
     error: BaseException
 
@@ -138,10 +139,10 @@ def _receive(team: _Team, ahead: queue.Queue[Any], finish: Callable[[Any], Any])
             try:
                 item = _read(ours)
             except (EOFError, OSError):
-                item = _Failure(team.obituary(number))
+                item = _Failure(team.died(number))
             try:
                 item = item if isinstance(item, _Failure) else finish(item)
-            except Exception as error:  # raised where the item is asked for
+            except Exception as error:  # raised where the item is taken
                 item = _Failure(error)
             ahead.put(item)
             if isinstance(item, _Failure):
@@ -153,7 +154,7 @@ def _work(
 ) -> None:
     """Make items and send them, in a worker."""
     signal.set_wakeup_fd(-1)
-    for kind in SIGNALS:  # for all processes of a terminal or a job: the run itself finishes its update and saves
+    for kind in SIGNALS:  # sent to all processes of a terminal or a job: only the main process handles them
         signal.signal(kind, signal.SIG_IGN)
     for theirs in forked:
         theirs.close()
@@ -162,8 +163,8 @@ def _work(
     try:
         for item in make(number, workers):
             _write(out, item)
-    except Exception as error:  # all of it is raised by the process that asked
-        with suppress(OSError):  # nobody listens any more
+    except Exception as error:  # raised again in the main process
+        with suppress(OSError):  # the receiver has gone
             _write(out, _Failure(_portable(error)))
 
 
@@ -175,8 +176,8 @@ def _end_with_the_parent() -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The same error, or one that says the same, as another process can rebuild it."""
-    if not isinstance(error, (ValueError, OSError)):  # a mistake in the program: where?
+    """The error, or one with the same message, in a form that another process can unpickle."""
+    if not isinstance(error, (ValueError, OSError)):  # a programming error: add its traceback
         error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
@@ -186,15 +187,15 @@ def _portable(error: Exception) -> Exception:
 
 
 class _Pickler(pickle.Pickler):
-    """Hands tensors over as arrays, whose memory is sent as it is."""
+    """Pickles tensors as NumPy arrays, whose memory is sent without a copy."""
 
     def reducer_override(self, thing: Any) -> Any:
-        """How a tensor is rebuilt; all else as usual."""
+        """Tensors from arrays; everything else as usual."""
         return (torch.from_numpy, (thing.numpy(),)) if isinstance(thing, Tensor) else NotImplemented
 
 
 def _write(out: socket.socket, item: Any) -> None:
-    """Send how long the pickled item and each of its large buffers are, and then these."""
+    """Send the sizes of the pickled item and of its large buffers, then their bytes."""
     body, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(body, protocol=5, buffer_callback=buffers.append).dump(item)
     parts = [body.getbuffer(), *(buffer.raw() for buffer in buffers)]
@@ -204,7 +205,7 @@ def _write(out: socket.socket, item: Any) -> None:
 
 
 def _read(ours: socket.socket) -> Any:
-    """The next item. Raises EOFError if there is none."""
+    """The next item. Raises EOFError if the socket is closed."""
     (number,) = struct.unpack("<Q", _exactly(ours, 8))
     sizes = struct.unpack(f"<{number}Q", _exactly(ours, 8 * number))
     body, *buffers = [_exactly(ours, size) for size in sizes]

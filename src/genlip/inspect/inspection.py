@@ -23,7 +23,7 @@ from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, 
 from genlip.data.images import ImageConfig, decode, file_suffix, read_file, reduced
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
-from genlip.data.samples import Read, Reader, SampleReader, Skipped
+from genlip.data.samples import Reader, ReadSample, SampleReader, Skipped
 from genlip.data.sources import Mixture, Source, locate, notes_of
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack, Sample
@@ -351,7 +351,7 @@ def _look(reader: SampleReader, uncut: Captions, index: int) -> Skipped | tuple[
         format=file_format,
         file_bytes=file_bytes,
         patches=len(sample.patches),
-        resized=_resized((image.height, image.width), sample.grid, reader.model.patch_size),
+        resized=_resized((image.height, image.width), sample.grid, reader.model_config.patch_size),
         squeezed=one.squeezed,
         caption=plain_text(caption).strip(),
         lines=len(several_lines(stored)) if isinstance(stored, str) else 1,
@@ -416,16 +416,16 @@ class _Sizes:
         self.seed, self.source = seed, range(len(sizes))
         self.samples = [_empty(*size) for size in sizes]
 
-    def read(self, draws: Sequence[Draw], budgets: Sequence[int] = ()) -> list[Read]:
+    def read(self, draws: Sequence[Draw], budgets: Sequence[int] = ()) -> list[ReadSample]:
         return [self.samples[draw.number] for draw in draws]
 
     def pack(self, samples: Sequence[Sample]) -> Pack:
         return Pack.of(samples)
 
 
-def _empty(patches: int, text: int) -> Read:
+def _empty(patches: int, text: int) -> ReadSample:
     sample = Sample(np.zeros((patches, 1), np.uint8), (1, patches), np.zeros(text, np.int64), np.ones(text, bool))
-    return Read("", sample, "", False)
+    return ReadSample("", sample, "", False)
 
 
 def _pack_statistics(sizes: Sequence[tuple[int, int]], packing: PackingConfig, seed: int) -> Packs:

@@ -1,8 +1,8 @@
 """Prefix-LM attention over a pack: patches see their image, text sees its image and its own past.
 
-In: queries, keys and values of a whole pack. Out: what each query read.
-The two parts are two plain attentions (full over patches; causal over text, aligned to the end), so no mask grows with the
-square of the pack. `GroupedAttention` makes a call per group of like samples; `reference` builds the dense mask, for tests.
+In: queries, keys and values of a whole pack. Out: the attention output of each query.
+There are two plain attentions: full over patches, and causal over text, aligned to the end. So no mask grows with the square
+of the pack. `GroupedAttention` makes one call per group of similar samples. `reference` builds the dense mask, for tests.
 
 Axes: n rows of the pack (p patches, then t text tokens), h heads, d head dimension.
 """
@@ -27,7 +27,7 @@ __all__ = ["BACKENDS", "GroupedAttention", "PackAttention", "prefix_mask", "refe
 
 
 _SHORT = 640  # keys up to which the stored weights of explicit products stay small
-_PADDING = 1.5  # padded texts of a group may have this many rows for each token
+_PADDING = 1.5  # most rows per token in a group of padded texts
 
 
 class PackAttention:
@@ -40,18 +40,18 @@ class PackAttention:
         self.attention = BACKENDS[backend](pack)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-        """See `GroupedAttention`; every layer attends alike."""
+        """See `GroupedAttention`; all layers attend in the same way."""
         return self.attention(q, k, v, predicting=predicting)
 
 
 class GroupedAttention:
-    """Attention in groups: one call for neighbouring images of equally many patches, one for the texts after them.
+    """Attention in groups of neighbouring images with equally many patches: one call for the patches, one for the texts.
 
     q          Float[n h d], or Float[t h d] at `pack.predictors` if `predicting`
     k, v       Float[n h d]
     returns    like q
 
-    Everything is cut with `split`, whose gradient is one concatenation; a slice's would be a full-size tensor of zeros.
+    Tensors are cut with `split`: its gradient is one concatenation. The gradient of a slice is a full-size tensor of zeros.
     """
 
     def __init__(self, pack: Pack) -> None:
@@ -87,14 +87,14 @@ def _cut(x: Tensor, patches: list[int], texts: list[int]) -> tuple[list[Tensor],
 
 
 class _Group(NamedTuple):
-    """Neighbouring samples with equally many patches; their texts are padded to the longest, where that is cheap."""
+    """Neighbouring samples with equally many patches; short texts are padded to the longest, where that is cheap."""
 
     patches: int
     texts: tuple[int, ...]
 
     @property
     def even(self) -> bool:
-        """Whether all texts are as long, so that nothing is padded."""
+        """Whether all texts have the same length, so that nothing is padded."""
         return min(self.texts) == max(self.texts)
 
     def slots(self) -> np.ndarray:
@@ -115,7 +115,7 @@ def _groups(patches: Sequence[int], texts: Sequence[int]) -> list[_Group]:
 
 
 def _padded(x: Tensor, group: _Group, slots: Tensor) -> Tensor:
-    """[sum of texts, h, d] -> [samples * longest, h, d]; what pads a text comes after it, out of its queries' sight."""
+    """[sum of texts, h, d] -> [samples * longest, h, d]; padding comes after a text, so its queries do not see it."""
     if group.even:
         return x
     return x.new_zeros(len(group.texts) * max(group.texts), *x.shape[1:]).index_copy(0, slots, x)
@@ -148,20 +148,21 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, future: int | None = None) -> Tenso
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor, future: int | None = None) -> Tensor:
-    """Attention as two batched products. On CPU they train faster than the fused kernel under a mask, and up to six times
-    faster in bfloat16, for which its backward pass lacks the processor's instructions (benchmarks/attention_cpu.py)."""
+    """Attention as two batched products. On a CPU this trains faster than the fused kernel with a mask, and in bfloat16 up
+    to six times faster: there the kernel's backward pass does not use the processor's instructions
+    (benchmarks/attention_cpu.py)."""
     m = q.shape[2]
     q, k, v = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), v.contiguous()
     scores = q @ k.transpose(-1, -2)
     if future is not None:
         hidden = torch.ones(m, m, dtype=torch.bool, device=q.device).triu(future)
-        # Out of autograd's sight: where the weight is zero, so is the gradient of its score.
+        # Outside of autograd: where a weight is zero, the gradient of its score is zero too.
         scores.detach()[..., -m:].masked_fill_(hidden, -torch.inf)
     return scores.softmax(dim=-1) @ v
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, pack: Pack, predicting: bool = False) -> Tensor:
-    """The same by definition, with the dense mask of `prefix_mask`: for tests, its memory grows with n squared."""
+    """The same computed by definition, with the dense mask of `prefix_mask`. For tests: memory grows with n squared."""
     mask = prefix_mask(pack)
     if predicting:
         mask = mask[pack.predictors]
@@ -178,13 +179,13 @@ def prefix_mask(pack: Pack) -> Tensor:
     token  1 1 1 .
     token  1 1 1 1
     """
-    sample, rank = pack.sample_of_row, pack.rank_in_sample
-    counts = torch.tensor(pack.patch_counts, device=rank.device)
-    last_visible = torch.maximum(rank, counts[sample] - 1)
-    return (sample[:, None] == sample) & (rank <= last_visible[:, None])
+    sample, position = pack.sample_of_row, pack.position_in_sample
+    counts = torch.tensor(pack.patch_counts, device=position.device)
+    last_visible = torch.maximum(position, counts[sample] - 1)
+    return (sample[:, None] == sample) & (position <= last_visible[:, None])
 
 
-# What attends over one pack, by name. `genlip.model.attention_choice` knows which of them can train where.
+# Attention backends by name. `genlip.model.attention_choice` decides which of them can train on a device.
 BACKENDS: dict[str, Callable[[Pack], Callable[..., Tensor]]] = {
     "sdpa": GroupedAttention,
     "varlen": VarlenAttention,

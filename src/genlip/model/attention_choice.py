@@ -1,8 +1,8 @@
 """Which attention backend a run uses: the fastest that works on its device, or the one that was asked for.
 
-In: "auto" or a name, the device, and what queries will be. Out: a name of `BACKENDS`, or one line that says why not.
-`varlen` and `flex` are believed only after a trial on the device: a small pack, forward and backward, against the reference.
-A kernel that aligns its causal rule to the start would otherwise train for weeks before someone wondered.
+In: "auto" or a name, the device, and the dtype and head dimension of queries. Out: a name of `BACKENDS`, or an error.
+`varlen` and `flex` are used only after a trial on the device: a small pack, forward and backward, against the reference.
+A kernel that aligns its causal mask to the start would otherwise train a wrong model without any error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ATTENTION_CHOICES = ("auto", *BACKENDS)
 
 _PREFERRED = ("varlen", "flex")  # fastest first
 _HALF = (torch.float16, torch.bfloat16)
-_TOLERANCE = 0.1  # bfloat16 strays by 0.01 to 0.02, a causal rule that is off by one key by more than 1
+_TOLERANCE = 0.1  # bfloat16 differs by 0.01 to 0.02, a causal mask that is off by one key by more than 1
 # Trial samples (rows, columns, text): more than a kernel's block of keys, one of each, no text, more text than patches.
 _TRIAL = ((12, 16, 70), (1, 1, 1), (2, 3, 0), (1, 2, 9), (1, 1, 200))
 
@@ -37,8 +37,8 @@ def resolve_attention(wanted: str, device: torch.device, dtype: torch.dtype, hea
     dtype      precision of queries, keys and values, under autocast that of autocast
     head_dim   width d of one head
 
-    "auto" takes `varlen`, then `flex`, then `sdpa`, and logs why one was passed over on a GPU. Raises ValueError if the
-    backend asked for is unknown or cannot train here.
+    "auto" tries `varlen`, then `flex`, then `sdpa`; on a GPU it logs why one was not taken. Raises ValueError if the wanted
+    backend is unknown or cannot train here.
     """
     if wanted not in ATTENTION_CHOICES:
         raise ValueError(f"unknown attention backend {wanted!r}: choose one of {', '.join(ATTENTION_CHOICES)}")
@@ -71,7 +71,7 @@ def _fault(backend: str, device: torch.device, dtype: torch.dtype, head_dim: int
         return f"it needs a head dimension of at least 16, and not {head_dim}"
     try:
         strays = disagreement(BACKENDS[backend], device, dtype, head_dim)
-    except Exception as error:  # whatever a kernel or its compiler raises on a device that it does not suit
+    except Exception as error:  # a kernel or its compiler may raise anything on an unsuitable device
         return f"a trial failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if not strays < _TOLERANCE:
         return f"in a trial it strays from the reference by {strays:.2f}, and {_TOLERANCE} is allowed"
@@ -81,9 +81,10 @@ def _fault(backend: str, device: torch.device, dtype: torch.dtype, head_dim: int
 def disagreement(
     backend: Callable[[Pack], Callable[..., Tensor]], device: torch.device, dtype: torch.dtype, head_dim: int
 ) -> float:
-    """How far a backend strays from the reference in float32 on a small pack, in values and gradients, predicting or not.
+    """The largest error of a backend against the float32 reference on a small pack, in values and gradients, predicting or
+    not.
 
-    The largest error of a row, relative to its own length or the mean length of all rows, whichever is larger.
+    Of each row the norm of the error, divided by the row's norm or the mean norm of all rows, whichever is larger.
     """
     pack = _trial_pack().to(device)
     attend, generator = backend(pack), torch.Generator().manual_seed(0)
@@ -100,7 +101,7 @@ def disagreement(
 
 
 def _trial_pack() -> Pack:
-    """Only its shapes matter."""
+    """A small pack of zeros: only its shapes matter."""
     return Pack.of([Sample(torch.zeros(h * w, 1), (h, w), [0] * text, [True] * text) for h, w, text in _TRIAL])
 
 

@@ -1,13 +1,13 @@
-"""Prefix-LM attention by FlexAttention: one call over the whole pack, which skips every block that the mask leaves empty.
+"""Prefix-LM attention by FlexAttention: one call over the whole pack, which skips the empty blocks of the mask.
 
-In: queries, keys and values of a pack. Out: what each query read.
-The kernel is compiled for one shape, so rows are filled up to a power of two: nine shapes cover packs up to 32,768 rows, and
-a pack of 16,384 is not copied at all. When predicting, the t queries are filled up to as many rows as there are keys, or
-every pack would bring a shape of its own. Filled blocks are skipped like empty ones.
+In: queries, keys and values of a pack. Out: the attention output of each query.
+The kernel is compiled for one shape, so rows are padded to a power of two. Nine shapes cover packs up to 32,768 rows, and a
+pack of 16,384 is not copied. When predicting, the t queries are padded to the number of keys; otherwise every pack would
+have a new shape. Padding blocks are skipped like empty ones.
 
-Head dimensions that are no powers of two (72, 96) need no care: the kernel rounds them up itself.
+The kernel itself rounds up head dimensions that are not a power of two (72, 96).
 
-Axes: n rows of the pack (p patches, then t text tokens), f filled rows, h heads, d head dimension.
+Axes: n rows of the pack (p patches, then t text tokens), f rows with padding, h heads, d head dimension.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["FlexAttention", "filled_rows", "mask_rule"]
 
 _BLOCK = 128  # rows of a block of the mask; fewer queries than this would select a kernel meant for decoding
-_SHAPES = 32  # compiled variants before PyTorch gives up: shapes, each with and without gradients
+_SHAPES = 32  # most compiled variants: each shape with and without gradients
 
 
 class FlexAttention:
@@ -45,7 +45,7 @@ class FlexAttention:
         self._masks: dict[bool, BlockMask] = {}
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-        """See `genlip.model.attention.sdpa`."""
+        """See `genlip.model.attention.GroupedAttention`."""
         attention, _ = _kernels(q.device.type)
         heads_first = (_fill(x, self.rows).transpose(0, 1).unsqueeze(0) for x in (q, k, v))
         read = attention(*heads_first, block_mask=self._mask(predicting, q.device))
@@ -60,24 +60,24 @@ class FlexAttention:
 
 
 def filled_rows(rows: int) -> int:
-    """The power of two, at least one block, to which rows are filled up."""
+    """The power of two, at least one block, to which rows are padded."""
     return max(_BLOCK, 1 << (rows - 1).bit_length())
 
 
 def mask_rule(pack: Pack, rows: int, predicting: bool) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """`prefix_mask` as a function of (batch, head, query, key), for `rows` rows of which those after the pack's are filled.
+    """`prefix_mask` as a function of (batch, head, query, key), for `rows` rows; those after the pack's are padding.
 
-    A filled key is seen by nobody. A filled query sees the first key alone: a softmax over nothing is not a number.
+    No query sees a padding key. A padding query sees only the first key: the softmax over no keys would be NaN.
     """
-    sample, rank = pack.sample_of_row, pack.rank_in_sample
-    counts = on_device(np.array(pack.patch_counts), rank.device)
-    last_visible = torch.maximum(rank, counts[sample] - 1)
-    asking = pack.predictors if predicting else slice(None)
-    query_sample, query_last = _fill(sample[asking], rows), _fill(last_visible[asking], rows)
-    key_sample, key_rank = _fill(sample, rows, -1), _fill(rank, rows)
+    sample, position = pack.sample_of_row, pack.position_in_sample
+    counts = on_device(np.array(pack.patch_counts), position.device)
+    last_visible = torch.maximum(position, counts[sample] - 1)
+    queries = pack.predictors if predicting else slice(None)
+    query_sample, query_last = _fill(sample[queries], rows), _fill(last_visible[queries], rows)
+    key_sample, key_position = _fill(sample, rows, -1), _fill(position, rows)
 
     def may_attend(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (query_sample[query] == key_sample[key]) & (key_rank[key] <= query_last[query])
+        return (query_sample[query] == key_sample[key]) & (key_position[key] <= query_last[query])
 
     return may_attend
 
@@ -95,7 +95,7 @@ def _kernels(device_type: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     if device_type == "cpu":
         return flex_attention, create_block_mask
-    # fullgraph: running uncompiled would hold rows x rows scores, and PyTorch would do so without a word
+    # fullgraph: without it, PyTorch could silently run uncompiled and hold rows x rows scores
     # config.patch: torch.compile takes a recompile_limit only from PyTorch 2.13 on
     more_shapes = config.patch(recompile_limit=_SHAPES)
     return tuple(

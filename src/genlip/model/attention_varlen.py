@@ -1,9 +1,9 @@
-"""Prefix-LM attention by a kernel for sequences of any length, end to end in one buffer: no mask, no padding, two calls.
+"""Prefix-LM attention by a kernel for sequences of different lengths in one buffer: no mask, no padding, two calls.
 
-In: queries, keys and values of a pack. Out: what each query read.
-Patches attend to the patches of their image, which lie side by side already. Text attends to its image's patches and its own
-past: its keys are first brought into sample order, and the kernel's causal rule, aligned to the end of queries and keys, is
-then ours. PyTorch does not document that alignment, so `genlip.model.attention_choice` tries it before a run relies on it.
+In: queries, keys and values of a pack. Out: the attention output of each query.
+Patches attend to the patches of their image, which are already adjacent. Text attends to its image's patches and its own
+past: its keys are first put into sample order. The kernel's causal mask, aligned to the end of queries and keys, is then the
+right one. PyTorch does not document that alignment, so `genlip.model.attention_choice` tests it before a run uses it.
 
 Axes: n rows of the pack (p patches, then t text tokens), h heads, d head dimension, m keys that text reads.
 """
@@ -46,7 +46,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class TextReads:
-    """What the text of a pack reads; samples without text are left out, so the kernel never meets an empty sequence.
+    """Keys that the text of a pack reads. Samples without text are left out, so the kernel never gets an empty sequence.
 
     Attributes:
         keys: Int64[m], rows of the pack in sample order: each sample's patches, then its text.
@@ -63,8 +63,8 @@ def text_reads(pack: Pack, predicting: bool) -> TextReads | None:
     """The keys that the text of a pack reads, None if it has no text.
 
     A text row sees itself, so N patches and L tokens give L queries and N + L keys. When predicting, the query of a token is
-    the row before it: L queries again, but nobody asks from the last token, so the keys are N + L - 1. Aligned to the end,
-    the first query then sees N keys, all patches, as the last patch must.
+    the row before it: L queries again. The last token has no query, so the keys are N + L - 1. Aligned to the end, the first
+    query sees N keys, all patches, as the last patch must.
     """
     patch_ends, text_ends = np.cumsum(pack.patch_counts), pack.num_patches + np.cumsum(pack.text_lengths)
     keys: list[np.ndarray] = []
@@ -84,7 +84,7 @@ def text_reads(pack: Pack, predicting: bool) -> TextReads | None:
 
 
 class VarlenAttention:
-    """Attention over one pack: `attend(q, k, v, predicting)`. Lengths and order are worked out once for all layers.
+    """Attention over one pack: `attend(q, k, v, predicting)`. Lengths and order are computed once for all layers.
 
     kernel  as `torch.nn.attention.varlen.varlen_attn`, which is the default: GPU, float16 or bfloat16, d a multiple of 8
     """
@@ -96,7 +96,7 @@ class VarlenAttention:
         self._text: dict[bool, TextReads | None] = {}
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-        """See `genlip.model.attention.sdpa`."""
+        """See `genlip.model.attention.GroupedAttention`."""
         if predicting not in self._text:
             self._text[predicting] = text_reads(self.pack, predicting)
         text, p = self._text[predicting], 0 if predicting else self.pack.num_patches
@@ -119,9 +119,11 @@ class VarlenAttention:
 
 
 def _torch_kernel() -> Callable[..., Tensor]:
-    from torch.nn.attention.varlen import varlen_attn  # imports the compiler: a second that only this backend pays
+    from torch.nn.attention.varlen import (
+        varlen_attn,
+    )  # imports the compiler, which takes a second; only this backend needs it
 
-    return cast(Callable[..., Tensor], varlen_attn)  # its log-sum-exp comes along only if asked for
+    return cast(Callable[..., Tensor], varlen_attn)  # returns no log-sum-exp unless requested
 
 
 def _arrange(x: Tensor, patches: int, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,8 +132,11 @@ def _arrange(x: Tensor, patches: int, keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Arrange(torch.autograd.Function):
-    """A slice and a gather of the same rows. No row is gathered twice, so the gradient is one plain copy and one addition;
-    autograd would sum two full-size tensors, one of them through atomic additions."""
+    """A slice and a gather of the same rows.
+
+    No row is gathered twice, so the gradient is one copy and one addition. Autograd would sum two full-size tensors, one of
+    them with atomic additions.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, patches: int, keys: Tensor) -> tuple[Tensor, Tensor]:

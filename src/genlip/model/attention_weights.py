@@ -1,11 +1,11 @@
-"""Attention weights: the attention of a pass over a pack, with every softmax shown to a listener.
+"""Attention weights: attention over a pack that passes the weights of each layer to a callback.
 
-In: what `GenLIP.trunk(pack, attend=...)` hands to any attention. Out: the same reads, so the pass goes on as usual.
-Fused kernels never hold the weights; here they are computed by definition, one dense product for some samples of equal shape
-at a time, so that memory grows with the square of a sample and not of the pack. For looking, not for training or serving.
+In: what `GenLIP.trunk(pack, attend=...)` gives to any attention. Out: the same attention output, so the forward pass goes on
+as usual. Fused kernels never store the weights. Here they are computed by definition, for some samples of equal shape at a
+time, so memory grows with the square of a sample and not of the pack. For measuring, not for training or serving.
 
-Axes: n rows of the pack, s samples of equal shape, l rows of one of them (its patches, then its text), m of these that ask,
-h heads, d head dimension.
+Axes: n rows of the pack, s samples of equal shape, l rows of one of them (its patches, then its text), m of these with a
+    query, h heads, d head dimension.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Weights(NamedTuple):
         layer: from 0.
         first: number in the pack of the first of the samples.
         patches: rows of each sample that are patches; text follows.
-        weights: Float[s h m l], in float32 or wider; each row sums to 1 and is 0 where the query may not look. All m = l
-            rows ask, or where the pass is `predicting` the m rows before each text token.
+        weights: Float[s h m l], in float32 or wider; each row sums to 1 and is 0 where the query may not attend. All m = l
+            rows have a query; if `predicting`, only the m rows before each text token.
     """
 
     layer: int
@@ -41,18 +41,18 @@ class Weights(NamedTuple):
 
 
 class WeighedAttention:
-    """Attention over one pack that shows its weights: `model.trunk(pack, attend=WeighedAttention(pack, listen))`.
+    """Attention over one pack that reports its weights: `model.trunk(pack, attend=WeighedAttention(pack, callback))`.
 
-    pack     the very pack that the trunk reads
-    listen   hears `Weights` of every layer, samples in order; it may keep or change the tensor
+    pack      the pack that the trunk reads
+    callback  is called with `Weights`, layer by layer, samples in order; it may keep or change the tensor
     """
 
-    def __init__(self, pack: Pack, listen: Callable[[Weights], None]) -> None:
+    def __init__(self, pack: Pack, callback: Callable[[Weights], None]) -> None:
         self.pack = pack
-        self.listen = listen
+        self.callback = callback
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-        """What each query read.
+        """The attention output of each query.
 
         q          Float[n h d], or Float[t h d] at `pack.predictors` if `predicting`
         k, v       Float[n h d]
@@ -68,7 +68,7 @@ class WeighedAttention:
                 here = slice(start, start + some)
                 read, weights = _attend(queries[here], keys[here], values[here], run)
                 reads.append((read, 0 if predicting else run.patches))
-                self.listen(Weights(layer, first + start, run.patches, weights))
+                self.callback(Weights(layer, first + start, run.patches, weights))
             first += run.samples
         patches, text = [read[:, :at] for read, at in reads], [read[:, at:] for read, at in reads]
         return torch.cat([part.flatten(0, 1) for part in patches + text])
@@ -76,12 +76,12 @@ class WeighedAttention:
 
 def visible_rows(patches: int, text: int, device: torch.device | None = None) -> Tensor:
     """Bool[l l]: may the row of a sample attend to the column? Patches see patches; text sees them and its own past."""
-    rank = torch.arange(patches + text, device=device)
-    return rank <= rank.clamp(min=patches - 1)[:, None]
+    position = torch.arange(patches + text, device=device)
+    return position <= position.clamp(min=patches - 1)[:, None]
 
 
 def _by_sample(x: Tensor, runs: Sequence[ShapeRun]) -> Iterator[Tensor]:
-    """[n h d] -> for each run [s l h d]: the text of a sample behind its patches, which lie apart in a pack."""
+    """[n h d] -> for each run [s l h d]: the each sample's patches, then its text; in a pack the two are apart."""
     patches = [run.samples * run.patches for run in runs]
     parts = x.split(patches + [run.samples * run.text for run in runs])
     for i, run in enumerate(runs):
@@ -92,7 +92,7 @@ def _by_sample(x: Tensor, runs: Sequence[ShapeRun]) -> Iterator[Tensor]:
 def _attend(q: Tensor, k: Tensor, v: Tensor, run: ShapeRun) -> tuple[Tensor, Tensor]:
     """[s m h d] queries over [s l h d] keys -> reads [s m h d], weights [s h m l]."""
     visible = visible_rows(run.patches, run.text, q.device)
-    if q.shape[1] < len(visible):  # predicting: the last token has none to predict
+    if q.shape[1] < len(visible):  # predicting: no row follows the last token
         visible = visible[run.patches - 1 : -1]
     wide = torch.promote_types(q.dtype, torch.float32)
     scores = torch.einsum("sqhd,skhd->shqk", q.to(wide), k.to(wide)) * q.shape[-1] ** -0.5

@@ -1,6 +1,6 @@
-"""Cache: a pack that was read once, with its keys and values at hand for what comes after it.
+"""KV cache: the keys and values of a pack that was read once, for the tokens that follow.
 
-In: a model and a pack. Out: keys and values of every row, sample by sample, and each sample's last row.
+In: a model and a pack. Out: keys and values of every row, sample by sample, and each sample's last row after the trunk.
 
 Axes: s samples, c capacity of the buffer, h heads, d head dimension, D trunk width.
 """
@@ -21,10 +21,10 @@ __all__ = ["Cache"]
 
 @dataclass(frozen=True)
 class Cache:
-    """What a pack leaves behind.
+    """Keys, values and last rows of a pack.
 
     Attributes:
-        store: Float[layers 2 s h c d], keys and values; shorter samples leave the end of theirs unused.
+        store: Float[layers 2 s h c d], keys and values; of a shorter sample, the end is unused.
         last: Float[s D] after the last block, each sample's last row.
         lengths: rows of each sample.
         starts: Int64[s], the position of the text token that comes next.
@@ -37,7 +37,7 @@ class Cache:
 
     @classmethod
     def of(cls, model: GenLIP, pack: Pack, room: int = 0) -> Cache:
-        """The whole pack through the trunk; the buffer has room for so many more rows of each sample. For inference mode."""
+        """Run the trunk on the whole pack. The buffer has `room` more rows for each sample. For inference mode."""
         config, shapes = model.config, list(zip(pack.patch_counts, pack.text_lengths, strict=True))
         lengths = tuple(patches + text for patches, text in shapes)
         starts = [max(grid) + text for grid, text in zip(pack.grids, pack.text_lengths, strict=True)]
@@ -48,8 +48,8 @@ class Cache:
 
         def remember(layer: int, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
             keys, values = store[layer]
-            keys[pack.sample_of_row, :, pack.rank_in_sample] = k
-            values[pack.sample_of_row, :, pack.rank_in_sample] = v
+            keys[pack.sample_of_row, :, pack.position_in_sample] = k
+            values[pack.sample_of_row, :, pack.position_in_sample] = v
             return attend(layer, q, k, v, predicting)
 
         last = model.trunk(pack, attend=remember)[pack.last_rows]
@@ -57,6 +57,6 @@ class Cache:
 
 
 def _product_dtype(model: GenLIP) -> torch.dtype:
-    """What linear maps give: the weights' precision, or that of autocast."""
+    """Precision of the output of linear maps: that of the weights, or of autocast."""
     kind = model.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.ln_post.weight.dtype

@@ -1,8 +1,8 @@
 """Checkpoints: a folder with `config.json` and `model.safetensors`, under the published names.
 
 In: a folder, or the id of a repository on the Hugging Face Hub. Out: a `GenLIP`.
-Nothing is loaded in part: every parameter must be there and have the right shape. What is there besides is named in a
-warning, unless a GenLIP of another config would read it: `config.json` then describes another network than the trained one.
+Every parameter must be there and have the right shape; nothing is loaded partially. Other tensors are named in a warning. If
+a GenLIP of another config has a parameter of that name, it is an error: `config.json` then describes another network.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _CONFIG_BYTES, _MOST_LAYERS = 2**22, 1024
-_FAR_MORE = 8  # times as many parameters as there are: not a model that lacks some, whose names are told
-_STEP = re.compile(r"step-\d{8,}")  # not what a user called a copy
+_FAR_MORE = 8  # a model with so many times more parameters than the files hold is not built
+_STEP = re.compile(r"step-\d{8,}")  # excludes copies with other names
 _ENCODER = ("vision_embeddings.", "visual.", "ln_post.")
 _LANGUAGE = ("embeddings.weight", "lm_head.weight")
-# Parameters that a GenLIP has or has not, by its config: layers, gated feed-forward, LayerScale, maps between the widths.
+# Parameters that depend on the config: layers, gated feed-forward, LayerScale, maps between the widths.
 _OF_SOME_GENLIP = re.compile(
     r"(visual\.layers\.\d+\.(layer_norm[12]|self_attn\.(q|k|v|out)_proj|mlp\.(fc1|fc2|gate_fc)|layer_scale[12])|in_proj|proj)"
     r"\.(weight|bias|lambda1)"
@@ -63,7 +63,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
-    """Write `config.json` and `model.safetensors` (published names and keys); each file appears whole or not at all.
+    """Write `config.json` and `model.safetensors` (published names and keys), each file atomically.
 
     That is all `genlip.load` needs. A `Speaker` also needs to know how images and captions were prepared: copy
     `preprocessing.json` and `tokenizer.json` from the folder that the model was loaded from or trained in.
@@ -72,7 +72,7 @@ def save(model: GenLIP, folder: str | os.PathLike[str]) -> Path:
 
 
 def save_weights(weights: Mapping[str, Tensor], config: GenLIPConfig, folder: str | os.PathLike[str]) -> Path:
-    """The same of a model's weights and config, as a run keeps them."""
+    """The same for weights and a config without a model, as a training run holds them."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_model(folder, weights, config.to_dict())
@@ -90,11 +90,11 @@ def load(
 
     path_or_hub_id  a folder with config.json and weights (safetensors, else pytorch_model.bin; one file or an indexed
                     set), or "owner/name"
-    dtype           converts the floating-point parameters; None keeps what the file holds
+    dtype           converts the parameters; None keeps the dtype of the file
     revision        branch, tag or commit on the Hub
 
-    Raises `CheckpointError` where the folder is not a whole checkpoint, naming every parameter that is missing or of
-    another shape.
+    Raises `CheckpointError` if the folder is not a complete checkpoint, or if weights are NaN or infinite. It names the
+    parameters that are missing or have another shape.
     """
     folder = checkpoint_folder(path_or_hub_id, revision)
     model, files = _empty_model(folder)
@@ -108,13 +108,13 @@ def load(
 
 
 def _is_finite(value: Tensor) -> bool:
-    """Without another tensor of this size."""
+    """Whether all values are finite; allocates no tensor of this size."""
     wide = value.float() if value.element_size() == 1 else value
     return not value.numel() or all(part.isfinite() for part in torch.aminmax(wide))
 
 
 def check(folder: str | os.PathLike[str]) -> GenLIPConfig:
-    """The config of a folder that `load` could read, found out without reading the weights. Raises `CheckpointError`."""
+    """The config of a folder that `load` can read; the weights are not read. Raises `CheckpointError`."""
     return _empty_model(Path(folder))[0].config
 
 
@@ -124,7 +124,7 @@ def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | No
 
 
 def read_config(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> GenLIPConfig:
-    """The config of a checkpoint alone; from the Hub, the weights are not fetched. Raises `CheckpointError`."""
+    """Only the config of a checkpoint; from the Hub, the weights are not fetched. Raises `CheckpointError`."""
     folder = _local(path_or_hub_id) or _fetched(path_or_hub_id, revision, weights=False)
     config = _read_config(folder)
     _check_layers(config, folder)
@@ -133,12 +133,13 @@ def read_config(path_or_hub_id: str | os.PathLike[str], revision: str | None = N
 
 def step_folders(run: str | os.PathLike[str]) -> list[Path]:
     """The checkpoints of a run's folder, the newest last."""
-    found = [path for path in (Path(run) / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    folders = [path for path in (Path(run) / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
+    return sorted(folders, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def model_near(path: str | os.PathLike[str]) -> Path | None:
-    """The model that is probably meant by a path that is none: of a run there, or above, its model or newest checkpoint."""
+    """The model that is probably meant by a path without one: of a run in this folder or above, its model or newest
+    checkpoint."""
     folder = Path(path)
     for run in (folder, *folder.parents[:2]):
         for model in (run / "model", *step_folders(run)[::-1]):
@@ -161,7 +162,7 @@ def _fetched(path_or_hub_id: str | os.PathLike[str], revision: str | None, weigh
 
 
 def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
-    """The folder of this name; None if there is none, but a repository on the Hub could have the name."""
+    """The local folder of this name; None if there is none and the name could be a Hub id."""
     folder, name = Path(path_or_hub_id), os.fspath(path_or_hub_id)
     if folder.is_dir():
         return folder
@@ -185,7 +186,7 @@ def _read_config(folder: Path) -> GenLIPConfig:
 
 
 def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
-    """A folder's model without memory for its weights, and the files that hold every one of them."""
+    """The model of a folder on the meta device, and its weight files, which hold every parameter."""
     config, files = _read_config(folder), weight_files(folder)
     found = stored_shapes(files)
     if config.num_hidden_layers > len(found):  # before so many are built
@@ -211,20 +212,21 @@ def _empty_model(folder: Path) -> tuple[GenLIP, list[Path]]:
 
 
 class _NoFirstValues(TorchFunctionMode):
-    """Draw no normal numbers: parameters are read anyway, and on the meta device this imports PyTorch's compiler."""
+    """Skip the normal initialisation: parameters are read later, and on the meta device it would import PyTorch's
+    compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 def _fewest_parameters(config: GenLIPConfig) -> int:
-    """Of the large matrices alone, the head's and the tokens' left out: an encoder may have neither."""
+    """A lower bound: the large matrices without head and token embedding, which an encoder may lack."""
     width, hidden = config.hidden_size, config.intermediate_size
     return config.num_hidden_layers * (4 * width**2 + 2 * width * hidden) + width * config.patch_dim
 
 
 def _check_layers(config: GenLIPConfig, folder: Path) -> None:
-    """Every layer takes time to build, even without its weights."""
+    """Refuse too many layers: each takes time to build, even without weights."""
     if config.num_hidden_layers > _MOST_LAYERS:
         found = config.num_hidden_layers
         raise CheckpointError(f"{folder / CONFIG}: num_hidden_layers is {found}: it must be at most {_MOST_LAYERS}")
@@ -233,7 +235,7 @@ def _check_layers(config: GenLIPConfig, folder: Path) -> None:
 def _check_parameters(needed: Shapes, found: Shapes, folder: Path) -> None:
     if _is_encoder_alone(needed, found):
         raise CheckpointError(
-            f"{folder}: holds the encoder alone, neither {' nor '.join(_LANGUAGE)}: genlip.load needs the whole model; "
+            f"{folder}: holds only the encoder, neither {' nor '.join(_LANGUAGE)}: genlip.load needs the whole model; "
             "GenLIPVisionModel.from_pretrained, in genlip's export.transformers, reads an encoder"
         )
     faults = [f"{name}: missing, needs {list(shape)}" for name, shape in needed.items() if name not in found]
@@ -253,6 +255,6 @@ def _check_parameters(needed: Shapes, found: Shapes, folder: Path) -> None:
 
 
 def _is_encoder_alone(needed: Shapes, found: Shapes) -> bool:
-    """Is all there that features need, and nothing that words do?"""
+    """Whether the files hold all encoder parameters, and neither token embedding nor head."""
     encoder = [name for name in needed if name.startswith(_ENCODER)]
     return all(found.get(name) == needed[name] for name in encoder) and not any(name in found for name in _LANGUAGE)

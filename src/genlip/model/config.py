@@ -1,7 +1,7 @@
 """The shape of a GenLIP: one frozen dataclass whose fields are the keys of a published `config.json`.
 
 In: keyword arguments, a preset's name, or a published dictionary. Out: a checked `GenLIPConfig`.
-Using the published keys as field names means that there is a single naming to learn, and nothing to translate.
+The field names are the published keys, so nothing is renamed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genlip.model.fields import check_fields, checked, shown
-from genlip.model.files import told
+from genlip.model.files import one_line
 
 __all__ = ["ACTIVATIONS", "PRESETS", "GenLIPConfig"]
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 ACTIVATIONS = ("silu", "gelu", "gelu_pytorch_tanh", "relu")
 
-# Keys that libraries add to a config.json and that say nothing about what the network computes.
+# Keys that libraries add to a config.json and that do not affect what the network computes.
 _BOILERPLATE = {
     "architectures", "auto_map", "dtype", "initializer_range", "model_type", "torch_dtype", "transformers_version",
     "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "_name_or_path", "use_cache",
@@ -42,7 +42,7 @@ class GenLIPConfig:
         intermediate_size: hidden width of the feed-forward network.
         num_hidden_layers: number of blocks.
         num_attention_heads: heads; must divide `hidden_size` into an even head dimension d.
-        vocab_size: number V of token ids the embedding and the head know.
+        vocab_size: number V of token ids of the embedding and the head.
         text_embed_dim: width E of the token embedding and the head; `None` means D. Linear maps join E and D if they differ.
         patch_size: side P of a square patch, in pixels.
         num_channels: 3 for RGB, 1 for grey images.
@@ -111,8 +111,8 @@ class GenLIPConfig:
     def from_dict(cls, published: Mapping[str, Any]) -> GenLIPConfig:
         """Read the content of a published `config.json`.
 
-        Rotary settings may stand in `rope_scaling`, as published, or in `rope_parameters`, as Transformers 5 writes them.
-        Keys that no GenLIP knows are named in the log, since they might change what the network should compute.
+        Rotary settings may be in `rope_scaling`, as published, or in `rope_parameters`, as Transformers 5 writes them.
+        Unknown keys are named in the log, since they could change what the network should compute.
         Raises ValueError where a needed key is missing or a value is impossible.
         """
         keys: dict[str, Any] = dict(checked(published, dict[str, Any], "a config"))
@@ -128,7 +128,7 @@ class GenLIPConfig:
             raise ValueError("tie_word_embeddings is true: GenLIP has separate embeddings and lm_head; set it to false")
         if missing := [key for key in _COUNTS if key not in keys]:
             raise ValueError(
-                f"not a GenLIP config: {', '.join(missing)} missing; it has {told(', '.join(sorted(published)))}"
+                f"not a GenLIP config: {', '.join(missing)} missing; it has {one_line(', '.join(sorted(published)))}"
             )
         names = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(keys.keys() - names - _BOILERPLATE):

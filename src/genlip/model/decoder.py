@@ -1,8 +1,9 @@
-"""Decoder: the trunk for one more token of every sample, with keys and values of all earlier rows at hand.
+"""Decoder: the trunk on one more token of every sample, with a KV cache of all earlier rows.
 
-In: a model and a pack. Out: hidden rows, first those of the pack, then of token after token. A step on one image costs what
-reading the weights costs, so all else is kept small: weights that read the same rows are laid side by side and LayerScale is
-folded into them, once per caption, and each layer appends its key and value to one buffer in place.
+In: a model and a pack. Out: hidden rows, first of the pack, then of each new token.
+The cost of a step on one image is that of reading the weights, so all other work is kept small. Weights with the same input
+are concatenated, and LayerScale is multiplied into them, once per caption. Each layer writes its key and value into one
+buffer in place.
 
 Axes: s samples, c capacity of the buffer, h heads, d head dimension, D trunk width.
 """
@@ -30,11 +31,11 @@ class Decoder:
 
     Attributes:
         first: Float[s D] after the last block, each sample's last row of the pack.
-        store: Float[layers 2 s h c d], keys and values; shorter samples leave the end of theirs unused.
+        store: Float[layers 2 s h c d], keys and values; of a shorter sample, the end is unused.
     """
 
     def __init__(self, model: GenLIP, pack: Pack, steps: int) -> None:
-        """`steps` tokens can be appended to each sample."""
+        """At most `steps` tokens can be appended to each sample."""
         cache = Cache.of(model, pack, steps)
         self.model, self.longest, self.taken = model, max(cache.lengths), 0
         self.even = min(cache.lengths) == self.longest
@@ -45,7 +46,7 @@ class Decoder:
         self.turns = _turns(model, cache.starts, steps)
 
     def step(self, token: Tensor) -> Tensor:
-        """Append Int64[s] tokens; Float[s D], their rows after the last block."""
+        """Append one token per sample, Int64[s]. Returns their rows after the last block, Float[s D]."""
         x = self.model.embed_tokens(token).to(self.first.dtype)
         place = self.longest + self.taken
         visible = None if self.even else torch.arange(place + 1, device=x.device) <= (self.lengths + self.taken)[:, None]
@@ -56,9 +57,9 @@ class Decoder:
         return x
 
     def _attend(self, number: int, layer: _Layer, x: Tensor, visible: Tensor | None) -> Tensor:
-        """Append the rows' keys and values, and let their queries read all that their samples hold."""
+        """Append the keys and values of the new rows, then attend to all rows of their samples."""
         width = x.shape[-1]
-        query_key, value, gate = layer.asking(x).split([2 * width, width, width if layer.gated else 0], dim=-1)
+        query_key, value, gate = layer.project_in(x).split([2 * width, width, width if layer.gated else 0], dim=-1)
         turned = _turn(query_key.unflatten(-1, (2, *self.store.shape[3::2])), self.turns[self.taken])
         keys, values = self.store[number]
         value = value.unflatten(-1, keys.shape[1::2])
@@ -70,52 +71,52 @@ class Decoder:
         filled = slice(0, self.longest + self.taken + 1)
         read = F.scaled_dot_product_attention(turned[:, 0].unsqueeze(2), keys[:, :, filled], values[:, :, filled], visible)
         read = read.flatten(1)
-        return layer.answering(read * gate.sigmoid_() if layer.gated else read)
+        return layer.project_out(read * gate.sigmoid_() if layer.gated else read)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A block's weights as a step reads them, each Float[out in] and its bias."""
+    """A block's weights as a step uses them, each Float[out in] with its bias."""
 
     norm1: nn.LayerNorm
     norm2: nn.LayerNorm
     gated: bool
-    ask: tuple[Tensor, Tensor]  # query, key, value, gate
-    answer: tuple[Tensor, Tensor]
-    rise: tuple[Tensor, Tensor]  # what is activated, and, in SwiGLU, what it multiplies
-    fall: tuple[Tensor, Tensor]
+    qkv_gate: tuple[Tensor, Tensor]  # query, key, value, gate
+    out: tuple[Tensor, Tensor]
+    up: tuple[Tensor, Tensor]  # SwiGLU: first the part that is activated, then the part that it multiplies
+    down: tuple[Tensor, Tensor]
     act: Callable[[Tensor], Tensor]
 
     @classmethod
     def of(cls, block: Block, dtype: torch.dtype) -> _Layer:
         attention, mlp = block.self_attn, block.mlp
         q, *gate = zip(*(part.split(attention.k_proj.out_features) for part in _parts(attention.q_proj)), strict=True)
-        asking = [q, _parts(attention.k_proj), _parts(attention.v_proj), *gate]
-        rising = [mlp.gate_fc, mlp.fc1] if isinstance(mlp, SwiGLU) else [mlp.fc1]
+        qkv_gate = [q, _parts(attention.k_proj), _parts(attention.v_proj), *gate]
+        up = [mlp.gate_fc, mlp.fc1] if isinstance(mlp, SwiGLU) else [mlp.fc1]
         return cls(
             block.layer_norm1, block.layer_norm2, attention.gated,
-            _side_by_side(asking, dtype), _scaled(attention.out_proj, block.layer_scale1, dtype),
-            _side_by_side(list(map(_parts, rising)), dtype), _scaled(mlp.fc2, block.layer_scale2, dtype), mlp.act,
+            _side_by_side(qkv_gate, dtype), _scaled(attention.out_proj, block.layer_scale1, dtype),
+            _side_by_side(list(map(_parts, up)), dtype), _scaled(mlp.fc2, block.layer_scale2, dtype), mlp.act,
         )  # fmt: skip
 
-    def asking(self, x: Tensor) -> Tensor:
+    def project_in(self, x: Tensor) -> Tensor:
         """Float[s D] -> Float[s 4D] query, key, value, gate; without a gate Float[s 3D]"""
-        return F.linear(self.norm1(x), *self.ask)
+        return F.linear(self.norm1(x), *self.qkv_gate)
 
-    def answering(self, read: Tensor) -> Tensor:
+    def project_out(self, read: Tensor) -> Tensor:
         """Float[s D] -> Float[s D]"""
-        return F.linear(read, *self.answer)
+        return F.linear(read, *self.out)
 
     def feed_forward(self, x: Tensor) -> Tensor:
         """Float[s D] -> Float[s D]"""
-        active, *other = F.linear(self.norm2(x), *self.rise).split(self.fall[0].shape[1], dim=-1)
+        active, *other = F.linear(self.norm2(x), *self.up).split(self.down[0].shape[1], dim=-1)
         active = self.act(active)
-        return F.linear(active * other[0] if other else active, *self.fall)
+        return F.linear(active * other[0] if other else active, *self.down)
 
 
 def _parts(layer: nn.Linear) -> tuple[Tensor, Tensor]:
     if not isinstance(layer.weight, Tensor):
-        raise ValueError("captions need the weights of the blocks as they were; this model is quantised for encoding alone")
+        raise ValueError("captions need the unquantised weights of the blocks; this model is quantised for encoding only")
     return layer.weight, layer.bias
 
 
@@ -141,7 +142,7 @@ def _turns(model: GenLIP, starts: Tensor, steps: int) -> Tensor:
 
 
 def _turn(x: Tensor, tables: Tensor) -> Tensor:
-    """`positions.rotate` of [s 2 h d], in the tables' precision: the half of each channel pair comes by rolling."""
+    """`positions.rotate` of [s 2 h d], in the tables' precision: the other half of each channel pair comes from `roll`."""
     cos, sin = tables
     wide = x.to(cos.dtype)
     return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)

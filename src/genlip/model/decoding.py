@@ -1,7 +1,7 @@
-"""Decoding: how captions are chosen and when they end, whatever computes the logits.
+"""Decoding: how tokens are chosen and when captions end.
 
 In: settings, then the tokens of one step after another. Out: which of them still belong to captions. There is no tensor
-here: PyTorch's generation and the runner of ONNX Runtime, which has no PyTorch, share these rules.
+here: generation with PyTorch and with ONNX Runtime, which runs without PyTorch, share these rules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Decoding:
     Attributes:
         max_tokens: most tokens per caption.
         end_ids: tokens that end a caption; they are not part of it.
-        temperature: 0 takes the most likely token, more is more adventurous.
+        temperature: 0 takes the most likely token; a higher one makes the choice more random.
         top_k: sample among the k most likely tokens; 0 for all.
         top_p: sample among the most likely tokens that together have this probability, in (0, 1].
         repetition_stop: end a caption once its tail repeats one phrase of up to 16 tokens this many times in a row, and
@@ -46,7 +46,7 @@ class Decoding:
 
 
 class Spoken:
-    """Captions as they are spoken: takes the tokens of each step and knows when all have ended."""
+    """Captions during generation: collects the tokens of each step and tells when all captions have ended."""
 
     def __init__(self, captions: int, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -55,7 +55,7 @@ class Spoken:
 
     @property
     def over(self) -> bool:
-        """Has every caption ended?"""
+        """Whether every caption has ended."""
         return not any(self._going)
 
     def take(self, chosen: Sequence[int]) -> list[int | None]:

@@ -1,8 +1,8 @@
-"""Checkpoints on the Hugging Face Hub: which files of a repository are fetched, and why that failed, in a line.
+"""Checkpoints on the Hugging Face Hub: which files of a repository are fetched, and the reason of a failure in one line.
 
-In: "owner/name" and a revision. Out: a folder in the Hub's own cache; where the Hub cannot be reached, what the cache holds.
-One request that is never repeated comes first: it finds the usual faults, and that there is no connection, at once, where
-the library would try again for half a minute.
+In: "owner/name" and a revision. Out: a folder in the Hub's own cache; if the Hub cannot be reached, the cached files.
+The first request is never repeated: it finds common errors, and a missing connection, at once. The library itself would
+retry for half a minute.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from genlip.model.weights import CheckpointError
 
 __all__ = ["failures", "fetch", "reason"]
 
-_SECONDS = 10.0  # of silence after which the Hub counts as out of reach
+_SECONDS = 10.0  # without an answer, then the Hub counts as unreachable
 _SETTINGS, _WEIGHTS, _PICKLES = "*.json", "*.safetensors", "pytorch_model*.bin"
-_FOLDERS = "*/*"  # what others add beside a model: onnx/, training states, pictures; never code, wherever it lies
+_FOLDERS = "*/*"  # not fetched: subfolders such as onnx/, training states, pictures
 
 
 def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
-    """The local folder of a repository's settings and, unless told otherwise, its weights; pickles only for want of better.
+    """The local folder of a repository's settings and, with `weights`, its weights; pickles only without safetensors.
 
     Raises `CheckpointError`.
     """
@@ -38,11 +38,11 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
 
 
 def _cached(name: str, revision: str | None, patterns: list[str], refusal: Exception) -> Path:
-    """What an earlier fetch has left, if it is whole; else the reason why there is no new one."""
+    """The cached files of an earlier fetch, if complete. Else raises the reason why the new fetch failed."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
-        if isinstance(refusal, RevisionNotFoundError):  # taken away since, then
+        if isinstance(refusal, RevisionNotFoundError):  # removed since the earlier fetch
             raise refusal
         return _snapshot(name, revision, patterns, local_files_only=True)
     except failures() as error:
@@ -59,19 +59,20 @@ def _snapshot(name: str, revision: str | None, patterns: list[str], local_files_
 
 
 def _not_given(name: str, revision: str | None, error: Exception) -> CheckpointError:
-    told = reason(error, name, revision)
-    return CheckpointError(f"{name}: no such folder, and the Hugging Face Hub did not give it: {told}")
+    return CheckpointError(
+        f"{name}: no such folder, and the Hugging Face Hub did not give it: {reason(error, name, revision)}"
+    )
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """What talking to the Hub may raise; the first is the HTTP library's own, which differs between releases."""
+    """Exceptions of requests to the Hub; the first is that of the HTTP library, which differs between releases."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     return (*HfHubHTTPError.__bases__, HFValidationError)
 
 
 def reason(error: Exception, name: str, revision: str | None = None) -> str:
-    """Why the Hub refused something about a repository, in one line that says what to do."""
+    """Why a request about a repository failed, in one line that says what to do."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -90,12 +91,12 @@ def reason(error: Exception, name: str, revision: str | None = None) -> str:
     if isinstance(error, RevisionNotFoundError):
         return f"it has this model, but no revision {revision!r} of it"
     if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, which forbids to ask it"
-    told = [*(getattr(error, "server_message", None) or str(error)).strip().splitlines(), type(error).__name__][0]
+        return "HF_HUB_OFFLINE is set, so it is not asked"
+    message = [*(getattr(error, "server_message", None) or str(error)).strip().splitlines(), type(error).__name__][0]
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         hint = {401: f"; {log_in}", 403: "; your token needs the right to do this"}.get(status, "")
-        return f"{told} (status {status}){hint}"
+        return f"{message} (status {status}){hint}"
     if isinstance(error, HfHubHTTPError.__bases__[0]):
-        return f"no connection to {constants.ENDPOINT} ({told or type(error).__name__})"
-    return told
+        return f"no connection to {constants.ENDPOINT} ({message or type(error).__name__})"
+    return message

@@ -1,7 +1,7 @@
-"""Fields: whether a value from a file is of the type that a type hint names.
+"""Fields: checks that a value from a file has the type of a type hint.
 
-In: a value, a hint, and what messages call the value. Out: the value, or one line of what was found and needed.
-Hints are those that our dataclasses have. Numbers must be finite: settings and stored figures know neither NaN nor infinity.
+In: a value, a hint, and the name of the value in messages. Out: the value, or a one-line ValueError.
+Only the hints that our dataclasses use are supported. Numbers must be finite: NaN and infinity are refused.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _WORDS = {
     dict: "an object",
 }
 _LISTS, _OBJECTS = (list, Sequence), (dict, Mapping)
-_LONGEST_SHOWN = 200  # characters; `reprlib` cuts each level of what is nested, not all of it
-_MOST = 2**63  # what a whole number stays below
+_LONGEST_SHOWN = 200  # characters; `reprlib` limits each level of a nested value, not the whole
+_MOST = 2**63  # limit of the absolute value of a whole number
 
 
 def check_fields(instance: Any, prefix: str = "", but: Sequence[str] = ()) -> None:
-    """Raise ValueError for a field of a frozen dataclass that is not of its type; to be called first of all checks.
+    """Raise ValueError for a field of a frozen dataclass that does not have its type. Call it before other checks.
 
-    Lists become tuples and whole numbers fractions where the type is one. `prefix` stands before names in messages; fields
-    named in `but` are left to their own checks.
+    Lists become tuples, and whole numbers floats, where the type is one. `prefix` is put before names in messages. Fields
+    named in `but` are not checked.
     """
     for name, hint in _hints(type(instance)).items():
         if name not in but:
@@ -45,7 +45,7 @@ def check_fields(instance: Any, prefix: str = "", but: Sequence[str] = ()) -> No
 
 
 def read_fields(kind: type[T], stored: Any, name: str = "it") -> T:
-    """An instance of a dataclass from the object of a file. Raises ValueError for unknown, missing and wrong fields."""
+    """An instance of a dataclass from a JSON or YAML object. Raises ValueError for unknown, missing and wrong fields."""
     checked(stored, dict[str, Any], name)
     if unknown := [key for key in stored if key not in _hints(kind)]:
         raise ValueError(f"{name} has the unknown key {shown(unknown[0])}; the keys are {', '.join(_hints(kind))}")
@@ -55,7 +55,7 @@ def read_fields(kind: type[T], stored: Any, name: str = "it") -> T:
 
 
 def checked(value: Any, hint: Any, name: str) -> Any:
-    """The value, if it is of the type. Raises ValueError that begins with the name."""
+    """The value, converted where needed, if it has the type. Raises a ValueError that begins with the name."""
     outer, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -77,7 +77,7 @@ def checked(value: Any, hint: Any, name: str) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, on one line, cut short."""
+    """A value for a message, on one line and shortened."""
     text = reprlib.repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
@@ -91,7 +91,7 @@ def _is_needed(field: dataclasses.Field[Any]) -> bool:
 
 @cache
 def _required(hint: Any) -> list[str]:
-    """Keys of a TypedDict that must be there; `__required_keys__` does not know annotations that are texts."""
+    """Required keys of a TypedDict; `__required_keys__` does not handle annotations that are strings."""
     marked = {key: typing.get_origin(kind) for key, kind in typing.get_type_hints(hint, include_extras=True).items()}
     return [
         key for key, mark in marked.items() if mark is typing.Required or (hint.__total__ and mark is not typing.NotRequired)
@@ -131,7 +131,7 @@ def _tuple(value: Any, inner: tuple[Any, ...], hint: Any, name: str) -> Any:
 
 
 def _keys(value: Any, hint: Any, name: str) -> Any:
-    """Of a TypedDict: every key that must be there, and of whatever else is there the known ones."""
+    """A checked TypedDict: required keys must be there, other known keys are checked, unknown keys are kept."""
     _require(isinstance(value, Mapping), value, dict, name)
     if missing := [key for key in _required(hint) if key not in value]:
         raise ValueError(f"{name} has no {missing[0]!r}")

@@ -1,7 +1,7 @@
-"""File kinds: what a file is, when it is not what was asked for.
+"""File kinds: what a file is, if it is not of the expected kind.
 
-In: the first bytes of a file, or its path. Out: a few words for a message, such as "an HTML page", or "" where they tell
-nothing. Nothing is decoded. A Git LFS pointer is asked for first: it stands under the name of any file.
+In: the first bytes of a file, or its path. Out: a few words for a message, such as "an HTML page", or "" if unknown.
+Nothing is decoded. Git LFS pointers are checked first: they can have the name of any file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 __all__ = ["HEAD", "LFS_POINTER", "but_is", "head_of", "holds_lfs_pointer", "is_lfs_pointer", "what_is"]
 
-HEAD = 1024  # bytes that are enough to tell
+HEAD = 1024  # bytes that are enough
 LFS_POINTER = "a Git LFS pointer, not the file itself (fetch it with: git lfs pull)"
 
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -64,7 +64,7 @@ _MAGIC = (
     ("UTF-16 text", 0, b"\xff\xfe"),
     ("UTF-16 text", 0, b"\xfe\xff"),
 )
-_HEIF = "a HEIF image"  # of any kind; another brand may tell which
+_HEIF = "a HEIF image"  # general; another brand may be more specific
 # Brands of ISO base media files, which name their kind at byte 8.
 _BRANDS = {
     b"avif": "an AVIF image", b"avis": "an AVIF image",
@@ -76,7 +76,7 @@ _MARKUP = (("an SVG drawing", b"<svg"), ("an HTML page", b"<!doctype html"), ("a
 
 
 def what_is(data: bytes) -> str:
-    """What a file is by its first bytes, with an article; "" where they tell nothing. `HEAD` bytes are enough."""
+    """What a file is by its first bytes, with an article; "" if unknown. `HEAD` bytes are enough."""
     head = data[:HEAD]
     if not head:
         return "an empty file"
@@ -92,7 +92,7 @@ def what_is(data: bytes) -> str:
 
 
 def but_is(head: bytes, wanted: str) -> str:
-    """The end of a message that a file is not what is `wanted`: "; it is an HTML page"; "" where nothing is known."""
+    """The end of a message that a file is not what is `wanted`: "; it is an HTML page"; "" if unknown."""
     found = what_is(head)
     return f"; it is {found}" if found and found != wanted else ""
 
@@ -104,12 +104,12 @@ def head_of(path: str | os.PathLike[str]) -> bytes:
 
 
 def is_lfs_pointer(head: bytes) -> bool:
-    """Whether these are the first bytes of what Git leaves in the place of a large file that was not fetched."""
+    """Whether these are the first bytes of a Git LFS pointer, which stands for a large file that was not fetched."""
     return head.startswith(_LFS)
 
 
 def holds_lfs_pointer(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is such a pointer."""
+    """Whether a file is a Git LFS pointer."""
     return is_lfs_pointer(head_of(path))
 
 
@@ -122,7 +122,7 @@ def _of_brands(head: bytes) -> str:
 
 
 def _text(head: bytes) -> str:
-    """What kind of text it is; "" for anything else. A character that the end cuts is forgiven."""
+    """The kind of a text; "" for anything else. A character that is cut off at the end is accepted."""
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(head, final=len(head) < HEAD)
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Files: what stands at a path, told before it is opened and without waiting for it.
+"""Files: what a path is, without opening it.
 
-In: paths, as users, folders and tables give them. Out: paths that can be used, or one line that says why not.
-A named pipe or a device is never opened: a reader would wait for it, or read from it, without end.
+In: paths from users, folders and tables. Out: usable paths, or one-line errors.
+A named pipe or a device is never opened: reading it could wait, or go on, without end.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import stat
 from pathlib import Path
 
-__all__ = ["check_regular", "expanded", "is_folder_name", "printable", "told"]
+__all__ = ["check_regular", "expanded", "is_folder_name", "one_line", "printable"]
 
 _LONGEST = 1000  # characters of a message
 
@@ -22,33 +22,34 @@ _KINDS = {
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path with the user's home for `~`; one of a user who does not exist stays as it is."""
+    """The path with the user's home for `~`; an unknown user is left as it is."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  Path refuses "~nobody"
 
 
 def printable(text: str) -> str:
-    """A text that can be written: bytes of a name that are no UTF-8 as `\\xe9`, halves of characters as `\\ud800`."""
+    """A text that UTF-8 can encode: other bytes of a file name become `\\xe9`, lone surrogates `\\ud800`."""
     if text.isascii():
         return text
     bytewise = re.sub("[\udc80-\udcff]", lambda half: f"\\x{ord(half[0]) - 0xDC00:02x}", text)
     return bytewise.encode("utf8", "backslashreplace").decode("utf8")
 
 
-def told(text: str) -> str:
-    """What a message says of a name from a file, or of another's error: on one line, and cut short."""
+def one_line(text: str) -> str:
+    """A text from a file or from another library's error for a message: on one line, shortened to about 1000 characters."""
     line = printable(" ".join(text.splitlines()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def is_folder_name(path: str) -> bool:
-    """Whether a path that is not there can only mean a folder: it ends with a slash, or has one and no suffix."""
+    """Whether a path that does not exist can only mean a folder: it ends with a slash, or has one and no suffix."""
     if "://" in path or any(sign in path for sign in "*?[{"):
         return False
     return path.endswith("/") or ("/" in path and not Path(path).suffix)
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Raises ValueError for what is there and no file, such as a named pipe, and FileNotFoundError for what is not there."""
-    kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116  a text, as long as it may be
+    """Raises ValueError for something that is not a regular file, such as a named pipe; FileNotFoundError if nothing is
+    there."""
+    kind = stat.S_IFMT(os.stat(path).st_mode)  # noqa: PTH116  Path refuses a text that is longer than a file name
     if kind != stat.S_IFREG:
-        raise ValueError(f"{printable(str(path))}: is {_KINDS.get(kind, 'no regular file')}; need a file")
+        raise ValueError(f"{printable(str(path))}: is {_KINDS.get(kind, 'not a regular file')}; need a file")

@@ -2,8 +2,8 @@
 
 In: a `GenLIPConfig`, and how many rows and attended pairs there are. Out: counts by part.
 Work is counted as PyTorch's FlopCounterMode does: 2 for every multiply-add of a matrix product, nothing for biases, norms,
-softmax or activations. Unlike kernels that compute under a mask, only pairs that a row may attend to are counted, so the
-work belongs to the method and not to the backend.
+softmax or activations. Only pairs that a row may attend to are counted, even if a kernel also computes masked ones. So the
+count depends on the method and not on the backend.
 
 Axes: p patches, t text tokens, n = p + t rows; D trunk width, I feed-forward width, E text width, V vocabulary.
 """
@@ -20,13 +20,13 @@ __all__ = ["Flops", "Load", "Parameters", "StepFlops", "parameters", "step_flops
 
 
 class Load(NamedTuple):
-    """What samples put on the model; loads add up and scale, so this may be a pack, a sample, or an average one.
+    """The size of the input: of a pack, of a sample, or of an average sample. Loads can be added and scaled.
 
     Attributes:
         patches: rows p that are patches.
         text: rows t that are text tokens.
         pairs: (query, key) pairs that attention computes in a block: p² + t·p + t(t + 1)/2 of each sample.
-        last_pairs: the same in the last block, where only the t rows that predict text ask: t·p + t(t - 1)/2.
+        last_pairs: the same in the last block, where only the t rows that predict text have a query: t·p + t(t - 1)/2.
     """
 
     patches: float
@@ -53,7 +53,7 @@ class Load(NamedTuple):
         return self.patches + self.text
 
     def times(self, number: float) -> Load:
-        """The load of so many of these."""
+        """The load of `number` times this input."""
         return Load(*(part * number for part in self))
 
 
@@ -74,14 +74,14 @@ class Flops(NamedTuple):
 
 
 class StepFlops(NamedTuple):
-    """Work of a training step in its three passes; `recomputed` is what activation checkpointing does again."""
+    """Work of a training step in its three passes; `recomputed` is the additional work of activation checkpointing."""
 
     forward: Flops
     backward: Flops
     recomputed: Flops
 
     def total(self, activation_checkpointing: bool) -> float:
-        """Forward and backward, with or without what is done again."""
+        """Forward and backward, with or without the recomputation."""
         return self.forward.total + self.backward.total + activation_checkpointing * self.recomputed.total
 
 
@@ -96,30 +96,33 @@ def step_flops(config: GenLIPConfig, load: Load) -> StepFlops:
 def training_flops(config: GenLIPConfig, pack: Pack, activation_checkpointing: bool = False) -> float:
     """Work of a forward and backward pass over one pack; `activation_checkpointing` adds the blocks' second forward pass.
 
-    Divided by seconds and by the device's matrix rate, it is the share of that rate that training reaches.
+    Divided by the seconds and by the device's peak rate, it is the model FLOPs utilisation.
     """
     return step_flops(config, Load.of_pack(pack)).total(activation_checkpointing)
 
 
 def _forward(config: GenLIPConfig, load: Load) -> Flops:
     width, text_width = config.hidden_size, config.text_embed_dim or config.hidden_size
-    blocks = config.num_hidden_layers - 1  # the last one asks at text only
-    asked = blocks * load.rows + load.text  # rows of all blocks with a query and a feed-forward
+    blocks = config.num_hidden_layers - 1  # the last one has queries at text only
+    queried = blocks * load.rows + load.text  # rows of all blocks with a query and a feed-forward
     keyed = (blocks + 1) * load.rows  # rows with a key and a value
     query = 2 if config.gated_attention else 1
     matrices = 3 if config.use_swiglu_ffn else 2
     maps = 2 * width * text_width if text_width != width else 0  # in_proj and proj
     return Flops(
         patch_embedding=2 * config.patch_dim * width * load.patches,
-        projections=2 * width**2 * ((query + 1) * asked + 2 * keyed),
+        projections=2 * width**2 * ((query + 1) * queried + 2 * keyed),
         scores=4 * width * (blocks * load.pairs + load.last_pairs),
-        feed_forward=2 * matrices * width * config.intermediate_size * asked,
+        feed_forward=2 * matrices * width * config.intermediate_size * queried,
         head=2 * (text_width * config.vocab_size + maps) * load.text,
     )
 
 
 class Parameters(NamedTuple):
-    """Parameters by part, biases with their matrix. The trunk is all but the two tables and the maps to them."""
+    """Parameters by part, biases with their matrix.
+
+    The trunk is everything except the token embedding, the head and the maps to them.
+    """
 
     patch_embedding: int
     attention: int
@@ -137,7 +140,7 @@ class Parameters(NamedTuple):
 
     @property
     def trunk(self) -> int:
-        """What remains as the vision encoder."""
+        """The parameters of the vision encoder."""
         return self.patch_embedding + self.attention + self.gate + self.feed_forward + self.norms_and_scales
 
 

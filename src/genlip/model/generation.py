@@ -1,7 +1,7 @@
-"""Generation: captions token by token, with a key-value cache, for many images at once.
+"""Generation: captions token by token, with a KV cache, for many images at once.
 
 In: a pack of images, each with its own grid and prompt. Out: token ids.
-The pack is read once without padding; then each step costs one row per sample, not the whole sequence (`Decoder`).
+The pack is read once, without padding. Then each step computes one row per sample, not the whole sequence (`Decoder`).
 
 Axes: s samples, D trunk width, V vocabulary.
 """
@@ -34,7 +34,7 @@ def generate(model: GenLIP, pack: Pack, decoding: Decoding | None = None) -> lis
 
 
 def generate_steps(model: GenLIP, pack: Pack, decoding: Decoding) -> Iterator[list[int | None]]:
-    """Step by step, the next token of every sample; None once a sample has ended. The tokens of a stream."""
+    """Yields the next token of every sample, step by step; None once a sample has ended. For streaming."""
     return _steps(model, pack, decoding, Spoken(len(pack.grids), decoding))
 
 
@@ -79,9 +79,9 @@ def sample_token(
 
 @torch.inference_mode()
 def patch_readout(model: GenLIP, pack: Pack, k: int = 5) -> tuple[Tensor, Tensor]:
-    """What every patch would say: its `ln_post` feature through the language head (the paper's patch semantics readout).
+    """The most likely tokens of every patch: its `ln_post` feature through the language head (the paper's patch readout).
 
-    Returns Float[p k] probabilities, most likely first, and Int64[p k] token ids.
+    Returns Float[p k] probabilities, most likely first, and Int64[p k] token ids. Raises ValueError for k outside [1, V].
     """
     if not 1 <= k <= model.config.vocab_size:
         raise ValueError(f"k is {k}: need between 1 and the vocabulary's {model.config.vocab_size} tokens")

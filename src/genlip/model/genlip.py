@@ -1,6 +1,6 @@
 """GenLIP: one transformer that reads an image's patches and predicts its caption (arXiv 2605.00809, section 3).
 
-In: a `Pack`. Out: the caption loss, per-token losses or logits, encoder features, or what every patch would say.
+In: a `Pack`. Out: the caption loss, per-token losses or logits, encoder features, or the patch readout.
 The features of the encoder are `ln_post` at the patches; patches never see text, so they do not depend on the caption.
 
 Axes: n rows of a pack (p patches, then t text tokens), D trunk width, E text width, V vocabulary.
@@ -33,8 +33,8 @@ class GenLIP(nn.Module):
     Attributes:
         config: the sizes.
         attention: name of the attention backend, see `genlip.model.attention.BACKENDS`.
-        activation_checkpointing: in training, keep only the input of each block and compute the rest again in the
-            backward pass.
+        activation_checkpointing: in training, store only the input of each block and recompute the rest in the backward
+            pass.
     """
 
     def __init__(self, config: GenLIPConfig, attention: str = "sdpa") -> None:
@@ -66,7 +66,7 @@ class GenLIP(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters live."""
+        """Device of the parameters."""
         return self.ln_post.weight.device
 
     @torch.no_grad()
@@ -90,7 +90,10 @@ class GenLIP(nn.Module):
                             nn.init.normal_(linear.bias, std=1e-6)
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compile each block with torch.compile, for any number of rows; attention, whose shapes vary too much, stays."""
+        """Compile each block with torch.compile, for any number of rows.
+
+        Attention is not compiled: its shapes vary too much.
+        """
         self.compiled = True
         for block in self.blocks:
             block.compile(dynamic=True, backend=backend)
@@ -112,11 +115,11 @@ class GenLIP(nn.Module):
         return self.ln_post(self.trunk(pack.without_text()))
 
     def speak(self, features: Tensor) -> Tensor:
-        """Float[.. D] encoder features -> Float[.. V], the logits of what each would say next (patch readout)."""
+        """Float[.. D] encoder features -> Float[.. V], the logits of the next token of each (patch readout)."""
         return self.lm_head(self.proj(features))
 
     def predictions(self, pack: Pack) -> Tensor:
-        """Float[t E], what the head reads to predict each text token."""
+        """Float[t E], inputs of the language head, one for each text token to predict."""
         return self.proj(self.ln_post(self.trunk(pack, predicting=True)))
 
     def trunk(self, pack: Pack, predicting: bool = False, attend: Callable[..., Tensor] | None = None) -> Tensor:
@@ -131,7 +134,7 @@ class GenLIP(nn.Module):
         tables = torch.float64 if x.dtype == torch.float64 else torch.float32
         rotary = rotary_tables(pack.positions, self.config, tables)
         last = len(self.blocks) - 1
-        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)  # a block draws nothing
+        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)  # a block draws no random numbers
         for layer, block in enumerate(self.blocks):
             run = partial(again, block) if self.activation_checkpointing and torch.is_grad_enabled() else block
             rows = pack.predictors if predicting and layer == last else None
@@ -139,7 +142,7 @@ class GenLIP(nn.Module):
         return x
 
     def _paths(self, pack: Pack, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
-        """What DropPath draws for the two branches of a block; None outside training."""
+        """Random factors of DropPath for the two branches of a block; None outside training."""
         if not self.training or not self.config.drop_path_rate:
             return None
         draw = partial(drop_path, self.config.drop_path_rate, pack.sample_of_row, len(pack.grids), dtype)

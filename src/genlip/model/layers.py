@@ -1,7 +1,7 @@
-"""The transformer's parts: gated attention, feed-forward networks, LayerScale, DropPath, and the block made of them.
+"""Layers of the transformer: gated attention, feed-forward networks, LayerScale, DropPath, and the block made of them.
 
 In: rows of a pack, Float[n, D]. Out: the same rows after one block.
-Attribute names are those of published checkpoints, so that a state dict needs no translation.
+Attribute names are those of published checkpoints, so a state dict is loaded without renaming.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class GatedAttention(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary, attend: Callable[..., Tensor], rows: Tensor | None = None) -> Tensor:
         """Float[n, D] -> Float[n, D], or only the given rows: Int64[m] -> Float[m, D]."""
-        asking, turn = (x, rotary) if rows is None else (x[rows], Rotary(rotary.cos[rows], rotary.sin[rows]))
-        q, *gate = self.q_proj(asking).split(x.shape[-1], dim=-1)
+        inputs, turn = (x, rotary) if rows is None else (x[rows], Rotary(rotary.cos[rows], rotary.sin[rows]))
+        q, *gate = self.q_proj(inputs).split(x.shape[-1], dim=-1)
         k, v = self.k_proj(x), self.v_proj(x)
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in (q, k, v))
         read = attend(rotate(q, turn), rotate(k, rotary), v, predicting=rows is not None).flatten(1)
@@ -104,9 +104,9 @@ def drop_path(rate: float, sample: Tensor, samples: int, dtype: torch.dtype) -> 
 
 
 class Block(nn.Module):
-    """x + LayerScale1(attention(norm1(x))), then x + LayerScale2(ffn(norm2(x))), both with DropPath if asked.
+    """x + LayerScale1(attention(norm1(x))), then x + LayerScale2(ffn(norm2(x))), both with DropPath if `paths` are given.
 
-    It takes no pack: numbers read from it, such as the number of samples, would make torch.compile compile it anew.
+    It takes no pack: torch.compile would recompile the block for each new number of samples.
     """
 
     def __init__(self, config: GenLIPConfig) -> None:
@@ -132,7 +132,7 @@ class Block(nn.Module):
         x       Float[n D]
         attend  attention of this layer, called with q, k, v
         rows    Int64[m]
-        paths   Float[n 1] each, what `drop_path` drew for the two branches
+        paths   Float[n 1] each, factors from `drop_path` for the two branches
         """
         branch = self.layer_scale1(self.self_attn(self.layer_norm1(x), rotary, attend, rows))
         if rows is not None:

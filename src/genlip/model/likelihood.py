@@ -1,9 +1,9 @@
-"""Likelihood: how probable each of many captions is for each image of a pack.
+"""Likelihood: the log-probability of each of many captions for each image of a pack.
 
 In: images, each with its prompt, and captions as token ids. Out: a log-probability for each pair.
-Each image is read once. The captions become a trie, in which what several begin with is there once: its nodes are rows that
-attend to their image's cached keys and values and to their ancestors. A hundred names in one sentence then cost a few rows
-each, not a hundred sequences. Nodes that end a caption and continue none are predicted but never read.
+Each image is read once. The captions form a trie (prefix tree), which stores a common beginning once. Its nodes are rows
+that attend to the cached keys and values of their image, and to their ancestors. So a hundred names in one sentence cost a
+few rows each, not a hundred sequences. Leaves of the trie are predicted, but are not input rows.
 
 Axes: s images, C captions, l length of the longest, m rows of the trie, k nodes, h heads, d head dimension, D trunk width.
 """
@@ -28,8 +28,8 @@ from genlip.model.positions import rotary_tables
 
 __all__ = ["caption_likelihoods"]
 
-_NODES = 256  # of one trie: the mask grows with their square, and is mostly empty
-_ROWS = 2048  # of the trunk at once: enough for a GPU, and on a CPU faster than more
+_NODES = 256  # most nodes of one trie: the mask grows with the square, and is mostly empty
+_ROWS = 2048  # most rows in the trunk at once: enough for a GPU, and on a CPU faster than more
 _LOGITS = 2**25  # at once: 128 MiB in float32
 
 
@@ -37,7 +37,7 @@ _LOGITS = 2**25  # at once: 128 MiB in float32
 def caption_likelihoods(model: GenLIP, pack: Pack, captions: Sequence[Sequence[int]]) -> Tensor:
     """Float[s C], log-probability in nats of each caption after each image and its prompt; float32 or better.
 
-    pack      images, each with its prompt as text, or none; neighbours of equal shape go through the trunk together
+    pack      images, each with its prompt as text, or none; neighbours of equal shape are one batch
     captions  token ids, with the end tokens if these are to count
 
     Raises ValueError where there is no caption, or one without a token.
@@ -58,11 +58,11 @@ def caption_likelihoods(model: GenLIP, pack: Pack, captions: Sequence[Sequence[i
 
 @dataclass(frozen=True)
 class _Trie:
-    """Captions, what they share at their beginnings only once. Row 0 is each image's last row; the trie's own follow.
+    """Captions as a prefix tree. Row 0 is each image's last row; the rows of the trie follow.
 
     Attributes:
-        token_ids: Int64[m], what the trie's rows read, level by level.
-        depths: Int64[m], their places in the captions, from 0.
+        token_ids: Int64[m], input tokens of the trie's rows, level by level.
+        depths: Int64[m], their positions in the captions, from 0.
         sees: Bool[m m], may the row attend to the column: is it an ancestor, or itself?
         predictors: Int64[k], the row in [0, m] that predicts each node, in ascending order.
         targets: Int64[k], the token of each node.
@@ -78,10 +78,10 @@ class _Trie:
 
     @classmethod
     def of(cls, captions: Sequence[tuple[int, ...]]) -> _Trie:
-        """Of captions with at least one token each."""
+        """The trie of captions with at least one token each."""
         edges, paths = _edges(captions)
         parents, targets = np.array(edges, dtype=np.int64).T
-        inner, predictors = np.unique(parents, return_inverse=True)  # node 0, from which all start, comes first
+        inner, predictors = np.unique(parents, return_inverse=True)  # node 0, the root, comes first
         inner = inner[1:]
         sees, depths = np.eye(len(inner), dtype=bool), np.zeros(len(inner), dtype=np.int64)
         for row, above in enumerate(predictors[inner - 1] - 1):
@@ -92,7 +92,7 @@ class _Trie:
 
 
 def _edges(captions: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """(parent, token) of each node from node 1 on, ordered by parent since it goes level by level, and the paths."""
+    """(parent, token) of each node from node 1 on, level by level and so ordered by parent; and the paths."""
     edges: list[tuple[int, int]] = []
     paths = np.zeros((len(captions), max(map(len, captions))), dtype=np.int64)
     at = [0] * len(captions)
@@ -107,7 +107,7 @@ def _edges(captions: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, int]], 
 
 
 def _groups(captions: Sequence[tuple[int, ...]]) -> list[list[int]]:
-    """The captions in groups of about `_NODES` nodes, those that begin alike together."""
+    """Groups of captions of about `_NODES` nodes; captions with the same beginning are together."""
     groups: list[list[int]] = []
     nodes, before = _NODES, tuple[int, ...]()
     for i in sorted(range(len(captions)), key=captions.__getitem__):
@@ -120,12 +120,12 @@ def _groups(captions: Sequence[tuple[int, ...]]) -> list[list[int]]:
     return groups
 
 
-def _slices(pack: Pack, most: int) -> Iterator[slice]:
-    """Neighbouring images with equally many rows, at most so many: one mask serves them all."""
+def _slices(pack: Pack, batch_size: int) -> Iterator[slice]:
+    """Slices of neighbouring images with equally many rows, at most `batch_size`: they share one mask."""
     start = 0
     for run in pack.runs:
         end = start + run.samples
-        yield from (slice(first, min(first + most, end)) for first in range(start, end, most))
+        yield from (slice(first, min(first + batch_size, end)) for first in range(start, end, batch_size))
         start = end
 
 
@@ -139,13 +139,14 @@ def _read(model: GenLIP, cache: Cache, images: slice, trie: _Trie) -> Tensor:
     length = cache.lengths[images.start]
     visible = F.pad(sees, (length, 0), value=True)
     for block, stored in zip(model.blocks, cache.store[:, :, images, :, :length], strict=True):
-        # not by a call: a compiled block would be traced anew for every shape of trie
+        # `forward`, not a call: a compiled block would be recompiled for every shape of trie
         x = block.forward(x, rotary, partial(_attend, stored, visible))
     return torch.cat([last[:, None], x.unflatten(0, (len(last), -1))], dim=1)
 
 
 def _attend(stored: Tensor, visible: Tensor, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False) -> Tensor:
-    """Float[s*m h d] rows read what their image has stored, Float[2 s h length d], and of themselves what is visible."""
+    """Float[s*m h d] rows attend to the stored rows of their image, Float[2 s h length d], and to the visible ones among
+    themselves."""
     q, k, v = (part.unflatten(0, (stored.shape[1], -1)).transpose(1, 2) for part in (q, k, v))
     keys, values = (torch.cat(parts, dim=2) for parts in zip(stored, (k, v), strict=True))
     return F.scaled_dot_product_attention(q, keys, values, visible).transpose(1, 2).flatten(0, 1)

@@ -1,28 +1,26 @@
 """The objective: next-token cross-entropy on captions, fused with the language head.
 
-In: what the head reads before each token. Out: losses in nats.
-The loss of an update is the **sum** over supervised tokens of everything the update saw (all packs, accumulation steps and
-ranks) divided by their number. A model returns the sum of a pack; only `supervised_tokens` of all packs may divide it, or
-a pack with few tokens would weigh as much as one with many.
+In: the input of the head for each token. Out: losses in nats.
+The loss of an update is the **sum** over the supervised tokens of the whole update (all packs, accumulation steps and ranks)
+divided by their number. A model returns the sum of one pack. It is divided by the number of supervised tokens of all packs;
+divided by its own, a pack with few tokens would weigh as much as one with many.
 
-Logits exist for a chunk of rows at a time, never for all: at V = 151,936 they would outweigh the model. PyTorch's own
-`linear_cross_entropy` does the same, but sums in the input's precision and is slower on CPU (benchmarks/head_memory.md).
+Logits are held for a chunk of rows at a time: at V = 151,936, all of them would need more memory than the model. PyTorch's
+own `linear_cross_entropy` does the same, but sums in the input's precision and is slower on CPU (benchmarks/head_memory.md).
 
 Axes: t text tokens, E text width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genlip.model.pack import Pack
-
-__all__ = ["caption_loss", "caption_losses", "chunk_logits", "supervised_tokens"]
+__all__ = ["caption_loss", "caption_losses", "chunk_logits"]
 
 # At most this many logits at once, in float32 128 MiB on CPU and 512 MiB elsewhere: each chunk reads and writes the whole
 # gradient of the head, which took 47 ms of a 476 ms update on an H200 with the smaller one (benchmarks/gpu.md).
@@ -33,10 +31,10 @@ _CHUNK_LOGITS_ELSEWHERE = 2**27
 def caption_loss(hidden: Tensor, head: Tensor, token_ids: Tensor, supervised: Tensor) -> Tensor:
     """Float[], the summed cross-entropy of the supervised tokens, in nats, in float32 or better.
 
-    hidden      Float[t E]  what the head reads to predict each token
+    hidden      Float[t E]  input of the head for each token
     head        Float[V E]  weight of the language head
     token_ids   Int64[t]    the tokens to predict
-    supervised  Bool[t]     which of them count
+    supervised  Bool[t]     where the loss is applied
 
     Differentiable once in `hidden` and `head`.
     """
@@ -56,13 +54,8 @@ def caption_losses(hidden: Tensor, head: Tensor, token_ids: Tensor, supervised: 
     return torch.cat(losses) * supervised if losses else hidden.sum(dim=-1)
 
 
-def supervised_tokens(packs: Iterable[Pack]) -> int:
-    """The number of tokens by which the summed loss of these packs is divided; at least 1."""
-    return max(1, sum(int(pack.supervised.sum()) for pack in packs))
-
-
 class _CaptionLoss(torch.autograd.Function):
-    """Computes the gradients chunk by chunk beside the loss, while the logits are there: softmax minus one-hot."""
+    """Computes the gradients together with the loss, chunk by chunk, while the logits exist: softmax minus one-hot."""
 
     @staticmethod
     def forward(
@@ -79,7 +72,7 @@ class _CaptionLoss(torch.autograd.Function):
                 torch.mm(error, weight, out=grad_hidden[rows])
             if grad_head is not None:
                 _add_product(grad_head, error.T, hidden[rows])
-            del error  # or it would live beside the next chunk's logits
+            del error  # frees its memory before the next chunk's logits
         ctx.spent = False
         ctx.save_for_backward(grad_hidden, grad_head)
         return total
@@ -108,7 +101,7 @@ def _loss_and_error(
     logits = _logits(hidden, weight)
     logits.sub_(logits.amax(dim=1, keepdim=True))
     wanted_logit = logits.gather(1, target)
-    total_weight = logits.exp_().sum(dim=1, keepdim=True)  # in place: nothing else of this size is made
+    total_weight = logits.exp_().sum(dim=1, keepdim=True)  # in place: no other tensor of this size
     loss = ((total_weight.log() - wanted_logit) * counts).sum()
     if error_too:
         logits.div_(total_weight).scatter_add_(1, target, -torch.ones_like(total_weight)).mul_(counts)
@@ -116,7 +109,7 @@ def _loss_and_error(
 
 
 def chunk_logits(device_type: str) -> int:
-    """How many logits exist at once on such a device."""
+    """How many logits are held at once on a device of this type."""
     return _CHUNK_LOGITS.get(device_type, _CHUNK_LOGITS_ELSEWHERE)
 
 

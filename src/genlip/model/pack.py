@@ -1,8 +1,8 @@
 """A pack: the patches and caption tokens of several samples in one flat buffer, without padding.
 
-In: samples. Out: a `Pack`, the only batch that the model knows.
-The buffer holds all patches first and all text after them, instead of sample after sample: patches of equally large
-images, and the rows that the loss reads, are then plain slices, so attention and the last block need no copies.
+In: samples. Out: a `Pack`, the only form of batch that the model takes.
+The buffer holds all patches first and all text after them, not sample after sample. Patches of equally large images, and the
+rows that the loss reads, are then plain slices, so attention and the last block need no copies.
 
 Axes: s samples, p patches of the pack, t text tokens of the pack, n = p + t rows of the buffer.
 """
@@ -61,7 +61,7 @@ class Sample:
         return sum(self.shape)
 
     def with_text(self, token_ids: Sequence[int], supervised: Sequence[bool] | None = None) -> Sample:
-        """The same image with other text, all of it supervised unless said otherwise."""
+        """The same image with other text. Without `supervised`, all of it is supervised."""
         return dataclasses.replace(
             self, token_ids=token_ids, supervised=[True] * len(token_ids) if supervised is None else supervised
         )
@@ -75,7 +75,7 @@ class ShapeRun(NamedTuple):
     text: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pack:
     """Samples in one flat buffer: row i < p is a patch, the rows after them are text, both in sample order.
 
@@ -97,7 +97,7 @@ class Pack:
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Pack:
-        """Lay samples into one buffer, in the order given. Neighbours of equal shape share one attention call."""
+        """Put samples into one buffer, in the order given. Neighbours of equal shape share one attention call."""
         if not samples:
             raise ValueError("a pack needs at least one sample")
         patches = [torch.as_tensor(s.patches) for s in samples]
@@ -113,6 +113,12 @@ class Pack:
             positions=torch.from_numpy(np.concatenate(places, axis=1)),
             grids=grids,
             text_lengths=lengths,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pack of {len(self.grids)} samples: {self.num_patches} patches, {len(self.token_ids)} text tokens, "
+            f"{self.patches.dtype}, {self.patches.device}>"
         )
 
     @cached_property
@@ -149,11 +155,11 @@ class Pack:
         return on_device(rows, self.positions.device)
 
     @cached_property
-    def rank_in_sample(self) -> Tensor:
-        """Int64[n], the place of each row in its own sample's sequence: patches from 0, text after them."""
-        ranks = [np.arange(count) for count in self.patch_counts]
-        ranks += [count + np.arange(length) for count, length in zip(self.patch_counts, self.text_lengths, strict=True)]
-        return on_device(np.concatenate(ranks), self.positions.device)
+    def position_in_sample(self) -> Tensor:
+        """Int64[n], the position of each row in its own sample: patches from 0, then text."""
+        positions = [np.arange(count) for count in self.patch_counts]
+        positions += [count + np.arange(length) for count, length in zip(self.patch_counts, self.text_lengths, strict=True)]
+        return on_device(np.concatenate(positions), self.positions.device)
 
     @cached_property
     def predictors(self) -> Tensor:
@@ -177,11 +183,11 @@ class Pack:
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Pack:
-        """The same pack in page-locked memory, from which copies to a GPU do not wait."""
+        """The same pack in page-locked memory, from which copies to a GPU are asynchronous."""
         return self._with_tensors(Tensor.pin_memory)
 
     def clone(self) -> Pack:
-        """The same pack in memory of its own."""
+        """A copy of the pack."""
         return self._with_tensors(Tensor.clone)
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Pack:
@@ -194,7 +200,7 @@ class Pack:
         )
 
     def without_text(self) -> Pack:
-        """The images of the pack alone, as an encoder reads them."""
+        """The images of the pack without their texts, as an encoder reads them."""
         return dataclasses.replace(
             self,
             token_ids=self.token_ids[:0],
@@ -204,12 +210,12 @@ class Pack:
         )
 
     def padded(self, rows: int) -> Pack:
-        """The pack with a tail sample that fills it up to `rows` rows: an empty patch, and text on which no loss is applied.
+        """The pack, padded to `rows` rows by one more sample: a patch of zeros, and text without loss.
 
-        Compiled kernels then meet one number n of rows. How n splits into p patches and t tokens still varies from pack to
-        pack and need not be fixed: between the attentions all work is on n rows, `varlen` takes any lengths, `flex` fills up
-        its own. Only the last block of a training step works on t rows; it must be compiled for shapes that vary.
-        Loss and gradients stay what they were; the numbers of samples and rows do not, so count before padding.
+        Compiled kernels then always get n rows. The split of n into p patches and t tokens still varies: outside of
+        attention all work is on n rows, `varlen` takes any lengths, and `flex` pads by itself. Only the last block of a
+        training step works on t rows; it must be compiled for varying shapes. Loss and gradients do not change. The numbers
+        of samples and rows do, so count before padding. Raises ValueError if the pack has more rows.
         """
         missing, p = rows - self.num_rows, self.num_patches
         if missing < 0:
@@ -230,7 +236,7 @@ class Pack:
 
 
 def _check_alike(patches: Sequence[Tensor]) -> None:
-    """Bytes beside normalised numbers would be read as normalised, so a pack holds one kind only."""
+    """Refuse raw bytes together with normalised numbers: both would be read as normalised."""
     kinds = {str(p.dtype).removeprefix("torch.") for p in patches}
     widths = {p.shape[1] for p in patches}
     if len(kinds) > 1 or len(widths) > 1:

@@ -1,7 +1,7 @@
-"""Positions: where every patch and token sits on three axes, and the rotation that this place means (MRoPE).
+"""Positions: the place of every patch and token on three axes, and the rotation for it (MRoPE).
 
 In: grids of patches and text lengths. Out: positions (time, row, column), then the cosines and sines of the rotary angles.
-A patch at row r and column c stands at (0, r, c); text token k stands at max(rows, columns) + k on all three axes.
+A patch at row r and column c has position (0, r, c). Text token k has position max(rows, columns) + k on all three axes.
 
 Axes: n rows of a pack, h heads, d head dimension.
 """
@@ -27,12 +27,12 @@ def patch_positions(rows: int, columns: int) -> np.ndarray:
 
 
 def text_positions(grid: tuple[int, int], length: int) -> np.ndarray:
-    """Int64[3, length]: text counts on from one past the largest patch coordinate, alike on all axes."""
+    """Int64[3, length]: text continues after the largest patch coordinate, with the same position on all axes."""
     return np.broadcast_to(max(grid) + np.arange(length), (3, length))
 
 
 def channel_axes(config: GenLIPConfig) -> Tensor:
-    """Int64[d/2]: the axis (0 time, 1 row, 2 column) that gives each rotary channel its position."""
+    """Int64[d/2]: the axis (0 time, 1 row, 2 column) from which each rotary channel takes its position."""
     half, (time, row, column) = config.head_dim // 2, config.mrope_section or (0, 0, 0)
     if not config.mrope_interleaved:
         return torch.tensor([0] * time + [1] * row + [2] * column)
@@ -64,7 +64,7 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
 
     Computed in the tables' precision: bfloat16 would merge positions above 256.
     """
-    if torch.compiler.is_compiling():  # a compiler fuses what is written by hand below
+    if torch.compiler.is_compiling():  # the compiler fuses these operations itself
         first, second = x.to(rotary.cos.dtype).chunk(2, dim=-1)
         turned = (first * rotary.cos - second * rotary.sin, second * rotary.cos + first * rotary.sin)
         return torch.cat(turned, dim=-1).to(x.dtype)

@@ -1,9 +1,9 @@
-"""Encoding in 8 bits on a CPU: weights as int8, with one range for each; activations quantised as they come.
+"""Encoding in 8 bits on a CPU: int8 weights with one range each; activations are quantised at run time.
 
-In: a model in float32. Out: the same model, whose blocks multiply in int8; features alone, since captions read the
-weights as they are. The activations of a call share one range, so an image's features depend a little on the other images
-of its batch. PyTorch calls this dynamic quantisation, has declared it deprecated and still ships it: where a later release
-does not, the error names ONNX Runtime's, which `genlip export --to onnx --int8` writes.
+In: a model in float32. Out: the same model, whose blocks multiply in int8. It gives features only: captions need the
+    original weights. The activations of a call share one range, so the features of an image depend slightly on the other
+    images of its batch. PyTorch calls this dynamic quantisation and has deprecated it. If a later release removes it, the
+    error names the alternative, `genlip export --to onnx --int8`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["quantize_encoder"]
 def quantize_encoder(model: GenLIP) -> GenLIP:
     """Replace the linear maps of every block by int8 ones, in place, and return the model.
 
-    Raises ValueError where the model is not in float32 on a CPU, or where PyTorch cannot do it.
+    Raises ValueError where the model is not in float32 on a CPU, or this PyTorch has no dynamic quantisation.
     """
     weight = model.ln_post.weight
     if weight.device.type != "cpu" or weight.dtype != torch.float32:

@@ -1,10 +1,10 @@
-"""Reading: JSON and YAML that others wrote, within bounds.
+"""Reading: JSON and YAML from any source, within limits.
 
-In: a file, or a text with the name that messages give it. Out: plain values. All JSON and YAML is read here, so that one
-place bounds size and depth, and refuses keys that stand twice: of two values, one would be lost in silence. YAML may hold no
-alias: a few lines of them stand for billions of values.
+In: a file, or a text with the name that messages give it. Out: plain values. All JSON and YAML is read here, so one
+place limits size and depth. Duplicate keys are refused: one of the two values would be lost silently. YAML aliases are
+refused too: a few lines of them can stand for billions of values.
 
-What a value may be is the reader's to say, see `genlip.model.fields`: NaN, for one, is JSON to Python.
+Types of values are checked by `genlip.model.fields`; NaN, for example, is valid JSON for Python.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from genlip.model.files import check_regular, printable
 
 __all__ = ["MAX_TEXT_BYTES", "parse_json", "parse_yaml", "read_json", "read_text", "read_yaml"]
 
-MAX_TEXT_BYTES = 2**31  # of a table, a list or any other text that is read whole
+MAX_TEXT_BYTES = 2**31  # limit for tables, lists and other texts that are read completely
 _DEPTH = 100  # lists and objects inside each other
 _JSON_BYTES, _YAML_BYTES = 2**28, 2**20  # YAML takes seconds per MiB
-# What PyYAML answers values with that do not fit their tag, such as `!!int x` or a 40th of May.
+# What PyYAML raises for values that do not fit their tag, such as `!!int x` or 40 May.
 _NO_VALUE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 class _Refused(ValueError):
-    """What could be read, and is not."""
+    """Valid JSON or YAML that is refused."""
 
 
 def read_json(path: str | os.PathLike[str], most: int = _JSON_BYTES) -> Any:
-    """What a JSON file holds. Raises ValueError that names the file, and OSError where it cannot be opened."""
+    """The content of a JSON file. Raises ValueError that names the file, and OSError where it cannot be opened."""
     return parse_json(read_text(path, most), os.fspath(path))
 
 
 def parse_json(text: str, name: str = "") -> Any:
-    """What a JSON text holds. Raises ValueError that begins with the name."""
+    """The content of a JSON text. Raises ValueError that begins with the name."""
     name = f"{name}: " if name else ""
     try:
         value = json.loads(text, object_pairs_hook=_object)
@@ -56,14 +56,14 @@ def parse_json(text: str, name: str = "") -> Any:
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
-    """What a YAML file holds. Raises ValueError that names the file, and OSError where it cannot be opened."""
+    """The content of a YAML file. Raises ValueError that names the file, and OSError where it cannot be opened."""
     return parse_yaml(read_text(path, _YAML_BYTES), os.fspath(path))
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """What a YAML text holds. Raises ValueError that begins with the name."""
+    """The content of a YAML text. Raises ValueError that begins with the name."""
     try:
-        return yaml.load(text, _Loader)  # a safe loader, which refuses more
+        return yaml.load(text, _Loader)  # a subclass of the safe loader
     except _Refused as error:
         raise ValueError(f"{name}{error}") from None
     except (yaml.YAMLError, *_NO_VALUE) as error:
@@ -71,10 +71,10 @@ def parse_yaml(text: str, name: str) -> Any:
 
 
 def read_text(path: str | os.PathLike[str], most: int = MAX_TEXT_BYTES) -> str:
-    """The text of a file in UTF-8, with or without a mark at its beginning; every end of a line is one newline.
+    """The text of a UTF-8 file, with or without a byte order mark. Line ends become newlines.
 
-    Raises FileNotFoundError where it is gone; ValueError that names it where it is no file, has more than `most` bytes, is a
-    Git LFS pointer, or no UTF-8.
+    Raises FileNotFoundError if it does not exist. Raises ValueError with its name if it is not a regular file, has more than
+    `most` bytes, is a Git LFS pointer, or is not UTF-8.
     """
     name = printable(os.fspath(path))
     check_regular(path)
@@ -113,7 +113,7 @@ def _check_depth(value: Any) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases, deep nesting and keys that stand twice."""
+    """PyYAML's safe loader without aliases, deep nesting and duplicate keys."""
 
     _depth = 0
 

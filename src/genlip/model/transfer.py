@@ -1,4 +1,4 @@
-"""Small arrays of numbers to a device, without waiting for it."""
+"""Transfer of small arrays to a device, without synchronisation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["on_device"]
 def on_device(numbers: np.ndarray | Tensor, device: torch.device) -> Tensor:
     """The same numbers on the device.
 
-    A copy from ordinary memory makes CUDA finish all work that is queued; one from page-locked memory does not.
+    A copy from ordinary memory waits until CUDA has finished all queued work; a copy from page-locked memory does not.
     """
     here = torch.from_numpy(numbers) if isinstance(numbers, np.ndarray) else numbers
     if device.type == "cuda" and here.device.type == "cpu":

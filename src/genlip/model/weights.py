@@ -1,7 +1,7 @@
-"""Weight files: which files of a folder hold a model's parameters, their shapes, and then their values.
+"""Weight files: the files of a folder that hold a model's parameters, their shapes and values.
 
 In: the folder of a checkpoint. Out: tensors by published name.
-Safetensors are preferred. `pytorch_model.bin` is a pickle, which may hold a program: it is read only where there are no
+Safetensors are preferred. `pytorch_model.bin` is a pickle, which can contain code. It is read only if there are no
 safetensors, and only by PyTorch's restricted unpickler, which builds tensors and calls nothing that a file names.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from genlip.model.fields import checked
 from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
-from genlip.model.files import told
+from genlip.model.files import one_line
 from genlip.model.reading import read_json
 from genlip.model.writing import to_json, write_whole
 
@@ -44,7 +44,7 @@ _HEADER_BYTES = 2**25
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _PICKLE, _PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-# What PyTorch answers damaged files with.
+# What PyTorch raises for damaged files.
 _DAMAGE = (
     RuntimeError, OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, ArithmeticError, MemoryError,
     AssertionError, zipfile.BadZipFile, struct.error,
@@ -52,11 +52,11 @@ _DAMAGE = (
 
 
 class CheckpointError(ValueError):
-    """A folder that is not a GenLIP checkpoint, or not a whole one. The message says what was found and needed."""
+    """A folder that is not a GenLIP checkpoint, or is incomplete. The message says what was found and needed."""
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a folder's weights: one, or those that an index names. Raises `CheckpointError`."""
+    """The weight files of a folder: a single one, or those that an index names. Raises `CheckpointError`."""
     kinds = [(WEIGHTS, INDEX), (_PICKLE, _PICKLE_INDEX)]
     for single, index in kinds[:1] if any(folder.glob("*.safetensors")) else kinds:
         if (folder / single).is_file():
@@ -70,13 +70,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def index_of(files: Sequence[Path]) -> Path | None:
-    """The index that names these weight files, if they have one."""
+    """The index of these weight files, if there is one."""
     index = files[0].parent / (INDEX if files[0].suffix == ".safetensors" else _PICKLE_INDEX)
     return index if files[0].name not in (WEIGHTS, _PICKLE) else None
 
 
 def _indexed(index: Path) -> list[Path]:
-    """The files that an index names: of its kind, inside its folder, and there."""
+    """The files that an index names. They must have its format, be inside its folder, and exist."""
     kind = ".bin" if index.name == _PICKLE_INDEX else ".safetensors"
     try:
         places = checked(read_json(index), dict[str, Any], "it").get("weight_map")
@@ -93,7 +93,7 @@ def _indexed(index: Path) -> list[Path]:
 
 
 def _is_inside(name: str) -> bool:
-    """Does a relative name stay in the folder it starts from? Links may lead out: the cache of the Hub consists of them."""
+    """Whether a relative name stays inside its folder. Links may lead outside: the cache of the Hub consists of them."""
     path = PureWindowsPath(name)  # knows both kinds of separators, and drives
     return not path.anchor and ".." not in path.parts
 
@@ -119,13 +119,13 @@ def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
                 shapes |= {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{file}: cannot be read as safetensors: {told(str(error))}{but_is(head, 'safetensors')}"
+                f"{file}: cannot be read as safetensors: {one_line(str(error))}{but_is(head, 'safetensors')}"
             ) from error
     return shapes
 
 
 def _check_header(file: Path) -> None:
-    """Refuse a header that takes much memory to read: those of our largest models have some 60 KiB."""
+    """Refuse a header that would need much memory; that of our largest model has about 60 KiB."""
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
     if _HEADER_BYTES < length <= file.stat().st_size:
@@ -141,7 +141,7 @@ def read_weights(files: Sequence[Path], wanted: Container[str], device: torch.de
                 with safe_open(file, "pt", device=str(device)) as stored:
                     weights |= {name: stored.get_tensor(name) for name in stored.keys() if name in wanted}  # noqa: SIM118
             except SafetensorError as error:
-                raise CheckpointError(f"{file}: cannot be read as safetensors: {told(str(error))}") from error
+                raise CheckpointError(f"{file}: cannot be read as safetensors: {one_line(str(error))}") from error
             continue
         found = _unpickled(file, device)
         for name in [name for name in found if name in wanted]:
@@ -155,7 +155,7 @@ def _unpickled(file: Path, device: torch.device | str) -> dict[str, Tensor]:
     try:
         _check_archive(file)
         found = torch.load(file, map_location=device, weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:  # whose message recommends to trust the file
+    except pickle.UnpicklingError as error:  # its own message recommends to trust the file
         wish = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it asks to run {wish[1]}" if wish else "it holds more than tensors, or is damaged"
         raise CheckpointError(
@@ -173,9 +173,9 @@ def _unpickled(file: Path, device: torch.device | str) -> dict[str, Tensor]:
 
 
 def _check_archive(file: Path) -> None:
-    """Refuse what unpacks to more than the file holds; `torch.save` compresses nothing."""
+    """Refuse an archive that unpacks to more bytes than the file has; `torch.save` does not compress."""
     if not zipfile.is_zipfile(file):
-        return  # PyTorch says what is wrong with it
+        return  # PyTorch reports what is wrong
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > file.stat().st_size:
@@ -183,7 +183,7 @@ def _check_archive(file: Path) -> None:
 
 
 def _check_memory(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that repeat few stored numbers many times: copied, they would fill any memory."""
+    """Refuse tensors that repeat few stored numbers many times (stride 0): a copy could fill the memory."""
     total, most = 0, 2 * file.stat().st_size  # embeddings and head may be one tensor, under two names
     for name, value in tensors.items():
         if value.layout is not torch.strided:
@@ -194,10 +194,10 @@ def _check_memory(file: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write `config.json` and `model.safetensors`, each in one step, the config last.
+    """Write `config.json` and `model.safetensors`, each atomically, the config last.
 
-    An older config goes before the new weights come: the two never stand beside each other. Raises OSError with the file's
-    name where the disk does not take them.
+    An old config is removed before the new weights are put in place, so the two are never there together. Raises OSError
+    with the file's name if writing fails.
     """
     file, settings = folder / WEIGHTS, folder / CONFIG
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -205,5 +205,5 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str
         new_settings.write_text(to_json(config, indent=2) + "\n", encoding="utf8")
         with write_whole(file) as part:
             save_file(tensors, part, metadata={"format": "pt"})
-            shutil.copymode(new_settings, part)  # safetensors gives its files to their owner alone
+            shutil.copymode(new_settings, part)  # safetensors makes files readable for the owner only
             settings.unlink(missing_ok=True)

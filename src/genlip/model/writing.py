@@ -1,8 +1,8 @@
-"""Writing: files that appear whole or not at all, and texts that nothing can keep from being written.
+"""Writing: files written atomically, and texts that UTF-8 can always encode.
 
-In: a path and what it is to hold. Out: the file, in one step: a kill or a full disk leaves what was there before.
-Names of files may be bytes that are no UTF-8; Python holds them as lone surrogates, which UTF-8 cannot write. They are
-escaped as JSON escapes them, so that JSON gives them back.
+In: a path and its content. Out: the file, replaced in one step: after a kill or a full disk, the old content is still there.
+File names may hold bytes that are not UTF-8. Python represents them as lone surrogates, which UTF-8 cannot encode. They are
+escaped as in JSON, so that reading JSON restores them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["escaped", "finite_or_none", "naming", "to_json", "write_json", "writ
 
 @contextmanager
 def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file, which replaces `path` at the end: readers see all of it or nothing, also of two writers.
+    """A temporary file that replaces `path` at the end. Readers see the whole file or none of it, also with two writers.
 
     A device or a pipe is written to directly, and the target of a link is replaced, not the link.
     """
@@ -45,15 +45,15 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
-    """What goes wrong with writing in the block is an OSError of one line that names the file, with the advice if any.
+    """Turn write errors in the block into a one-line OSError that names the file, with the advice if any.
 
-    Python tells a full disk without the name, and safetensors not as an OSError. An error
-    that names another file passes, and one without a number, which is not the system's.
+    Python reports a full disk without the file name, and safetensors raises no OSError. Errors that name another file, or
+    have no error number, are not changed.
     """
     advice = f"; {advice}" if advice else ""
     try:
         yield
-    except BrokenPipeError:  # the reader has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         raise
     except SafetensorError as error:
         raise OSError(f"{path}: cannot be written: {error}{advice}") from error
@@ -65,18 +65,18 @@ def naming(path: str | os.PathLike[str], advice: str = "") -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in one step."""
+    """Write a text atomically."""
     with write_whole(path) as part:
         part.write_text(escaped(text), encoding="utf8")
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
-    """Write a value as JSON in one step; without an indent, in one line."""
+    """Write a value as JSON atomically; without an indent, on one line."""
     write_text(path, to_json(value, indent) + "\n")
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """A value as JSON that UTF-8 can hold."""
+    """A value as JSON that UTF-8 can encode."""
     return escaped(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
@@ -86,5 +86,5 @@ def escaped(text: str) -> str:
 
 
 def finite_or_none(value: float | None) -> float | None:
-    """The number for JSON, which knows neither NaN nor infinity: None in their place."""
+    """The number for JSON; None for NaN and infinity, which JSON does not have."""
     return float(value) if value is not None and math.isfinite(value) else None

@@ -1,8 +1,9 @@
-"""Close-ups: square windows of scenes, from one patch to all, whose caption starts with what is nearest the lower right.
+"""Close-ups: square windows of scenes, of one patch up to the whole scene. The caption starts with the object nearest to the
+lower right corner.
 
 In: a seed and an index. Out: an image and its caption; close-up i is a pure function of (seed, i), and shows scene i.
-A model without a prompt says its first word at the last patch, so here that word depends on where a thing is: of captions
-that tell the same from wherever they start, no patch learns more than what the image holds as a whole.
+Without a prompt, the last patch predicts the first word of the caption. Here that word depends on where an object is. If
+the first word were the same everywhere, patches would only learn what the whole image contains.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ import numpy as np
 from PIL import Image
 
 from genlip.synthetic import scenes
-from genlip.synthetic.random_choices import Lots
+from genlip.synthetic.random_choices import RandomChoices
 from genlip.synthetic.scenes import SIDE, Scene
 
 __all__ = ["NOTHING", "UNIT", "Closeup", "closeup", "describe", "draw", "names"]
 
 UNIT = 16  # sides are multiples of it, in pixels
-NOTHING = "nothing"  # the caption where there is too little of any thing
-_SEEN = 24  # pixels of a shape from which it is named
-_SHADES = 2**16  # of the lots' seeds: scenes and windows of one index must not draw the same
+NOTHING = "nothing"  # the caption where no object is visible enough
+_SEEN = 24  # a shape is named if at least so many of its pixels are visible
+_SHADES = 2**16  # added to the seed, so that a scene and its window draw different random numbers
 
 
 class Closeup(NamedTuple):
-    """A scene, the window that is shown of it (left, top, right, bottom), and whether kinds are said before colours."""
+    """A scene, the window that is shown of it (left, top, right, bottom), and whether the caption names kinds before
+    colours."""
 
     scene: Scene
     window: tuple[int, int, int, int]
@@ -33,15 +35,16 @@ class Closeup(NamedTuple):
 
 
 def closeup(seed: int, index: int) -> Closeup:
-    """Draw the lots of close-up `index`: a square window of 1 to 4 patches a side, anywhere."""
-    lots = Lots(seed + _SHADES, index)
-    side = UNIT * lots.whole(1, SIDE // UNIT)
-    left, top = lots.whole(0, SIDE - side), lots.whole(0, SIDE - side)
-    return Closeup(scenes.scene(seed, index), (left, top, left + side, top + side), lots.chance(0.5))
+    """Make the random choices of close-up `index`: a square window of 1 to 4 patches a side, anywhere."""
+    rng = RandomChoices(seed + _SHADES, index)
+    side = UNIT * rng.whole(1, SIDE // UNIT)
+    left, top = rng.whole(0, SIDE - side), rng.whole(0, SIDE - side)
+    return Closeup(scenes.scene(seed, index), (left, top, left + side, top + side), rng.chance(0.5))
 
 
 def names(content: Closeup) -> list[str]:
-    """What is seen, the nearest to the last patch first: "red circle" or "circle in red", or a number that is all there."""
+    """The visible objects, nearest to the last patch first: "red circle" or "circle in red". A number must be fully
+    visible."""
     left, top, right, bottom = content.window
     found: list[tuple[float, str]] = []
     for words, mask in scenes.objects(content.scene):
@@ -66,7 +69,8 @@ def _said(words: tuple[str, ...], kind_first: bool) -> str:
 
 
 def _distance(seen: np.ndarray) -> float:
-    """From the centre of the last patch to the nearest pixel of a thing; less than 0 the more of that patch it fills."""
+    """Pixels from the centre of the last patch to the nearest pixel of an object; minus its pixels inside that patch, if
+    any."""
     if inside := int(seen[-UNIT:, -UNIT:].sum()):
         return -float(inside)
     rows, columns = np.nonzero(seen)

@@ -1,7 +1,7 @@
-"""Fonts: where they are, opened once, and how wide a text is in them.
+"""Fonts: finds and opens them once, and measures text.
 
 In: the stem of a font's file and a size in pixels. Out: a Pillow font, a width, the rows a line needs.
-Fonts that matplotlib ships are there on every machine, so pages draw from these alone unless `system_fonts` is asked for.
+matplotlib ships its fonts on every machine, so pages use only these, unless `system_fonts` is set.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def reach(name: str, size: int) -> tuple[int, int]:
 
 
 def width(text: str, name: str, size: int) -> int:
-    """Pixels that `text` takes along its baseline, not more than one too many for each word."""
+    """Width of `text` in pixels, rounded up for each word."""
     words = text.split(" ")
     return sum(_word_width(word, name, size) for word in words) + (len(words) - 1) * _word_width(" ", name, size)
 

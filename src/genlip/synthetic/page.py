@@ -1,8 +1,8 @@
-"""Pages: what documents and charts are made of, and how it is painted.
+"""Pages: marks with fixed positions, and how they are painted. Documents and charts are pages.
 
-In: a `Page`, its size and its marks, all placed. Out: an RGB image. Nothing is chosen here.
-Places are pixels from the top left corner. Slanted marks (strokes, slices, dots) are painted at twice the size and averaged;
-boxes and text fall on whole pixels and are painted as they are, which is crisp and quick.
+In: a `Page`. Out: an RGB image. Nothing is random here.
+Positions are pixels from the top left corner. Slanted marks (strokes, slices, dots) are painted at twice the size and
+averaged; boxes and text lie on whole pixels and are painted directly, which is sharp and fast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from genlip.synthetic.fonts import PLAIN, font, reach, width
 __all__ = ["RGB", "Box", "Dot", "Page", "Slice", "Stroke", "Style", "Text", "paint"]
 
 RGB: TypeAlias = tuple[int, int, int]
-FINE = 2  # painted pixels to a side of an image's pixel, where marks are slanted
+FINE = 2  # scale at which slanted marks are painted
 
 
 class Style(NamedTuple):
@@ -49,7 +49,7 @@ class Style(NamedTuple):
 class Text(NamedTuple):
     """One line of text, from `at` along its baseline: to the right, or upwards if `turned`.
 
-    `before` is what a transcription writes between the text before this one and this one.
+    `before` is the separator that a transcription writes before this text.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Text(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A rectangle: left, top, right and bottom, the last two past it."""
+    """A rectangle: left, top, right and bottom; the last two are exclusive."""
 
     corners: tuple[int, int, int, int]
     fill: RGB | None = None
@@ -105,7 +105,7 @@ class Page(NamedTuple):
 
     @property
     def texts(self) -> tuple[Text, ...]:
-        """All that can be read."""
+        """The text marks, in reading order."""
         return tuple(mark for mark in self.marks if isinstance(mark, Text))
 
 

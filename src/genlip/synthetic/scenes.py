@@ -2,8 +2,8 @@
 
 In: a seed and an index. Out: a 64x64 image and its caption; scene i is a pure function of (seed, i).
 Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of
-several fonts and sizes, on a tinted background. Where each of these is can be asked for too, as a class for each pixel or
-object by object. A number is all of the smallest box around its digits: what is between two strokes belongs to it.
+several fonts and sizes, on a tinted background. `label_map` gives the class of each pixel, `objects` a mask of each object.
+The mask of a number is the bounding box of its digits.
 """
 
 from __future__ import annotations
@@ -65,14 +65,15 @@ class Scene(NamedTuple):
 
 
 class SceneObject(NamedTuple):
-    """A shape or the number: the words that name it, such as ("red", "circle") or ("47",), and Bool[64, 64] where it is."""
+    """A shape or the number: the words that name it, such as ("red", "circle") or ("47",), and Bool[64, 64] of its
+    pixels."""
 
     words: tuple[str, ...]
     mask: np.ndarray
 
 
 def scene(seed: int, index: int) -> Scene:
-    """Draw the lots of scene `index`."""
+    """Make the random choices of scene `index`."""
     rng = np.random.default_rng((seed, index))
     sides = [("left",), ("right",), ("left", "right"), ("left", "right")][rng.integers(4)]
     return Scene(
@@ -117,7 +118,7 @@ def objects(content: Scene) -> list[SceneObject]:
 
 
 def _object_map(content: Scene) -> np.ndarray:
-    """UInt8[64, 64], the place of the object at each pixel, from 1; 0 is background. What is drawn later lies on top."""
+    """UInt8[64, 64], the place of the object at each pixel, from 1; 0 is background. Later objects cover earlier ones."""
     image, digits = (Image.new("L", (SIDE, SIDE)) for _ in range(2))
     pen = ImageDraw.Draw(image)
     for place, shape in enumerate(content.shapes, start=1):

@@ -1,7 +1,7 @@
-"""Sheets: a page while it is filled from top to bottom, by measured text.
+"""Text layout: fills a page from top to bottom with measured text.
 
-In: a size, a look, then lines, paragraphs, rules and tables. Out: a `Page` whose texts all lie inside it and apart, in
-reading order, and the questions that its makers noted. A caller asks `room` first for what may not fit.
+In: a size, a look, then lines, paragraphs, rules and tables. Out: a `Page` in reading order, whose texts lie inside it and
+    do not overlap, and the questions that were added. Callers check with `room` whether something fits.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from genlip.synthetic.fonts import Family
 from genlip.synthetic.page import RGB, Box, Mark, Page, Style, Text
+from genlip.synthetic.random_choices import RandomChoices
 
-__all__ = ["Column", "Look", "Sheet", "Span", "mixed", "wrapped"]
+__all__ = ["Column", "Look", "Span", "TextLayout", "add_title", "fitting", "mixed", "wrapped"]
 
 
 class Span(NamedTuple):
@@ -23,12 +24,12 @@ class Span(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many."""
+        """In pixels."""
         return self.right - self.left
 
 
 class Look(NamedTuple):
-    """What the styles of a page have in common. `leading` is the distance of lines over their height."""
+    """What the styles of a page share. `leading` is the distance between lines divided by their height."""
 
     family: Family
     size: int
@@ -59,22 +60,22 @@ class Column(NamedTuple):
     flush_right: bool = False
 
 
-class Sheet:
-    """A page while it is filled: `y` is the top of the next line, `span` the columns it may take."""
+class TextLayout:
+    """A page during layout: `y` is the top of the next line, `span` the columns that it may use, in pixels."""
 
     def __init__(self, size: tuple[int, int], margin: int, look: Look) -> None:
         self.size, self.look = size, look
         self.span = Span(margin, size[0] - margin)
         self.y, self.bottom = margin, size[1] - margin
         self.marks: list[Mark] = []
-        self.asked: list[tuple[str, str]] = []
+        self.questions: list[tuple[str, str]] = []
 
     def page(self) -> Page:
-        """What has been laid out."""
+        """The page so far."""
         return Page(self.size, self.look.paper, tuple(self.marks))
 
     def cut(self, shortest: int) -> None:
-        """Shorten the page to what is on it."""
+        """Cut the page below its last mark, to at least `shortest` pixels."""
         below = max(
             mark.at[1] + mark.style.below if isinstance(mark, Text) else mark.corners[3]
             for mark in self.marks
@@ -82,9 +83,9 @@ class Sheet:
         )
         self.size = self.size[0], max(shortest, min(self.size[1], below + self.span.left))
 
-    def ask(self, question: str, answer: str) -> None:
-        """Note a question that the page answers."""
-        self.asked.append((question, answer))
+    def add_question(self, question: str, answer: str) -> None:
+        """Add a question that the page answers."""
+        self.questions.append((question, answer))
 
     def step(self, style: Style) -> int:
         """Rows from one line to the next."""
@@ -95,7 +96,7 @@ class Sheet:
         return self.y + sum(self.step(style) for style in styles) <= self.bottom
 
     def gap(self, lines: float) -> None:
-        """Leave so many lines of running text empty."""
+        """Leave the height of so many lines of running text empty."""
         self.y += round(lines * self.step(self.look.body))
 
     def place(
@@ -125,7 +126,7 @@ class Sheet:
         self.line(other, style, before, align=1.0)
 
     def paragraph(self, sentence: Callable[[], str], count: int, style: Style) -> bool:
-        """Up to `count` sentences, those that fit; False if not even one does."""
+        """Up to `count` sentences, as many as fit. False if none fits."""
         lines: list[str] = []
         for _ in range(count):
             longer = wrapped(sentence(), style, self.span.width, lines)
@@ -146,7 +147,7 @@ class Sheet:
         self.marks.append(Box((span.left, self.y, span.right, self.y + height), fill, outline, thick))
 
     def table(self, columns: Sequence[Column], ruled: bool = False, striped: bool = False, filled: bool = False) -> None:
-        """A table across the sheet. The first column takes what the others leave; the headings may be `filled`."""
+        """A table of full width. The first column takes the remaining width; headings may have a `filled` background."""
         pad, inset, spans = self.padding, self.inset, self._spans(columns)
         height, rows = self.row, len(columns[0].cells)
         for row in range(rows):
@@ -215,6 +216,26 @@ def wrapped(text: str, style: Style, columns: int, lines: Sequence[str] = ()) ->
 
 
 def mixed(one: RGB, other: RGB, share: float) -> RGB:
-    """A colour on the way from one to the other."""
+    """A mix of two colours; `share` 0 gives the first, 1 the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return red, green, blue
+
+
+def fitting(rng: RandomChoices, make: Callable[[RandomChoices], str], style: Style, columns: int) -> str:
+    """A text of at most `columns` pixels: the first of twelve tries that fits, else the last words of the narrowest."""
+    texts = []
+    for _ in range(12):
+        texts.append(make(rng))
+        if style.width(texts[-1]) <= columns:
+            return texts[-1]
+    narrowest = min(texts, key=style.width).split(" ")
+    while len(narrowest) > 1 and style.width(" ".join(narrowest)) > columns:
+        del narrowest[0]
+    return " ".join(narrowest).capitalize()
+
+
+def add_title(rng: RandomChoices, layout: TextLayout, text: str, align: float = 0.0) -> None:
+    """Add a title in a larger bold font, and the question for it."""
+    style = layout.look.bold(rng.between(1.3, 1.7), rng.one((layout.look.ink, layout.look.accent)))
+    layout.lines(text, style, align=align)
+    layout.add_question("What is the title?", text)

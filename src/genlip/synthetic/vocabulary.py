@@ -1,8 +1,8 @@
-"""Words: names, places, products, dates, amounts and sentences for pages to show.
+"""Vocabulary: names, places, products, dates, amounts and sentences for pages to show.
 
-In: the lots of a page. Out: English text, grammatical and plain in meaning, of letters, digits and signs that every font
-draws alike (the dollar if upright). Sentences are templates whose gaps are filled from the lists below, which hold some
-seven hundred words.
+In: the random choices of a page. Out: grammatical English text, of letters, digits and signs that every font
+draws alike (the dollar sign only if upright). Sentences are templates whose gaps are filled from the lists below, which
+hold about 700 words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from string import Formatter
 from typing import NamedTuple
 
-from genlip.synthetic.random_choices import Lots
+from genlip.synthetic.random_choices import RandomChoices
 
 __all__ = [
     "CURRENCIES",
@@ -258,7 +258,7 @@ NOTICES = (
 
 
 class Person(NamedTuple):
-    """Somebody on a page."""
+    """A person named on a page."""
 
     given: str
     family: str
@@ -269,47 +269,47 @@ class Person(NamedTuple):
         return f"{self.given} {self.family}"
 
 
-def person(lots: Lots) -> Person:
+def person(rng: RandomChoices) -> Person:
     """E.g. Nora Keller."""
-    return Person(lots.one(GIVEN), lots.one(FAMILY))
+    return Person(rng.one(GIVEN), rng.one(FAMILY))
 
 
-def town(lots: Lots) -> str:
+def town(rng: RandomChoices) -> str:
     """E.g. Millbrook."""
-    return lots.one(TOWNS)
+    return rng.one(TOWNS)
 
 
-def street(lots: Lots) -> str:
+def street(rng: RandomChoices) -> str:
     """E.g. 27 Orchard Lane."""
-    return f"{lots.whole(1, 199)} {lots.one(TREES)} {lots.one(ROADS)}"
+    return f"{rng.whole(1, 199)} {rng.one(TREES)} {rng.one(ROADS)}"
 
 
-def business(lots: Lots) -> str:
+def business(rng: RandomChoices) -> str:
     """E.g. Novak Books."""
-    return f"{lots.one(FAMILY if lots.chance(0.6) else TOWNS)} {lots.one(TRADES)}"
+    return f"{rng.one(FAMILY if rng.chance(0.6) else TOWNS)} {rng.one(TRADES)}"
 
 
-def product(lots: Lots) -> str:
+def product(rng: RandomChoices) -> str:
     """E.g. Folding chair, or Green teapot."""
-    return f"{lots.one(MAKES)} {lots.one(THINGS)}".capitalize()
+    return f"{rng.one(MAKES)} {rng.one(THINGS)}".capitalize()
 
 
-def grocery(lots: Lots) -> str:
+def grocery(rng: RandomChoices) -> str:
     """E.g. Tomatoes."""
-    return lots.one(GROCERIES).capitalize()
+    return rng.one(GROCERIES).capitalize()
 
 
-def date(lots: Lots) -> str:
-    """In one of four manners, e.g. 7 March 2019."""
-    day, month, year = lots.whole(1, 28), lots.whole(1, 12), lots.whole(1985, 2029)
+def date(rng: RandomChoices) -> str:
+    """In one of four formats, e.g. 7 March 2019."""
+    day, month, year = rng.whole(1, 28), rng.whole(1, 12), rng.whole(1985, 2029)
     name = MONTHS[month - 1]
     manners = (f"{day} {name} {year}", f"{name} {day}, {year}", f"{day:02}.{month:02}.{year}", f"{year}-{month:02}-{day:02}")
-    return lots.one(manners)
+    return rng.one(manners)
 
 
-def time(lots: Lots) -> str:
+def time(rng: RandomChoices) -> str:
     """E.g. 9:45."""
-    return f"{lots.whole(6, 22)}:{5 * lots.whole(0, 11):02}"
+    return f"{rng.whole(6, 22)}:{5 * rng.whole(0, 11):02}"
 
 
 def money(cents: int, currency: str = "") -> str:
@@ -317,55 +317,55 @@ def money(cents: int, currency: str = "") -> str:
     return f"{currency}{cents // 100:,}.{cents % 100:02}"
 
 
-def sentence(lots: Lots) -> str:
+def sentence(rng: RandomChoices) -> str:
     """One sentence of an article."""
-    return _filled(lots, SENTENCES)
+    return _filled(rng, SENTENCES)
 
 
-def letter_sentence(lots: Lots) -> str:
+def letter_sentence(rng: RandomChoices) -> str:
     """One sentence of a letter."""
-    return _filled(lots, LETTER_SENTENCES)
+    return _filled(rng, LETTER_SENTENCES)
 
 
-def title(lots: Lots) -> str:
+def title(rng: RandomChoices) -> str:
     """A title, e.g. A short history of lighthouses."""
-    return _filled(lots, TITLES)
+    return _filled(rng, TITLES)
 
 
-def heading(lots: Lots) -> str:
+def heading(rng: RandomChoices) -> str:
     """The heading of a section."""
-    return _filled(lots, HEADINGS)
+    return _filled(rng, HEADINGS)
 
 
-def bullet(lots: Lots) -> str:
+def bullet(rng: RandomChoices) -> str:
     """An item of a list, no full stop."""
-    return _filled(lots, BULLETS)
+    return _filled(rng, BULLETS)
 
 
-def notice(lots: Lots) -> str:
+def notice(rng: RandomChoices) -> str:
     """What a sign says."""
-    return _filled(lots, NOTICES)
+    return _filled(rng, NOTICES)
 
 
-def subject(lots: Lots) -> str:
+def subject(rng: RandomChoices) -> str:
     """What a letter, a form or a meeting is about, e.g. Membership."""
-    return lots.one(MATTERS).capitalize()
+    return rng.one(MATTERS).capitalize()
 
 
-def _singular(lots: Lots) -> str:
-    return lots.one(NOUNS).partition("/")[0]
+def _singular(rng: RandomChoices) -> str:
+    return rng.one(NOUNS).partition("/")[0]
 
 
-def _plural(lots: Lots) -> str:
-    return lots.one(NOUNS).partition("/")[2]
+def _plural(rng: RandomChoices) -> str:
+    return rng.one(NOUNS).partition("/")[2]
 
 
-def _present(lots: Lots) -> str:
-    return lots.one(DONE).partition("/")[0]
+def _present(rng: RandomChoices) -> str:
+    return rng.one(DONE).partition("/")[0]
 
 
-def _like(lots: Lots) -> str:
-    return lots.one(LIKE)
+def _like(rng: RandomChoices) -> str:
+    return rng.one(LIKE)
 
 
 def _with_article(word: str) -> str:
@@ -373,36 +373,36 @@ def _with_article(word: str) -> str:
     return f"{'an' if vowel else 'a'} {word}"
 
 
-GAPS: dict[str, Callable[[Lots], str]] = {
-    "a_like": lambda lots: _with_article(_like(lots)),
-    "a_like_up": lambda lots: _with_article(_like(lots)).capitalize(),
-    "a_noun": lambda lots: _with_article(_singular(lots)),
+GAPS: dict[str, Callable[[RandomChoices], str]] = {
+    "a_like": lambda rng: _with_article(_like(rng)),
+    "a_like_up": lambda rng: _with_article(_like(rng)).capitalize(),
+    "a_noun": lambda rng: _with_article(_singular(rng)),
     "do": _present,
-    "do_up": lambda lots: _present(lots).capitalize(),
-    "done": lambda lots: lots.one(DONE).partition("/")[2],
-    "family": lambda lots: lots.one(FAMILY),
-    "few": lambda lots: lots.one(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve")),
-    "few_up": lambda lots: lots.one(("Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")),
-    "given": lambda lots: lots.one(GIVEN),
-    "how": lambda lots: lots.one(HOW),
+    "do_up": lambda rng: _present(rng).capitalize(),
+    "done": lambda rng: rng.one(DONE).partition("/")[2],
+    "family": lambda rng: rng.one(FAMILY),
+    "few": lambda rng: rng.one(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve")),
+    "few_up": lambda rng: rng.one(("Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")),
+    "given": lambda rng: rng.one(GIVEN),
+    "how": lambda rng: rng.one(HOW),
     "like": _like,
-    "like_up": lambda lots: _like(lots).capitalize(),
-    "many": lambda lots: str(lots.whole(11, 980)),
-    "matter": lambda lots: lots.one(MATTERS),
+    "like_up": lambda rng: _like(rng).capitalize(),
+    "many": lambda rng: str(rng.whole(11, 980)),
+    "matter": lambda rng: rng.one(MATTERS),
     "matter_up": subject,
-    "month": lambda lots: lots.one(MONTHS),
+    "month": lambda rng: rng.one(MONTHS),
     "noun": _singular,
     "nouns": _plural,
-    "nouns_up": lambda lots: _plural(lots).capitalize(),
-    "number": lambda lots: str(lots.whole(101, 9999)),
+    "nouns_up": lambda rng: _plural(rng).capitalize(),
+    "number": lambda rng: str(rng.whole(101, 9999)),
     "time": time,
     "town": town,
-    "weekday": lambda lots: lots.one(WEEKDAYS),
-    "when": lambda lots: lots.one(WHEN),
-    "where": lambda lots: lots.one(WHERE),
-    "who": lambda lots: lots.one(WHO),
-    "who_up": lambda lots: lots.one(WHO).capitalize(),
-    "year": lambda lots: str(lots.whole(1790, 2025)),
+    "weekday": lambda rng: rng.one(WEEKDAYS),
+    "when": lambda rng: rng.one(WHEN),
+    "where": lambda rng: rng.one(WHERE),
+    "who": lambda rng: rng.one(WHO),
+    "who_up": lambda rng: rng.one(WHO).capitalize(),
+    "year": lambda rng: str(rng.whole(1790, 2025)),
 }
 # Each template as pieces: the text before a gap, and the gap (None at the end).
 PIECES = {
@@ -412,6 +412,6 @@ PIECES = {
 }
 
 
-def _filled(lots: Lots, templates: tuple[str, ...]) -> str:
-    pieces = PIECES[lots.one(templates)]
-    return "".join(text + (GAPS[gap](lots) if gap else "") for text, gap in pieces)
+def _filled(rng: RandomChoices, templates: tuple[str, ...]) -> str:
+    pieces = PIECES[rng.one(templates)]
+    return "".join(text + (GAPS[gap](rng) if gap else "") for text, gap in pieces)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from genlip.data.ownership import own
 from genlip.data.packing import MANY_SKIPPED, Batch
-from genlip.data.sample_counts import SkippedTooMany, Tally
+from genlip.data.sample_counts import SampleCounts, SkippedTooMany
 from genlip.data.sources import Source, hold_out, open_source
 from genlip.machine import machine, memory, versions
 from genlip.recipes.recipe import to_yaml
@@ -92,7 +92,7 @@ class _Loop:
         run, world = state.run, state.world
         self.state, self.held_out, self.threads, self.on_step = state, held_out, threads, on_step
         self.recent: list[Update] = []
-        self.part = Tally()  # of the current update
+        self.part = SampleCounts()  # of the current update
         self.spikes, self.named = Spikes(), 0
         self.path, self.saved = checkpoints.latest(run.out) or Path(), state.step or -1  # of the last checkpoint
         self.checkpoints = Checkpoints(run, world)
@@ -158,12 +158,12 @@ class _Loop:
     def check(self, done: Update) -> None:
         """Count an update's samples; raise if too many are unusable or the loss is not finite too often; report spikes."""
         state, run = self.state, self.state.run
-        state.tally, self.part = state.tally + self.part, Tally()
+        state.sample_counts, self.part = state.sample_counts + self.part, SampleCounts()
         self.samples.flush()
         self.checkpoints.check()
         if done.lost:
             waiting = sum(state.world.gather(state.loader.waiting))
-            state.whole_tally().check(run.max_skipped, len(state.loader.reader.source), waiting)
+            state.whole_sample_counts().check(run.max_skipped, len(state.loader.reader.source), waiting)
         if done.finite:
             state.nonfinite = 0
             if done.tokens and (usual := self.spikes.usual(done.loss)) is not None:
@@ -200,7 +200,7 @@ class _Loop:
     def report(self) -> None:
         """Log the mean over the updates since the last report."""
         state, recent = self.state, self.recent
-        skipped = state.whole_tally().skipped.total()
+        skipped = state.whole_sample_counts().skipped.total()
         used = max(state.world.gather(memory(state.world.device)))
         if not recent:
             return
@@ -263,7 +263,7 @@ class _Loop:
 
     def save_and_fail(self, failure: DataUnreadable | SkippedTooMany) -> NoReturn:
         """Save and raise: the data failed, and the weights are valid."""
-        self.part = Tally()
+        self.part = SampleCounts()
         if isinstance(failure, DataUnreadable) and failure.stop:
             self.save_and_stop()
         saved = f"; what was learned is saved: {self.save(wait=True)}" if self.state.step else ""
@@ -278,14 +278,14 @@ class _Loop:
         if state.step % run.evaluate_every:
             self.evaluate()
         self.save(wait=True)
-        model, weights, tally = Path(run.out) / "model", state.weights(), state.whole_tally()
+        model, weights, counts = Path(run.out) / "model", state.weights(), state.whole_sample_counts()
         if state.world.leads:
             _replace(model, lambda folder: state.task.export(folder, weights))
-        self.tracker.event("end", step=state.step, seconds=round(state.seconds, 2), tokens=state.tokens, **tally.to_json())
-        if tally.skipped:
-            self.tracker.say(f"{tally.skipped.total()} of {tally.seen} samples could not be used: {tally.words()}")
-        if tally.squeezed:
-            self.tracker.say(f"{tally.squeezed} images are longer than images.max_patches to 1 and were squeezed")
+        self.tracker.event("end", step=state.step, seconds=round(state.seconds, 2), tokens=state.tokens, **counts.to_json())
+        if counts.skipped:
+            self.tracker.say(f"{counts.skipped.total()} of {counts.seen} samples could not be used: {counts.words()}")
+        if counts.squeezed:
+            self.tracker.say(f"{counts.squeezed} images are longer than images.max_patches to 1 and were squeezed")
         state.world.wait()
         return model
 

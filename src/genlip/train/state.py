@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from genlip.data.loader import Loader, merge_states
-from genlip.data.sample_counts import Tally
+from genlip.data.sample_counts import SampleCounts
 from genlip.data.sources import Source
 from genlip.machine import versions
 from genlip.recipes.run import Run
@@ -44,7 +44,7 @@ class State:
         samples: number of samples that were used.
         seen: number of samples that were used or could not be.
         nonfinite: updates skipped in a row because their loss or gradient was NaN or infinite.
-        tally: samples by source and reason, of this rank; rank 0 includes those from before the run was resumed.
+        sample_counts: samples by source and reason, of this rank; rank 0 includes those from before the run was resumed.
     """
 
     run: Run
@@ -63,7 +63,7 @@ class State:
     samples: int = 0
     seen: int = 0
     nonfinite: int = 0
-    tally: Tally = field(default_factory=Tally)
+    sample_counts: SampleCounts = field(default_factory=SampleCounts)
 
     @property
     def progress(self) -> float:
@@ -82,10 +82,10 @@ class State:
         """Whether each rank holds only a part of the weights."""
         return isinstance(self.shared, FSDPModule)
 
-    def whole_tally(self) -> Tally:
+    def whole_sample_counts(self) -> SampleCounts:
         """The counts of all ranks; all must call."""
-        parts = [Tally.from_json(part) for part in self.world.gather(self.tally.to_json())]
-        return sum(parts, start=Tally())
+        parts = [SampleCounts.from_json(part) for part in self.world.gather(self.sample_counts.to_json())]
+        return sum(parts, start=SampleCounts())
 
     def weights(self) -> dict[str, Tensor]:
         """Copies of the whole weights in host memory, averaged ones if there are, on rank 0; all ranks must call."""
@@ -97,7 +97,7 @@ class State:
         """Start to write a checkpoint of the current state; all ranks must call."""
         progress = {
             "seconds": self.seconds, "tokens": self.tokens, "samples": self.samples, "seen": self.seen,
-            "nonfinite": self.nonfinite, "tally": self.whole_tally().to_json(), "precision": self.precision,
+            "nonfinite": self.nonfinite, "tally": self.whole_sample_counts().to_json(), "precision": self.precision,
             "data": merge_states(self.world.gather(self.loader.state())), "ranks": self.world.ranks, "versions": versions(),
         }  # fmt: skip
         tensors = checkpoints.training_tensors(self.model, self.optimizers, self.average)
@@ -132,8 +132,8 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     state = State(run, world, task, model, shared, attention, optimizers, average, loader, precision)
     if saved:
         counts = ("step", "seconds", "tokens", "samples", "seen", "nonfinite")
-        tally = Tally.from_json(saved["tally"]) if world.leads else Tally()
-        state = dataclasses.replace(state, **{name: saved[name] for name in counts}, tally=tally)
+        sample_counts = SampleCounts.from_json(saved["tally"]) if world.leads else SampleCounts()
+        state = dataclasses.replace(state, **{name: saved[name] for name in counts}, sample_counts=sample_counts)
     return state
 
 

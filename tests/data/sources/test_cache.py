@@ -11,7 +11,8 @@ import fsspec
 import pytest
 
 from genlip.data.sources import cache as module
-from genlip.data.sources.cache import ShardCache, cache_folder, fingerprint, write_whole
+from genlip.data.sources.cache import ShardCache, cache_folder, fingerprint
+from genlip.model.writing import write_whole
 
 from .far import Far, register
 

@@ -189,7 +189,7 @@ def test_an_entry_of_another_form_is_named(content, said, tmp_path):
 @pytest.mark.parametrize("content", [COCO | {"annotations": []}, COCO | {"annotations": COCO["annotations"][-1:]}])
 def test_a_file_without_any_caption_is_refused(content, tmp_path):
     path = stored(tmp_path, "some.json", content)
-    expected = "3 images, none with a caption; a test set without references cannot be read"
+    expected = "3 images without captions; a test set without references cannot be read"
     assert refused(path) == f"{path}: {expected}"
 
 
@@ -199,7 +199,7 @@ def test_a_caption_that_is_no_text_costs_its_own_example_alone(tmp_path):
     written(tmp_path, "000000000025.jpg", "")
     source = open_source(str(path))
     assert source.caption(1) == "A giraffe by a tree."
-    with pytest.raises(Unusable, match=r"000000000009\.jpg: a caption that is no text"):
+    with pytest.raises(Unusable, match=r"000000000009\.jpg: a caption that is not valid text"):
         source.caption(0)
 
 

@@ -66,9 +66,9 @@ def test_fields_are_names_with_chances(text, expected):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("one=half,two", "'half' is no number; write field=0.8,other=0.2"),
-        ("one=", "'' is no number; write field=0.8,other=0.2"),
-        ("one=1=2", "'1=2' is no number; write field=0.8,other=0.2"),
+        ("one=half,two", "'half' is not a number; write field=0.8,other=0.2"),
+        ("one=", "'' is not a number; write field=0.8,other=0.2"),
+        ("one=1=2", "'1=2' is not a number; write field=0.8,other=0.2"),
         ("one,two,one=2", "'one' is named twice"),
         ("one,=0.5", "'' is no name"),
     ],
@@ -84,7 +84,7 @@ def test_chances_are_positive_and_finite(chance):
     found = {"one": 1.0, "two": float(chance)}
     with pytest.raises(ValueError) as error:  # noqa: PT011, the message is compared
         CaptionFields.parse(f"one,two={chance}")
-    assert str(error.value) == f"caption fields {found}: every chance must be above 0, and finite"
+    assert str(error.value) == f"caption fields {found}: every weight must be above 0 and finite"
 
 
 def test_without_names_the_first_known_field_is_read():
@@ -264,7 +264,7 @@ def test_an_unusable_example_survives_pickling():
 
 @pytest.mark.parametrize("entry", ["half a \ud800 character", ["whole", "\udfff"], [{"from": "gpt", "value": "a\ud800"}]])
 def test_halves_of_characters_are_damage_and_no_mistake_of_ours(entry):
-    with pytest.raises(Unusable, match="a caption that is no text") as error:
+    with pytest.raises(Unusable, match="a caption that is not valid text") as error:
         CaptionFields({"caption": 1.0}).read({"caption": entry})
     assert error.value.reason == "damaged"
 

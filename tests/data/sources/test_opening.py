@@ -66,7 +66,7 @@ def test_fields_reach_a_table(here):
     written(here, "table.jsonl", '{"path": "a.png", "one": "a", "two": "b"}')
     source = open_source("table.jsonl", "one=0.75,two=0.25")
     assert [caption for _, caption in held(source)] == [Choice(("a", "b"), (0.75, 0.25), ("one", "two"))]
-    assert refusal("table.jsonl", "one=x") == ("caption fields 'one=x': 'x' is no number; write field=0.8,other=0.2")
+    assert refusal("table.jsonl", "one=x") == ("caption fields 'one=x': 'x' is not a number; write field=0.8,other=0.2")
 
 
 @pytest.mark.parametrize("spec", ["part?.csv", "part*.csv", "part[12].csv", "part{1,2}.csv", "part{1..2}.csv"])
@@ -298,7 +298,7 @@ def test_a_missing_part_is_named_as_it_was_sought(here):
     mixture(here / "data", {"source": "one"})
     assert refusal("data/mixture.yaml", kind=FileNotFoundError) == f"data/one: no such folder; need {FORMS}"
     mixture(here / "data", {"source": "one.csv", "fields": {"a": None}})
-    told = "caption fields 'a=None': 'None' is no number; write field=0.8,other=0.2"
+    told = "caption fields 'a=None': 'None' is not a number; write field=0.8,other=0.2"
     assert refusal("data/mixture.yaml") == f"data/mixture.yaml, source 1: {told}"
 
 

@@ -285,7 +285,7 @@ def number_open():
 
 
 def test_few_files_are_open_and_threads_do_not_close_each_others(shards, monkeypatch):
-    monkeypatch.setattr(open_files.LOCAL, "most", 1)
+    monkeypatch.setattr(open_files.LOCAL, "capacity", 1)
     source, failures = opened(shards[0]), []
 
     def read(source, seed):

@@ -1,6 +1,6 @@
-"""Anything: what a user wrote -> images, with whatever is known of them.
+"""Anything: the path of any set -> its images, with objects, labels or captions if there are any.
 
-For measurements that need images alone, and say more where objects are known: readout and views of features.
+For measurements that need only images, and report more if objects are known: readout and views of features.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["open_any"]
 def open_any(
     spec: str, classes: str = "", fields: str = "", images: str = "", allow_outside: bool = False
 ) -> NamedSet | LabelledSet | Source:
-    """Open images by what the user wrote.
+    """Open images by the path or name of a set.
 
     scenes, and folders with label maps, give objects (`open_named`); idx files, and folders of class folders, are read as
-    labelled sets; a folder of nothing but images is taken as it is; everything else as captioned images (`open_source`,
+    labelled sets; a folder of images only is taken as it is; everything else as captioned images (`open_source`,
     which takes `fields`, `images` and `allow_outside`).
 
-    Raises ValueError for an option that what was found has no use for, and what these functions raise.
+    Raises ValueError for an option that has no effect on this kind of set, and what these functions raise.
     """
     path = expanded(spec)
     if spec.partition(":")[0] == "scenes" or (path.is_dir() and has_label_maps(path)):

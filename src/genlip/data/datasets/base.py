@@ -1,6 +1,7 @@
-"""What sets for evaluation are: images with a class each, or with a class at each pixel.
+"""Base: protocols of evaluation sets: images with one class, or with a class at each pixel.
 
-In: an index. Out: one image with its truth. Captioned sets are sources, as for training (`genlip.data.sources`).
+In: an index. Out: one image with its label or label map. Captioned sets are sources, as for training
+    (`genlip.data.sources`).
 
 Axes: H, W pixels of an image.
 """
@@ -15,7 +16,7 @@ from genlip.data.examples import ImageLike
 
 __all__ = ["IGNORED", "Labelled", "LabelledSet", "Segmented", "SegmentedSet"]
 
-IGNORED = -1  # a pixel of no class: it is neither learned nor counted
+IGNORED = -1  # label of pixels without a class: they have no loss and are not scored
 
 
 class Labelled(NamedTuple):

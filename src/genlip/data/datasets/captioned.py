@@ -1,7 +1,7 @@
-"""Captioned: a labelled set as a source for training; every image says its class in words.
+"""Captioned: a labelled set as a source for training; captions contain the class in words.
 
-In: a labelled set and templates such as "a photo of {a}.". Out: a source whose captions are a choice among the templates,
-each as likely as the others, filled with the class's name.
+In: a labelled set and templates such as "a photo of {a}.". Out: a source whose captions are a choice among the templates
+with equal probabilities, filled with the class name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from genlip.data.datasets.base import LabelledSet
 from genlip.data.datasets.templates import fill
-from genlip.data.examples import Choice, Example
+from genlip.data.examples import Choice, Example, short_repr
 from genlip.data.sources.base import Source
 
 __all__ = ["Captioned", "captioned"]
@@ -20,12 +20,12 @@ __all__ = ["Captioned", "captioned"]
 
 @runtime_checkable
 class _Labels(Protocol):
-    """A set that tells a label without its image, because reading the image takes long."""
+    """A set that gives a label without reading the image."""
 
     def label(self, index: int, /) -> int: ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Captioned:
     """Images of a labelled set; see `captioned`.
 
@@ -42,6 +42,8 @@ class Captioned:
         """The set's."""
         return self.labelled.name
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return len(self.labelled)
 
@@ -56,9 +58,10 @@ class Captioned:
 
 
 def captioned(labelled: LabelledSet, templates: Sequence[str]) -> Source:
-    """A source of the set's images, each captioned by one of the templates; see `genlip.data.datasets.templates.fill`.
+    """A source of the set's images, each with a caption from one of the templates; see
+    `genlip.data.datasets.templates.fill`.
 
-    Raises ValueError without templates, or for one that has no place for a name.
+    Raises ValueError without templates, or for one without a place for the name.
     """
     if isinstance(templates, str) or not templates:
         raise ValueError(f"templates {templates!r}: need a list of one or more, such as ['a photo of {{a}}.']")

@@ -1,8 +1,8 @@
-"""Class names: what a user wrote for the classes of a set -> words, one name per class in the order of labels.
+"""Class names: a file, a list or a built-in name -> words, one name per class in the order of labels.
 
-In: a text file, names with commas between, or the name of a built-in list. Out: names fit for a caption. Of synonyms with
-commas between ("tench, Tinca tinca") the first is the name; two classes may bear the same one ("crane" in ImageNet), which
-whoever compares captions must refuse.
+In: a text file, names with commas between, or the name of a built-in list. Out: names for captions. Of synonyms with
+commas between ("tench, Tinca tinca") the first is the name. Two classes may have the same name ("crane" in ImageNet);
+measurements that compare captions refuse that.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ log = logging.getLogger(__name__)
 
 __all__ = ["BUILT_IN", "check_label", "class_list", "keyed_classes", "need_classes", "words"]
 
-# Names as published (Fashion-MNIST: "T-shirt/top", "Trouser"), in lower case and such that an article can stand before.
+# Names as published (Fashion-MNIST: "T-shirt/top", "Trouser"), in lower case, and in a form that can follow an article.
 BUILT_IN = {
     "digits": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "fashion-mnist": (
         "t-shirt", "pair of trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
     ),
 }  # fmt: skip
-_MAX_BYTES = 2**24  # of a file of names
+_MAX_BYTES = 2**24  # limit for a file of names
 _CHOICES = f"a text file with one name per line, names with commas between, or one of {', '.join(BUILT_IN)}"
 
 
 def words(name: str) -> str:
-    r"""A class as a caption would name it: the first of its synonyms, with spaces for underscores, bytes as "caf\xe9"."""
+    r"""The name of a class in captions: the first synonym, with spaces for underscores, and other bytes as "caf\xe9"."""
     return " ".join(printable(name).partition(",")[0].replace("_", " ").split())
 
 
 def need_classes(what: str) -> ValueError:
-    """The error of a set that has no names for its classes, though it needs them."""
+    """The error for a set whose classes need names."""
     return ValueError(f"{what}: holds labels without names; name the classes: {_CHOICES}")
 
 
 def class_list(classes: str) -> tuple[str, ...]:
     """Names in the order of labels: a built-in list, the lines of a text file, or the parts between commas.
 
-    Raises FileNotFoundError where it is none of these, ValueError for a file that is no text, or an empty name.
+    Raises FileNotFoundError if it is none of these, ValueError for a file that is not text or for an empty name.
     """
     if classes in BUILT_IN:
         return BUILT_IN[classes]
@@ -55,9 +55,9 @@ def class_list(classes: str) -> tuple[str, ...]:
 def keyed_classes(classes: str, keys: Sequence[str], where: str) -> tuple[str, ...]:
     """Names of classes that have keys of their own, such as folders: a name for each key, in the order of keys.
 
-    classes  as `class_list` takes them, or a file of lines "n01440764 tench, Tinca tinca", in any order, also of classes
-             beyond these; "" makes words of the keys
-    where    names the keys in messages, as in "folders of photos"
+    classes  as `class_list` takes them, or a file of lines "n01440764 tench, Tinca tinca", in any order, also with
+             further classes; "" makes words from the keys
+    where    name of the keys in messages, as in "folders of photos"
 
     Raises what `class_list` raises, and ValueError for a key without a name or a list of another length.
     """
@@ -81,7 +81,7 @@ def keyed_classes(classes: str, keys: Sequence[str], where: str) -> tuple[str, .
 
 
 def check_label(label: int | None, classes: Sequence[str], where: str) -> int:
-    """The label, if it is the place of a class. `where` names its image in the error."""
+    """The label, if it is the index of a class. Raises ValueError, which names the image by `where`."""
     if label is None or not 0 <= label < len(classes):
         raise ValueError(
             f"{where}: label {label} is none of the {len(classes)} classes, 0 to {len(classes) - 1} "
@@ -106,14 +106,14 @@ def _lines(file: Path) -> list[str]:
 
 
 def _by_key(lines: Sequence[str], keys: Sequence[str]) -> dict[str, str]:
-    """Key and name of every line; nothing where the file is a plain list: some line is a single word, or none has a key."""
+    """Key and name of every line; empty for a plain list, in which a line is a single word or no line has a key."""
     split = [line.split(maxsplit=1) for line in lines if line.strip()]
     named = {pieces[0]: pieces[1] for pieces in split if len(pieces) == 2}
     return named if len(named) == len(split) and not named.keys().isdisjoint(keys) else {}
 
 
 def _named(names: Sequence[str], where: str) -> tuple[str, ...]:
-    """Names in words; an empty one would make captions that name nothing, and in a file shift all labels after it."""
+    """Names in words. Raises ValueError for an empty one, which in a file would shift all later labels."""
     found = tuple(words(name) for name in names)
     if "" in found:
         raise ValueError(f"{where} {found.index('') + 1} of {len(found)} is empty; every class needs a name")

@@ -1,8 +1,8 @@
-"""idx files: the MNIST family (MNIST, Fashion-MNIST, EMNIST), a file of images beside a file of labels.
+"""idx files: the MNIST family (MNIST, Fashion-MNIST, EMNIST), a file of images and a file of labels.
 
-In: the path of …-images-idx3-ubyte, plain or gzipped; its labels lie beside it as …-labels-idx1-ubyte. Out: a labelled set.
-Images come as they are stored, and EMNIST stores its own transposed: letters lie on their sides, mirrored.
-A file tells its size in its header; no more than that is ever unpacked, however much a small file would unfold to.
+In: the path of …-images-idx3-ubyte, plain or gzipped; its labels are beside it as …-labels-idx1-ubyte. Out: a labelled set.
+Images are returned as stored; EMNIST stores them transposed (rotated and mirrored).
+The header of a file contains its size, and no more bytes than that are ever unpacked.
 
     byte 0, 1   0
     byte 2      8: unsigned bytes, the one type read here
@@ -28,23 +28,24 @@ from PIL import Image
 
 from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.class_names import check_label, class_list, need_classes
+from genlip.data.examples import short_repr
 from genlip.model.file_kinds import LFS_POINTER, holds_lfs_pointer
 from genlip.model.files import check_regular, expanded, printable
 
 __all__ = ["IdxImages", "open_idx", "read_idx"]
 
 _MAX_BYTES = 2**31
-_CHUNK = 2**20  # read at once: a header may announce far more than there is
+_CHUNK = 2**20  # read at once: a header may announce more bytes than there are
 _NAME = re.compile(r"images([-.])idx3")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class IdxImages:
     """Grey images of known classes, in memory.
 
     Attributes:
         name: of the set.
-        file: that the images come from, without its folder; keys begin with it.
+        file: name of the image file without its folder; keys begin with it.
         images: UInt8[n H W].
         labels: UInt8[n].
         classes: in words.
@@ -56,11 +57,13 @@ class IdxImages:
     labels: np.ndarray
     classes: tuple[str, ...]
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Labelled:
-        if not 0 <= index < len(self):  # also what ends a `for` over them
+        if not 0 <= index < len(self):  # this also ends a `for` loop over them
             raise IndexError(f"{self.name}: image {index} of {len(self)}")
         return Labelled(f"{printable(self.file)}:{index}", Image.fromarray(self.images[index]), int(self.labels[index]))
 
@@ -70,8 +73,8 @@ def open_idx(spec: str, classes: str = "") -> IdxImages:
 
     classes  see `class_list`: idx holds no names
 
-    Raises FileNotFoundError where a file is missing, ValueError where one is no idx file, both differ in length, a label is
-    none of the classes, or these are not named.
+    Raises FileNotFoundError for a missing file. Raises ValueError if one is not an idx file, their lengths differ, a label
+    is not a class, or no classes are given.
     """
     path = expanded(spec)
     beside, renamed = _NAME.subn(r"labels\1idx1", path.name)
@@ -90,7 +93,7 @@ def open_idx(spec: str, classes: str = "") -> IdxImages:
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
-    """UInt8 values of an idx file of so many axes. Raises FileNotFoundError, or ValueError where it is none or damaged."""
+    """UInt8 values of an idx file with `axes` axes. Raises FileNotFoundError, or ValueError for a damaged or other file."""
     try:
         check_regular(path)
         if holds_lfs_pointer(path):
@@ -101,7 +104,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
             if not packed:
                 return _values(file, path, axes)
             with gzip.open(file) as unpacked:
-                return _values(unpacked, path, axes)  # type: ignore[arg-type]  # which is read like any other
+                return _values(unpacked, path, axes)  # type: ignore[arg-type]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; images-idx3 and labels-idx1 lie side by side") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -1,8 +1,8 @@
 """Labelled folders: images in a folder per class, as ImageNet and torchvision's ImageFolder have them.
 
 In: FOLDER/<class>/**/*.jpg. Out: `LabelledFiles`. The sorted names of the class folders are the labels 0, 1, …; hidden
-folders and `__MACOSX` are no classes. Also the validation images of ImageNet as they are published: one flat folder, and in
-it or above it the file LOC_val_solution.csv, which tells the class of each.
+folders and `__MACOSX` are not classes. Also the published validation images of ImageNet: one flat folder, and in it or above
+it the file LOC_val_solution.csv with the class of each image.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.class_names import keyed_classes
+from genlip.data.examples import short_repr
 from genlip.data.walk import subfolders, walk
 from genlip.model.files import printable
 from genlip.model.reading import read_text
@@ -29,14 +30,14 @@ log = logging.getLogger(__name__)
 _SOLUTION = "LOC_val_solution.csv"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledFiles:
     """Image files of known classes.
 
     Attributes:
         name: of the set.
-        folder: that they lie in.
-        files: paths in the folder, as texts: a million images must not cost a million path objects; they are the keys.
+        folder: with the images.
+        files: paths in the folder, which are the keys. Strings, since a million path objects need too much memory.
         labels: Int[n].
         classes: in words.
     """
@@ -47,11 +48,13 @@ class LabelledFiles:
     labels: np.ndarray
     classes: tuple[str, ...]
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Labelled:
-        if not 0 <= index < len(self):  # also what ends a `for` over them
+        if not 0 <= index < len(self):  # this also ends a `for` loop over them
             raise IndexError(f"{self.name}: image {index} of {len(self)}")
         return Labelled(printable(self.files[index]), self.folder / self.files[index], int(self.labels[index]))
 
@@ -59,9 +62,9 @@ class LabelledFiles:
 def open_labelled_folder(folder: Path, classes: str = "") -> LabelledFiles:
     """The images of a folder of class folders.
 
-    classes  see `keyed_classes`; without it, the folders' names become words
+    classes  see `keyed_classes`; default: words from the folder names
 
-    Raises ValueError where there are no class folders, one holds no images, or its class has no name.
+    Raises ValueError if there are no class folders, or one has no images or no name.
     """
     keys = subfolders(folder)
     if not keys:
@@ -82,7 +85,7 @@ def open_labelled_folder(folder: Path, classes: str = "") -> LabelledFiles:
 
 
 def _relative(paths: Iterable[str], folder: Path) -> list[str]:
-    """Paths as texts that are relative to a folder."""
+    """Paths relative to a folder, as strings."""
     return [Path(path).relative_to(folder).as_posix() for path in paths]
 
 
@@ -90,8 +93,8 @@ def _relative(paths: Iterable[str], folder: Path) -> list[str]:
 
 
 def _open_flat(folder: Path, classes: str) -> LabelledFiles:
-    """Images of a folder whose classes a table tells; its sorted classes are the labels, as they would be of folders."""
-    walked = walk(folder)  # which holds no folder, or there would be classes
+    """Images of a folder with a table of their classes; the sorted classes are the labels, as with folders."""
+    walked = walk(folder)  # it has no subfolders
     files = _relative(walked.images(), folder)
     for note in (*walked.notes(), *walked.unread_pictures()):
         log.warning("%s: %s", printable(str(folder)), note)
@@ -112,7 +115,7 @@ def _open_flat(folder: Path, classes: str) -> LabelledFiles:
 
 
 def _found(folder: Path, images: int) -> str:
-    """What a folder holds instead of class folders."""
+    """The content of a folder without class folders, for a message."""
     if tables := len(list(folder.glob("*.parquet"))):
         return f"no class folders but {tables} .parquet files, which '{folder}/*.parquet' would open"
     return f"no class folders, {images} images" + (f" and no {_SOLUTION} here or above" if images else "")

@@ -1,7 +1,7 @@
-"""Labelled Parquet: rows with an image and the number of its class, as classification sets lie on the Hugging Face Hub.
+"""Labelled Parquet: rows with an image and the number of its class, as in classification sets on the Hugging Face Hub.
 
-In: Parquet files, local or remote. Out: a labelled set. The names of the classes are those that the Hub writes into the
-first file's schema, unless the user gives others.
+In: Parquet files, local or remote. Out: a labelled set. Class names come from the schema of the
+first file, where the Hub writes them, unless the user gives others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.class_names import check_label, class_list, keyed_classes, need_classes
+from genlip.data.examples import short_repr
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.parquet_columns import described
 from genlip.data.sources.parquet_rows import ParquetRows
@@ -21,16 +22,16 @@ from genlip.model.reading import parse_json
 
 __all__ = ["LabelledParquet", "open_labelled_parquet"]
 
-# Taken where several columns could hold the label.
+# Preferred names if several columns could hold the label.
 LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "cls", "target", "y")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledParquet:
     """Rows of Parquet files with an image of a class; see `open_labelled_parquet`.
 
     Attributes:
-        rows: their images, and the column of their labels.
+        rows: the images and the label column.
         classes: in words.
     """
 
@@ -42,15 +43,17 @@ class LabelledParquet:
         """As the user named it."""
         return self.rows.name
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Labelled:
-        label = self.label(index)  # first: a label that is none stops the run, whatever the image is
+        label = self.label(index)  # first: an invalid label stops the run, even if the image is damaged
         return Labelled(self.rows.key(index), self.rows.image(index), label)
 
     def label(self, index: int) -> int:
-        """The label alone, without reading the image. Raises ValueError for one that is no class."""
+        """The label alone, without reading the image. Raises ValueError for one that is not a class."""
         (column,) = self.rows.others
         return check_label(self.rows.record(index)[column], self.classes, f"{self.rows.key(index)}, column {column!r}")
 
@@ -60,8 +63,8 @@ def open_labelled_parquet(
 ) -> LabelledParquet:
     """The rows of files that all have the same image and label columns.
 
-    classes  see `class_list`; with names in the schema, also a file that gives each of them other words
-    cache    holds remote files; without it, the user's own
+    classes  see `class_list`; with names in the schema, also a file that replaces each of them
+    cache    of remote files; default: that of the user
 
     The label is a column of whole numbers: one with a usual name, else the one that the schema has names for, else the only
     one. Labels are checked when they are read. Raises what `ParquetRows.open` raises, and ValueError where there is no such
@@ -89,8 +92,10 @@ def _label_column(path: str, schema: pa.Schema, _image: str) -> tuple[str, ...]:
 def _stored_names(schema: pa.Schema) -> dict[str, list[str]]:
     """Names of the classes of each column that has some, as the Hub's `datasets` writes them into a schema."""
     try:
-        told = parse_json((schema.metadata or {})[b"huggingface"].decode("utf8"), "huggingface")
-        features: dict[str, Any] = told["info"]["features"]
-        return {column: list(told["names"]) for column, told in features.items() if told.get("_type") == "ClassLabel"}
+        stored = parse_json((schema.metadata or {})[b"huggingface"].decode("utf8"), "huggingface")
+        features: dict[str, Any] = stored["info"]["features"]
+        return {
+            column: list(feature["names"]) for column, feature in features.items() if feature.get("_type") == "ClassLabel"
+        }
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}

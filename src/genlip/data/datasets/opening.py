@@ -1,4 +1,4 @@
-"""Opening: what a user wrote -> a labelled set."""
+"""Opening: the path of a labelled set -> the set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORMS = (
 
 
 def open_labelled(spec: str, classes: str = "") -> LabelledSet:
-    """Open a labelled set by what the user wrote.
+    """Open a labelled set by its path.
 
     a folder               a folder per class; its sorted names are the labels. Also ImageNet's flat validation images, with
                            LOC_val_solution.csv beside or above them
@@ -24,8 +24,8 @@ def open_labelled(spec: str, classes: str = "") -> LabelledSet:
     .parquet               rows with an image and a label, as on the Hub; a glob, brace range or URL too
 
     classes   names of the classes in words, in the order of labels: a text file with a name per line, names with commas
-              between, or a built-in list ("digits", "fashion-mnist"). Classes that have keys (folders, names in a Parquet
-              schema) also take a file of lines "n01440764 tench, Tinca tinca". idx and Parquet without names need it.
+              between, or a built-in list ("digits", "fashion-mnist"). For classes with keys (folders, names in a Parquet
+              schema), also a file of lines "n01440764 tench, Tinca tinca". Required for idx, and for Parquet without names.
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """
@@ -37,7 +37,7 @@ def open_labelled(spec: str, classes: str = "") -> LabelledSet:
     if "-ubyte" in path.name:
         return open_idx(spec, classes)
     if spec.partition("?")[0].lower().endswith(".parquet"):
-        from genlip.data.datasets.labelled_parquet import open_labelled_parquet  # brings pyarrow, which folders do without
+        from genlip.data.datasets.labelled_parquet import open_labelled_parquet  # imports pyarrow, which folders do not need
         from genlip.data.sources.paths import expand
 
         return open_labelled_parquet(expand(spec), spec, classes)

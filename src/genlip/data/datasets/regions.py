@@ -1,7 +1,7 @@
-"""Regions: images whose objects are known, each by its words and its pixels.
+"""Regions: images with known objects, each with its words and its pixels.
 
-In: an index. Out: one image with its objects. Any segmented set gives them: all pixels of a class are one object there,
-which the words of the class name.
+In: an index. Out: one image with its objects. Any segmented set can be used: all pixels of a class are one object,
+and the words of the class name are its words.
 
 Axes: H, W pixels of an image.
 """
@@ -14,19 +14,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from genlip.data.datasets.base import SegmentedSet
-from genlip.data.examples import ImageLike
+from genlip.data.examples import ImageLike, short_repr
 
 __all__ = ["BACKGROUND", "Named", "NamedRegions", "NamedSet", "Object"]
 
-BACKGROUND = "background"  # the name of the class that is no object
+BACKGROUND = "background"  # name of the class that is not an object
 
 
 class Object(NamedTuple):
     """One thing in an image.
 
     Attributes:
-        words: what it is called, such as ("red", "circle").
-        mask: Bool[H W], the pixels where it is seen, at least one.
+        words: its name, such as ("red", "circle").
+        mask: Bool[H W], its visible pixels, at least one.
     """
 
     words: tuple[str, ...]
@@ -34,12 +34,12 @@ class Object(NamedTuple):
 
 
 class Named(NamedTuple):
-    """One image whose objects are known.
+    """One image with known objects.
 
     Attributes:
         key: names it in messages and results.
         image: a path, encoded bytes or a Pillow image.
-        objects: what is in it; none where nothing is known.
+        objects: may be empty.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Named(NamedTuple):
 
 
 class NamedSet(Protocol):
-    """Images whose objects are known, with a length and random access; the same index always gives the same image."""
+    """Images with known objects, a length and random access; the same index always gives the same image."""
 
     @property
     def name(self) -> str:
@@ -58,15 +58,15 @@ class NamedSet(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Named:
-        """The image. Raises `Unusable` where it cannot be read."""
+        """The image. Raises `Unusable` if it cannot be read."""
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NamedRegions:
-    """The classes of a segmented set as objects: one for each class in an image but `BACKGROUND`, in order of labels.
+    """The classes of a segmented set as objects: one for each class in an image except `BACKGROUND`, in order of labels.
 
-    The words of a class are those of its name: "swimming pool" has two.
+    The words of an object are those of its class name: "swimming pool" has two.
     """
 
     segmented: SegmentedSet
@@ -75,6 +75,8 @@ class NamedRegions:
     def name(self) -> str:
         """The segmented set's."""
         return self.segmented.name
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.segmented)

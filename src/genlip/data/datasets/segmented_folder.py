@@ -6,8 +6,8 @@ In: a folder. Out: a `SegmentedSet`.
     FOLDER/annotations/**        label maps (or `labels`, or `masks`)   FOLDER/annotations/validation/7.png
     FOLDER/objectInfo150.txt     of ADE20K alone, its names
 
-A map of another size than its image stops the measurement, where a damaged image is skipped: it means that the two folders
-do not belong together, or that images were resized without their maps.
+A damaged image is skipped, but a map of another size than its image stops the measurement. It means that the two folders do
+not belong together, or that images were resized without their maps.
 
 Axes: H, W pixels of an image.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from genlip.data.datasets.base import Segmented
 from genlip.data.datasets.segmented_maps import MAX_PIXELS, read_labels
 from genlip.data.datasets.segmented_names import LabelNames, label_names
+from genlip.data.examples import short_repr
 from genlip.data.images import decode
 from genlip.data.walk import first_names, suffix_of, walk
 from genlip.model.files import expanded, printable
@@ -35,7 +36,7 @@ MAPS = ("annotations", "labels", "masks")
 _LAYOUT = f"FOLDER/{IMAGES} with PNGs of the same names in FOLDER/{MAPS[0]} (or {' or '.join(MAPS[1:])})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SegmentedFolder:
     """Images on disk with their label maps.
 
@@ -54,11 +55,13 @@ class SegmentedFolder:
         """Names of the classes, in words."""
         return self.labels.names
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Segmented:
-        """The image, decoded. Raises `ImageError` where either file is damaged, ValueError where they do not fit."""
+        """The image, decoded. Raises `ImageError` if either file is damaged, ValueError if their sizes differ."""
         if not 0 <= index < len(self.pairs):
             raise IndexError(f"{self.name}: image {index} of {len(self.pairs)}")
         image, label_map = self.pairs[index]
@@ -74,7 +77,7 @@ class SegmentedFolder:
 
 
 def has_label_maps(folder: Path) -> bool:
-    """Whether a folder is laid out as `open_segmented_folder` needs it."""
+    """Whether a folder has the layout for `open_segmented_folder`."""
     placed = _placed(folder)
     return placed is not None and _maps(placed[0]) is not None
 
@@ -100,7 +103,7 @@ def open_segmented_folder(spec: str, classes: str = "") -> SegmentedFolder:
 
 
 def _placed(path: Path) -> tuple[Path, Path] | None:
-    """FOLDER, and the part of its images that is meant, relative to FOLDER/images; None where there is no such folder."""
+    """FOLDER, and the chosen part of its images, relative to FOLDER/images; None if there is no such folder."""
     if (path / IMAGES).is_dir():
         return path, Path()
     within = (place for place in (path, *path.parents) if place.name == IMAGES)
@@ -112,7 +115,7 @@ def _maps(folder: Path) -> Path | None:
 
 
 def _pairs(spec: str, images: Path, part: Path, maps: Path) -> list[tuple[str, str]]:
-    """Paths of images and of their maps; images without one are left out, and counted in the log."""
+    """Paths of images and their maps; images without a map are left out and counted in the log."""
     walked, of_maps = walk(images / part), walk(maps / part)
     found = [Path(path) for path in walked.images()]
     known = {Path(path).relative_to(maps).with_suffix(""): path for path in of_maps.files if suffix_of(path) == ".png"}

@@ -1,7 +1,7 @@
 """Label maps: a PNG with an index at each pixel -> the class of each pixel.
 
-In: a file, how many classes there are, and the index of the first. Out: Int16[H W] labels. Indices are taken as they are
-stored: a palette's colours mean nothing, and no EXIF turns a map. Index 255 is `IGNORED`, as usual, unless it is a class.
+In: a file, how many classes there are, and the index of the first. Out: Int16[H W] labels. Stored indices are used:
+the colours of a palette and EXIF orientation are ignored. Index 255 is `IGNORED`, as usual, unless it is a class.
 
 Axes: H, W pixels of an image.
 """
@@ -17,14 +17,14 @@ from genlip.data.images import opened
 
 __all__ = ["MAX_PIXELS", "UNLABELLED", "read_indices", "read_labels"]
 
-MAX_PIXELS = 100_000_000  # as `genlip.data.images` has it
+MAX_PIXELS = 100_000_000  # as the default of `ImageConfig`
 UNLABELLED = 255
-_MODES = ("1", "L", "P", "I;16", "I")  # Pillow's names of one number per pixel
-_DEPTH = 24  # where a PNG says how many bits a pixel takes
+_MODES = ("1", "L", "P", "I;16", "I")  # Pillow's modes with one number per pixel
+_DEPTH = 24  # offset of the bits per pixel in a PNG
 
 
 def read_labels(file: Path, classes: int, first: int = 0) -> np.ndarray:
-    """Int16[H W] labels in [0, classes), or `IGNORED` where the index is below `first` or `UNLABELLED`.
+    """Int16[H W] labels in [0, classes), or `IGNORED` if the index is below `first` or `UNLABELLED`.
 
     Raises ValueError for an index above those of the classes, and what `read_indices` raises.
     """
@@ -40,7 +40,7 @@ def read_labels(file: Path, classes: int, first: int = 0) -> np.ndarray:
 
 
 def read_indices(file: Path) -> np.ndarray:
-    """Int32[H W], the number that a PNG stores at each pixel.
+    """Int32[H W], the stored number of each pixel of a PNG.
 
     Raises `ImageError` for a damaged file or one above `MAX_PIXELS`, and ValueError for another format or mode.
     """
@@ -48,9 +48,9 @@ def read_indices(file: Path) -> np.ndarray:
         kind, mode = image.format, image.mode
         known = kind == "PNG" and mode in _MODES
         if known:
-            image.load()  # first: NumPy would not pass on what goes wrong
+            image.load()  # first: NumPy would hide errors
             indices = np.array(image, dtype=np.int32)
     if not known:
         raise ValueError(f"{file}: a label map is a PNG with one number per pixel (mode L, P or I;16); found {kind}, {mode}")
-    # Pillow spreads grey of 2 and 4 bits over 0 to 255.
+    # Pillow scales grey of 2 and 4 bits to 0..255.
     return indices // (255 // (2 ** data[_DEPTH] - 1)) if mode == "L" and data[_DEPTH] in (2, 4) else indices

@@ -1,8 +1,7 @@
-"""Names of labels: what a user wrote for the classes of label maps, or what ADE20K brings along -> names and their start.
+"""Names of labels: class names from the user, or from the table of ADE20K -> names, and the label of the first.
 
 In: names, as `genlip.data.datasets.class_names.class_list` takes them, or ADE20K's objectInfo150.txt. Out: `LabelNames`.
-ADE20K numbers its classes from 1, and 0 is whatever is none of them. That rule holds where its table is: among the files of
-the folder, or named by the user.
+ADE20K numbers its classes from 1; 0 is no class. This applies if its table is in the folder, or is named by the user.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ class LabelNames(NamedTuple):
 
 
 def label_names(classes: str, folder: Path) -> LabelNames:
-    """Of the label maps in a folder, by `classes` or, if that is empty, by ADE20K's table in the folder.
+    """The names for the label maps in a folder: from `classes`, or from ADE20K's table in the folder.
 
-    Raises ValueError where there is neither, and what `class_list` raises.
+    Raises ValueError if there is neither, and what `class_list` raises.
     """
     table = folder / ADE_TABLE
     found = _table_names(Path(classes) if classes else table)
@@ -44,10 +43,10 @@ def label_names(classes: str, folder: Path) -> LabelNames:
 
 
 def _table_names(file: Path) -> tuple[str, ...]:
-    """The names of a table with a header, as ADE20K's; empty where it is none."""
+    """The names from a table with a header like that of ADE20K; empty for any other file."""
     try:
         lines = read_text(expanded(file), _MAX_BYTES).splitlines()
-    except (OSError, ValueError):  # a list of names, say
+    except (OSError, ValueError):  # for example a list of names
         return ()
     if not lines or not set(_COLUMNS) <= set(lines[0].split("\t")):
         return ()

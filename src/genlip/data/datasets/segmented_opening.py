@@ -1,7 +1,7 @@
-"""Opening: what a user wrote -> a segmented set, or a set whose objects are known.
+"""Opening: the path of a segmented set -> the set, or a set with known objects.
 
-A folder holds `images` and, beside it, `annotations`, `labels` or `masks`; of "scenes:SEED" the regions are known from their
-drawing. See `genlip.data.datasets.segmented_folder` for what label maps must be.
+A folder holds `images` and `annotations`, `labels` or `masks`; the regions of "scenes:SEED" are known from the drawing. See
+`genlip.data.datasets.segmented_folder` for what label maps must be.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ __all__ = ["open_named", "open_segmented"]
 
 
 def open_segmented(spec: str, classes: str = "") -> SegmentedSet:
-    """Open images with a class at each pixel by what the user wrote.
+    """Open images with a class at each pixel by the path of a set.
 
     "scenes" or "scenes:7"     drawn scenes: background, circle, square, triangle, number
     FOLDER                     all of FOLDER/images, with label maps of the same names in FOLDER/annotations (labels, masks)
     FOLDER/images/validation   a part of them, as ADE20K is published: ADEChallengeData2016/images/validation
 
-    classes  names in the order of the labels: a text file with one per line, or "wall,building,sky"; of ADE20K its own
-             objectInfo150.txt is found
+    classes  names in the order of the labels: a text file with one per line, or "wall,building,sky"; for
+             ADE20K, objectInfo150.txt is found by itself
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """
@@ -35,7 +35,7 @@ def open_segmented(spec: str, classes: str = "") -> SegmentedSet:
 
 
 def open_named(spec: str, classes: str = "") -> NamedSet:
-    """Open images whose objects are known: scenes with each shape and number, or any segmented set; see `open_segmented`."""
+    """Open images with known objects: scenes with each shape and number, or any segmented set; see `open_segmented`."""
     if is_procedural(spec) and not classes:
         return NamedScenes(_scenes(spec))
     return NamedRegions(open_segmented(spec, classes))

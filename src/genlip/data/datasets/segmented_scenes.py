@@ -1,7 +1,7 @@
 """Segmented scenes: drawn scenes with the class of each pixel and the words of each object.
 
-In: a seed. Out: a `SegmentedSet` and a `NamedSet` in one; image i is that of the source "scenes:SEED", key included, so that
-a seed that a model did not learn from is held out here too.
+In: a seed. Out: a `SegmentedSet` or a `NamedSet`; image i and its key are those of the source "scenes:SEED". So a seed that
+was not used for training is held out here too.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 from genlip.data.datasets.base import Segmented
 from genlip.data.datasets.regions import Named, Object
+from genlip.data.examples import short_repr
 from genlip.data.sources.procedural import Procedural
 from genlip.synthetic import scenes
 
 __all__ = ["NamedScenes", "SegmentedScenes"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SegmentedScenes:
-    """Scenes with the class of each pixel, a place in `scenes.REGIONS`."""
+    """Scenes with the class of each pixel, an index of `scenes.REGIONS`."""
 
     source: Procedural
 
@@ -32,6 +33,8 @@ class SegmentedScenes:
         """Background, the kinds of shapes, and the number."""
         return scenes.REGIONS
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -40,7 +43,7 @@ class SegmentedScenes:
         return Segmented(key, image, scenes.label_map(scenes.scene(self.source.seed, index)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NamedScenes:
     """Scenes with their objects: shapes by colour and kind, the number by its digits."""
 
@@ -50,6 +53,8 @@ class NamedScenes:
     def name(self) -> str:
         """As the user named it."""
         return self.source.name
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.source)

@@ -1,8 +1,8 @@
-"""Templates: how the name of a class becomes a caption.
+"""Templates: captions from the names of classes.
 
-In: a template, such as "a photo of {a}.", and a name. Out: "a photo of an owl.". The article goes by the first letter
-alone, so it is wrong before a silent h and a spoken "you" ("hour", "unicorn"): who minds writes "{}" and the article into
-the name.
+In: a template, such as "a photo of {a}.", and a name. Out: "a photo of an owl.". The article depends only on the
+first letter, so it is wrong for "hour" and "unicorn". To avoid that, write "{}" in the template and the article into the
+name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NAME, _WITH_ARTICLE = "{}", "{a}"
 def fill(template: str, name: str) -> str:
     """The template with the name in place of each "{}", and the name with its article, a or an, in place of each "{a}".
 
-    The name is put in as it stands, whatever braces it holds. Raises ValueError for a template with neither place.
+    Braces in the name are kept. Raises ValueError for a template with neither place.
     """
     article = "an" if name[:1].lower() in tuple("aeiou") else "a"
     pieces = checked_template(template).split(_WITH_ARTICLE)
@@ -23,7 +23,7 @@ def fill(template: str, name: str) -> str:
 
 
 def checked_template(template: str) -> str:
-    """The template. Raises ValueError where it has no place for a name: every class would get the same caption."""
+    """The template. Raises ValueError if it has no place for the name: every class would have the same caption."""
     if _NAME not in template and _WITH_ARTICLE not in template:
         raise ValueError(
             f"the template {template!r} has no place for the name of a class: "

@@ -1,4 +1,4 @@
-"""Sources: captioned images with random access by index, whatever they are kept in."""
+"""Sources: captioned images with random access by index, from any storage."""
 
 from genlip.data.sources.base import Source, Subset, Without, corpus, notes_of
 from genlip.data.sources.mixture import Mixture, hold_out, locate

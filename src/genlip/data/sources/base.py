@@ -1,4 +1,4 @@
-"""What every source is: captioned images with a length and random access; and parts of a source."""
+"""Base: the protocol of sources, which are captioned images with a length and random access; and parts of a source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from genlip.data.examples import Caption, Example, Unusable, plain_text
+from genlip.data.examples import Caption, Example, Unusable, plain_text, short_repr
 
 __all__ = ["Source", "Subset", "Without", "corpus", "notes_of"]
 
@@ -17,28 +17,28 @@ __all__ = ["Source", "Subset", "Without", "corpus", "notes_of"]
 class Source(Protocol):
     """Captioned images with a length and random access; the same index always gives the same example.
 
-    A source is read by several processes at once: it must survive pickling and a fork.
+    Several processes read a source at once: it must work after pickling and after a fork.
     """
 
     @property
     def name(self) -> str:
-        """What counters and messages call it."""
+        """Its name in counters and messages."""
         ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Example:
-        """The example. Raises `Unusable` where it cannot be read; other errors stop the run."""
+        """The example. Raises `Unusable` if it cannot be read; other errors stop the run."""
         ...
 
     def caption(self, index: int, /) -> Caption:
-        """The caption alone, without touching the image."""
+        """The caption alone, without reading the image."""
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subset:
-    """Some examples of a source, in an order of their own."""
+    """Some examples of a source, in the order of `indices`."""
 
     source: Source
     indices: Sequence[int] | np.ndarray
@@ -47,6 +47,8 @@ class Subset:
     def name(self) -> str:
         """The source's."""
         return self.source.name
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -60,7 +62,7 @@ class Subset:
 
 
 class Without:
-    """A source without some of its examples. Costs memory for those left out only, however long the source is."""
+    """A source without some of its examples. Memory depends only on the number that is left out."""
 
     def __init__(self, source: Source, left_out: Sequence[int] | np.ndarray) -> None:
         self.source = source
@@ -69,8 +71,10 @@ class Without:
         for index in (gone[0], gone[-1]) if len(gone) else ():
             if not 0 <= index < len(source):
                 raise IndexError(f"{self.name}: cannot leave out example {index} of {len(source)}")
-        self._kept_before = gone - np.arange(len(gone))  # examples that stay before each one left out
+        self._kept_before = gone - np.arange(len(gone))  # number of kept examples before each one that is left out
         self._length = len(source) - len(gone)
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return self._length
@@ -88,16 +92,16 @@ class Without:
         return index + int(np.searchsorted(self._kept_before, index, side="right"))
 
 
-def corpus(source: Source, number: int) -> Iterator[str]:
-    """So many captions as texts, or all, taken evenly from the whole source; those that cannot be read are left out."""
-    taken = min(number, len(source))
+def corpus(source: Source, limit: int) -> Iterator[str]:
+    """Up to `limit` captions as texts, spread evenly over the source; those that cannot be read are left out."""
+    taken = min(limit, len(source))
     for place in range(taken):
         with suppress(Unusable):
             yield plain_text(source.caption(place * len(source) // taken))
 
 
 def notes_of(source: object) -> list[str]:
-    """What was left out, or looked odd, when a source was opened, and its parts if it has some; a line each, named."""
+    """Lines about what was left out or unusual when a source and its parts were opened, each with the source's name."""
     parts = [*getattr(source, "sources", ()), *([source.source] if hasattr(source, "source") else [])]
     own = [f"{source.name}: {note}" for note in getattr(source, "notes", ())]  # type: ignore[attr-defined]
     return list(dict.fromkeys([*own, *(note for part in parts for note in notes_of(part))]))

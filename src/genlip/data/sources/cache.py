@@ -1,11 +1,11 @@
 """Cache: local copies of remote shards, within a limit of bytes.
 
-In: the URL of a shard. Out: an open local file. Whole shards are fetched once per machine, whichever of its processes asks
-first, and those least recently opened make room. A file that is open stays readable when it is evicted; its space is free
-once it is closed.
+In: the URL of a shard. Out: an open local file. Whole shards are fetched once per machine, by the first process
+that needs them. The least recently opened ones are deleted first. An open file stays readable after its deletion; its space
+is freed when it is closed.
 
-    <folder>/shards/<hash>        a shard; its time of modification tells when it was last opened
-    <folder>/shards/<hash>.part   a shard on its way
+    <folder>/shards/<hash>        a shard; its modification time is the time of the last opening
+    <folder>/shards/<hash>.part   a shard during download
     <folder>/locks/<hash>         held while a shard is fetched; the system releases it when its process dies
     <folder>/index/<hash>.npy     see `genlip.data.sources.tar`
 """
@@ -25,16 +25,15 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from genlip.data.sources.paths import file_system, is_remote
-from genlip.model.writing import write_whole
 
-__all__ = ["ShardCache", "cache_folder", "fingerprint", "write_whole"]
+__all__ = ["ShardCache", "cache_folder", "fingerprint"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LIMIT_GIB = 50.0
 _WAITS = (1.0, 4.0, 16.0)  # seconds before another attempt
-# What file systems tell of a file that another content would change, the surest first; each has names of its own.
+# Metadata that changes with a file's content, the most reliable first; each file system has its own names.
 _MARKS = (
     "ETag", "etag", "xet_hash", "blob_id", "Content-MD5", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified",
     "Last-Modified", "updated", "modified", "created",
@@ -57,9 +56,9 @@ def _limit_bytes() -> int:
 
 
 def fingerprint(path: str) -> str:
-    """32 hexadecimal digits that name a file at a place with this very content, as far as its file system tells.
+    """32 hexadecimal digits for a path and the content there, as far as the metadata shows it.
 
-    Raises FileNotFoundError where it is gone, OSError where a file system does not answer.
+    Raises FileNotFoundError if the file does not exist, OSError if the file system does not answer.
     """
     if not is_remote(path):
         found = Path(path).stat()
@@ -68,7 +67,7 @@ def fingerprint(path: str) -> str:
 
 
 def _remote_fingerprint(url: str, info: dict[str, Any]) -> str:
-    # One mark alone: listing a folder and asking for a file need not tell the same ones.
+    # Only one entry: listing a folder and querying a file may return different ones.
     mark = next((str(info[mark]) for mark in _MARKS if info.get(mark)), "")
     return _digest(url, info.get("size"), mark)
 
@@ -78,7 +77,7 @@ def _digest(*parts: Any) -> str:
 
 
 def _info(url: str) -> dict[str, Any]:
-    """What a file system tells of a file."""
+    """Metadata of a file from its file system."""
     system, path = file_system(url)
     return _persistently(lambda: dict(system.info(path)), url)
 
@@ -88,8 +87,8 @@ class ShardCache:
     """Local copies of remote shards.
 
     Attributes:
-        folder: where they are; shared by all processes of a machine.
-        limit_bytes: what they may take together. One shard is always kept, and shards on their way count too.
+        folder: shared by all processes of a machine.
+        limit_bytes: limit of their total size. One shard is always kept, and shards during download count too.
     """
 
     folder: Path
@@ -101,15 +100,15 @@ class ShardCache:
         return cls(cache_folder(), _limit_bytes())
 
     def open(self, path: str, version: str | None = None) -> int:
-        """The descriptor of a local file with what a path or URL holds; the caller closes it. See `open_with`."""
+        """The descriptor of a local file with the content of a path or URL; the caller closes it. See `open_with`."""
         return self.open_with(path, lambda local: os.open(local, os.O_RDONLY), version)
 
     def open_with(self, path: str, opener: Callable[[Path], T], version: str | None = None) -> T:
-        """What `opener` makes of a local file with what a path or URL holds.
+        """The result of `opener` on a local file with the content of a path or URL.
 
-        version  the `fingerprint` that a remote file must have; without it, that of now
+        version  the `fingerprint` that a remote file must have; default: the current one
 
-        Raises FileNotFoundError where the file is gone; OSError, naming the URL, where it cannot be fetched or has changed.
+        Raises FileNotFoundError for a missing file; OSError with the URL if it cannot be fetched or has changed.
         """
         if not is_remote(path):
             return opener(Path(path))
@@ -121,13 +120,13 @@ class ShardCache:
             except FileNotFoundError:
                 if local.exists():
                     raise
-                continue  # evicted by another process since
+                continue  # deleted by another process meanwhile
             with contextlib.suppress(FileNotFoundError):
                 os.utime(local)
             return opened
 
     def _fetched(self, url: str, version: str) -> Path:
-        """The copy of a shard, fetched where it is not there. The lock holder alone writes its `.part`."""
+        """The copy of a shard, fetched if needed. Only the holder of the lock writes the `.part` file."""
         local = self.folder / "shards" / version
         if local.exists():
             return local
@@ -155,8 +154,8 @@ class ShardCache:
         found = []
         for path in (self.folder / "shards").iterdir():
             with contextlib.suppress(FileNotFoundError):  # evicted by another process
-                told = path.stat()
-                found.append((told.st_mtime_ns, told.st_size, path))
+                status = path.stat()
+                found.append((status.st_mtime_ns, status.st_size, path))
         total = sum(size for _, size, _ in found) + room
         for _, size, path in sorted(found):
             if path.suffix == ".part":
@@ -166,7 +165,7 @@ class ShardCache:
                 total -= size
 
     def _remove_stale(self, part: Path) -> bool:
-        """Remove what a killed process left half-way: whoever still fetches it holds its lock."""
+        """Remove an incomplete file of a killed process: a process that still fetches it holds the lock."""
         lock = self._lock(part.stem)
         try:
             lock.acquire(timeout=0)
@@ -191,7 +190,7 @@ def _download(url: str, part: Path, size: int | None) -> None:
 
 
 def _persistently(action: Callable[[], T], url: str) -> T:
-    """The result of an action on a remote file, tried again after growing waits."""
+    """The result of an action on a remote file, retried after increasing waits."""
     for wait in (*_WAITS, None):
         try:
             return action()

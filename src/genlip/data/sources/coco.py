@@ -1,12 +1,12 @@
-"""Captions files of benchmarks: one JSON object that lists images apart from what people said about them.
+"""COCO: caption files of benchmarks, one JSON object with a list of images and a list of captions.
 
-In: a file of COCO, NoCaps or TextCaps, and the folder of its images. Out: `Files`, an example per image, whose caption is a
-choice among all that were said of it, each as likely as the others: training reads one of them, scores compare with all.
+In: a file of COCO, NoCaps or TextCaps, and the folder of its images. Out: `Files`, one example per image. Its caption is
+a choice among all its captions, with equal probabilities: training reads one of them, scores use all.
 
     COCO, NoCaps   {"images": [{"id", "file_name"}], "annotations": [{"image_id", "caption"}]}
     TextCaps       {"data": [{"image_id", "caption_str" or "reference_strs"}]}     its images are IMAGE_ID.jpg
 
-Files do not tell where images lie: a folder is taken where one of the first images is found in it.
+The files do not name the folder of the images: a folder is used if it contains one of the first images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["holds_object", "open_captions"]
 log = logging.getLogger(__name__)
 
 _READ = CaptionFields({"captions": 1.0})
-_LOOKED_FOR = 100  # images, of which one must be there
+_LOOKED_FOR = 100  # one of so many images must exist
 _SPLIT = re.compile(r"captions_(\w+)\.json")  # COCO's files: annotations/captions_val2017.json, images in val2017
 
 
@@ -42,12 +42,12 @@ def holds_object(file: str) -> bool:
 
 
 def open_captions(files: Sequence[str], images: str, name: str, allow_outside: bool = False) -> Files:
-    """The images of one or several captions files with all that is said of each.
+    """The images of one or several caption files with all their captions.
 
     images         their folder; "" looks beside each file, and for "captions_SPLIT.json" in ../SPLIT and SPLIT
     allow_outside  also read images that a file names outside that folder
 
-    Raises ValueError for a file of another form or without captions, FileNotFoundError where no image is found.
+    Raises ValueError for a file of another form or without captions, FileNotFoundError if no image is found.
     """
     notes: list[str] = []
     rows = [row for file in map(Path, files) for row in _rows(file, images, allow_outside, notes)]
@@ -58,30 +58,23 @@ def open_captions(files: Sequence[str], images: str, name: str, allow_outside: b
 
 def _rows(file: Path, images: str, allow_outside: bool, notes: list[str]) -> Iterator[tuple[str, Caption | Unusable]]:
     """Path and caption of each image that has any."""
-    told = _told(file, notes)
-    captioned = {image: texts for image, texts in told.items() if any(text.strip() for text in texts)}
+    captions = _captions(file, notes)
+    captioned = {image: texts for image, texts in captions.items() if any(text.strip() for text in texts)}
     if not captioned:
-        raise ValueError(f"{file}: {len(told)} images, none with a caption; a test set without references cannot be read")
-    if len(captioned) < len(told):
-        bare = [image for image in told if image not in captioned]
-        notes.append(f"{file}: {len(bare)} of {len(told)} images have no caption, and are left out: {first_names(bare)}")
+        raise ValueError(f"{file}: {len(captions)} images without captions; a test set without references cannot be read")
+    if len(captioned) < len(captions):
+        bare = [image for image in captions if image not in captioned]
+        notes.append(f"{file}: {len(bare)} of {len(captions)} images have no caption, and are left out: {first_names(bare)}")
     if not allow_outside:
-        for image in told:
+        for image in captions:
             check_inside(expanded(images) if images else file.parent, image, str(file))
     folder = _folder(file, images, list(captioned)[:_LOOKED_FOR])
     for image, texts in captioned.items():
-        yield str(folder / image), _caption(texts)
+        yield str(folder / image), _READ.read_or_reason({"captions": texts})
 
 
-def _caption(texts: Sequence[str]) -> Caption | Unusable:
-    try:
-        return _READ.read({"captions": texts})
-    except Unusable as error:  # told, and counted, when it is its turn
-        return error.with_traceback(None)
-
-
-def _told(file: Path, notes: list[str]) -> dict[str, list[str]]:
-    """The file name of each image, and what is said of it, in the order of the file."""
+def _captions(file: Path, notes: list[str]) -> dict[str, list[str]]:
+    """The captions of each image by its file name, in the order of the file."""
     stored = read_json(file, MAX_TEXT_BYTES)
     if isinstance(stored, dict) and {"images", "annotations"} <= stored.keys():
         return _coco(file, stored, notes)
@@ -101,32 +94,32 @@ def _coco(file: Path, stored: Mapping[str, Any], notes: list[str]) -> dict[str, 
         if (other := names.setdefault(row["id"], row["file_name"])) != row["file_name"]:
             both = f"{shown(other)} and {shown(row['file_name'])}"
             raise ValueError(f"{file}: the images {both} have the same id {shown(row['id'])}")
-    told: dict[str, list[str]] = {name: [] for name in names.values()}
+    captions: dict[str, list[str]] = {name: [] for name in names.values()}
     lost = 0
     for row in _listed(file, stored, "annotations", {"image_id": (int, str), "caption": str}):
         if row["image_id"] in names:
-            told[names[row["image_id"]]].append(row["caption"])
+            captions[names[row["image_id"]]].append(row["caption"])
         else:
             lost += 1
     if lost:
         notes.append(f"{file}: {lost} captions are of images that it does not list, and are left out")
-    return told
+    return captions
 
 
 def _textcaps(file: Path, stored: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Where an entry holds the references of its image, these; else the caption of every entry of the image."""
+    """The references in an entry of the image, if any; else the captions of all its entries."""
     references: dict[str, list[str]] = {}
-    told: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     for row in _listed(file, stored, "data", {"image_id": (int, str)}):
         name, some = f"{row['image_id']}.jpg", row.get("reference_strs")
-        told.setdefault(name, []).append(str(row.get("caption_str") or ""))
+        captions.setdefault(name, []).append(str(row.get("caption_str") or ""))
         if isinstance(some, list) and some:
             references[name] = [str(text) for text in some]
-    return {name: references.get(name, texts) for name, texts in told.items()}
+    return {name: references.get(name, texts) for name, texts in captions.items()}
 
 
 def _listed(file: Path, stored: Mapping[str, Any], key: str, needed: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The list at a key, each entry an object with the entries needed, of these types."""
+    """The list at a key. Raises ValueError for an entry that is not an object with the needed fields and types."""
     rows = stored[key]
     if not isinstance(rows, list):
         raise ValueError(f"{file}: {key} is {type(rows).__name__}, need a list of objects with {', '.join(needed)}")

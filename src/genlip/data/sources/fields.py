@@ -1,8 +1,8 @@
-"""Caption fields: which entries of a record hold a caption, and how often each is read.
+"""Caption fields: the entries of a record that hold captions, and the probability of each.
 
-In: a record, as a JSON object, a row of a table or the text members of a tar give it. Out: its `Caption`.
-An entry may be a text, a list of texts (each as likely as the others), or a conversation in one of the forms in which these
-are published, also as JSON in a text:
+In: a record: a JSON object, a row of a table, or the text members of a tar sample. Out: its `Caption`.
+An entry may be a text, a list of texts with equal probabilities, or a conversation in one of these published forms, also as
+JSON in a text:
 
     [{"from": "human", "value": "<image>\\n…"}, {"from": "gpt", "value": "…"}]
     [{"role": "user", "content": "…"}, {"role": "assistant", "content": [{"type": "text", "text": "…"}]}]
@@ -32,27 +32,27 @@ KNOWN_FIELDS = (
 IMAGE_MARK = "<image>"
 _LEARNED = {"gpt": True, "assistant": True, "model": True, "human": False, "user": False}
 PAIRS = (("user", "assistant"), ("human", "gpt"), ("question", "answer"))  # a question and its answer in one object
-_WRAPPERS = ("conversations", "messages", "texts", "conversation")  # where an object keeps its conversation
+_WRAPPERS = ("conversations", "messages", "texts", "conversation")  # keys under which an object holds its conversation
 
 
 @dataclass(frozen=True)
 class CaptionFields:
-    """The fields that hold captions, each with its chance to be read.
+    """The fields that hold captions, each with its probability.
 
     Attributes:
-        chances: field and weight, such as {"re_caption": 0.8, "org_caption": 0.2}; fields that a record lacks leave
-            their chance to the others. Empty takes the first of `KNOWN_FIELDS` that a collection has.
+        chances: field and weight, such as {"re_caption": 0.8, "org_caption": 0.2}; if a record
+            lacks fields, the others share their probability. Empty takes the first of `KNOWN_FIELDS` that the source has.
     """
 
     chances: Mapping[str, float]
 
     def __post_init__(self) -> None:
         if any(not 0 < chance < math.inf for chance in self.chances.values()):
-            raise ValueError(f"caption fields {dict(self.chances)}: every chance must be above 0, and finite")
+            raise ValueError(f"caption fields {dict(self.chances)}: every weight must be above 0 and finite")
 
     @classmethod
     def parse(cls, text: str) -> CaptionFields:
-        """From "re_caption=0.8,org_caption=0.2"; a field without a number counts 1."""
+        """From "re_caption=0.8,org_caption=0.2"; a field without a number has weight 1. Raises ValueError."""
         chances: dict[str, float] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             field, equals, chance = (piece.strip() for piece in part.partition("="))
@@ -62,12 +62,12 @@ class CaptionFields:
                 chances[field] = float(chance) if equals else 1.0
             except ValueError:
                 raise ValueError(
-                    f"caption fields {shown(text)}: {shown(chance)} is no number; write field=0.8,other=0.2"
+                    f"caption fields {shown(text)}: {shown(chance)} is not a number; write field=0.8,other=0.2"
                 ) from None
         return cls(chances)
 
     def among(self, found: Iterable[str], where: str) -> CaptionFields:
-        """These fields, known to be among those `found`; if none was named, the first known one."""
+        """These fields, if any of them is among those `found`; if none are named, the first known one. Raises ValueError."""
         names = list(found)
         if not self.chances:
             for name in KNOWN_FIELDS:
@@ -81,8 +81,16 @@ class CaptionFields:
         there = f"no captions among {', '.join(names)}" if names else "no captions, and no field that could hold any"
         raise ValueError(f"{where}: {there}; need one of {wanted}")
 
+    def read_or_reason(self, record: Mapping[str, Any]) -> Caption | Unusable:
+        """The caption of a record, or the reason why it cannot be used, which is raised and counted when the example is
+        read."""
+        try:
+            return self.read(record)
+        except Unusable as error:
+            return error.with_traceback(None)
+
     def read(self, record: Mapping[str, Any]) -> Caption:
-        """The caption of a record; "" where it has none. Raises `Unusable` for a conversation about several images."""
+        """The caption of a record; "" if it has none. Raises `Unusable` for a conversation about several images."""
         found: list[tuple[str, str | Conversation, float]] = []
         for field, chance in self.chances.items():
             captions = _captions(record.get(field))
@@ -97,7 +105,7 @@ class CaptionFields:
 
 
 def _captions(entry: Any) -> list[str | Conversation]:
-    """All captions in one entry of a record; what is neither text nor a conversation holds none."""
+    """All captions in one entry of a record; none if it is neither text nor a conversation."""
     if isinstance(entry, str):
         if (messages := _stored_messages(entry)) is not None:
             return _captions(messages)
@@ -135,7 +143,7 @@ def _is_message(entry: Any) -> bool:
 
 
 def _turns(messages: Sequence[Any]) -> Conversation:
-    """A conversation, its `<image>` mark taken out: the image always comes first."""
+    """A conversation without its `<image>` mark: the image always comes first."""
     turns, images = [], 0
     for message in messages:
         for who, content in _said(message):
@@ -153,20 +161,20 @@ def _turns(messages: Sequence[Any]) -> Conversation:
 
 
 def _said(message: Any) -> list[tuple[Any, Any]]:
-    """(who, content) of one message, or of a question and its answer; nothing for what the system says."""
+    """(role, content) of one message, or of a question and its answer; nothing for a system message."""
     if not isinstance(message, Mapping):
         raise Unusable("not a conversation", f"found {type(message).__name__} among the messages of a conversation")
     for asks, answers in PAIRS:
         if asks in message and answers in message:
             return [("user", message[asks]), ("assistant", message[answers])]
-    # A table of messages has every column in every row, and None where it holds nothing.
+    # A table of messages has every column in every row, with None for missing values.
     who = message.get("from") if message.get("from") is not None else message.get("role")
     content = message.get("value") if message.get("value") is not None else message.get("content")
     return [] if who == "system" else [(who, content)]
 
 
 def _content(content: Any) -> tuple[str | None, int]:
-    """The text of a message and the images in it, whose contents may come in parts; None where it holds anything else."""
+    """The text of a message, which may consist of parts, and the number of its images; None if it contains anything else."""
     if isinstance(content, str):
         return content, 0
     parts = [content] if isinstance(content, Mapping) else content
@@ -185,9 +193,9 @@ def _content(content: Any) -> tuple[str | None, int]:
 
 
 def _sound(text: str) -> str:
-    """A text that can be written as UTF-8; JSON can hold halves of characters, which no tokenizer takes."""
+    """The text. Raises `Unusable` for lone surrogates, which JSON can contain and UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Unusable("damaged", f"a caption that is no text: {error}") from None
+        raise Unusable("damaged", f"a caption that is not valid text: {error}") from None
     return text

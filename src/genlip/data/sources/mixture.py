@@ -1,8 +1,8 @@
 """Mixtures: several sources read as one.
 
-In: sources, and their shares if these are not simply their lengths. Out: a source whose epoch takes a fixed number of
-examples from each part. A part that gives fewer than it holds goes on in the next epoch where it stopped; one that gives
-more starts over within the epoch. So each part, too, is read evenly, and where an example comes from needs no state.
+In: sources, and weights if the shares are not their lengths. Out: a source whose epoch takes a fixed number of examples from
+each part. If that is fewer than the part has, the next epoch continues where this one stopped. If it is more, the part is
+repeated within the epoch. So each part is read evenly, and no state is needed to locate an example.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genlip.data.examples import Caption, Example
+from genlip.data.examples import Caption, Example, short_repr
 from genlip.data.sources.base import Source, Subset, Without
 
 __all__ = ["Mixture", "Place", "hold_out", "lengths", "locate"]
 
 
 class Place(NamedTuple):
-    """Where an example of a mixture comes from: example `number` of a part, in the part's own epoch."""
+    """Where an example of a mixture comes from: example `number` of a part, in an epoch of the part."""
 
     source: Source
     epoch: int
@@ -32,17 +32,22 @@ class Mixture:
     Attributes:
         sources: the parts.
         weights: their shares of an epoch; None reads every example once per epoch.
-        takes: examples that an epoch takes from each part; its sum is the mixture's length.
+        takes: number of examples that an epoch takes from each part; the sum is the mixture's length.
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float] | None = None, name: str = "mixture") -> None:
-        """`weights` divide an epoch, which is as long as all parts together."""
+        """`weights` divide an epoch, which is as long as all parts together.
+
+        Raises ValueError for a part without examples.
+        """
         if not sources:
             raise ValueError("a mixture needs at least one source")
         self.sources, self.weights, self.name = tuple(sources), weights, name
         lengths = np.array([len(source) for source in sources])
         self.takes = lengths if weights is None else _weighted(lengths, weights, name)
         self._ends = np.cumsum(self.takes)
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -58,7 +63,7 @@ class Mixture:
         return source.caption(inner)
 
     def place(self, epoch: int, index: int) -> Place:
-        """Where example `index` of an epoch comes from."""
+        """The origin of example `index` of an epoch."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: example {index} of {len(self)}")
         part = int(np.searchsorted(self._ends, index, side="right"))
@@ -68,51 +73,51 @@ class Mixture:
 
 
 def locate(source: Source, epoch: int, index: int) -> Place:
-    """The part of a source that gives example `index` of an epoch, and its index there; parts may be mixtures again."""
+    """The part of a source that holds example `index` of an epoch, and its index there; parts may be mixtures too."""
     while isinstance(source, Mixture):
         source, epoch, index = source.place(epoch, index)
     return Place(source, epoch, index)
 
 
 def lengths(source: Source) -> Any:
-    """What an order depends on: a source's length; of a mixture what an epoch takes of each part, and their lengths."""
+    """What the order depends on: a source's length; for a mixture, the number taken from each part, and its length."""
     if isinstance(source, Mixture):
         return [[take, lengths(part)] for take, part in zip(source.takes.tolist(), source.sources, strict=True)]
     return len(source)
 
 
-def hold_out(source: Source, number: int, seed: int) -> tuple[Source, Source]:
-    """A source without `number` of its examples, and these. From a mixture, every part gives by its share.
+def hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+    """A source without `count` of its examples, and these. In a mixture, each part gives its share.
 
-    The examples are drawn by the seed; the memory they cost does not depend on the length of the source.
+    The seed chooses the examples. Memory does not depend on the length of the source. Raises ValueError for more than half.
     """
-    if number == 0:
+    if count == 0:
         return source, Subset(source, ())
     if isinstance(source, Mixture):
-        numbers = _divided(number, source.takes)
-        parts = [hold_out(part, int(n), seed) for part, n in zip(source.sources, numbers, strict=True)]
+        counts = _divided(count, source.takes)
+        parts = [hold_out(part, int(n), seed) for part, n in zip(source.sources, counts, strict=True)]
         rest = Mixture([part for part, _ in parts], source.weights, source.name)
         return rest, Mixture([held for _, held in parts if len(held)], name=source.name)
-    if 2 * number > len(source) + 2:  # the share of a part is rounded
+    if 2 * count > len(source) + 2:  # the share of a part is rounded
         raise ValueError(
-            f"{source.name}: {number} of {len(source)} examples would be held out, and at most half may be; "
+            f"{source.name}: {count} of {len(source)} examples would be held out, and at most half may be; "
             "name a source with data.held_out or lower data.held_out_samples"
         )
-    chosen = _drawn(len(source), number, seed)
+    chosen = _drawn(len(source), count, seed)
     return Without(source, chosen), Subset(source, chosen)
 
 
-def _drawn(length: int, number: int, seed: int) -> np.ndarray:
-    """Int64[number] different indices below `length`, in rising order: archives like it."""
-    bits = np.random.PCG64(seed)  # and no Generator: a run may outlive a version of NumPy, see `pick`
+def _drawn(length: int, count: int, seed: int) -> np.ndarray:
+    """Int64[count] different indices below `length`, in ascending order, which archives read faster."""
+    bits = np.random.PCG64(seed)  # and not a Generator: its methods may change between NumPy versions, see `pick`
     found: dict[int, None] = {}
-    while len(found) < number:
-        found.update(dict.fromkeys((bits.random_raw(number) % length).tolist()))
-    return np.sort(np.fromiter(found, np.int64)[:number])
+    while len(found) < count:
+        found.update(dict.fromkeys((bits.random_raw(count) % length).tolist()))
+    return np.sort(np.fromiter(found, np.int64)[:count])
 
 
 def _weighted(lengths: np.ndarray, weights: Sequence[float], name: str) -> np.ndarray:
-    """What an epoch takes from each part, by the weights."""
+    """The number of examples that an epoch takes from each part, by weights."""
     shares = np.asarray(weights, dtype=np.float64)
     if shares.shape != lengths.shape or not (np.isfinite(shares).all() and (shares > 0).all()):
         raise ValueError(f"{name}: weights {list(weights)}: each of the {len(lengths)} parts needs one above 0")

@@ -1,8 +1,8 @@
-"""Open files: what a process keeps open of its sources, within what the system lets it have.
+"""Open files: the files that a process keeps open for its sources, within the limit of the system.
 
-In: who reads, what is to be open, and how to open it. Out: that, opened now or before. All sources of a process share one
-pool, since they share one limit (`ulimit -n`). What was used least recently goes first, and is closed once nobody holds it
-any more; with a source goes what was open for it.
+In: an owner, a key, and a function that opens the file. Out: the open file. All sources of a process share one pool, since
+they share one limit (`ulimit -n`). The least recently used file is dropped first, and closed when nothing refers to it any
+more. When a source is deleted, its files are dropped.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ __all__ = ["LOCAL", "REMOTE", "OpenFiles"]
 T = TypeVar("T")
 
 _MOST = 64
-_SHARE = 8  # of the files that a process may have open, one in so many is for data
+_SHARE = 8  # data may use 1/8 of the files that a process may open
 
 
 class OpenFiles:
-    """Open files, least recently used first: at most `most` of them, and a share of the system's limit.
+    """Open files, least recently used first: at most `capacity` of them, and a share of the system's limit.
 
-    There is no lock, which a fork could copy while it is held: threads that race open a file twice, and both may read it.
+    There is no lock, because a fork could copy a held one. Two threads may open the same file twice, which does no harm.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.opened: dict[tuple[int, Hashable], object] = {}
         self._owners: set[int] = set()
 
     def get(self, owner: object, key: Hashable, opener: Callable[[], T]) -> T:
-        """What is open for an owner under a key; `opener` opens it where nothing is."""
+        """The open file of an owner and a key; `opener` opens it if needed."""
         place = (id(owner), key)
         found: T = self.opened.pop(place, None) or opener()  # type: ignore[assignment]
         if id(owner) not in self._owners:
@@ -44,9 +44,9 @@ class OpenFiles:
         return found
 
     def limit(self) -> int:
-        """Files that may be open now."""
+        """Number of files that may be open now."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return self.most if soft == resource.RLIM_INFINITY else max(1, min(self.most, soft // _SHARE))
+        return self.capacity if soft == resource.RLIM_INFINITY else max(1, min(self.capacity, soft // _SHARE))
 
     def _forget(self, owner: int) -> None:
         self._owners.discard(owner)
@@ -55,4 +55,4 @@ class OpenFiles:
 
 
 LOCAL = OpenFiles(_MOST)
-REMOTE = OpenFiles(8)  # a copy of a remote shard that is open keeps its space on disk after its eviction
+REMOTE = OpenFiles(8)  # an open copy of a remote shard keeps its disk space after deletion

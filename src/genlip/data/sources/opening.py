@@ -1,4 +1,4 @@
-"""Opening: what a user wrote -> a source."""
+"""Opening: the name or path of a source -> the source."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _FORMS = (
 
 
 def open_source(spec: str, fields: str = "", images: str = "", allow_outside: bool = False) -> Source:
-    """Open a source by what the user wrote.
+    """Open a source by its name or path.
 
     "scenes" or another of `procedural.KINDS`, also with a seed as in "charts:7"   procedural images
     a folder                      images, each beside a .txt of the same name with its caption
     .csv, .tsv, .json or .jsonl   rows with a path (relative to the file) and a caption
-    .json of COCO or TextCaps     images with all their captions, as `genlip.data.sources.coco` tells them
+    .json of COCO or TextCaps     images with all their captions, see `genlip.data.sources.coco`
     .tar                          WebDataset shards, as img2dataset writes them
     .parquet                      rows with an image and a caption, as on the Hub
     .yaml                         a mixture: `sources`, a list of `source` with, if wanted, `fields`, `images`, `weight`
 
     Files may be globs, brace ranges such as "{00000..00127}.tar", and (tar, Parquet) URLs of any fsspec file system.
-    `fields` names where captions are found and how often each is read, as in "re_caption=0.8,org_caption=0.2". A mixture
-    hands it to the parts that name none, other than folders; the captions of COCO's files have no name.
-    `images` is the folder of the images of COCO's and TextCaps' files, where it is not beside them.
-    `allow_outside` lets tables and COCO's files name images that lie outside their folders.
+    `fields` names the fields of captions and their probabilities, as in "re_caption=0.8,org_caption=0.2". A mixture
+    passes it to parts without `fields`, except folders. The captions of COCO files have no field name.
+    `images` is the folder of the images of COCO and TextCaps files, if it is not beside them.
+    `allow_outside` allows tables and COCO files to name images outside their folders.
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """
@@ -50,12 +50,12 @@ def open_source(spec: str, fields: str = "", images: str = "", allow_outside: bo
 
 @dataclass
 class _Opening:
-    """What is known while mixtures open their parts.
+    """State while mixtures open their parts.
 
     Attributes:
         allow_outside: as `open_source` has it.
-        above: the mixtures that are being opened, one within the other.
-        parts: how many parts were opened.
+        above: the mixtures that are being opened, outermost first.
+        parts: number of opened parts.
     """
 
     allow_outside: bool
@@ -77,7 +77,9 @@ def _open(spec: str, fields: str, images: str, opening: _Opening) -> Source:
 
 
 def _suffix(spec: str) -> str:
-    path = spec.partition("?")[0] if spec.startswith(("http://", "https://")) else spec  # elsewhere it is part of a glob
+    path = (
+        spec.partition("?")[0] if spec.startswith(("http://", "https://")) else spec
+    )  # in other paths it is part of a glob
     return PurePosixPath(path).suffix.lower()
 
 
@@ -87,7 +89,7 @@ def _open_files(spec: str, suffix: str, fields: CaptionFields, images: str, allo
         if (not suffix or folder) and not expanded(spec).exists():
             raise FileNotFoundError(f"{spec}: no such {'folder' if folder else 'source'}; need {_FORMS}")
         raise ValueError(f"{spec}: cannot read captions from {suffix or 'a file without suffix'}; need {_FORMS}")
-    from genlip.data.sources.paths import expand, is_remote  # these bring fsspec, which scenes and folders do without
+    from genlip.data.sources.paths import expand, is_remote  # these import fsspec, which scenes and folders do not need
 
     files = expand(spec)
     if suffix in READERS and any(map(is_remote, files)):
@@ -125,7 +127,7 @@ def _open_mixture(path: Path, fields: str, opening: _Opening) -> Mixture:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    """The parts that a mixture's file lists."""
+    """The entries of a mixture file."""
     try:
         stored = read_yaml(path)
     except FileNotFoundError:
@@ -140,7 +142,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 
 def _wrong(entry: Any) -> str:
-    """What is wrong with an entry of a mixture; nothing if it can be opened."""
+    """What is wrong with an entry of a mixture; empty if nothing."""
     if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
         return f"found {shown(entry)}; need `source`, a text, and if wanted `fields`, `images` and `weight`"
     if unknown := entry.keys() - {"source", "fields", "images", "weight"}:
@@ -169,7 +171,7 @@ def _fields(entry: Mapping[str, Any]) -> str:
 
 
 def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str, opening: _Opening) -> Source:
-    """A part of a mixture; its paths are relative to the mixture's own file, its fields go before those of the mixture."""
+    """A part of a mixture; its paths are relative to the mixture file, its fields replace those of the mixture."""
     opening.parts += 1
     if opening.parts > _MAX_PARTS:
         raise ValueError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from genlip.data.examples import Caption, Example, Unusable
+from genlip.data.examples import Caption, Example, Unusable, short_repr
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import PAIRS, CaptionFields
 from genlip.data.sources.parquet_columns import described
@@ -19,13 +19,13 @@ from genlip.data.sources.parquet_rows import ParquetRows
 __all__ = ["ParquetTables"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ParquetTables:
     """Rows of Parquet files.
 
     Attributes:
-        rows: their images, and the columns of their captions.
-        fields: how often each of these columns is read.
+        rows: the images and the caption columns.
+        fields: the probability of each of these columns.
     """
 
     rows: ParquetRows
@@ -55,8 +55,10 @@ class ParquetTables:
 
     @property
     def name(self) -> str:
-        """Of the set, in messages."""
+        """Its name in messages."""
         return self.rows.name
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,7 +71,7 @@ class ParquetTables:
         record = self.rows.record(index)
         try:
             return self.fields.read(record)
-        except Unusable as error:  # which does not know whose caption it is
+        except Unusable as error:  # without the key of the example
             raise Unusable(error.reason, f"{self.rows.key(index)}: {error}") from None
 
 

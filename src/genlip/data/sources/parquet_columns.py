@@ -1,6 +1,6 @@
-"""Parquet columns: what the footers of files tell -> which columns are read: the image's and others.
+"""Parquet columns: the footers of files -> the columns to read: the image column and others.
 
-In: paths or URLs. Out: footers, and the columns that all files have. No row is read here.
+In: paths or URLs. Out: footers, and the columns that all files share. No rows are read here.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import pyarrow.parquet as pq
 from genlip.data.sources.paths import file_system, is_remote
 from genlip.data.sources.tables import check_columns
 from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
-from genlip.model.files import check_regular, printable, told
+from genlip.model.files import check_regular, one_line, printable
 
 __all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
 
-# Taken where several columns could hold the image.
+# Preferred names if several columns could hold the image.
 IMAGE_COLUMNS = ("image", "images", "jpg", "jpeg", "png", "webp", "img", "picture", "image_bytes", "bytes")
-# Which columns to read beside the image, from a file's path, its columns and the name of the image's.
+# Chooses the columns to read beside the image, from a file's path, its schema and the name of the image column.
 Others = Callable[[str, pa.Schema, str], tuple[str, ...]]
 
 
 class Footer(NamedTuple):
-    """What the end of a file tells."""
+    """The footer of a file."""
 
     schema: pa.Schema
-    rows: tuple[int, ...]  # of each row group
+    rows: tuple[int, ...]  # in each row group
     sizes: dict[str, int]  # decoded bytes of each column in the first row group
 
 
@@ -43,7 +43,7 @@ class Columns:
 
 
 def read_footer(path: str) -> Footer:
-    """What the end of a file tells. Raises FileNotFoundError where it is gone, ValueError where it is no Parquet file."""
+    """The footer of a file. Raises FileNotFoundError if it does not exist, ValueError if it is not a Parquet file."""
     try:
         if is_remote(path):
             system, inside = file_system(path)
@@ -52,12 +52,12 @@ def read_footer(path: str) -> Footer:
         check_regular(path)
         return _footer(pq.read_metadata(path))
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # not one of Arrow's own: the file is missing, say
+        if isinstance(error, OSError) and error.errno is not None:  # not from Arrow, for example a missing file
             raise
         head = b"PAR1" if is_remote(path) else head_of(path)
         if is_lfs_pointer(head):
             raise ValueError(f"{printable(path)}: {LFS_POINTER}") from None
-        reason = told(str(error)) + but_is(head, "a Parquet file")
+        reason = one_line(str(error)) + but_is(head, "a Parquet file")
         raise ValueError(f"{printable(path)}: not a Parquet file, or damaged: {reason}") from None
 
 
@@ -74,7 +74,7 @@ def _footer(metadata: pq.FileMetaData) -> Footer:
 
 
 def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Others, image_column: str | None) -> Columns:
-    """The columns to read, which must be the same in all files."""
+    """The columns to read, which must be the same in all files. Raises ValueError."""
     first = _columns(paths[0], footers[0].schema, others, image_column)
     for path, footer in zip(paths, footers, strict=True):
         if footer.schema.equals(footers[0].schema):
@@ -94,7 +94,7 @@ def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | N
 
 
 def _kind(image: pa.DataType) -> str:
-    """How a column holds its image; files may differ in how wide their lengths are."""
+    """How a column stores its image; the width of lengths may differ between files."""
     if _is_list(image):
         return f"list of {_kind(image.value_type)}"
     return "struct of bytes and path" if pa.types.is_struct(image) else "bytes"
@@ -112,7 +112,7 @@ def _image_column(path: str, schema: pa.Schema, wanted: str | None) -> str:
 
 
 def _holds_image(kind: pa.DataType) -> bool:
-    if _is_list(kind):  # of one, which each row must hold
+    if _is_list(kind):  # each row must hold a list of one image
         return _holds_image(kind.value_type)
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" and _is_binary(field.type) for field in kind)

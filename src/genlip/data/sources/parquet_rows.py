@@ -1,8 +1,8 @@
 """Parquet rows: rows with an image and other columns, as on the Hugging Face Hub, read by index.
 
 In: Parquet files, local or remote. Out: the image of a row, and its other columns, file after file.
-Counts come from the files' footers. The row group of a row is decoded whole, as Parquet knows no less; what was decoded
-last is kept, within a limit of bytes per process. Of all columns, only those that are named are ever read.
+Counts come from the files' footers. Parquet decodes at least a whole row group. The row groups decoded last are cached,
+within a limit of bytes per process. Only the named columns are read.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from genlip.data.examples import ImageLike, Unusable
+from genlip.data.examples import ImageLike, Unusable, short_repr
 from genlip.data.sources.cache import ShardCache, fingerprint
 from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.parquet_columns import Columns, Footer, Others, common_columns, read_footer
 from genlip.data.sources.paths import is_remote
-from genlip.model.files import printable, told
+from genlip.model.files import one_line, printable
 
 __all__ = ["ParquetRows"]
 
@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 _MAX_IMAGE_BYTES = 2**29
 _DECODED_BYTES = 2**28
 _MAX_GROUP_BYTES = 2**31  # of a row group, decoded
-_MAX_UNFOLDED = 4  # how many times its stored bytes a row group may decode to, beyond `_DECODED_BYTES`
+_MAX_UNFOLDED = 4  # a row group may decode to so many times its stored bytes, plus `_DECODED_BYTES`
 
 
 class _Place(NamedTuple):
-    """Where a row lies."""
+    """Location of a row."""
 
     file: int
     group: int  # in the file
@@ -44,15 +44,17 @@ class _Place(NamedTuple):
 
 
 class _TooLarge(Exception):
-    """A row group that takes too much memory."""
+    """A row group that needs too much memory."""
 
 
 class _Decoded:
-    """Columns of row groups, least recently used first, within a limit of bytes; the last one is kept however large."""
+    """Cache of columns of row groups, least recently used first, within a limit of bytes; the last one is always kept."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.tables = limit, dict[tuple[int, int, str], pa.Table]()
-        self.refused: dict[tuple[int, int, str], tuple[str, str]] = {}  # why a group cannot be decoded: not tried again
+        self.refused: dict[
+            tuple[int, int, str], tuple[str, str]
+        ] = {}  # reasons why groups cannot be decoded; they are not tried again
 
     def get(self, key: tuple[int, int, str]) -> pa.Table | None:
         if (table := self.tables.pop(key, None)) is not None:
@@ -72,7 +74,7 @@ class ParquetRows:
     """Rows of Parquet files: an image and other columns.
 
     Attributes:
-        name: of the set, in messages.
+        name: its name in messages.
         schema: the columns of the first file.
         others: the columns that are read beside the image.
     """
@@ -103,13 +105,13 @@ class ParquetRows:
         cache: ShardCache | None = None,
         image_column: str | None = None,
     ) -> ParquetRows:
-        """The rows of files that all have the same columns, of those that are read.
+        """The rows of files that share the columns to read.
 
         others        chooses the columns beside the image; it may refuse a file with a ValueError
-        cache         holds remote files; without it, the user's own
-        image_column  without it, the one column of encoded images, or that with a usual name among several
+        cache         cache of remote files; default: that of the user
+        image_column  default: the only column of encoded images, or the one with a usual name
 
-        Raises FileNotFoundError where a file is gone; ValueError for one that is no Parquet file or lacks these columns.
+        Raises FileNotFoundError for a missing file; ValueError for one that is not a Parquet file or lacks these columns.
         """
         with ThreadPoolExecutor(16) as threads:  # file systems take long to answer
             versions = list(threads.map(fingerprint, paths))
@@ -121,15 +123,17 @@ class ParquetRows:
         rows._warn_of_large_groups(footers)
         return rows
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def key(self, index: int) -> str:
-        """Names a row: its file and its number there."""
+        """Key of a row: its file and its number there."""
         return self._key(self._place(index))
 
     def image(self, index: int) -> ImageLike:
-        """The image of a row: encoded bytes or a path. Raises `Unusable` where there is none."""
+        """The image of a row: encoded bytes or a path. Raises `Unusable` if there is none."""
         place = self._place(index)
         images = self._decoded_columns(place, [self._columns.image])[self._columns.image]
         try:
@@ -139,7 +143,7 @@ class ParquetRows:
         return self._image(place, held)
 
     def record(self, index: int) -> dict[str, Any]:
-        """The other columns of a row, without touching the image. Raises `Unusable` where they cannot be read."""
+        """The other columns of a row, without reading the image. Raises `Unusable` if they cannot be read."""
         place = self._place(index)
         columns = self._decoded_columns(place, self.others)
         try:
@@ -147,7 +151,7 @@ class ParquetRows:
         except UnicodeDecodeError as error:
             raise Unusable("damaged", f"{self._key(place)}: not UTF-8 text: {error}") from None
 
-    # -- what a process keeps open, and never hands to another
+    # -- state of a process, which is not pickled
 
     def _start(self) -> None:
         self._decoded = _Decoded(self._decoded_bytes)
@@ -194,7 +198,7 @@ class ParquetRows:
             try:
                 table = self._decode(file, place, columns)
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-                reason = f"cannot be decoded: {told(str(error))}"
+                reason = f"cannot be decoded: {one_line(str(error))}"
                 self._decoded.refused[key] = ("damaged", reason)
                 raise Unusable("damaged", f"{self._key(place)}: {reason}") from error
             except _TooLarge as error:
@@ -204,7 +208,7 @@ class ParquetRows:
         return table
 
     def _decode(self, file: pq.ParquetFile, place: _Place, columns: Sequence[str]) -> pa.Table:
-        """Columns of a row group, some rows at a time: few bytes may stand for one image in each of a million rows."""
+        """Columns of a row group, some rows at a time: a small file may decode to the same image in a million rows."""
         group = file.metadata.row_group(place.group)
         parts = (group.column(i) for i in range(group.num_columns))
         stored = sum(part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] in columns)

@@ -1,8 +1,8 @@
-"""Paths: what a user wrote for many files -> the files, local or remote.
+"""Paths: a pattern for many files -> the files, local or remote.
 
-In: a path, a glob `shards/*.tar`, a brace range `{00000..00127}.tar` or a URL of any file system that fsspec knows. Out: a
-list of local paths and URLs. Globs are sorted; braces keep their order, as the number of a sample depends on it.
-A remote file without a glob is not looked up here: a run of ten thousand shards would ask ten thousand times.
+In: a path, a glob `shards/*.tar`, a brace range `{00000..00127}.tar` or a URL of any fsspec file system. Out: a list of
+    local paths and URLs. Globs are sorted; braces keep their order, since the numbers of samples depend on it. The existence
+    of a remote file without a glob is not checked here: ten thousand shards would need ten thousand requests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_MEMBERS = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _LOCAL = ("file", "local")
-# Protocols whose package is named otherwise; fsspec's own messages name no command.
+# Packages of protocols; fsspec's own messages name no command.
 _PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "http": "aiohttp requests",
     "https": "aiohttp requests", "hf": "huggingface_hub", "oss": "ossfs", "sftp": "paramiko", "ssh": "paramiko",
@@ -33,16 +33,17 @@ _PACKAGES = {
 
 
 class MissingPackage(ImportError, ValueError):
-    """A protocol of which the package is not installed; as what the user wrote asks for it, a ValueError too."""
+    """The package of a protocol is not installed. Also a ValueError, because the user's input needs it."""
 
 
 def expand(spec: str) -> list[str]:
-    """The files that a specification means, each once.
+    """The files of a specification, each once.
 
-    Raises FileNotFoundError for a local file or a glob that is not there, ValueError for an unknown protocol, too many files
-    or what is no file, such as a named pipe, and ImportError with a command where the package of a protocol is missing.
+    Raises FileNotFoundError for a missing local file or a glob without files. Raises ValueError for an unknown protocol, too
+    many files, or something that is not a file, such as a named pipe. Raises ImportError with the install command if the
+    package of a protocol is missing.
     """
-    if not is_remote(spec) and Path(_local(spec)).exists():  # whatever signs its name holds
+    if not is_remote(spec) and Path(_local(spec)).exists():  # even if its name contains pattern signs
         return files_of(_local(spec))
     found = dict.fromkeys(path for pattern in _without_braces(spec) for path in _files(pattern, spec))
     return list(found)
@@ -72,14 +73,14 @@ def _protocol(path: str) -> str:
 
 
 def _local(path: str) -> str:
-    """A local path as the system takes it, out of `file:///a/b` or `~/b`."""
+    """A plain local path from `file:///a/b` or `~/b`."""
     if _protocol(path) in _LOCAL:
         return str(file_system(path)[1])
     return str(expanded(path)) if path.startswith("~") else path
 
 
 def _without_braces(spec: str) -> Iterator[str]:
-    """Every choice of members, the last brace running fastest: a{1..2}{x,y} -> a1x a1y a2x a2y."""
+    """All combinations of members, the last brace varies fastest: a{1..2}{x,y} -> a1x a1y a2x a2y."""
     pieces = _BRACES.split(spec)  # text, inside of a brace, text, …
     members = [_members(piece) if place % 2 else [piece] for place, piece in enumerate(pieces)]
     count = math.prod(len(choices) for choices in members)
@@ -89,13 +90,13 @@ def _without_braces(spec: str) -> Iterator[str]:
 
 
 def _members(inside: str) -> Sequence[str]:
-    """What a brace stands for; one that is neither a range nor a list is part of the name."""
+    """The members of a brace; if it is neither a range nor a list, it is part of the name."""
     if not (found := _RANGE.fullmatch(inside)):
         return inside.split(",") if "," in inside else [f"{{{inside}}}"]
     first, last = found.groups()
     if max(len(first), len(last)) > 18:
         raise ValueError(f"{{{inside}}}: a range of numbers this long cannot be meant")
-    padded = any(len(end) > 1 and end[0] == "0" for end in (first, last))  # as shells have it
+    padded = any(len(end) > 1 and end[0] == "0" for end in (first, last))  # as in shells
     width = max(len(first), len(last)) if padded else 0
     step = 1 if int(first) <= int(last) else -1
     numbers = range(int(first), int(last) + step, step)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from genlip.data.examples import Caption, Example
+from genlip.data.examples import Caption, Example, short_repr
 from genlip.data.sources.fields import IMAGE_MARK, CaptionFields
 from genlip.synthetic import bars, charts, closeups, documents, notes, scenes
 
@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Kind", "Procedural", "is_procedural"]
 
 
 class Kind(NamedTuple):
-    """How a kind of image is made: the lots of image (seed, index), its drawing, its caption, and questions with answers."""
+    """How a kind of image is made: content of image (seed, index), its drawing, its caption, and questions with answers."""
 
     content: Callable[[int, int], Any]
     draw: Callable[[Any], Image.Image]
@@ -34,12 +34,12 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Procedural:
     """Images of one of `KINDS`; example i is a function of (kind, seed, i).
 
     Attributes:
-        fields: "caption" says or describes all there is; "conversations", of documents and charts, asks about it.
+        fields: "caption" states the whole content; "conversations", for documents and charts, has questions and answers.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class Procedural:
 
     @classmethod
     def open(cls, spec: str, fields: str = "") -> Procedural:
-        """By what the user wrote, as in "scenes" or "charts:7"; `fields` as in `CaptionFields.parse`. Raises ValueError."""
+        """From a name as in "scenes" or "charts:7"; `fields` as in `CaptionFields.parse`. Raises ValueError."""
         kind, _, seed = spec.partition(":")
         if seed and not seed.isdecimal():
             raise ValueError(f"{spec}: the seed of {kind} is {seed!r}; need a whole number from 0, as in '{kind}:7'")
@@ -64,8 +64,10 @@ class Procedural:
 
     @property
     def name(self) -> str:
-        """As `open_source` reads it."""
+        """As `open_source` takes it."""
         return f"{self.kind}:{self.seed}"
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return self.length
@@ -79,7 +81,7 @@ class Procedural:
         return self._caption(self._content(index))
 
     def _content(self, index: int) -> Any:
-        if not 0 <= index < self.length:  # also what ends a `for` over them
+        if not 0 <= index < self.length:  # this also ends a `for` loop over them
             raise IndexError(f"{self.name}: image {index} of {self.length}")
         return KINDS[self.kind].content(self.seed, index)
 
@@ -93,12 +95,12 @@ class Procedural:
 
 
 def is_procedural(spec: str) -> bool:
-    """Whether the user wrote the name of a kind, with or without a seed."""
+    """Whether a name is that of a kind, with or without a seed."""
     return spec.partition(":")[0] in KINDS
 
 
 def _conversation(questions: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
-    """Questions and answers as conversations are published."""
+    """Questions and answers in a published form of conversations."""
     said = [entry for question, answer in questions for entry in (("human", question), ("gpt", answer))]
     messages = [{"from": who, "value": text} for who, text in said]
     if messages:

@@ -1,6 +1,6 @@
-"""Tables: image files on disk with their captions beside them or in a CSV, JSON or JSONL file.
+"""Tables: image files on disk, with captions in text files beside them or in a CSV, JSON or JSONL file.
 
-In: a folder or files. Out: `Files`, whose paths are texts: a million rows must not cost a million path objects.
+In: a folder or files. Out: `Files`, whose paths are strings: a million path objects need too much memory.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from genlip.data.examples import Caption, Example, Unusable
+from genlip.data.examples import Caption, Example, Unusable, short_repr
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.walk import Walked, first_names, suffix_of, walk
 from genlip.model.fields import shown
-from genlip.model.files import printable, told
+from genlip.model.files import one_line, printable
 from genlip.model.reading import MAX_TEXT_BYTES, parse_json, read_json, read_text
 
 __all__ = [
@@ -31,29 +31,31 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "image", "image_path", "filepath", "images")
-TEXT_SUFFIXES = (".txt", ".caption", ".text")  # of the file beside an image that holds its caption, the usual one first
-_TEXT_FIELDS = ("txt", "caption", "text")  # what the text of such a file may be called
-_MAX_TEXT_BYTES = 2**24  # of such a file
+TEXT_SUFFIXES = (".txt", ".caption", ".text")  # suffixes of caption files beside images, the usual one first
+_TEXT_FIELDS = ("txt", "caption", "text")  # field names for the text of such a file
+_MAX_TEXT_BYTES = 2**24  # limit for such a file
 _FOLDER = CaptionFields({"txt": 1.0})
-csv.field_size_limit(2**31 - 1)  # a caption of any length is read; it is cut where all captions are
+csv.field_size_limit(2**31 - 1)  # captions of any length are read; `Captions` cuts them
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Files:
     """Image files with their captions.
 
     Attributes:
         paths: of the images.
-        captions: of each image, or why there is none.
-        name: what counters and messages call them.
-        notes: what was left out, or looks odd, when they were opened; a line each.
+        captions: of each image, or the reason why it cannot be used.
+        name: in counters and messages.
+        notes: lines about what was left out or unusual when they were opened.
     """
 
     paths: Sequence[str | Path]
     captions: Sequence[Caption | Unusable]
     name: str = "files"
     notes: Sequence[str] = ()
+
+    __repr__ = short_repr
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -70,9 +72,9 @@ class Files:
 
 
 def open_folder(folder: Path, fields: CaptionFields | None = None) -> Files:
-    """Images of a folder and the folders in it, each beside a .txt of the same name with its caption.
+    """Images of a folder and its subfolders, each beside a .txt of the same name with its caption.
 
-    Raises ValueError where no image has a caption, or `fields` name none of those that such a text may be called.
+    Raises ValueError if no image has a caption, or if `fields` name none of "txt", "caption" and "text".
     """
     name, walked = printable(str(folder)), walk(folder)
     if fields and fields.chances:
@@ -102,7 +104,7 @@ def has_captions(walked: Walked) -> bool:
 
 
 def _left_out(walked: Walked, images: Sequence[str], texts: Mapping[str, str]) -> list[str]:
-    """What a folder holds that no example is made of, a line each."""
+    """Lines about files of a folder that belong to no example."""
     pictures = {_stem(path) for path in images}
     bare = [path for path in images if _stem(path) not in texts]
     alone = [path for stem, path in sorted(texts.items()) if stem not in pictures]
@@ -116,7 +118,7 @@ def _left_out(walked: Walked, images: Sequence[str], texts: Mapping[str, str]) -
         (other, f"{len(other)} files have a caption and no suffix of an image that is read ({kinds}), and are left out"),
         (alone, f"{len(alone)} captions have no image beside them, and are left out"),
     ]
-    return [f"{told}: {first_names(found)}" for found, told in counted if found] + walked.notes()
+    return [f"{what}: {first_names(found)}" for found, what in counted if found] + walked.notes()
 
 
 def _several_lines(paths: Sequence[str], captions: Sequence[Caption | Unusable]) -> list[str]:
@@ -135,15 +137,13 @@ def _tell(name: str, notes: Iterable[str]) -> None:
 
 
 def _stem(path: str) -> str:
-    return os.path.splitext(path)[0]  # noqa: PTH122  texts
+    return os.path.splitext(path)[0]  # noqa: PTH122  strings
 
 
 def _beside(text: str) -> Caption | Unusable:
-    """The caption in a file beside an image."""
+    """The caption from a file beside an image."""
     try:
-        return _FOLDER.read({"txt": read_text(text, _MAX_TEXT_BYTES)})
-    except Unusable as error:
-        return Unusable(error.reason, str(error))
+        return _FOLDER.read_or_reason({"txt": read_text(text, _MAX_TEXT_BYTES)})
     except ValueError as error:
         return Unusable("damaged", str(error))
 
@@ -151,7 +151,7 @@ def _beside(text: str) -> Caption | Unusable:
 def open_tables(files: Sequence[str], fields: CaptionFields, name: str, allow_outside: bool = False) -> Files:
     """Rows of one or several tables, each with a path (relative to its table) and a caption.
 
-    allow_outside  also read images that do not lie in the folder of their table, or below
+    allow_outside  also read images outside of the folder of their table
     """
     paths: list[str] = []
     captions: list[Caption | Unusable] = []
@@ -170,7 +170,7 @@ def _read_rows(file: Path, fields: CaptionFields, allow_outside: bool) -> Iterat
         raise ValueError(f"{file}: holds no rows")
     image = next((column for column in PATH_COLUMNS if column in first), None)
     if image is None:
-        raise ValueError(f"{file}: columns {told(', '.join(first))}; need one of {', '.join(PATH_COLUMNS)}")
+        raise ValueError(f"{file}: columns {one_line(', '.join(first))}; need one of {', '.join(PATH_COLUMNS)}")
     fields = fields.among(first, str(file))
     for number, row in enumerate(chain([first], rows), start=1):
         try:
@@ -180,11 +180,11 @@ def _read_rows(file: Path, fields: CaptionFields, allow_outside: bool) -> Iterat
             continue
         if not allow_outside:
             check_inside(file.parent, path, f"{file}, row {number}")
-        yield str(file.parent / path), _caption(row, fields)
+        yield str(file.parent / path), fields.read_or_reason(row)
 
 
 def image_path(entry: Any, column: str) -> str:
-    """The path that a row holds: a text, the Hub's {"path": …}, or a list of one of these. Raises `Unusable`."""
+    """The path in a row: a text, the Hub's {"path": …}, or a list of one of these. Raises `Unusable`."""
     if isinstance(entry, list):
         if len(entry) > 1:
             raise Unusable("several images", f"{len(entry)} images in {column!r}; a sample holds one")
@@ -198,7 +198,7 @@ def image_path(entry: Any, column: str) -> str:
 
 
 def check_inside(folder: Path, path: str, where: str) -> None:
-    """Refuse an image that lies outside its folder: a table of somebody else could name any file of this machine."""
+    """Raise ValueError for an image outside the folder: a table from elsewhere could name any file of this machine."""
     if os.path.isabs(path) or ".." in path:  # noqa: PTH117
         base = os.path.abspath(folder)  # noqa: PTH100  links are kept: a user's own
         if not os.path.abspath(folder / path).startswith(os.path.join(base, "")):  # noqa: PTH100, PTH118
@@ -206,13 +206,6 @@ def check_inside(folder: Path, path: str, where: str) -> None:
                 f"{where}: its image, {path!r}, lies outside {printable(str(folder))}; if you trust this file, allow it "
                 "with data.allow_outside (--allow-outside)"
             )
-
-
-def _caption(row: Row, fields: CaptionFields) -> Caption | Unusable:
-    try:
-        return fields.read(row)
-    except Unusable as error:  # told, and counted, when it is its turn: one row must not cost the others
-        return error.with_traceback(None)
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
@@ -227,12 +220,12 @@ def _read_csv(path: Path) -> Iterator[Row]:
                     f"put quotes around a caption that holds {delimiter!r}"
                 )
             yield row
-    except csv.Error as error:  # an open quote, say, which would swallow the rows after it
+    except csv.Error as error:  # for example an unclosed quote, which would include the rows after it
         raise ValueError(f"{path}, line {reader.line_num + 1}: not {path.suffix[1:].upper()}: {error}") from None
 
 
 def check_columns(names: Iterable[str], path: str) -> None:
-    """Raise ValueError where two columns of a table have one name: only one of them would be read."""
+    """Raise ValueError if two columns of a table have the same name: only one of them would be read."""
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"{path}: the column {shown(twice[0])} stands twice; name one of them otherwise")
 
@@ -247,7 +240,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 
 
 def _read_json(path: Path) -> list[Row]:
-    """One list of objects, as conversations are published."""
+    """A list of objects, the published form of conversations."""
     rows = read_json(path, MAX_TEXT_BYTES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path}: need a list of objects with path and caption")

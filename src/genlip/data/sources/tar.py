@@ -1,8 +1,8 @@
-"""Tar shards: a source of WebDataset tars, as img2dataset writes them, read at random without unpacking.
+"""Tar shards: a source of WebDataset tars, as img2dataset writes them, with random access and without unpacking.
 
-In: shards, local or remote. Out: the `Source` of their samples, in the shards' own order.
-Memory holds paths and counts; where each sample lies is looked up in the shards' indexes, on disk. Each process keeps a few
-shards open. Of a sample, only the members that its caption needs are read.
+In: shards, local or remote. Out: the `Source` of their samples, in the order of the shards.
+Memory holds paths and counts; the location of each sample is read from the shards' indexes on disk. Each process keeps a few
+shards open. Only the members of a sample that its caption needs are read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genlip.data.examples import Caption, Example, Unusable
+from genlip.data.examples import Caption, Example, Unusable, short_repr
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.open_files import LOCAL, REMOTE
@@ -28,14 +28,14 @@ __all__ = ["TarShards"]
 
 log = logging.getLogger(__name__)
 
-TEXT = "txt"  # what the text member is called as a field
+TEXT = "txt"  # field name of the text member
 _MAX_IMAGE_BYTES = 2**29
 _MAX_TEXT_BYTES = 2**24
-_PROBED = 16  # samples that show which fields a collection has
+_PROBED = 16  # first samples, which show the fields of a source
 
 
 class _Place(NamedTuple):
-    """Where a sample lies: its shard and number in it, then a row of the shard's index."""
+    """Location of a sample: its shard and number in it, then a row of the shard's index."""
 
     shard: int
     number: int
@@ -49,13 +49,17 @@ class _Place(NamedTuple):
 
 
 class _Descriptor:
-    """An open file, closed when nobody holds it any more: another thread may still read what was just evicted."""
+    """An open file, closed when nothing refers to it any more: another thread may still read a file dropped from the
+    pool."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
     def read(self, size: int, block: int) -> bytes:
-        """Fewer bytes at the end of the file. A method, so that the file is held until they are read."""
+        """Up to `size` bytes from a block on, fewer at the end.
+
+        A method, so that the file stays open until they are read.
+        """
         return os.pread(self.number, size, block * BLOCK)
 
     def __del__(self) -> None:
@@ -66,9 +70,9 @@ class TarShards:
     """Samples of tar shards.
 
     Attributes:
-        name: what counters and messages call them.
-        notes: what was left out of them, a line each.
-        fields: where captions are.
+        name: in counters and messages.
+        notes: lines about what was left out.
+        fields: of the captions.
     """
 
     def __init__(
@@ -83,17 +87,17 @@ class TarShards:
         self.name, self.notes = printable(name), list(notes)
         self.fields = CaptionFields({TEXT: 1.0})
         self._paths, self._versions, self._cache = list(paths), list(versions), cache
-        self._ends = np.cumsum(lengths, dtype=np.int64)  # samples up to the end of each shard
+        self._ends = np.cumsum(lengths, dtype=np.int64)  # number of samples up to the end of each shard
 
     @classmethod
     def open(cls, paths: Sequence[str], fields: CaptionFields, name: str, cache: ShardCache | None = None) -> TarShards:
         """The samples of shards.
 
-        fields  where captions are; "txt" is the text member, any other name an entry of the JSON member. Empty takes the
-                text members if there are any, else the first known entry
-        cache   holds remote shards and all indexes; without it, the user's own
+        fields  of captions: "txt" is the text member, any other name an entry of the JSON member. Empty takes the text
+                members if there are any, else the first known entry
+        cache   of remote shards and all indexes; default: that of the user
 
-        Raises FileNotFoundError where a shard is gone; ValueError for one that is no tar, or where nothing can be read.
+        Raises FileNotFoundError for a missing shard; ValueError for one that is not a tar, or if there are no samples.
         """
         cache = cache or ShardCache.default()
         versions, lengths, notes = index_shards(paths, cache)
@@ -108,6 +112,8 @@ class TarShards:
             log.warning("%s: %s", shards.name, note)
         return shards
 
+    __repr__ = short_repr
+
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
@@ -116,7 +122,7 @@ class TarShards:
         shard = printable(PurePosixPath(self._paths[place.shard]).name)
         if place.image_bytes > _MAX_IMAGE_BYTES:
             raise Unusable("too large", f"{self._key(place)}: {place.image_bytes} bytes; the limit is {_MAX_IMAGE_BYTES}")
-        start = place.headers * BLOCK  # of the image, in what is read at once
+        start = place.headers * BLOCK  # offset of the image in the bytes that are read
         data = self._bytes(place, place.image - place.headers, start + place.image_bytes)
         return Example(f"{shard}:{_base(data[:start])}", data[start:], self._caption(place))
 
@@ -148,11 +154,11 @@ class TarShards:
         record = self._record(place)
         try:
             return self.fields.read(record)
-        except Unusable as error:  # which does not know whose caption it is
+        except Unusable as error:  # without the key of the example
             raise Unusable(error.reason, f"{self._key(place)}: {error}") from None
 
     def _record(self, place: _Place) -> dict[str, Any]:
-        """What the caption fields are taken from: the JSON member's entries, if any is needed, and the text."""
+        """The record of captions: the entries of the JSON member, if any is needed, and the text."""
         record: dict[str, Any] = {}
         if place.json and (self.fields.chances.keys() - {TEXT} or not place.text):
             record = self._entries(place)
@@ -179,7 +185,7 @@ class TarShards:
             raise Unusable("damaged", f"{self._key(place)}: not UTF-8 text: {error}") from None
 
     def _key(self, place: _Place) -> str:
-        """The sample's name in messages, from the image's header; its number where that is gone too."""
+        """The sample's name in messages, from the header of the image; its number if that cannot be read."""
         shard = printable(PurePosixPath(self._paths[place.shard]).name)
         headers = self._descriptor(place.shard).read(place.headers * BLOCK, place.image - place.headers)
         whole = len(headers) == place.headers * BLOCK
@@ -188,7 +194,7 @@ class TarShards:
     # -- which fields to read
 
     def _decided(self, fields: CaptionFields) -> CaptionFields:
-        """The fields by the first samples, where none is named; else those, known to be there."""
+        """The given fields, if the first samples have any of them; if none are given, chosen by the first samples."""
         found = dict.fromkeys(name for index in range(min(len(self), _PROBED)) for name in self._names(self._place(index)))
         if not fields.chances and TEXT in found:
             return CaptionFields({TEXT: 1.0})
@@ -199,7 +205,7 @@ class TarShards:
         try:
             return [*names, *self._entries(place)] if place.json else names
         except Unusable:
-            return names  # told again, and counted, when it is its turn
+            return names  # raised and counted when the sample is read
 
 
 def _base(headers: bytes) -> str:

@@ -1,11 +1,11 @@
-"""Tar index: where the images and captions of a shard lie, found from its headers alone.
+"""Tar index: the locations of images and captions in a shard, from its headers only.
 
-In: a WebDataset shard, members of one sample side by side: 000000001.jpg, 000000001.txt, 000000001.json.
-Out: Row[samples], kept as <cache>/index/<fingerprint of the shard>.npy, so that a changed shard has another index.
+In: a WebDataset shard with adjacent members of a sample: 000000001.jpg, 000000001.txt, 000000001.json.
+Out: Row[samples], kept as <cache>/index/<fingerprint of the shard>.npy, so a changed shard gets a new index.
 
 Plain headers are parsed here, a batch at a time; a shard with any other header (long names, links, sparse files) is read by
-Python's `tarfile`, about five times slower (benchmarks/tar_index.md). Which members make a sample, `tar_samples` says.
-What is left out of the index is counted and kept beside it, <fingerprint>.notes.json, so that every opening can say it.
+Python's `tarfile`, about five times slower (benchmarks/tar_index.md). `tar_samples` decides which members make a
+sample. What is left out is counted in <fingerprint>.notes.json beside the index, and reported at each opening.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from genlip.data.sources.cache import ShardCache, fingerprint, write_whole
+from genlip.data.sources.cache import ShardCache, fingerprint
 from genlip.data.sources.paths import is_remote
 from genlip.data.sources.tar_samples import Member, Problems, TarSample, samples_of
 from genlip.model.file_kinds import HEAD, LFS_POINTER, but_is, is_lfs_pointer
 from genlip.model.files import printable
+from genlip.model.writing import write_whole
 
 __all__ = ["BLOCK", "ROW", "index_path", "index_row", "index_shards", "member_name", "stored_count"]
 
 BLOCK = 512
-# A sample: the block where the data of each member begins and its bytes; block 0, always a header, means none. Blocks that
-# the headers of the image take, 1 for a plain one. Sizes that do not fit are held as the largest, which no reader takes.
+# A sample: the first block of the data of each member, and its bytes; block 0, always a header, means none. `headers` is the
+# number of header blocks of the image, 1 for a plain header. Sizes that do not fit become the largest, which readers refuse.
 ROW = np.dtype(
     [
         ("image", "<u4"),
@@ -53,7 +54,7 @@ ROW = np.dtype(
         ("headers", "u1"),
     ]
 )
-_LAYOUT = 2  # part of each index's name; a change of `ROW` or of the rules below takes the next number
+_LAYOUT = 2  # part of the name of each index; increase it when `ROW` or the rules below change
 _LARGEST = 2**32 - 1
 _HEADER = np.dtype(
     {
@@ -67,34 +68,35 @@ _ZEROS = bytes(BLOCK)
 _WINDOW = 8 * BLOCK  # holds the caption members, and the next image's header, after an image
 _BATCH = 1024  # headers
 _MAGICS = (b"ustar\x0000", b"ustar  \x00")  # POSIX, GNU
-_TYPE = 156  # the byte of a header that tells what follows
+_TYPE = 156  # offset of the type in a header
 _FOLDER, _EXTENDED = ord("5"), ord("x")
 _PLAIN, _NO_FILES = b"0\0005x", b"5x"
-# What webdataset's writer once put before each member: the time with its fraction. Any other entry could change the name.
+# Extended headers of webdataset's old writer: the time with its fraction. Any other entry could change the name.
 _TIMES = re.compile(rb"(?:\d+ [amc]time=[\d.]+\n)+")
-_LONGEST_HEADER = 2**16  # bytes of an extended header; `tarfile` would take as much as the header claims
-# tarfile answers damaged headers with any of these.
+_LONGEST_HEADER = 2**16  # limit of bytes of an extended header; `tarfile` has none
+# tarfile raises any of these for damaged headers.
 _DAMAGE = (tarfile.TarError, ValueError, LookupError, OverflowError, RecursionError, TypeError, struct.error)
 
 
-# Plain tuples: a million samples make three million of each, and naming their parts takes time.
-_Header = tuple[int, int, int, bytes]  # where it begins, with any extended header before it; its data; bytes of that; itself
+# Plain tuples: a million samples have three million of each, and named tuples are slower. Offset of the header, or of the
+# extended header before it; offset of the data; bytes of data; the header.
+_Header = tuple[int, int, int, bytes]
 
 
 class _NotPlain(Exception):
-    """A header that this file does not parse."""
+    """A header that this file cannot parse."""
 
 
 # -- index files
 
 
 def index_path(folder: Path, version: str) -> Path:
-    """Where the index of a shard with a `fingerprint` is kept."""
+    """Path of the index of a shard with a `fingerprint`."""
     return folder / "index" / f"{version}-{_LAYOUT}.npy"
 
 
 def stored_count(index: Path) -> int | None:
-    """Samples in an index, from its header; None where it is not there or not whole."""
+    """Number of samples in an index, from its header; None if it is missing or incomplete."""
     try:
         with index.open("rb") as file:
             np.lib.format.read_magic(file)
@@ -106,9 +108,9 @@ def stored_count(index: Path) -> int | None:
 
 
 def index_shards(paths: Sequence[str], cache: ShardCache) -> tuple[list[str], list[int], list[str]]:
-    """Each shard's fingerprint and number of samples, and what is left out of all, a line each; builds missing indexes.
+    """Build missing indexes. Returns each shard's fingerprint and number of samples, and lines about what is left out.
 
-    Raises FileNotFoundError where a shard is gone, and ValueError for one that is empty or no tar.
+    Raises FileNotFoundError for a missing shard, and ValueError for one that is empty or not a tar.
     """
     with ThreadPoolExecutor(16) as threads:  # file systems take long to answer
         versions = list(threads.map(fingerprint, paths))
@@ -123,7 +125,7 @@ def index_shards(paths: Sequence[str], cache: ShardCache) -> tuple[list[str], li
 
 
 def _stored_problems(index: Path) -> Problems:
-    """What an index leaves out; nothing where no file tells."""
+    """What an index leaves out, from its notes file; empty without one."""
     try:
         return Problems.from_json(json.loads(_notes_path(index).read_text(encoding="utf8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -135,7 +137,7 @@ def _notes_path(index: Path) -> Path:
 
 
 def _summed(paths: Sequence[str], problems: Sequence[Problems]) -> list[str]:
-    """A line for each kind of problem: how often in all shards, and where first."""
+    """A line for each kind of problem: the number in all shards, and the first place."""
     total, shards = Problems(), Counter[str]()
     for path, some in zip(paths, problems, strict=True):
         shards.update(list(some.found))
@@ -148,10 +150,10 @@ def _summed(paths: Sequence[str], problems: Sequence[Problems]) -> list[str]:
 
 
 def _built(jobs: Sequence[tuple[str, str]], cache: ShardCache) -> Iterator[int]:
-    """The result of `_build` for each job, in order."""
+    """The results of `_build` for the jobs, in order."""
     build = functools.partial(_build, cache)
     remote = any(is_remote(path) for path, _ in jobs)
-    workers = min(len(jobs), 16, max(os.cpu_count() or 1, 8 if remote else 1))  # downloads wait more than they compute
+    workers = min(len(jobs), 16, max(os.cpu_count() or 1, 8 if remote else 1))  # downloads mostly wait
     if workers < 2 or multiprocessing.current_process().daemon:
         yield from _with_progress(map(build, jobs), len(jobs))
         return
@@ -160,15 +162,15 @@ def _built(jobs: Sequence[tuple[str, str]], cache: ShardCache) -> Iterator[int]:
 
 
 def _pool(workers: int) -> Executor:
-    # Parsing holds the interpreter: threads gain nothing. Elsewhere than on Linux, a new process would import the program
-    # that called us once more, which fails unless that is guarded by __main__.
+    # Parsing holds the GIL, so threads are not faster. Except on Linux, a new process would import the calling program
+    # again, which fails unless it is guarded by __main__.
     if sys.platform == "linux":
         return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
     return ThreadPoolExecutor(workers)
 
 
 def _with_progress(results: Iterable[int], total: int) -> Iterator[int]:
-    """The results; a line about them on a terminal once they have taken two seconds."""
+    """The results; on a terminal, shows progress after two seconds."""
     start, progress = time.monotonic(), Progress(console=Console(stderr=True), transient=True)
     task = progress.add_task("indexing shards", total=total)
     with contextlib.ExitStack() as shown:
@@ -180,7 +182,7 @@ def _with_progress(results: Iterable[int], total: int) -> Iterator[int]:
 
 
 def _build(cache: ShardCache, job: tuple[str, str]) -> int:
-    """Write the index of a shard, and what it leaves out; how many samples it holds."""
+    """Write the index of a shard and its notes. Returns the number of samples."""
     path, version = job
     descriptor = cache.open(path, version)
     try:
@@ -192,13 +194,13 @@ def _build(cache: ShardCache, job: tuple[str, str]) -> int:
     if problems.found:
         with write_whole(_notes_path(index)) as part:
             part.write_text(json.dumps(problems.to_json()), encoding="utf8")
-    with write_whole(index) as part, part.open("wb") as file:  # last: where it is, all is
+    with write_whole(index) as part, part.open("wb") as file:  # last: if it exists, the notes do too
         np.save(file, rows, allow_pickle=False)
     return len(rows)
 
 
 def index_row(index: Path, number: int) -> tuple[int, ...]:
-    """One row of an index. Its file is open for this moment only: there may be more shards than files that may be open."""
+    """One row of an index. The file is closed at once: there may be more shards than files that may be open."""
     with index.open("rb", buffering=0) as file:
         start = 10 + int.from_bytes(file.read(10)[8:], "little")  # magic, version, length of the header, header
         file.seek(start + number * ROW.itemsize)
@@ -209,7 +211,7 @@ def index_row(index: Path, number: int) -> tuple[int, ...]:
 
 
 def _rows_of(descriptor: int, path: str) -> tuple[np.ndarray, Problems]:
-    """Row[samples] of an open shard, and what is not among them."""
+    """Row[samples] of an open shard, and what is left out."""
     size = os.fstat(descriptor).st_size
     head = os.pread(descriptor, HEAD, 0)
     if is_lfs_pointer(head):
@@ -241,7 +243,7 @@ def _row(sample: TarSample) -> tuple[int, ...]:
 
 
 def _plain_members(descriptor: int, size: int, problems: Problems) -> Iterator[Member]:
-    """The files of a shard whose headers are all plain. Raises `_NotPlain` at the first that is not, or is damaged."""
+    """The files of a shard whose headers are all plain. Raises `_NotPlain` for a header that is not, or is damaged."""
     place, headers = 0, _headers(descriptor)
     while batch := list(itertools.islice(headers, _BATCH)):
         blocks = np.frombuffer(b"".join([block for *_, block in batch]), _HEADER)
@@ -277,7 +279,7 @@ def _headers(descriptor: int) -> Iterator[_Header]:
 
 
 def _windowed(descriptor: int) -> Callable[[int, int], bytes]:
-    """Reads by place and size that ask the system for a little more, as small members stand side by side."""
+    """A function that reads by position and size, in larger chunks, since small members are adjacent."""
     window, window_start = b"", 0
 
     def read(place: int, size: int) -> bytes:
@@ -291,7 +293,7 @@ def _windowed(descriptor: int) -> Callable[[int, int], bytes]:
 
 
 def _length(block: bytes) -> int:
-    """Bytes of data that follow a header; a folder has none, whatever its header says."""
+    """Bytes of data after a header; always 0 for a folder."""
     if block[257:265] not in _MAGICS or block[_TYPE] not in _PLAIN or block[135] not in b"\0 ":
         raise _NotPlain
     try:
@@ -304,7 +306,7 @@ def _length(block: bytes) -> int:
 
 
 def _check(blocks: np.ndarray) -> None:
-    """Refuse headers whose sum is not what they say, or whose name says more than that of a file."""
+    """Raise `_NotPlain` for headers with a wrong checksum, and for folders in the format before POSIX."""
     stated = blocks["checksum"].tolist()
     octets = blocks.view(np.uint8).reshape(len(blocks), BLOCK)
     sums = octets.sum(axis=1, dtype=np.int64) - octets[:, 148:156].sum(axis=1, dtype=np.int64) + 8 * ord(" ")
@@ -318,7 +320,7 @@ def _check(blocks: np.ndarray) -> None:
 
 
 def _joined(prefix: bytes, name: bytes) -> bytes:
-    """A name of up to 255 bytes, kept in two fields that end at their first zero."""
+    """A name of up to 255 bytes from two fields that end at their first zero byte."""
     if b"\0" in name:
         name = name[: name.index(b"\0")]
     if not prefix:
@@ -332,7 +334,7 @@ def _padded(size: int) -> int:
 
 
 def _note_ending(descriptor: int, place: int, size: int, problems: Problems) -> None:
-    """Look at what stands where the headers stop: it should be an end mark, with nothing after it."""
+    """Check the end of the headers: there should be an end mark, and nothing after it."""
     rest = os.pread(descriptor, 2**20, min(place, size))
     if place >= size or len(rest) < BLOCK:
         problems.add("missing end marks", f"at byte {size}, where the shard may be cut off")
@@ -343,7 +345,7 @@ def _note_ending(descriptor: int, place: int, size: int, problems: Problems) -> 
 
 
 class _Bounded(io.FileIO):
-    """A file that `tarfile` cannot be led to read into memory."""
+    """A file of which `tarfile` cannot read large parts into memory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= _LONGEST_HEADER:
@@ -352,12 +354,12 @@ class _Bounded(io.FileIO):
 
 
 def _all_members(descriptor: int, size: int, problems: Problems) -> Iterator[Member]:
-    """The files of any tar, by `tarfile`. Raises `_NotPlain` where not even the first header is one."""
+    """The files of any tar, by `tarfile`. Raises `_NotPlain` if the first header is damaged."""
     place = 0
     try:
         with _Bounded(descriptor, closefd=False) as file, _opened(file) as tar:
             while (found := tar.next()) is not None:
-                if found.size < 0 or tar.offset <= place:  # or it would be read for ever
+                if found.size < 0 or tar.offset <= place:  # otherwise it could be read without end
                     raise tarfile.ReadError("a header that points back")
                 place = tar.offset
                 if found.isreg() and not found.issparse() and found.offset_data + found.size <= size:
@@ -378,7 +380,7 @@ def _opened(file: io.FileIO | io.BytesIO) -> tarfile.TarFile:
 
 
 def member_name(headers: bytes) -> str:
-    """The name of a member by its header blocks, of which the last is the plain one."""
+    """The name of a member from its header blocks; the last one is the plain header."""
     if len(headers) > BLOCK:
         with contextlib.suppress(*_DAMAGE), _opened(io.BytesIO(headers)) as tar:
             return printable(tar.next().name)  # type: ignore[union-attr]

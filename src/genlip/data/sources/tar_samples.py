@@ -1,13 +1,13 @@
-"""Tar samples: which members of a shard make a sample.
+"""Tar samples: which members of a shard belong to one sample.
 
-In: the members of a shard, in its order. Out: an image and its caption for each sample, and what could not be placed.
+In: the members of a shard, in its order. Out: an image and its caption for each sample, and counts of what is left out.
 
-    000.jpg 000.txt                          WebDataset's rule: members side by side, one name up to the first dot
-    v1.000.jpg v1.000.txt v1.001.jpg …       dots in names: one name up to the last dot
-    000.image.jpg 000.txt                    a suffix in two parts: the one image and the one caption of a name
-    000.jpg 001.jpg 000.txt 001.txt          apart: found by their names, if these stand once
+    000.jpg 000.txt                          WebDataset's rule: adjacent members with the same name up to the first dot
+    v1.000.jpg v1.000.txt v1.001.jpg …       dots in names: the same name up to the last dot
+    000.image.jpg 000.txt                    a suffix of two parts: the only image and the only caption of a name
+    000.jpg 001.jpg 000.txt 001.txt          not adjacent: found by name, if the name is unique
 
-Where more than one reading is possible, none is taken, and what is left out is counted by its reason.
+If a case is ambiguous, the members are left out, and counted by reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from genlip.model.files import printable
 
 __all__ = ["Member", "Problems", "TarSample", "samples_of"]
 
-# A regular file: its name, where its headers begin, where its data begins, bytes of that. Plain tuples: there are millions.
+# A regular file: name, offset of its headers, offset of its data, bytes of data. Plain tuples, as there are millions.
 Member = tuple[bytes, int, int, int]
 _IMAGE, _TEXT, _JSON = range(3)
 _KINDS = (
@@ -32,7 +32,7 @@ _KINDS = (
     | {suffix[1:].encode(): _TEXT for suffix in TEXT_SUFFIXES}
     | {b"json": _JSON}
 )
-_MAIN_IMAGES = (b"image", b"img")  # what the image is called where a sample has several, such as masks
+_MAIN_IMAGES = (b"image", b"img")  # names of the main image if a sample has several, such as masks
 
 
 class TarSample(NamedTuple):
@@ -44,13 +44,13 @@ class TarSample(NamedTuple):
 
 
 class Problems:
-    """What an index leaves out: how often, and where first."""
+    """What an index leaves out: the number of each kind, and the first place."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, str]] = {}
 
     def add(self, what: str, where: str, times: int = 1) -> None:
-        """Count something that is left out."""
+        """Count `times` things of one kind that are left out."""
         count, first = self.found.get(what, (0, where))
         self.found[what] = (count + times, first)
 
@@ -59,12 +59,12 @@ class Problems:
         return [f"{count} {what}, first {where}" for what, (count, where) in self.found.items()]
 
     def to_json(self) -> dict[str, list[Any]]:
-        """The counts as JSON can hold them."""
-        return {what: [*told] for what, told in self.found.items()}
+        """The counts as a JSON object."""
+        return {what: [*entry] for what, entry in self.found.items()}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Problems:
-        """The counts that `to_json` gave."""
+        """The counts from the object of `to_json`."""
         problems = cls()
         for what, (count, first) in stored.items():
             problems.add(what, str(first), int(count))
@@ -72,7 +72,7 @@ class Problems:
 
 
 class _Found:
-    """Members with one name: the first of each kind counts."""
+    """Members with the same name; of each kind, the first is used."""
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -91,7 +91,7 @@ class _Found:
         if self.members[kind] is None:
             self.members[kind] = member
         else:
-            problems.add("members of a sample that has one of their kind already", _told(member[0]))
+            problems.add("members of a sample that has one of their kind already", _shown(member[0]))
 
 
 def samples_of(members: Iterable[Member], problems: Problems) -> list[TarSample]:
@@ -109,16 +109,17 @@ def samples_of(members: Iterable[Member], problems: Problems) -> list[TarSample]
     repeated = Counter(found.name for found in pictures)
     if len(repeated) < len(pictures):
         name, _ = repeated.most_common(1)[0]
-        problems.add("samples with the name of another one, which are all read", _told(name), len(pictures) - len(repeated))
+        problems.add("samples with the name of another one, which are all read", _shown(name), len(pictures) - len(repeated))
     samples = [TarSample(*found.members) for found in pictures]  # type: ignore[arg-type]
     return sorted(samples, key=lambda sample: sample.image[2])
 
 
-_MAY_HIDE = re.compile(rb"(?:^|/)[._@$lS]")  # all names that `is_hidden` knows begin so
+_MAY_HIDE = re.compile(rb"(?:^|/)[._@$lS]")  # all names that `is_hidden` finds begin with these
 
 
 def _runs(members: Iterable[Member]) -> Iterator[list[tuple[int, Member]]]:
-    """Members that follow one another with one name up to its first dot, with the place of that; none that are hidden."""
+    """Runs of adjacent members with the same name up to the first dot, each with the position of that dot; no hidden
+    ones."""
     base, run = b"", list[tuple[int, Member]]()
     for member in members:
         name = member[0]
@@ -141,7 +142,7 @@ def _is_hidden(name: bytes) -> bool:
 
 
 def _split(run: list[tuple[int, Member]], problems: Problems) -> list[_Found]:
-    """The samples of a run, and the captions in it that belong to none of its images."""
+    """The samples of a run, and its captions that belong to none of its images."""
     if any(b"." in member[0][dot + 1 :] for dot, member in run):
         return _split_dotted(run, problems)
     dot, (first, *_) = run[0]
@@ -160,7 +161,7 @@ def _split(run: list[tuple[int, Member]], problems: Problems) -> list[_Found]:
 
 
 def _split_dotted(run: list[tuple[int, Member]], problems: Problems) -> list[_Found]:
-    """The same where names have further dots: whole samples by the last dot, then the one image with the one caption."""
+    """The same for names with more dots: complete samples by the last dot, then the only image with the only caption."""
     dot, (first, *_) = run[0]
     base, groups = first[:dot], dict[bytes, _Found]()
     for _, member in run:
@@ -185,7 +186,7 @@ def _split_dotted(run: list[tuple[int, Member]], problems: Problems) -> list[_Fo
 
 
 def _join(pictures: list[_Found], captions: list[_Found], problems: Problems) -> None:
-    """Give captions that stand apart to the images of their names."""
+    """Join captions that are not adjacent to the images of their names."""
     named, times = {found.name: found for found in pictures}, Counter(found.name for found in [*pictures, *captions])
     files = {found.name.rpartition(b"/")[2] for found in pictures}
     apart, alone, elsewhere, unclear = list[_Found](), list[_Found](), list[_Found](), list[_Found]()
@@ -208,8 +209,8 @@ def _count(what: str, some: list[_Found], problems: Problems) -> None:
     if some:
         first = some[0]
         beside = f" with {b', '.join(first.others).decode(errors='replace')}" if first.others else ""
-        problems.add(what, printable(_told(first.name) + beside), len(some))
+        problems.add(what, printable(_shown(first.name) + beside), len(some))
 
 
-def _told(name: bytes) -> str:
+def _shown(name: bytes) -> str:
     return printable(name.decode(errors="surrogateescape"))

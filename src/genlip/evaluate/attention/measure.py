@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from genlip.data.order import Draw
-from genlip.data.samples import Read, SampleReader, Skipped
+from genlip.data.samples import ReadSample, SampleReader, Skipped
 from genlip.data.sources import Source
 from genlip.evaluate.attention.attention_mass import MASSES, Allocation, allocation, can_be_asked
 from genlip.evaluate.image_batches import spread
@@ -82,7 +82,7 @@ def attention(
     )
 
 
-def _usable(reader: SampleReader, indices: Sequence[int]) -> Iterator[Read]:
+def _usable(reader: SampleReader, indices: Sequence[int]) -> Iterator[ReadSample]:
     """The samples of these examples; those that cannot be used are named in the log."""
     for one in reader.read([Draw(0, index) for index in indices]):
         if isinstance(one, Skipped):

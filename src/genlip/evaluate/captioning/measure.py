@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from genlip.data.order import Draw
-from genlip.data.samples import Read, SampleReader
+from genlip.data.samples import ReadSample, SampleReader
 from genlip.data.sources import Source
 from genlip.evaluate.captioning.caption_scores import bleu4, cider_d, exact_match, rouge_l
 from genlip.evaluate.captioning.numbers_read import numbers_in, numbers_read
@@ -142,7 +142,7 @@ def _loss_scores(speaker: Speaker, data: Source, told: Sequence[Told]) -> dict[s
     order = np.random.default_rng(0).permutation(len(told))
     for part in np.array_split(order, math.ceil(len(told) / _DEALT)):
         read = reader.read([Draw(0, told[i].number) for i in part])
-        usable = [(i, one.sample) for i, one in zip(part, read, strict=True) if isinstance(one, Read)]
+        usable = [(i, one.sample) for i, one in zip(part, read, strict=True) if isinstance(one, ReadSample)]
         if len(usable) > 1:
             losses[[i for i, _ in usable]] = paired_losses(speaker.model, [sample for _, sample in usable])
     return held_out_scores(losses)
