@@ -4,7 +4,7 @@ import torch
 from tokenizers import Tokenizer
 
 from genlip.data.captions import train_tokenizer
-from genlip.evaluate.fingerprint import tokenizer_fingerprint, weights_fingerprint
+from genlip.evaluate.fingerprint import tokenizer_fingerprint
 
 from .speaking import small_speaker
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from genlip.data.images import ImageConfig, decode
-from genlip.evaluate.aggregators import FORMULAS, bleu, mean_iou
+from genlip.evaluate.aggregators import AGGREGATORS, bleu, mean_iou
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.result_files import evaluations_folder, read_result, read_results, write_result
 from genlip.evaluate.scores import Scores
@@ -47,7 +47,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         assert getattr(found, name) == getattr(one, name), name
     for name, scores in one.scores.items():
         assert found.scores[name].evidence.tolist() == scores.evidence.tolist()
-        assert found.scores[name].formula is scores.formula
+        assert found.scores[name].aggregator is scores.aggregator
         assert found.scores[name].interval() == scores.interval()
     assert decode(found.pictures["first.png"]).tobytes() == RED.tobytes()
 
@@ -67,9 +67,9 @@ def test_a_score_that_is_not_defined_is_stored_as_json_knows_it(tmp_path: Path) 
     assert math.isnan(read_result(folder).scores["mIoU"].score)
 
 
-@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("formula", AGGREGATORS)
 def test_every_formula_has_the_name_that_it_is_stored_by(formula: str) -> None:
-    assert FORMULAS[formula].__name__ == formula
+    assert AGGREGATORS[formula].__name__ == formula
 
 
 def test_measuring_again_takes_the_place_and_other_settings_stand_beside(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from genlip.evaluate import scores
-from genlip.evaluate.comparison.compare import compare
+from genlip.evaluate.comparison.compare import compare_models
 from genlip.evaluate.comparison.page import comparison_text
 from genlip.evaluate.model_page import model_page
 from genlip.evaluate.registry import MEASUREMENTS
@@ -61,7 +61,7 @@ def answer(one: Path, other: Path) -> str:
     """What a page and a comparison refuse; any other exception than a ValueError fails the test."""
     try:
         model_page(read_results(other), "altered")
-        comparison_text(compare([str(one), str(other)]))
+        comparison_text(compare_models([str(one), str(other)]))
     except ValueError as error:
         return str(error)
     return ""
@@ -99,7 +99,7 @@ def test_whatever_field_is_altered_the_answer_is_a_page_or_one_line(
         (("keys", 0), 5, "keys[0] is 5: it must be a text"),
         (("model",), None, "model is None: it must be a text"),
         (("about", "seconds"), "long", "about.seconds is 'long': it must be a finite number"),
-        (("scores", "loss", "formula"), "exec", "scores.loss.formula is 'exec': it must be one of"),
+        (("scores", "loss", "formula"), "exec", "scores.loss.aggregator is 'exec': it must be one of"),
         (("scores", "loss", "evidence"), [[1]], "scores.loss.evidence is not what ratio needs"),
         (("scores", "loss", "evidence", 0), "x", "scores.loss.evidence is not what ratio needs"),
         (("scores", "BLEU-4", "evidence", 0, 9), -9.0, "scores.BLEU-4.evidence is not what bleu needs"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import genlip
 from genlip.cli.main import main
 from genlip.export import FORMATS, export
-from genlip.export.extras import MissingExtra, require
+from genlip.extras import MissingExtra, require
 
 from ..forks import forks
 from .helpers import model_folder, pictures

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["FORMULAS", "bleu", "error_rate", "mean_iou", "ratio", "ratio_difference"]
+__all__ = ["AGGREGATORS", "bleu", "error_rate", "mean_iou", "ratio", "ratio_difference"]
 
 _LONGEST = 4  # words of BLEU's longest n-gram
 
@@ -52,6 +52,6 @@ def mean_iou(evidence: np.ndarray) -> float:
     return float((intersection[occurs] / union[occurs]).mean()) if occurs.any() else math.nan
 
 
-FORMULAS: dict[str, Callable[[np.ndarray], float]] = {
+AGGREGATORS: dict[str, Callable[[np.ndarray], float]] = {
     formula.__name__: formula for formula in (ratio, ratio_difference, error_rate, bleu, mean_iou)
 }

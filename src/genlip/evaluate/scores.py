@@ -33,11 +33,11 @@ class Scores:
 
     Attributes:
         evidence: Float[i k], what each image adds, in the order of the images.
-        formula: Float[k] -> score, of one row or of a sum of rows; those that can be stored are in `formulas`.
+        aggregator: Float[k] -> score, of one row or of a sum of rows; those in `aggregators.AGGREGATORS` can be stored.
     """
 
     evidence: np.ndarray
-    formula: Callable[[np.ndarray], float]
+    aggregator: Callable[[np.ndarray], float]
 
     @classmethod
     def mean(cls, per_image: Sequence[float]) -> Scores:
@@ -47,12 +47,12 @@ class Scores:
     @property
     def score(self) -> float:
         """Of the whole set."""
-        return self.formula(self.evidence.sum(axis=0))
+        return self.aggregator(self.evidence.sum(axis=0))
 
     @property
     def per_image(self) -> list[float]:
         """Of each image as if it were the whole set, in the order given."""
-        return [self.formula(row) for row in self.evidence]
+        return [self.aggregator(row) for row in self.evidence]
 
     def interval(self, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
         """The percentile bootstrap: sets of as many images, drawn with replacement, and the middle `level` of their scores.
@@ -104,7 +104,7 @@ def _resampled(some: Sequence[Scores], level: float, resamples: int, seed: int) 
     found = np.empty((resamples, len(some)))
     for row in found:
         times = np.bincount(draw.integers(images, size=images), minlength=images)
-        row[:] = [scores.formula(times @ scores.evidence) for scores in some]
+        row[:] = [scores.aggregator(times @ scores.evidence) for scores in some]
     return found
 
 

@@ -1,11 +1,11 @@
-"""Attention weights: the attention of a pass over a pack, with every softmax shown to a listener.
+"""Attention weights: the attention of a pass over a pack, with the weights of every softmax given to a callback.
 
-In: what `GenLIP.trunk(pack, attend=...)` hands to any attention. Out: the same reads, so the pass goes on as usual.
-Fused kernels never hold the weights; here they are computed by definition, one dense product for some samples of equal shape
-at a time, so that memory grows with the square of a sample and not of the pack. For looking, not for training or serving.
+In: what `GenLIP.trunk(pack, attend=...)` hands to any attention. Out: the same reads, so the pass goes on as usual. Fused
+kernels never hold the weights; here they are computed by definition, one dense product for some samples of equal shape at a
+time, so that memory grows with the square of a sample and not of the pack. Meant for analysis, not for training or serving.
 
-Axes: n rows of the pack, s samples of equal shape, l rows of one of them (its patches, then its text), m of these that ask,
-h heads, d head dimension.
+Axes: n rows of the pack, s samples of equal shape, l rows of one of them (its patches, then its text), m of these that are
+queries, h heads, d head dimension.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from genlip.model.pack import Pack, ShapeRun
 
-__all__ = ["WeighedAttention", "Weights", "visible_rows"]
+__all__ = ["RecordingAttention", "Weights", "visible_rows"]
 
 _WEIGHTS = 2**25  # at most this many at once, unless one sample has more: 128 MiB in float32
 
@@ -30,8 +30,8 @@ class Weights(NamedTuple):
         layer: from 0.
         first: number in the pack of the first of the samples.
         patches: rows of each sample that are patches; text follows.
-        weights: Float[s h m l], in float32 or wider; each row sums to 1 and is 0 where the query may not look. All m = l
-            rows ask, or where the pass is `predicting` the m rows before each text token.
+        weights: Float[s h m l], in float32 or wider; each row sums to 1 and is 0 where the query must not attend. All l rows
+            are queries (m = l), or where the pass is `predicting` the m rows before each text token.
     """
 
     layer: int
@@ -40,11 +40,11 @@ class Weights(NamedTuple):
     weights: Tensor
 
 
-class WeighedAttention:
-    """Attention over one pack that shows its weights: `model.trunk(pack, attend=WeighedAttention(pack, listen))`.
+class RecordingAttention:
+    """Attention over one pack that records its weights: `model.trunk(pack, attend=RecordingAttention(pack, listen))`.
 
     pack     the very pack that the trunk reads
-    listen   hears `Weights` of every layer, samples in order; it may keep or change the tensor
+    listen   is called with the `Weights` of every layer, samples in order; it may keep or change the tensor
     """
 
     def __init__(self, pack: Pack, listen: Callable[[Weights], None]) -> None:

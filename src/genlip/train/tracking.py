@@ -22,7 +22,7 @@ from rich.console import Console
 
 from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.model.writing import naming
 from genlip.terminal import harmless
 from genlip.train.panel import Panel, clock
@@ -117,7 +117,7 @@ class Tracker:
             f"step {step}: held-out loss {metrics['loss']:.3f}, picture gain {metrics['picture_gain']:.3f} nats per token"
         )
 
-    def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
+    def spoken(self, step: int, samples: Sequence[GeneratedCaption]) -> None:
         """Store and show what the model says about held-out images; each image is stored once, small, in `spoken/`."""
         if not self.active or not samples:
             return
@@ -139,12 +139,12 @@ class Tracker:
             with suppress(OSError):  # a terminal that was closed ends nothing
                 self.console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
 
-    def _picture(self, one: Spoken) -> str | None:
+    def _picture(self, one: GeneratedCaption) -> str | None:
         """Where an image is stored, seen from the folder of the run; None if it cannot be read."""
         name = f"spoken/{hashlib.sha256(one.key.encode('utf8', 'replace')).hexdigest()[:12]}.png"
         if name not in self._pictured:
             try:
-                image = reduced(decode(one.image), _THUMBNAIL)
+                image = reduced(decode(one.kept_image), _THUMBNAIL)
             except Unusable:
                 return None
             with writing(self.out / name):

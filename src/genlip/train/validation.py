@@ -13,7 +13,7 @@ import torch
 
 from genlip.data.samples import SampleReader
 from genlip.data.sources import Source
-from genlip.evaluate.captioning.generated import Spoken, spoken_captions
+from genlip.evaluate.captioning.generated import GeneratedCaption, generate_captions
 from genlip.evaluate.held_out import HeldOut, held_out
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Sample
@@ -42,7 +42,7 @@ class Measured:
     """Loss and picture gain, and a few true and spoken captions."""
 
     held_out: HeldOut
-    spoken: list[Spoken]
+    spoken: list[GeneratedCaption]
 
 
 def held_out_set(reader: SampleReader, source: Source, run: Run) -> HeldOutSet:
@@ -66,7 +66,7 @@ def measure(state: State, on: HeldOutSet | None) -> Measured | None:
         model.eval()
         speaker = Speaker(model, state.run.images, state.captions)
         chosen = range(min(state.run.spoken, len(on.source)))
-        spoken = spoken_captions(speaker, on.source, chosen, max_tokens=_MAX_TOKENS)
+        spoken = generate_captions(speaker, on.source, chosen, max_tokens=_MAX_TOKENS)
     model.train(training)
     return Measured(found, spoken)
 

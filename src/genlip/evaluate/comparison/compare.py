@@ -22,7 +22,7 @@ from genlip.evaluate.model_page import stored_results
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Difference, Scores, difference
 
-__all__ = ["Alone", "Comparison", "Pairing", "Shared", "compare", "paired", "short_names", "tokenizers"]
+__all__ = ["Alone", "Comparison", "Pairing", "Shared", "compare_models", "paired", "short_names", "tokenizers"]
 
 
 _ALL = ("all scores",)
@@ -86,7 +86,7 @@ def tokenizers(first: Result, second: Result, name: str) -> Literal["no matter",
     return "same" if known[0] == known[1] else "different"
 
 
-def compare(folders: Sequence[str]) -> Comparison:
+def compare_models(folders: Sequence[str]) -> Comparison:
     """Compare models by their stored results; a folder is a model's or that of its evaluations.
 
     Raises ValueError for fewer than two models, for one named twice, and where nothing is stored.
@@ -124,7 +124,7 @@ def paired(first: Result, second: Result, name: str) -> Pairing | None:
     if name not in first.scores or name not in second.scores or tokenizers(first, second, name) == "different":
         return None
     one, other = first.scores[name], second.scores[name]
-    if one.formula is not other.formula or one.evidence.shape[1:] != other.evidence.shape[1:]:
+    if one.aggregator is not other.aggregator or one.evidence.shape[1:] != other.evidence.shape[1:]:
         return None
     if list(first.keys) != list(second.keys):
         times = [Counter(result.keys) for result in (first, second)]
@@ -134,5 +134,5 @@ def paired(first: Result, second: Result, name: str) -> Pairing | None:
         if not common:
             return None
         mine, theirs = np.array(common).T
-        one, other = Scores(one.evidence[mine], one.formula), Scores(other.evidence[theirs], other.formula)
+        one, other = Scores(one.evidence[mine], one.aggregator), Scores(other.evidence[theirs], other.aggregator)
     return Pairing(difference(one, other), len(one.evidence))

@@ -21,9 +21,9 @@ import numpy as np
 from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike
 from genlip.data.preprocessing import load_captions, load_preprocessing
-from genlip.export.extras import require
 from genlip.export.onnx.pixels import checked_pixels, equal_sizes
 from genlip.export.onnx.sampling import choose_tokens
+from genlip.extras import require
 from genlip.model.config import GenLIPConfig
 from genlip.model.decoding import Decoding, Spoken
 from genlip.model.reading import read_json

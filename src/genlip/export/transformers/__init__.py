@@ -10,7 +10,7 @@ needed once; a folder written by `genlip export … --to transformers --remote-c
 
 from __future__ import annotations
 
-from genlip.export.extras import require
+from genlip.extras import require
 
 require("transformers", "transformers")
 

@@ -1,4 +1,4 @@
-"""Optional libraries: what an export needs beyond the core, imported when it is used.
+"""Optional libraries: what exports and encoders need beyond the core, imported when they are used.
 
 In: the name of a module. Out: the module, or one line that says which `pip install` brings it. How old it may be is read
 from genlip's own metadata, which `pyproject.toml` fills: there is no second list of versions.
