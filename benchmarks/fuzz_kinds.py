@@ -39,7 +39,7 @@ from genlip.data.preprocessing import Preprocessing, save_preprocessing
 from genlip.data.samples import Read, SampleReader
 from genlip.data.sources import Mixture, Procedural, locate, open_source
 from genlip.evaluate.attention.measure import measure_attention
-from genlip.evaluate.captioning.measure import measure_captioning
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 from genlip.evaluate.features.measure import measure_features
 from genlip.evaluate.model_page import write_model_report
 from genlip.evaluate.readout.measure import measure_readout
@@ -632,7 +632,8 @@ def _result_seeds() -> list[SeedFile]:
     torch.manual_seed(0)
     speaker = Speaker(GenLIP(MODEL).eval(), ImageConfig(size=32), Captions(_tokenizer()))
     scenes = Procedural("scenes", 1, 3)
-    found = [measure_captioning(speaker, scenes, limit=3, max_tokens=4), measure_readout(speaker, scenes, limit=2, k=2),
+    found = [measure_captioning(speaker, scenes, CaptioningConfig(max_tokens=4), limit=3),
+             measure_readout(speaker, scenes, limit=2, k=2),
              measure_attention(speaker, scenes, limit=2), measure_features(speaker, scenes, limit=3)]  # fmt: skip
     made = []
     for result in found:

@@ -213,12 +213,12 @@ class Speaker:
             self.model.blocks[number].register_forward_hook(
                 lambda _, __, state, number=number: states.update({number: state})
             )
-            for number in set(numbers)
+            for number in set(numbers) - {self.layers - 1}
         ]
         try:
             with evaluating(self.model):
                 for pack in self._packs(images, batch_size, with_prompt=False):
-                    self.model.trunk(pack.without_text())
+                    states[self.layers - 1] = self.model.trunk(pack.without_text())
                     of_layers = [_by_image(states[number], pack) for number in numbers]
                     found += [list(of_image) for of_image in zip(*of_layers, strict=True)]
         finally:

@@ -12,7 +12,7 @@ from PIL import Image
 import genlip
 from genlip.cli.main import main
 from genlip.data.sources import open_source
-from genlip.evaluate.captioning.measure import measure_captioning
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 from genlip.evaluate.registry import MEASUREMENTS
 from genlip.evaluate.result_files import read_results
 from genlip.train.loop import train
@@ -59,7 +59,9 @@ def stored(model):
 
 def test_captioning_says_and_stores_what_python_finds(model, capsys):
     assert main(["eval", "captioning", model, "scenes:1", "--limit", "5", "--max-tokens", "4", "--dtype", "float32"]) == 0
-    expected = measure_captioning(genlip.Speaker.load(model), open_source("scenes:1"), limit=5, max_tokens=4)
+    expected = measure_captioning(
+        genlip.Speaker.load(model), open_source("scenes:1"), CaptioningConfig(max_tokens=4), limit=5
+    )
     (result,) = stored(model)
     assert result.about["precision"] == "float32"
     assert {name: score.score for name, score in result.scores.items()} == {

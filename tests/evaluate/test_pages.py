@@ -21,12 +21,12 @@ from genlip.data.images import ImageConfig
 from genlip.data.sources import Procedural
 from genlip.data.sources.base import Subset
 from genlip.evaluate.attention.measure import measure_attention
-from genlip.evaluate.captioning.measure import measure_captioning
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 from genlip.evaluate.comparison.compare import compare_models
 from genlip.evaluate.comparison.page import comparison_page
 from genlip.evaluate.features.measure import measure_features
 from genlip.evaluate.model_page import summary, write_model_report
-from genlip.evaluate.probe.measure import measure_probe
+from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
 from genlip.evaluate.readout.measure import measure_readout
 from genlip.evaluate.readout.page import readout_page
 from genlip.evaluate.registry import MEASUREMENTS, section_of
@@ -34,7 +34,7 @@ from genlip.evaluate.resolution.measure import measure_resolution
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import read_result, write_result
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.segmentation.measure import measure_segmentation
+from genlip.evaluate.segmentation.measure import SegmentationConfig, measure_segmentation
 from genlip.evaluate.zero_shot.measure import measure_zero_shot
 from genlip.model.genlip import GenLIP
 from genlip.report import html
@@ -69,16 +69,16 @@ class Coloured:
 
 
 MEASURED: dict[str, Callable[[Speaker], Result]] = {
-    "captioning": lambda speaker: measure_captioning(speaker, SCENES, max_tokens=12, transcription=True),
+    "captioning": lambda speaker: measure_captioning(speaker, SCENES, CaptioningConfig(max_tokens=12, transcription=True)),
     "zero-shot": lambda speaker: measure_zero_shot(speaker, Coloured("colours", 12)),
     "probe": lambda speaker: measure_probe(
-        speaker, Coloured("train", 40), Coloured("test", 12), epochs=2, learning_rates=(1e-3, 1e-2)
+        speaker, Coloured("train", 40), Coloured("test", 12), ProbeConfig(epochs=2, learning_rates=(1e-3, 1e-2))
     ),
     "segmentation": lambda speaker: measure_segmentation(
-        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), epochs=1, limit=10
+        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), SegmentationConfig(epochs=1), limit=10
     ),
     "resolution": lambda speaker: measure_resolution(
-        lambda seen: measure_captioning(seen, SCENES, limit=4, max_tokens=4), speaker, sizes=[16, 32]
+        lambda seen: measure_captioning(seen, SCENES, CaptioningConfig(max_tokens=4), limit=4), speaker, sizes=[16, 32]
     ),
     "attention": lambda speaker: measure_attention(speaker, SCENES),
     "readout": lambda speaker: measure_readout(speaker, open_named("scenes:1"), limit=4, shown=2),

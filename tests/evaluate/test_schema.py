@@ -99,7 +99,7 @@ def test_whatever_field_is_altered_the_answer_is_a_page_or_one_line(
         (("keys", 0), 5, "keys[0] is 5: it must be a text"),
         (("model",), None, "model is None: it must be a text"),
         (("about", "seconds"), "long", "about.seconds is 'long': it must be a finite number"),
-        (("scores", "loss", "formula"), "exec", "scores.loss.aggregator is 'exec': it must be one of"),
+        (("scores", "loss", "formula"), "exec", "scores.loss.formula is 'exec': it must be one of"),
         (("scores", "loss", "evidence"), [[1]], "scores.loss.evidence is not what ratio needs"),
         (("scores", "loss", "evidence", 0), "x", "scores.loss.evidence is not what ratio needs"),
         (("scores", "BLEU-4", "evidence", 0, 9), -9.0, "scores.BLEU-4.evidence is not what bleu needs"),

@@ -28,8 +28,8 @@ def check_genlip(model: str) -> None:
     library, _ = library_of(model)
     if library:
         raise ValueError(
-            f"{model} is a model of {library}, and this command takes one of genlip; measure the former by genlip eval probe, "
-            "segmentation or features"
+            f"{model} is a model of {library}, and this command takes one of genlip; measure the former by genlip eval "
+            "probe, segmentation or features"
         )
     file = Path(model) / "config.json"
     if not file.is_file():

@@ -80,7 +80,7 @@ def test_scores_are_means_over_layers_and_heads_of_each_image(files: Files, batc
 def test_the_result_says_what_was_measured() -> None:
     result = measure_attention(speaker(), SCENES, model="the model", limit=3)
     assert (result.measurement, result.model, result.data) == ("attention", "the model", "scenes:1")
-    assert result.settings == {"resize": "fixed", "size": 8, "limit": 3, "prompt": "say"}
+    assert result.settings == {"resize": "fixed", "size": 8, "images": 3, "prompt": "say"}
     assert result.keys == [f"scenes:1:{place}" for place in spread(5, 3)]
     assert result.figures["even"]["patches to first token"] == 0.25
     assert {name: len(values) for name, values in result.figures["gate"].items()} == {"patches": 2, "text": 2}

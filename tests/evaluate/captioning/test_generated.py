@@ -71,7 +71,8 @@ def test_batches_progress_and_decoding(images: Files) -> None:
     echo, done = Echo(), []
     generate_captions(echo, images, range(7), batch_size=3, advance=done.append, max_tokens=9)
     assert done == [3, 3, 1]
-    assert echo.asked == [(3, {"max_tokens": 9}), (3, {"max_tokens": 9}), (1, {"max_tokens": 9})]
+    exact = {"repetition_stop": 0, "max_tokens": 9}
+    assert echo.asked == [(3, exact), (3, exact), (1, exact)]
 
 
 def test_a_damaged_image_is_skipped_and_named(images: Files, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from genlip.data.examples import Caption, Choice, Example
 from genlip.data.images import ImageConfig, decode, prepare_image
 from genlip.evaluate.captioning import measure as module
 from genlip.evaluate.captioning.caption_scores import bleu4, cider_d, rouge_l
-from genlip.evaluate.captioning.measure import measure_captioning
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 from genlip.evaluate.captioning.page import section
 from genlip.evaluate.captioning.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.held_out import mean_loss
@@ -89,7 +89,7 @@ def without_time(result: Result) -> tuple[Any, ...]:
 
 
 def test_captions_are_scored_against_all_their_references():
-    result = measure_captioning(Reciter(), Shown(TRUE), model="m", batch_size=2, transcription=True)
+    result = measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(batch_size=2, transcription=True), model="m")
     assert result.identity[:2] == ("captioning", "shown:1")
     assert result.keys == [f"image {i}" for i in range(5)]
     assert [(one["references"], one["spoken"]) for one in result.outputs] == list(zip(ALL_TRUE, SAID, strict=True))
@@ -145,12 +145,12 @@ def test_images_that_are_all_the_same_give_no_picture_gain():
 def test_images_are_spread_over_the_source_and_batched():
     speaker, done = Reciter(["a"] * 10), list[int]()
     result = measure_captioning(
-        speaker, Shown(["a"] * 10), limit=5, batch_size=2, max_tokens=7, top_p=0.5, advance=done.append
+        speaker, Shown(["a"] * 10), CaptioningConfig(batch_size=2, max_tokens=7, top_p=0.5), limit=5, advance=done.append
     )
     assert [numbers for numbers, _ in speaker.asked] == [[1, 3], [5, 6], [8]]
     assert done == [2, 2, 1]
     assert all((asked["max_tokens"], asked["top_p"]) == (7, 0.5) for _, asked in speaker.asked)
-    assert {"limit": 5, "prompt": "say", "max_tokens": 7, "top_p": 0.5, "size": 8}.items() <= result.settings.items()
+    assert {"images": 5, "prompt": "say", "max_tokens": 7, "top_p": 0.5, "size": 8}.items() <= result.settings.items()
 
 
 def test_what_cannot_be_used_is_skipped_named_and_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -179,7 +179,7 @@ def test_what_cannot_be_measured_is_refused(source: Shown, images: int, message:
 
 def test_unknown_decoding_is_refused():
     with pytest.raises(TypeError, match="max_token"):
-        measure_captioning(Reciter(), Shown(TRUE), max_token=5)  # type: ignore[call-arg]
+        measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(max_token=5))  # type: ignore[call-arg]
 
 
 # -- stopped in between
@@ -203,10 +203,14 @@ def stop_after(images: int) -> Callable[[int], None]:
 def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
     path, speaker = tmp_path / "so_far.jsonl", Reciter()
     with pytest.raises(Stop):
-        measure_captioning(speaker, Shown(TRUE, damaged=[0]), batch_size=2, partial=path, advance=stop_after(4))
+        measure_captioning(
+            speaker, Shown(TRUE, damaged=[0]), CaptioningConfig(batch_size=2), partial=path, advance=stop_after(4)
+        )
     assert [numbers for numbers, _ in speaker.asked] == [[1], [2, 3]]
     again, done = Reciter(), list[int]()
-    result = measure_captioning(again, Shown(TRUE, damaged=[0]), batch_size=2, partial=path, advance=done.append)
+    result = measure_captioning(
+        again, Shown(TRUE, damaged=[0]), CaptioningConfig(batch_size=2), partial=path, advance=done.append
+    )
     assert [numbers for numbers, _ in again.asked] == [[4]]
     assert sum(done) == 5
     assert without_time(result) == without_time(measure_captioning(Reciter(), Shown(TRUE, damaged=[0])))
@@ -217,11 +221,14 @@ def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
 def test_another_measurement_begins_anew(tmp_path: Path, change: str) -> None:
     path = tmp_path / "so_far.jsonl"
     with pytest.raises(Stop):
-        measure_captioning(Reciter(), Shown(TRUE), model="m", batch_size=2, partial=path, advance=stop_after(4))
+        measure_captioning(
+            Reciter(), Shown(TRUE), CaptioningConfig(batch_size=2), model="m", partial=path, advance=stop_after(4)
+        )
     speaker = Reciter(seed=int(change == "weights"))
-    changes = {"settings": {"max_tokens": 9}, "model": {"model": "other"}, "images": {"limit": 4}}.get(change, {})
+    changes = {"model": {"model": "other"}, "images": {"limit": 4}}.get(change, {})
+    config = CaptioningConfig(batch_size=8, max_tokens=9 if change == "settings" else 256)
     shown = Shown([*TRUE[:4], "another true caption"] if change == "captions" else TRUE)
-    measure_captioning(speaker, shown, batch_size=8, partial=path, **{"model": "m", **changes})
+    measure_captioning(speaker, shown, config, partial=path, **{"model": "m", **changes})
     assert [len(numbers) for numbers, _ in speaker.asked] == [4 if change == "images" else 5]
 
 
@@ -229,14 +236,14 @@ def test_another_measurement_begins_anew(tmp_path: Path, change: str) -> None:
 
 
 def test_the_section_is_the_same_after_a_round_trip(tmp_path: Path) -> None:
-    result = measure_captioning(Reciter(), Shown(TRUE), model="m", transcription=True)
+    result = measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(transcription=True), model="m")
     found = read_result(write_result(result, tmp_path))
     assert section(found) == section(result)
     assert without_time(found) == without_time(replace(result, keys=list(result.keys)))
 
 
 def test_the_section_tells_scores_and_marks_what_differs():
-    body = section(measure_captioning(Reciter(), Shown(TRUE), transcription=True)).body
+    body = section(measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(transcription=True))).body
     text = re.sub(r"<[^>]*>", " ", body)
     assert re.search(r"40\.0%\s+exact captions\s+2 of 5", text)
     assert re.search(r"66\.7%\s+numbers right", text)

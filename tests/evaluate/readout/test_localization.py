@@ -59,7 +59,7 @@ def test_patches_of_another_object_with_the_same_word_are_not_elsewhere():
 
 def by_loop(image: PatchTokens, other: PatchTokens) -> list[int]:
     """Any word, patch by patch, in words."""
-    said = [{VOCABULARY[i] for i in row} for row in image.tokens.tolist()]
+    said = [{VOCABULARY[i] for i in row} for row in image.ids.tolist()]
     counts = [0] * 6
     for one in image.places:
         alike = [any_one for any_one in image.places if set(any_one.words) & set(one.words)]

@@ -43,7 +43,7 @@ def result() -> Result:
 def test_a_result_says_what_was_measured(result, caplog):
     assert (result.measurement, result.model, result.data) == ("readout", "small", "known")
     assert result.keys == ["one", "two", "three", "none"]
-    assert result.settings == {"resize": "fixed", "size": 32, "k": 40, "limit": 5}
+    assert result.settings == {"resize": "fixed", "size": 32, "k": 40, "images": 5}
     assert set(result.pictures) == {"image-0.png", "image-1.png", "surest-0.png", "surest-1.png"}
     with caplog.at_level(logging.WARNING):
         measure_readout(SPEAKER, DATA, limit=5)

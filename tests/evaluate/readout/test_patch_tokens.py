@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from genlip.data.images import ImageConfig
+from genlip.evaluate.image_batches import read_image
 from genlip.evaluate.readout.patch_tokens import read_patch_tokens
 
 from ..speaking import named, small_speaker
@@ -14,7 +15,7 @@ ITEM = named("one", [(("red", "circle"), (0, 0, 16, 9)), (("47",), (30, 30, 32, 
 
 def seen(speaker, item, image=None):
     """An item as it is looked at, with another image."""
-    return read_image(item if image is None else item._replace(image=image), speaker.images, speaker.model.config)
+    return read_image(item if image is None else item._replace(image=image), speaker)
 
 
 def test_texts_chances_and_ids_are_those_of_the_readout_in_order():
@@ -29,7 +30,7 @@ def test_texts_chances_and_ids_are_those_of_the_readout_in_order():
         assert read.said.words == [
             [(text, pytest.approx(chance, abs=2e-4)) for text, chance in patch] for patch in said.words
         ]
-        assert [[speaker.captions.piece(i) for i in row] for row in read.asked.tokens.tolist()] == [
+        assert [[speaker.captions.piece(i) for i in row] for row in read.patch_tokens.ids.tolist()] == [
             [text for text, _ in patch] for patch in said.words
         ]
 
@@ -37,7 +38,7 @@ def test_texts_chances_and_ids_are_those_of_the_readout_in_order():
 def test_objects_lie_on_the_grid_of_the_image():
     speaker = small_speaker()
     (read,) = read_patch_tokens(speaker, [seen(speaker, ITEM)], 2)
-    shape, number = read.asked.places
+    shape, number = read.patch_tokens.places
     assert (read.key, shape.words, number.words) == ("one", ("red", "circle"), ("47",))
     assert np.flatnonzero(shape.own).tolist() == [0, 4]
     assert np.flatnonzero(shape.touched).tolist() == [0, 1, 4, 5]
@@ -54,4 +55,4 @@ def test_nothing_is_asked_of_nothing_and_bfloat16_works():
     assert read_patch_tokens(small_speaker(), [], 2) == []
     speaker = small_speaker(dtype=torch.bfloat16)
     (read,) = read_patch_tokens(speaker, [seen(speaker, ITEM)], 2)
-    assert read.asked.tokens.shape == (16, 2)
+    assert read.patch_tokens.ids.shape == (16, 2)

@@ -11,7 +11,7 @@ from PIL import Image
 from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
-from genlip.evaluate.captioning.measure import measure_captioning
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 from genlip.evaluate.resolution.measure import measure_resolution
 from genlip.evaluate.resolution.page import section
 from genlip.evaluate.result import Result, settings_of
@@ -153,7 +153,7 @@ def test_captions_of_a_random_model_are_scored_at_each_size() -> None:
     data = InMemory([Example(f"image {i}", picture, f"number {i}") for i, picture in enumerate(pictures)])
 
     def measure(one: Speaker) -> Result:
-        return measure_captioning(one, data, limit=3, max_tokens=4)
+        return measure_captioning(one, data, CaptioningConfig(max_tokens=4), limit=3)
 
     result = measure_resolution(measure, speaker, sizes=[8, 16], max_patches=[20])
     assert result.settings["measurement"] == "captioning"

@@ -19,7 +19,7 @@ from genlip.data.images import ImageConfig, image_patches
 from genlip.evaluate.image_batches import spread
 from genlip.evaluate.result_files import read_result, write_result
 from genlip.evaluate.zero_shot import measure as module
-from genlip.evaluate.zero_shot.measure import measure_zero_shot
+from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
 from genlip.evaluate.zero_shot.page import section
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
@@ -84,7 +84,7 @@ def test_scores_are_those_of_a_loop_over_images_classes_and_templates(normalise,
     judge, templates = speaker(prompt=prompt), ["a photo of {a}", "the {}, large"]
     data = Set([0, 1, 2, 3, 4], sizes=[(24, 16), (8, 8), (8, 24), (24, 16), (16, 24)])
     result = measure_zero_shot(
-        judge, data, templates=templates, batch_size=3, normalise=normalise, without_picture=without_picture
+        judge, data, ZeroShotConfig(templates=templates, batch_size=3, normalise=normalise, without_picture=without_picture)
     )
     for index, output in enumerate(result.outputs):
         patches, grid = image_patches(data[index].image, judge.images, judge.model.config)
@@ -121,9 +121,9 @@ def test_hits_accuracies_and_the_matrix_are_counted(monkeypatch):
     assert result.scores["top-5"].per_image == [1, 1, 1, 0, 1]
     assert result.keys == ["n0", "n1", "n2", "n3", "n4"]
     first, second, third = result.figures["classes"][:3]
-    assert first == {"class": "red circle", "limit": 3, "right": 1, "accuracy": 1 / 3}
-    assert second == {"class": "blue square", "limit": 1, "right": 1, "accuracy": 1.0}
-    assert third == {"class": "owl", "limit": 1, "right": 0, "accuracy": 0.0}
+    assert first == {"class": "red circle", "images": 3, "right": 1, "accuracy": 1 / 3}
+    assert second == {"class": "blue square", "images": 1, "right": 1, "accuracy": 1.0}
+    assert third == {"class": "owl", "images": 1, "right": 0, "accuracy": 0.0}
     assert result.figures["classes"][3]["accuracy"] is None
     assert result.figures["confusion"] == [[1, 1, 1, 0, 0, 0], [0, 1] + [0] * 4, [0, 1] + [0] * 4] + [[0] * 6] * 3
     assert result.outputs[1] == {"true": 0, "best": [[2, 0.0], [0, -1.0], [1, -2.0], [3, -3.0], [4, -4.0]]}
@@ -132,7 +132,7 @@ def test_hits_accuracies_and_the_matrix_are_counted(monkeypatch):
 def test_the_first_wrong_and_right_pictures_are_kept(monkeypatch):
     orders = [[0, 1, 2, 3, 4, 5]] * 30
     labels = [0, 1] * 15
-    result = measure_zero_shot(judging(monkeypatch, orders), Set(labels, sizes=[(300, 600)]), batch_size=7)
+    result = measure_zero_shot(judging(monkeypatch, orders), Set(labels, sizes=[(300, 600)]), ZeroShotConfig(batch_size=7))
     shown = result.figures["shown"]
     assert [shown[f"right-{i}.png"] for i in range(6)] == [0, 2, 4, 6, 8, 10]
     assert [shown[f"wrong-{i}.png"] for i in range(12)] == list(range(1, 25, 2))
@@ -150,13 +150,13 @@ def test_the_first_wrong_and_right_pictures_are_kept(monkeypatch):
     ],
 )
 def test_a_place_that_takes_all_classes_is_left_out(classes, top, names):
-    assert set(measure_zero_shot(speaker(), Set([0, 1], classes), top=top).scores) == names
+    assert set(measure_zero_shot(speaker(), Set([0, 1], classes), ZeroShotConfig(top=top)).scores) == names
 
 
 def test_images_are_from_all_over_the_set_and_those_that_cannot_be_used_skipped(caplog):
     data, done = Set([0, 1, 0, 1, 1, None, 0, 1]), []
     with caplog.at_level(logging.WARNING):
-        result = measure_zero_shot(speaker(), data, limit=4, batch_size=2, advance=done.append)
+        result = measure_zero_shot(speaker(), data, ZeroShotConfig(batch_size=2), limit=4, advance=done.append)
     assert data.asked == spread(8, 4) == [1, 3, 5, 6]
     assert result.keys == ["n1", "n3", "n6"]
     assert done == [2, 2]
@@ -166,13 +166,17 @@ def test_images_are_from_all_over_the_set_and_those_that_cannot_be_used_skipped(
 
 def test_batches_do_not_change_a_choice():
     data = Set([0, 1, 2, 3, 4], sizes=[(24, 16), (8, 8), (8, 24)])
-    whole, single = (measure_zero_shot(speaker(), data, batch_size=batch, without_picture=True) for batch in (64, 1))
+    whole, single = (
+        measure_zero_shot(speaker(), data, ZeroShotConfig(batch_size=batch, without_picture=True)) for batch in (64, 1)
+    )
     assert whole.outputs == single.outputs
 
 
 def test_a_batch_of_which_nothing_can_be_used_is_skipped_with_and_without_a_grey_picture():
     for without_picture in (False, True):
-        result = measure_zero_shot(speaker(), Set([None, None, 1]), batch_size=2, without_picture=without_picture)
+        result = measure_zero_shot(
+            speaker(), Set([None, None, 1]), ZeroShotConfig(batch_size=2, without_picture=without_picture)
+        )
         assert result.keys == ["n2"]
 
 
@@ -180,9 +184,9 @@ def test_other_names_or_captions_are_another_measurement():
     data, other = Set([0, 1]), Set([0, 1], (*NAMES[:5], "y"))
     plain = measure_zero_shot(speaker(), data)
     assert plain.settings["templates"] == ["a photo of {a}"]
-    assert plain.identity == measure_zero_shot(speaker(), data, templates=["plain"]).identity
+    assert plain.identity == measure_zero_shot(speaker(), data, ZeroShotConfig(templates=["plain"])).identity
     options: list[dict[str, Any]] = [{"templates": ["{}"]}, {"normalise": "sum"}, {"without_picture": True}]
-    changed = [measure_zero_shot(speaker(), data, **some) for some in options]
+    changed = [measure_zero_shot(speaker(), data, ZeroShotConfig(**some)) for some in options]
     changed += [measure_zero_shot(speaker(), other), measure_zero_shot(speaker(prompt="a number"), data)]
     assert len({plain.identity, *(one.identity for one in changed)}) == 6
 
@@ -190,7 +194,7 @@ def test_other_names_or_captions_are_another_measurement():
 def test_a_bfloat16_model_measures_as_well():
     judge = speaker()
     judge.model.bfloat16()
-    result = measure_zero_shot(judge, Set([0, 1, 2]), without_picture=True)
+    result = measure_zero_shot(judge, Set([0, 1, 2]), ZeroShotConfig(without_picture=True))
     assert all(np.isfinite(score) for output in result.outputs for _, score in output["best"])
     assert len(result.outputs) == 3
 
@@ -216,8 +220,9 @@ def test_a_bfloat16_model_measures_as_well():
     ],
 )
 def test_what_cannot_be_measured_is_refused(data, options, message):
+    limit = options.pop("limit", None)
     with pytest.raises(ValueError, match=message):
-        measure_zero_shot(speaker(), data, **options)
+        measure_zero_shot(speaker(), data, ZeroShotConfig(**options), limit=limit)
 
 
 def test_names_that_the_token_limit_cuts_to_the_same_are_refused():
@@ -228,7 +233,7 @@ def test_names_that_the_token_limit_cuts_to_the_same_are_refused():
 def test_the_page_is_made_of_the_stored_result(monkeypatch, tmp_path):
     classes = (EVIL, *NAMES[1:])
     result = measure_zero_shot(
-        judging(monkeypatch, RANKED), Set([0, 0, 1, 0, 2], classes), templates=["{a}", f"{{}} {EVIL}"]
+        judging(monkeypatch, RANKED), Set([0, 0, 1, 0, 2], classes), ZeroShotConfig(templates=["{a}", f"{{}} {EVIL}"])
     )
     stored = read_result(write_result(result, tmp_path))
     found = Checker(page("zero-shot", [section(stored)]))
@@ -247,7 +252,7 @@ def test_the_page_is_made_of_the_stored_result(monkeypatch, tmp_path):
 def test_the_page_says_how_scores_were_made(monkeypatch):
     plain = section(measure_zero_shot(speaker(), Set([0, 1]))).body
     assert "the mean log-probability of a token, the end of the caption included." in plain
-    other = section(measure_zero_shot(speaker(), Set([0, 1]), normalise="sum", without_picture=True)).body
+    other = section(measure_zero_shot(speaker(), Set([0, 1]), ZeroShotConfig(normalise="sum", without_picture=True))).body
     assert "the log-probability of all tokens" in other
     assert "minus what the same caption scores with a grey picture" in other
 
