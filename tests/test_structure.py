@@ -11,8 +11,9 @@ SOURCE = ROOT / "src/genlip"
 
 # From the ground up: each floor imports only those before it. A floor is a folder, or a file beside the folders.
 FLOORS = [
-    "lazy", "terminal", "everyday", "machine", "progress", "threads",
-    "synthetic", "model", "data", "recipes", "speaker", "report", "evaluate", "train", "export", "inspect", "plan",
+    "lazy", "terminal", "everyday", "machine", "progress", "threads", "extras",
+    "synthetic", "model", "data", "recipes", "encoder", "speaker", "encoders",
+    "report", "evaluate", "train", "export", "inspect", "plan",
     "quickstart", "cli",
 ]  # fmt: skip
 
@@ -30,13 +31,9 @@ TESTED_BY = {
     "data.datasets.base": "data/datasets/test_opening.py",
     "data.sources.parquet_columns": "data/sources/test_parquet.py",
     "data.sources.parquet_rows": "data/sources/test_parquet.py",
-    "evaluate.captioning.resumable": "evaluate/captioning/test_generated.py",
     "evaluate.comparison.page": "evaluate/comparison/test_compare.py",
-    "evaluate.frozen.feature_files": "evaluate/frozen/test_features.py",
     "evaluate.probe.probe_data": "evaluate/probe/test_sweep.py",
-    "evaluate.result_files": "evaluate/test_result.py",
     "evaluate.segmentation.linear_head": "evaluate/segmentation/test_measure.py",
-    "export.extras": "export/test_export.py",
     "export.onnx.convert": "export/test_onnx.py",
     "export.onnx.graphs": "export/test_onnx.py",
     "export.onnx.pixels": "export/test_onnx_parts.py",
@@ -61,7 +58,6 @@ TESTED_BY = {
     "report.charts": "report/test_html.py",
     "report.formatting": "report/test_html.py",
     "report.patch_words": "report/test_html.py",
-    "speaker": "cli/test_images.py",
     "synthetic.fonts": "synthetic/test_vocabulary.py",
     "synthetic.random_choices": "synthetic/test_vocabulary.py",
     "synthetic.page": "synthetic/test_documents.py",
