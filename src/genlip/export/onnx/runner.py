@@ -114,7 +114,7 @@ class OnnxCaptioner:
         """A caption for each image, `batch` images at a time. Raises `ImageError`.
 
         prompt    is read before the caption, instead of the model's own; "" for none
-        decoding  fields of `genlip.Decoding`, such as max_tokens or temperature
+        decoding  fields of `genlip.Decoding`, such as max_tokens or temperature; `repetition_stop` is 8 unless given
         """
         settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
         found: dict[int, str] = {}
@@ -138,8 +138,8 @@ class OnnxCaptioner:
         return self._speak(checked_pixels(pixel_values, self.config), prompt_ids, Decoding(**decoding))
 
     def _decoding(self, changes: dict[str, Any]) -> Decoding:
-        """Greedy decoding that ends where this model's captions end, with fields replaced."""
-        return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
+        """Greedy decoding as of `Speaker.caption`, with fields replaced."""
+        return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],), repetition_stop=8), **changes)
 
     def _prompt_ids(self, prompt: str | None) -> list[int]:
         return self.captions.prompt_ids if prompt is None else self.captions.ids(prompt)
