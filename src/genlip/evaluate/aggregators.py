@@ -1,7 +1,7 @@
-"""Formulas: what turns evidence, of one image or summed over many, into a score.
+"""Aggregators: functions from evidence, of one image or summed over many, to a score.
 
-In: Float[k], a row of evidence or a sum of rows. Out: a number. Stored results name their formula, so that intervals and
-differences between models can be had later from their evidence alone.
+In: Float[k], a row of evidence or a sum of rows. Out: a number. Stored results name their aggregator, so that intervals
+and differences between models can be computed later from their evidence alone.
 """
 
 from __future__ import annotations

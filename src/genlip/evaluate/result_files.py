@@ -2,8 +2,8 @@
 
 In: a `Result`. Out: `result.json` and PNG files beside it, and the same read back.
 
-A folder of evaluations holds one folder per measurement, set and settings, named after them: measuring the same again takes
-the old result's place, other settings stand beside it.
+A folder of evaluations holds one folder per measurement, set and settings, named after them: measuring the same again
+replaces the old result, and other settings have a folder of their own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["evaluations_folder", "read_result", "read_results", "write_result"]
 log = logging.getLogger(__name__)
 
 _FILE, _OLD, _FORMAT = "result.json", "result.json.old", 1
-_COUNTED = (bleu, error_rate, mean_iou)  # formulas whose evidence cannot be negative
+_COUNTED = (bleu, error_rate, mean_iou)  # aggregators whose evidence cannot be negative
 
 
 def evaluations_folder(model: str | Path) -> Path:
@@ -103,7 +103,7 @@ def _stored(scores: Scores) -> dict[str, Any]:
 
 
 def _scores(entry: Mapping[str, Any], name: str) -> Scores:
-    """Raises ValueError for evidence that is not of the formula's kind."""
+    """Raises ValueError for evidence that does not fit the aggregator."""
     if entry["formula"] not in AGGREGATORS:
         raise ValueError(f"{name}.formula is {shown(entry['formula'])}: it must be one of {', '.join(AGGREGATORS)}")
     formula = AGGREGATORS[entry["formula"]]

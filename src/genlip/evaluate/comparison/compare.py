@@ -1,11 +1,12 @@
-"""Comparison: models side by side, on what was measured of several of them in the same way.
+"""Comparison: models side by side, on measurements that several of them share.
 
 In: folders of models with stored results. Out: each score of each model with its interval, and how much it differs from the
-first model's by a paired bootstrap: both are resampled alike, because what is hard for one is mostly hard for the other.
+first model's by a paired bootstrap: both are resampled in the same way, because images that are hard for one model are
+mostly hard for the other.
 
-Results are the same measurement if set and settings are the same to the letter. Images are paired by their keys; where the
-keys differ, one that occurs twice is left out, because nothing tells which of its rows belong together. What is counted in
-tokens is compared between models of the same tokenizer alone: a loss per token is lower where tokens are shorter.
+Results are the same measurement if set and settings are exactly the same. Images are paired by their keys; where the
+keys differ, a key that occurs twice is left out, because its rows cannot be paired. Scores that are counted in tokens are
+compared only between models of the same tokenizer: a loss per token is lower where tokens are shorter.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Pairing:
 
 
 def tokenizers(first: Result, second: Result, name: str) -> Literal["no matter", "same", "unknown", "different"]:
-    """Whether a score of both is counted in the same tokens; results of older versions do not tell the tokenizer."""
+    """Whether a score of both is counted in the same tokens; results of older versions do not record the tokenizer."""
     inner = str(first.settings.get("measurement", "")) if first.measurement == "resolution" else first.measurement
     counted = _IN_TOKENS.get(inner, ())
     if counted != _ALL and name.partition(" at ")[0] not in counted:
@@ -107,7 +108,7 @@ def compare_models(folders: Sequence[str]) -> Comparison:
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:
-    """What tells folders apart: their paths without what all begin with, and without what all end with."""
+    """Distinct short names of folders: their paths without the parts that all begin with, and that all end with."""
     parts = [Path(model).parts for model in models]
     longest = min(map(len, parts)) - 1  # a part stays of each
     start = next((n for n in range(longest) if len({path[n] for path in parts}) > 1), longest)
@@ -118,8 +119,8 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
 def paired(first: Result, second: Result, name: str) -> Pairing | None:
     """How much higher the second result's score of that name is, on the images of both.
 
-    None where one of them lacks the score, they have no image in common, or the scores are not made alike, or of other
-    tokens.
+    None where one of them lacks the score, they have no image in common, or the scores have different aggregators or are
+    counted in different tokens.
     """
     if name not in first.scores or name not in second.scores or tokenizers(first, second, name) == "different":
         return None

@@ -1,4 +1,4 @@
-"""Zero-shot classification: which class would the model name, if it had to choose among their captions?
+"""Zero-shot classification: the class whose caption is the likeliest, given the image.
 
 In: a speaker and images of classes. Out: a `Result` with the share of images whose class is the likeliest, or among the
 likeliest five. Nothing is trained. Each class becomes captions, "a photo of a dog" and the end of a caption with it; its
@@ -229,7 +229,7 @@ def _digest(classes: Sequence[str]) -> str:
 
 
 def _figures(classes: Sequence[str], outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of each class its images and how many are right; of few classes the matrix of counts, true by said."""
+    """Of each class its images and how many are right; of few classes the matrix of counts, true by chosen."""
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     for one in outputs:
         counts[one["true"], one["best"][0][0]] += 1
