@@ -272,7 +272,8 @@ def _kind(library: Any, where: str, more: dict[str, Any]) -> _Kind:
 def _processor(library: Any, where: str, kind: _Kind, more: dict[str, Any]) -> Any:
     """The image processor of a folder. Raises ValueError where it has none, or where its file leaves settings out."""
     try:
-        stored, _ = library.image_processing_utils.BaseImageProcessor.get_image_processor_dict(where, **more)
+        mixin: Any = require("transformers.image_processing_base", "transformers")
+        stored, _ = mixin.ImageProcessingMixin.get_image_processor_dict(where, **more)
     except OSError as error:
         raise ValueError(
             f"{where}: no preprocessor_config.json, so size, mean and standard deviation of its images are not known; copy "
