@@ -19,7 +19,7 @@ import torch
 from shapes import CONFIG, GRID, machine, seconds
 from torch import Tensor
 
-from genlip.model.attention_weights import WeighedAttention
+from genlip.model.attention_weights import RecordingAttention
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
 from genlip.model.objective import caption_losses
@@ -48,10 +48,10 @@ def calls(model: GenLIP, pack: Pack) -> dict[str, tuple[Callable[[], Tensor], Ca
     images = pack.without_text()
 
     def encode_heard() -> Tensor:
-        return model.ln_post(model.trunk(images, attend=WeighedAttention(images, lambda some: None)))
+        return model.ln_post(model.trunk(images, attend=RecordingAttention(images, lambda some: None)))
 
     def losses_heard() -> Tensor:
-        told = model.trunk(pack, predicting=True, attend=WeighedAttention(pack, lambda some: None))
+        told = model.trunk(pack, predicting=True, attend=RecordingAttention(pack, lambda some: None))
         return caption_losses(model.proj(model.ln_post(told)), model.lm_head.weight, pack.token_ids, pack.supervised)
 
     return {

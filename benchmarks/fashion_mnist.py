@@ -27,10 +27,10 @@ from genlip.data.datasets.opening import open_labelled
 from genlip.data.examples import Caption, Example
 from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sources import Source
-from genlip.evaluate.probe.measure import probe
+from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import evaluations_folder, write_result
-from genlip.evaluate.zero_shot.measure import zero_shot
+from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train
@@ -96,10 +96,12 @@ def measured(model: Path, folder: Path) -> dict[str, Result]:
     )
     cache = model.parent / "features"
     measures: dict[str, Callable[[], Result]] = {
-        "zero-shot by likelihood": lambda: zero_shot(speaker, test_set, model=str(model), templates=(TEMPLATE,)),
-        "attentive probe": lambda: probe(speaker, train_set, test_set, model=str(model), cache=cache),
-        "linear probe on the mean": lambda: probe(
-            speaker, train_set, test_set, model=str(model), pooling="mean", cache=cache
+        "zero-shot by likelihood": lambda: measure_zero_shot(
+            speaker, test_set, ZeroShotConfig(templates=(TEMPLATE,)), model=str(model)
+        ),
+        "attentive probe": lambda: measure_probe(speaker, train_set, test_set, model=str(model), cache=cache),
+        "linear probe on the mean": lambda: measure_probe(
+            speaker, train_set, test_set, ProbeConfig(pooling="mean"), model=str(model), cache=cache
         ),
     }
     found = {}

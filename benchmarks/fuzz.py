@@ -45,7 +45,7 @@ import torch
 from fuzz_damage import damaged
 from fuzz_kinds import KINDS, Kind, SeedFile
 
-from genlip.export.extras import MissingExtra
+from genlip.extras import MissingExtra
 
 CHUNK = 200  # cases of one process
 REFUSALS = (ValueError, OSError, MissingExtra)  # what the command line prints as one line

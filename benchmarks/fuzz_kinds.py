@@ -38,11 +38,11 @@ from genlip.data.order import Draw
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
 from genlip.data.samples import ReadSample, SampleReader
 from genlip.data.sources import Mixture, Procedural, locate, open_source
-from genlip.evaluate.attention.measure import attention
-from genlip.evaluate.captioning.measure import captioning
-from genlip.evaluate.features.measure import feature_views
+from genlip.evaluate.attention.measure import measure_attention
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
+from genlip.evaluate.features.measure import measure_features
 from genlip.evaluate.model_page import write_model_report
-from genlip.evaluate.readout.measure import readout
+from genlip.evaluate.readout.measure import measure_readout
 from genlip.evaluate.result_files import write_result
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
@@ -632,8 +632,9 @@ def _result_seeds() -> list[SeedFile]:
     torch.manual_seed(0)
     speaker = Speaker(GenLIP(MODEL).eval(), ImageConfig(size=32), Captions(_tokenizer()))
     scenes = Procedural("scenes", 1, 3)
-    found = [captioning(speaker, scenes, limit=3, max_tokens=4), readout(speaker, scenes, limit=2, k=2),
-             attention(speaker, scenes, limit=2), feature_views(speaker, scenes, limit=3)]  # fmt: skip
+    found = [measure_captioning(speaker, scenes, CaptioningConfig(max_tokens=4), limit=3),
+             measure_readout(speaker, scenes, limit=2, k=2),
+             measure_attention(speaker, scenes, limit=2), measure_features(speaker, scenes, limit=3)]  # fmt: skip
     made = []
     for result in found:
         with tempfile.TemporaryDirectory() as folder:

@@ -37,7 +37,7 @@ from genlip.data.loader import Loader
 from genlip.data.packing import Batch, PackingConfig
 from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source
-from genlip.evaluate.attention.measure import attention
+from genlip.evaluate.attention.measure import measure_attention
 from genlip.machine import memory
 from genlip.model.attention import BACKENDS
 from genlip.model.attention_choice import disagreement, resolve_attention
@@ -552,7 +552,7 @@ def sink(scale: Scale, device: torch.device, out: Path) -> Figures:
         began = time.perf_counter()
         model = train(load_recipe("stage1_l16", settings))
         seconds = time.perf_counter() - began
-        result = attention(Speaker.load(model, device=device), documents, limit=min(scale.images, 100))
+        result = measure_attention(Speaker.load(model, device=device), documents, limit=min(scale.images, 100))
         scores = {name: score.score for name, score in result.scores.items()}
         yield name, {"training_seconds": seconds, "shares": scores, "spread_evenly": result.figures["even"]}
 

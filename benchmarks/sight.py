@@ -26,19 +26,19 @@ from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.segmented_opening import open_named, open_segmented
 from genlip.data.sources import open_source
 from genlip.data.units import count
-from genlip.evaluate.attention.measure import attention
-from genlip.evaluate.captioning.measure import captioning
-from genlip.evaluate.comparison.compare import compare
+from genlip.evaluate.attention.measure import measure_attention
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
+from genlip.evaluate.comparison.compare import compare_models
 from genlip.evaluate.comparison.page import comparison_page
-from genlip.evaluate.features.measure import feature_views
+from genlip.evaluate.features.measure import measure_features
 from genlip.evaluate.model_page import write_model_report
-from genlip.evaluate.probe.measure import probe
-from genlip.evaluate.readout.measure import readout
-from genlip.evaluate.resolution.measure import resolution
+from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
+from genlip.evaluate.readout.measure import measure_readout
+from genlip.evaluate.resolution.measure import measure_resolution
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import evaluations_folder, write_result
-from genlip.evaluate.segmentation.measure import segmentation
-from genlip.evaluate.zero_shot.measure import zero_shot
+from genlip.evaluate.segmentation.measure import measure_segmentation
+from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.synthetic import scenes
@@ -120,21 +120,26 @@ def measures(model: Path, images: int) -> dict[str, Callable[[], Result]]:
     maps = [open_segmented(f"scenes:{seed}") for seed in (LEARNED, MEASURED)]
     captions = {
         f"captions of {kind}": partial(
-            captioning, speaker, source, images=images, transcription=kind == "notes", max_tokens=64, **named()
+            measure_captioning,
+            speaker,
+            source,
+            CaptioningConfig(transcription=kind == "notes", max_tokens=64),
+            limit=images,
+            **named(),
         )
         for kind, source in told.items()
     }
     return captions | {
-        "zero-shot by likelihood": partial(zero_shot, speaker, test, templates=TEMPLATES, **named()),
-        "attentive probe": partial(probe, speaker, learn, test, cache=cache, **named()),
-        "linear probe": partial(probe, speaker, learn, test, pooling="mean", cache=cache, **named()),
-        "segmentation": partial(segmentation, speaker, *maps, images=2 * images, cache=cache, **named()),
-        "readout": partial(readout, speaker, open_named(f"scenes:{MEASURED}"), images=images, **named()),
-        "attention": partial(attention, speaker, drawn, images=images, **named()),
-        "features": partial(feature_views, speaker, drawn, images=12, **named()),
+        "zero-shot by likelihood": partial(measure_zero_shot, speaker, test, ZeroShotConfig(templates=TEMPLATES), **named()),
+        "attentive probe": partial(measure_probe, speaker, learn, test, cache=cache, **named()),
+        "linear probe": partial(measure_probe, speaker, learn, test, ProbeConfig(pooling="mean"), cache=cache, **named()),
+        "segmentation": partial(measure_segmentation, speaker, *maps, limit=2 * images, cache=cache, **named()),
+        "readout": partial(measure_readout, speaker, open_named(f"scenes:{MEASURED}"), limit=images, **named()),
+        "attention": partial(measure_attention, speaker, drawn, limit=images, **named()),
+        "features": partial(measure_features, speaker, drawn, limit=12, **named()),
         "resolution": partial(
-            resolution,
-            lambda one: captioning(one, drawn, limit=images // 2, max_tokens=64, **named()),
+            measure_resolution,
+            lambda one: measure_captioning(one, drawn, CaptioningConfig(max_tokens=64), limit=images // 2, **named()),
             speaker,
             sizes=(32, 48, 64, 80, 96, 128),
         ),
@@ -166,7 +171,7 @@ def main() -> None:
     found = {name: measured(model, args.limit) for name, (model, _) in runs.items()}
     models = [model for model, _ in runs.values()]
     write_model_report(models[0], pages / "gated.html", "What a small model learned to see")
-    (pages / "gate.html").write_text(comparison_page(compare([str(model) for model in models])), encoding="utf8")
+    (pages / "gate.html").write_text(comparison_page(compare_models([str(model) for model in models])), encoding="utf8")
     print("| | " + " | ".join(found) + " |\n|---|---|---|")
     for name, result in found["gated"].items():
         for score in result.scores:

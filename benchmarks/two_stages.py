@@ -32,7 +32,7 @@ from genlip.data.shards import ShardConfig, write_shards
 from genlip.data.sources import Mixture, Procedural, corpus, open_source
 from genlip.data.units import count
 from genlip.evaluate.captioning.caption_scores import exact_match
-from genlip.evaluate.captioning.generated import Spoken, spoken_captions
+from genlip.evaluate.captioning.generated import GeneratedCaption, generate_captions
 from genlip.evaluate.captioning.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.held_out import held_out
 from genlip.machine import machine, versions
@@ -102,7 +102,7 @@ def arms(folder: Path) -> dict[str, Arm]:
 # -- measuring
 
 
-def reading(spoken: Sequence[Spoken]) -> dict[str, float]:
+def reading(spoken: Sequence[GeneratedCaption]) -> dict[str, float]:
     """Shares in [0, 1]: of numbers, the i-th of a true caption being right if the i-th that was spoken is the same; of
     captions with the same numbers in the same order; of captions that are the same text."""
     said, true = [one.spoken for one in spoken], [[one.caption] for one in spoken]
@@ -120,7 +120,7 @@ def measured(model: Path, folder: Path, examples: int, **images: Any) -> dict[st
     parts = [open_source(str(folder / "held_out" / kind / "*.tar")) for kind in KINDS]
     reader = SampleReader(Mixture(parts), speaker.images, speaker.captions, speaker.model.config)
     found = held_out(speaker.model, reader.some(examples)[0])
-    spoken = [spoken_captions(speaker, part, range(examples // 2), max_tokens=MAX_TOKENS) for part in parts]
+    spoken = [generate_captions(speaker, part, range(examples // 2), max_tokens=MAX_TOKENS) for part in parts]
     kinds = {kind: reading(some) for kind, some in zip(KINDS, spoken, strict=True)}
     return {"loss": found.loss, "picture_gain": found.picture_gain, **reading([*chain(*spoken)]), "kinds": kinds}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from genlip.data.sources import open_source
 from genlip.evaluate.captioning.caption_scores import exact_match
-from genlip.evaluate.captioning.generated import Spoken, spoken_captions
+from genlip.evaluate.captioning.generated import GeneratedCaption, generate_captions
 from genlip.recipes.recipe import load_recipe
 from genlip.report import caption_cards, charts, html
 from genlip.report.html import Headline, Section
@@ -21,7 +21,7 @@ from genlip.speaker import Speaker
 from genlip.train.tracking import read_log
 
 
-def kind_share(spoken: list[Spoken]) -> float:
+def kind_share(spoken: list[GeneratedCaption]) -> float:
     """How often the drawing's first kind is right."""
     return sum(kind(one.caption) == kind(one.spoken) for one in spoken) / len(spoken)
 
@@ -39,7 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     run = load_recipe(max(args.run.glob("checkpoints/step-????????")) / "run.yaml")
     source = open_source(run.data.held_out)
-    spoken = spoken_captions(
+    spoken = generate_captions(
         Speaker.load(args.run / "model"), source, range(len(source)), max_tokens=run.captions.max_tokens
     )
     train, held_out = read_log(args.run, "train"), read_log(args.run, "held_out")

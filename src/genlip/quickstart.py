@@ -18,7 +18,7 @@ from rich.console import Console
 from genlip.data.images import decode
 from genlip.data.sources import open_source
 from genlip.evaluate.captioning.caption_scores import exact_match
-from genlip.evaluate.captioning.generated import Spoken, spoken_captions
+from genlip.evaluate.captioning.generated import GeneratedCaption, generate_captions
 from genlip.machine import machine, versions
 from genlip.model.writing import write_json, write_text
 from genlip.progress import progress
@@ -56,7 +56,7 @@ class Measured:
     train: list[dict[str, Any]]
     held_out: list[dict[str, Any]]
     end: dict[str, Any]
-    spoken: list[Spoken]
+    spoken: list[GeneratedCaption]
     said: PatchWords
     machine: str
     versions: dict[str, str]
@@ -107,7 +107,7 @@ def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[in
     """Caption the first `images` held-out images greedily, and read the run's log."""
     source = open_source(run.data.held_out, run.data.fields)
     chosen = range(min(images, len(source)))
-    spoken = spoken_captions(speaker, source, chosen, advance=advance, max_tokens=_MAX_TOKENS)
+    spoken = generate_captions(speaker, source, chosen, advance=advance, max_tokens=_MAX_TOKENS)
     logs = {kind: read_log(run.out, kind) for kind in ("start", "train", "held_out", "end")}
     return Measured(
         run=run,
@@ -116,7 +116,7 @@ def measure(run: Run, speaker: Speaker, images: int = 500, advance: Callable[[in
         held_out=logs["held_out"],
         end=logs["end"][-1],
         spoken=spoken,
-        said=speaker.readout([spoken[0].image])[0],
+        said=speaker.readout([spoken[0].kept_image])[0],
         machine=machine(speaker.model.device),
         versions=versions(),
     )
@@ -149,7 +149,7 @@ def render(measured: Measured) -> str:
         Section("Training and result", html.paragraphs(*_story(measured)) + html.headlines(_headlines(measured))),
         Section("Loss and picture gain", _curves(measured)),
         *_captions(measured.spoken),
-        Section("Patch readout", html.paragraphs(*_readout_story(said)) + patch_words.readout(first.image, said)),
+        Section("Patch readout", html.paragraphs(*_readout_story(said)) + patch_words.readout(first.kept_image, said)),
         Section("Next commands", html.commands(_next_commands(measured.run))),
         Section("This run", html.key_value_table(_facts(measured)) + html.details("All settings", to_yaml(measured.run))),
     ]
@@ -202,7 +202,7 @@ def _curves(measured: Measured) -> str:
     )
 
 
-def _captions(spoken: Sequence[Spoken]) -> list[Section]:
+def _captions(spoken: Sequence[GeneratedCaption]) -> list[Section]:
     """The first captions, and after them the first ones that are not exact, if there are any."""
     shown, failures = spoken[:_SHOWN], [one for one in spoken[_SHOWN:] if not one.exact][:_FAILURES_SHOWN]
     note = html.paragraphs("Not chosen: these are the first. Words that differ are marked.")
@@ -268,7 +268,7 @@ def _write(measured: Measured) -> Path:
     path = out / "report.html"
     write_text(path, render(measured))
     write_json(out / "results.json", results(measured))
-    decode(measured.spoken[0].image).save(out / "image.png")
+    decode(measured.spoken[0].kept_image).save(out / "image.png")
     return path
 
 

@@ -1,11 +1,12 @@
-"""Speaker: a model with its preprocessing, from images to features, captions and what every patch says.
+"""Speaker: a GenLIP with its preprocessing, from images to features, captions and the words of each patch.
 
-In: paths, bytes or Pillow images, or what `Speaker.prepare` made of them. Out: tensors and texts. This is what the commands
-`caption`, `encode` and `readout` call.
+In: paths, bytes or Pillow images, or what `Speaker.prepare` returns. Out: tensors and texts. The commands `caption`,
+`encode` and `readout` call it. A speaker is also an `Encoder`, so that every measurement of features takes one.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike, Patches, prepare_image
 from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_captions
+from genlip.encoder import Features, Fingerprint, evaluating, layer_numbers, weights_fingerprint
 from genlip.everyday import check_keywords
 from genlip.model.checkpoint import checkpoint_folder, load
 from genlip.model.decoding import Decoding
@@ -28,23 +30,19 @@ from genlip.model.pack import Pack
 
 __all__ = ["Features", "PatchWords", "Speaker"]
 
-
-class Features(NamedTuple):
-    """Encoder features of one image: Float[rows * columns, D], row-major, and its grid."""
-
-    patches: Tensor
-    grid: tuple[int, int]
+_ENCODER = ("vision_embeddings.", "visual.", "ln_post.")  # parameters that features depend on; text parameters may change
+_REPETITION_STOP = 8  # of captions; `genlip caption` has the same default
 
 
 class PatchWords(NamedTuple):
-    """What the patches of one image would say: for each patch k (token, probability) pairs, likeliest first."""
+    """For each patch of one image, its k likeliest next tokens as (token, probability) pairs, likeliest first."""
 
     grid: tuple[int, int]
     words: list[list[tuple[str, float]]]
 
 
 class Speaker:
-    """A GenLIP that takes images as they come.
+    """A GenLIP that takes images of any size and format.
 
     >>> speaker = Speaker.load("runs/quickstart/model")  # doctest: +SKIP
     >>> speaker.caption(["photo.jpg"])  # doctest: +SKIP
@@ -52,6 +50,7 @@ class Speaker:
 
     def __init__(self, model: GenLIP, images: ImageConfig, captions: Captions | None = None) -> None:
         """`captions` may be None: the model then gives features, but cannot speak."""
+        self.name = "GenLIP"
         self.model = model
         self.images = images
         self._captions = captions
@@ -79,12 +78,87 @@ class Speaker:
         folder = checkpoint_folder(path_or_hub_id, revision)
         model = load(folder, device=device, dtype=dtype)
         settings, captions = load_captions(folder, model.config.vocab_size, tokenizer, prompt)
-        return cls(model, dataclasses.replace(settings.images, **images), captions)
+        speaker = cls(model, dataclasses.replace(settings.images, **images), captions)
+        speaker.name = str(path_or_hub_id)
+        return speaker
+
+    def __repr__(self) -> str:
+        images = self.images
+        seen = (
+            f"{images.size} pixels" if images.resize == "fixed" else f"{images.min_patches} to {images.max_patches} patches"
+        )
+        kind = str(self.dtype).removeprefix("torch.")
+        speaks = "with" if self.speaks else "without"
+        return (
+            f"Speaker({self.name}, {self.layers} layers of width {self.width}, {images.resize} {seen}, {speaks} captions, "
+            f"{kind} on {self.device})"
+        )
 
     @property
     def speaks(self) -> bool:
         """Whether the model came with a tokenizer."""
         return self._captions is not None
+
+    @property
+    def width(self) -> int:
+        """D, numbers in the feature of a patch."""
+        return self.model.config.hidden_size
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+        return self.model.config.num_attention_heads
+
+    @property
+    def layers(self) -> int:
+        """Transformer blocks."""
+        return self.model.config.num_hidden_layers
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return self.model.config.patch_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the features."""
+        return self.model.ln_post.weight.dtype
+
+    @property
+    def max_pixels(self) -> int:
+        """Images with more pixels than this are refused before they are decoded."""
+        return self.images.max_pixels
+
+    @property
+    def min_patches(self) -> int:
+        """Fewest patches of an image that keeps its aspect ratio."""
+        return self.images.min_patches
+
+    @property
+    def whole_image(self) -> bool:
+        """True: images are resized, never cropped."""
+        return True
+
+    def image_settings(self) -> dict[str, Any]:
+        """What `Result.settings` records: "resize", and either "size" in pixels or "patches" as [fewest, most]."""
+        images = self.images
+        if images.resize == "fixed":
+            return {"resize": images.resize, "size": images.size}
+        return {"resize": images.resize, "patches": [images.min_patches, images.max_patches]}
+
+    def description(self) -> dict[str, Any]:
+        """Nothing: settings and versions describe a model of genlip."""
+        return {}
+
+    def fingerprint(self) -> Fingerprint:
+        """Of what features depend on; parameters of the text do not count."""
+        settings = [self.model.config.to_dict(), dataclasses.asdict(self.images)]
+        return Fingerprint(settings, weights_fingerprint(self.model, _ENCODER))
 
     @property
     def captions(self) -> Captions:
@@ -98,38 +172,89 @@ class Speaker:
         return self._captions
 
     def prepare(self, image: ImageLike) -> Patches:
-        """An image decoded and resized, as the other methods take it too. Raises `ImageError`.
+        """An image, decoded and resized; the other methods take it too. Raises `ImageError`.
 
-        Small, whatever the size of the image: hold these where many images are gathered.
+        It is small, whatever the size of the image: keep these where many images are gathered.
         """
         return prepare_image(image, self.images, self.model.config)
+
+    def resized(self, *, size: int | None = None, max_patches: int | None = None) -> Speaker:
+        """The same model and captions, with images of a fixed size, or native ones of at most so many patches.
+
+        Raises ValueError for a size that is no multiple of the patch size, and unless one of both is given.
+        """
+        if (size is None) == (max_patches is None):
+            raise ValueError(f"size {size} and max_patches {max_patches}: give one of both")
+        other = copy.copy(self)
+        if size is not None:
+            other.images = dataclasses.replace(self.images, resize="fixed", size=size)
+        if max_patches is not None:
+            least = min(self.images.min_patches, max_patches)
+            other.images = dataclasses.replace(self.images, resize="native", max_patches=max_patches, min_patches=least)
+        return other
 
     @torch.no_grad()  # not inference mode: a probe may be trained on the features
     def encode(self, images: Sequence[ImageLike | Patches], batch_size: int = 16) -> list[Features]:
         """Encoder features of every patch: the last block's output after `ln_post`. Raises `ImageError`."""
         found: list[Features] = []
-        for pack in self._packs(images, batch_size, with_prompt=False):
-            features = self.model.encode(pack).split(list(pack.patch_counts))
-            found += [Features(rows, grid) for rows, grid in zip(features, pack.grids, strict=True)]
+        with evaluating(self.model):
+            for pack in self._packs(images, batch_size, with_prompt=False):
+                found += _by_image(self.model.encode(pack), pack)
         return found
 
+    @torch.no_grad()
+    def encode_layers(
+        self, images: Sequence[ImageLike | Patches], layers: Sequence[int], batch_size: int = 16
+    ) -> list[list[Features]]:
+        """For each image the output of each of these blocks, before `ln_post`. Raises `ImageError`.
+
+        layers  counted from 0; -1 is the last one
+        """
+        numbers, found = layer_numbers(layers, self.layers), list[list[Features]]()
+        states: dict[int, Tensor] = {}
+        hooks = [
+            self.model.blocks[number].register_forward_hook(
+                lambda _, __, state, number=number: states.update({number: state})
+            )
+            for number in set(numbers) - {self.layers - 1}
+        ]
+        try:
+            with evaluating(self.model):
+                for pack in self._packs(images, batch_size, with_prompt=False):
+                    states[self.layers - 1] = self.model.trunk(pack.without_text())
+                    of_layers = [_by_image(states[number], pack) for number in numbers]
+                    found += [list(of_image) for of_image in zip(*of_layers, strict=True)]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
+    @torch.no_grad()
+    def last_norm(self, features: Tensor) -> Tensor:
+        """Float[.. D] output of the last block -> Float[.. D], after `ln_post`."""
+        return self.model.ln_post(features)
+
     def caption(self, images: Sequence[ImageLike | Patches], batch_size: int = 16, **decoding: Any) -> list[str]:
-        """A caption for each image; keywords are fields of `Decoding`. Raises `ImageError`."""
-        settings, captions = self.decoding(**decoding), self.captions
+        """A caption for each image. Raises `ImageError`.
+
+        decoding  fields of `Decoding`; `repetition_stop` is 8 unless given
+        """
+        settings, captions = self.decoding(**{"repetition_stop": _REPETITION_STOP, **decoding}), self.captions
         packs = self._packs(images, batch_size, with_prompt=True)
         return [captions.decode(ids) for pack in packs for ids in generate(self.model, pack, settings)]
 
     def stream(self, image: ImageLike | Patches, **decoding: Any) -> Iterator[str]:
-        """The caption of one image, piece by piece as it is spoken.
+        """The caption of one image, in pieces as they are generated; keywords as for `caption`.
 
-        The pieces join to the caption, up to white space around it; what `repetition_stop` cuts has already been said.
+        The pieces join to the caption, up to white space around it. A phrase whose repeats `repetition_stop` removes from
+        captions was already yielded.
         """
         (pack,) = self._packs([image], 1, with_prompt=True)
-        steps = generate_steps(self.model, pack, self.decoding(**decoding))
+        steps = generate_steps(self.model, pack, self.decoding(**{"repetition_stop": _REPETITION_STOP, **decoding}))
         return self.captions.pieces(token for step in steps for token in step if token is not None)
 
     def readout(self, images: Sequence[ImageLike | Patches], k: int = 5, batch_size: int = 16) -> list[PatchWords]:
-        """The k tokens that each patch would most likely say next. Raises `ImageError`."""
+        """For each patch, the k likeliest next tokens. Raises `ImageError`."""
         read: list[PatchWords] = []
         for pack in self._packs(images, batch_size, with_prompt=False):
             chances, tokens = (part.split(list(pack.patch_counts)) for part in patch_readout(self.model, pack, k))
@@ -157,3 +282,8 @@ class Speaker:
             yield pack_images(images[start : start + batch_size], self.images, self.model.config, prompt).to(
                 self.model.device
             )
+
+
+def _by_image(rows: Tensor, pack: Pack) -> list[Features]:
+    """Float[p D] rows of all images of a pack, divided among them."""
+    return [Features(own, grid) for own, grid in zip(rows.split(list(pack.patch_counts)), pack.grids, strict=True)]

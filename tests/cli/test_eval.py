@@ -7,16 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
+from safetensors.torch import save_file
 
 import genlip
+import genlip.encoders
 from genlip.cli.main import main
+from genlip.data.datasets.opening import open_labelled
 from genlip.data.sources import open_source
-from genlip.evaluate.captioning.measure import captioning
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
+from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
 from genlip.evaluate.registry import MEASUREMENTS
 from genlip.evaluate.result_files import read_results
 from genlip.train.loop import train
 
+from ..encoders.towers import saved_tower
 from ..train.helpers import small_run
 
 
@@ -59,7 +65,9 @@ def stored(model):
 
 def test_captioning_says_and_stores_what_python_finds(model, capsys):
     assert main(["eval", "captioning", model, "scenes:1", "--limit", "5", "--max-tokens", "4", "--dtype", "float32"]) == 0
-    expected = captioning(genlip.Speaker.load(model), open_source("scenes:1"), limit=5, max_tokens=4)
+    expected = measure_captioning(
+        genlip.Speaker.load(model), open_source("scenes:1"), CaptioningConfig(max_tokens=4), limit=5
+    )
     (result,) = stored(model)
     assert result.about["precision"] == "float32"
     assert {name: score.score for name, score in result.scores.items()} == {
@@ -197,3 +205,105 @@ def test_the_help_of_each_measurement_names_its_python_call(capsys):
         call = told[told.index("python: genlip.evaluate.") :].split("(")[0].removeprefix("python: ").split(".")
         module = __import__(".".join(call[:-1]), fromlist=["x"])
         assert callable(getattr(module, call[-1])), name
+
+
+@pytest.fixture
+def towers(tmp_path, monkeypatch):
+    """Random towers of other libraries: as MODEL and its options; results are stored below the current folder."""
+    monkeypatch.setenv("GENLIP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), "vit.safetensors")
+    saved_tower("siglip2", tmp_path / "siglip2")
+    saved_tower("siglip", tmp_path / "siglip")
+    return {
+        "timm": ["timm:test_vit", "--checkpoint", "vit.safetensors", "--squash"],
+        "siglip2": ["transformers:siglip2"],
+        "siglip": ["transformers:siglip"],
+    }
+
+
+@pytest.mark.parametrize("tower", ["timm", "siglip2"])
+def test_towers_of_other_libraries_are_measured_reported_and_compared(tower, towers, classes, capsys):
+    model, *options = towers[tower]
+    rate = ["--epochs", "1", "--learning-rates", "1e-2"]
+    calls = {
+        "probe": [classes, "--train", classes, *rate],
+        "segmentation": ["scenes:1", "--train", "scenes:0", "--limit", "6", *rate],
+        "features": [classes, "--limit", "4"],
+    }
+    for name, arguments in calls.items():
+        assert main(["eval", name, model, *arguments, *options, "--dtype", "float32"]) == 0, capsys.readouterr().err
+    shown = model if tower == "siglip2" else f"{model}@vit.safetensors"
+    folder = Path("evaluations") / shown.replace(":", "--")
+    found = {result.measurement: result for result in read_results(folder)}
+    assert found.keys() == calls.keys()
+    assert {result.model for result in found.values()} == {shown}
+    assert found["probe"].settings["resize"] == ("native" if tower == "siglip2" else "fixed")
+    assert "preprocessing" in found["probe"].about["encoder"]
+    assert f"page of all results: genlip report {shown}" in capsys.readouterr().out
+    assert main(["report", shown]) == 0
+    assert (folder / "report.html").is_file()
+    shutil.copytree(folder, "evaluations/other")
+    assert main(["compare", shown, "evaluations/other"]) == 0
+    assert "top-1" in capsys.readouterr().out
+
+
+def test_python_and_the_command_measure_towers_alike(towers, classes):
+    model, *options = towers["timm"]
+    assert main(["eval", "probe", model, classes, "--train", classes, *options, "--dtype", "float32", "--epochs", "2"]) == 0
+    (stored_result,) = read_results(Path("evaluations/timm--test_vit@vit.safetensors"))
+    data, config = open_labelled(classes), ProbeConfig(epochs=2)
+    encoder = genlip.encoders.timm("test_vit", checkpoint="vit.safetensors", squash=True)
+    result = measure_probe(encoder, data, data, config, model=encoder.name)
+    assert (result.identity, result.model, list(result.keys)) == (
+        stored_result.identity, stored_result.model, list(stored_result.keys),
+    )  # fmt: skip
+    assert result.outputs == stored_result.outputs
+
+
+def test_a_curve_of_a_tower_needs_leave_to_resample_positions(towers, classes, capsys):
+    model = towers["siglip"][0]
+    probe = ["eval", "probe", model, classes, "--train", classes, "--epochs", "1", "--learning-rates", "1e-2"]
+    assert "learned positions for images of 64 pixels, and the size is 32" in error_line(capsys, *probe, "--sizes", "32,64")
+    assert main([*probe, "--sizes", "32,64", "--interpolate-positions"]) == 0
+    assert "reads images of a fixed size (sizes) alone" in error_line(capsys, *probe, "--budgets", "9")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["captioning", "timm:test_vit", "scenes:1"],
+            "captioning needs a model that speaks, and timm:test_vit gives features",
+        ),
+        (["readout", "transformers:siglip", "scenes:1"], "readout needs a model that speaks, and transformers:siglip gives"),
+        (
+            ["attention", "timm:test_vit", "scenes:1"],
+            "attention reads the attention weights of a GenLIP, and timm:test_vit is",
+        ),
+        (
+            ["features", "siglip", "scenes:1"],
+            "siglip holds a siglip_vision_model of Transformers, no GenLIP: write transfor",
+        ),
+        (
+            ["features", "timm:test_vit", "scenes:1", "--checkpoint", "vit.safetensors"],
+            "features needs patches of whole images",
+        ),
+        (["features", "timm:test_vit", "scenes:1", "--tokenizer", "a"], "--tokenizer: timm:test_vit has no such option"),
+        (
+            ["features", "transformers:siglip", "scenes:1", "--checkpoint", "a"],
+            "--checkpoint a: only a model of timm takes one",
+        ),
+        (["features", "owner/name", "scenes:1", "--squash"], "--squash: only a timm: or transformers: model takes it"),
+    ],
+)
+def test_what_a_tower_cannot_do_is_one_line(arguments, message, towers, capsys):
+    assert message in error_line(capsys, "eval", *arguments)
+
+
+def test_other_commands_name_the_right_one_for_a_tower(towers, tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save("a.png")
+    assert "timm:test_vit is a model of timm, and this command takes one of genlip" in error_line(
+        capsys, "encode", "timm:test_vit", "a.png"
+    )
+    assert "write transformers:siglip" in error_line(capsys, "caption", "siglip", "a.png")

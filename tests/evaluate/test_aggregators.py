@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from genlip.evaluate.aggregators import FORMULAS, bleu, error_rate, mean_iou, ratio, ratio_difference
+from genlip.evaluate.aggregators import AGGREGATORS, bleu, error_rate, mean_iou, ratio, ratio_difference
 
 
 def of(*evidence: float) -> np.ndarray:
@@ -48,4 +48,4 @@ def test_mean_iou_is_over_classes_that_occur():
 
 
 def test_only_these_can_be_stored():
-    assert set(FORMULAS.values()) >= {ratio, ratio_difference, error_rate, bleu, mean_iou}
+    assert set(AGGREGATORS.values()) >= {ratio, ratio_difference, error_rate, bleu, mean_iou}

@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 from genlip.data.images import ImageConfig, image_patches
-from genlip.evaluate.image_batches import look, looked_at, spread
+from genlip.evaluate.image_batches import image_batches, read_image, spread
 
-from ..data.helpers import noise, small_config
-from .speaking import Known, named
+from ..data.helpers import noise
+from .speaking import Known, named, small_speaker
 
-IMAGES, MODEL = ImageConfig(size=16), small_config()
+IMAGES = ImageConfig(size=16)
+SPEAKER = small_speaker(IMAGES)
 
 DATA = Known([named(f"n{i}", []) if i != 4 else None for i in range(7)])
 
@@ -34,16 +35,16 @@ def test_a_set_that_repeats_in_a_rhythm_is_met_at_every_beat():
 def test_items_come_in_order_in_lists_without_those_that_cannot_be_used(caplog):
     done: list[int] = []
     with caplog.at_level(logging.WARNING):
-        found = [[one.item.key for one in some] for some in looked_at(DATA, 99, 3, IMAGES, MODEL, done.append)]
+        found = [[one.item.key for one in some] for some in image_batches(DATA, 99, 3, SPEAKER, done.append)]
     assert found == [["n0", "n1", "n2"], ["n3", "n5"], ["n6"]]
     assert done == [3, 3, 1]
     assert [record.getMessage() for record in caplog.records] == ["skipped number 4 is damaged"]
 
 
 def test_images_are_decoded_and_too_large_ones_skipped(caplog):
-    found = [one for some in looked_at(DATA, 2, 2, IMAGES, MODEL) for one in some]
-    assert [(one.size, one.picture.size, one.patches.grid) for one in found] == [((32, 32), (32, 32), (2, 2))] * 2
-    assert list(looked_at(DATA, 2, 2, ImageConfig(size=16, max_pixels=100), MODEL)) == [[]]
+    found = [one for some in image_batches(DATA, 2, 2, SPEAKER) for one in some]
+    assert [(one.size, one.picture.size, one.prepared.grid) for one in found] == [((32, 32), (32, 32), (2, 2))] * 2
+    assert list(image_batches(DATA, 2, 2, small_speaker(ImageConfig(size=16, max_pixels=100)))) == [[]]
     assert caplog.text.count("skipped") == 2
 
 
@@ -57,7 +58,7 @@ def test_images_are_decoded_and_too_large_ones_skipped(caplog):
 )
 def test_nothing_to_look_at_is_an_error(data, number, batch, message):
     with pytest.raises(ValueError, match=message):
-        list(looked_at(data, number, batch, IMAGES, MODEL))
+        list(image_batches(data, number, batch, SPEAKER))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,6 @@ def test_nothing_to_look_at_is_an_error(data, number, batch, message):
 )
 def test_a_large_image_is_held_as_patches_and_a_small_picture(height, width, picture):
     item = named("large", [])._replace(image=Image.fromarray(noise(height, width)))
-    found = look(item, IMAGES, MODEL)
+    found = read_image(item, SPEAKER)
     assert (found.size, found.picture.size) == ((height, width), picture)
-    assert (found.patches.patches == image_patches(item.image, IMAGES, MODEL)[0]).all()
+    assert (found.prepared.patches == image_patches(item.image, IMAGES, SPEAKER.model.config)[0]).all()

@@ -20,22 +20,22 @@ from genlip.data.datasets.segmented_opening import open_named, open_segmented
 from genlip.data.images import ImageConfig
 from genlip.data.sources import Procedural
 from genlip.data.sources.base import Subset
-from genlip.evaluate.attention.measure import attention
-from genlip.evaluate.captioning.measure import captioning
-from genlip.evaluate.comparison.compare import compare
+from genlip.evaluate.attention.measure import measure_attention
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
+from genlip.evaluate.comparison.compare import compare_models
 from genlip.evaluate.comparison.page import comparison_page
-from genlip.evaluate.features.measure import feature_views
+from genlip.evaluate.features.measure import measure_features
 from genlip.evaluate.model_page import summary, write_model_report
-from genlip.evaluate.probe.measure import probe
-from genlip.evaluate.readout.measure import readout
+from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
+from genlip.evaluate.readout.measure import measure_readout
 from genlip.evaluate.readout.page import readout_page
 from genlip.evaluate.registry import MEASUREMENTS, section_of
-from genlip.evaluate.resolution.measure import resolution
+from genlip.evaluate.resolution.measure import measure_resolution
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import read_result, write_result
 from genlip.evaluate.scores import Scores
-from genlip.evaluate.segmentation.measure import segmentation
-from genlip.evaluate.zero_shot.measure import zero_shot
+from genlip.evaluate.segmentation.measure import SegmentationConfig, measure_segmentation
+from genlip.evaluate.zero_shot.measure import measure_zero_shot
 from genlip.model.genlip import GenLIP
 from genlip.report import html
 from genlip.report.html import page
@@ -69,20 +69,20 @@ class Coloured:
 
 
 MEASURED: dict[str, Callable[[Speaker], Result]] = {
-    "captioning": lambda speaker: captioning(speaker, SCENES, max_tokens=12, transcription=True),
-    "zero-shot": lambda speaker: zero_shot(speaker, Coloured("colours", 12)),
-    "probe": lambda speaker: probe(
-        speaker, Coloured("train", 40), Coloured("test", 12), epochs=2, learning_rates=(1e-3, 1e-2)
+    "captioning": lambda speaker: measure_captioning(speaker, SCENES, CaptioningConfig(max_tokens=12, transcription=True)),
+    "zero-shot": lambda speaker: measure_zero_shot(speaker, Coloured("colours", 12)),
+    "probe": lambda speaker: measure_probe(
+        speaker, Coloured("train", 40), Coloured("test", 12), ProbeConfig(epochs=2, learning_rates=(1e-3, 1e-2))
     ),
-    "segmentation": lambda speaker: segmentation(
-        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), epochs=1, limit=10
+    "segmentation": lambda speaker: measure_segmentation(
+        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), SegmentationConfig(epochs=1), limit=10
     ),
-    "resolution": lambda speaker: resolution(
-        lambda seen: captioning(seen, SCENES, limit=4, max_tokens=4), speaker, sizes=[16, 32]
+    "resolution": lambda speaker: measure_resolution(
+        lambda seen: measure_captioning(seen, SCENES, CaptioningConfig(max_tokens=4), limit=4), speaker, sizes=[16, 32]
     ),
-    "attention": lambda speaker: attention(speaker, SCENES),
-    "readout": lambda speaker: readout(speaker, open_named("scenes:1"), limit=4, shown=2),
-    "features": lambda speaker: feature_views(speaker, open_named("scenes:1"), limit=5),
+    "attention": lambda speaker: measure_attention(speaker, SCENES),
+    "readout": lambda speaker: measure_readout(speaker, open_named("scenes:1"), limit=4, shown=2),
+    "features": lambda speaker: measure_features(speaker, open_named("scenes:1"), limit=5),
 }
 
 
@@ -156,8 +156,8 @@ def pages(results: dict[str, Result], tmp_path_factory: pytest.TempPathFactory) 
             write_result(replace(result, data=f"{LONG} {result.data}"), folder / model)
     speaker = small_speaker()
     ungated = Speaker(GenLIP(small_config(num_hidden_layers=2, gated_attention=False)), speaker.images, speaker.captions)
-    write_result(replace(attention(ungated, SCENES), data=f"{LONG} {results['attention'].data}"), folder / "second")
-    (folder / "compared.html").write_text(comparison_page(compare([str(folder / "first"), str(folder / "second")])))
+    write_result(replace(measure_attention(ungated, SCENES), data=f"{LONG} {results['attention'].data}"), folder / "second")
+    (folder / "compared.html").write_text(comparison_page(compare_models([str(folder / "first"), str(folder / "second")])))
     (folder / "read.html").write_text(readout_page(small_speaker(), [Image.effect_noise((300, 200), 90).convert("RGB")]))
     model = write_model_report(folder / "first", folder / "model.html")
     return {"model": model, "compared": folder / "compared.html", "readout": folder / "read.html"}

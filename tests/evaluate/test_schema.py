@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from genlip.evaluate import scores
-from genlip.evaluate.comparison.compare import compare
+from genlip.evaluate.comparison.compare import compare_models
 from genlip.evaluate.comparison.page import comparison_text
 from genlip.evaluate.model_page import model_page
 from genlip.evaluate.registry import MEASUREMENTS
@@ -61,7 +61,7 @@ def answer(one: Path, other: Path) -> str:
     """What a page and a comparison refuse; any other exception than a ValueError fails the test."""
     try:
         model_page(read_results(other), "altered")
-        comparison_text(compare([str(one), str(other)]))
+        comparison_text(compare_models([str(one), str(other)]))
     except ValueError as error:
         return str(error)
     return ""

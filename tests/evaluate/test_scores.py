@@ -96,7 +96,7 @@ def test_impossible_intervals_are_refused(level, resamples):
 def test_a_difference_is_that_of_the_whole_sets_and_of_sets_resampled_alike():
     first, second = bleu4(CANDIDATES, REFERENCES), bleu4(REFERENCES[0] + CANDIDATES[2:], REFERENCES)
     anew = [
-        float(np.subtract(*(scores.formula(scores.evidence[drawn].sum(axis=0)) for scores in (second, first))))
+        float(np.subtract(*(scores.aggregator(scores.evidence[drawn].sum(axis=0)) for scores in (second, first))))
         for drawn in resampled_texts(150, seed=3)
     ]
     found = difference(first, second, level=0.8, resamples=150, seed=3)
@@ -130,7 +130,7 @@ def test_an_interval_holds_no_difference_about_as_often_as_it_says():
 def test_resamples_with_nothing_to_count_are_left_out():
     rare = Scores(np.array([[1.0, 1.0], [0.0, 0.0]]), lambda row: float(row[0] / row[1]) if row[1] else float("nan"))
     assert rare.interval() == Interval(1, 1)
-    assert np.isnan(Scores(np.zeros((2, 2)), rare.formula).interval().low)
+    assert np.isnan(Scores(np.zeros((2, 2)), rare.aggregator).interval().low)
 
 
 def test_a_difference_needs_the_same_images():

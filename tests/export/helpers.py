@@ -68,11 +68,3 @@ def stray(found: torch.Tensor, expected: torch.Tensor) -> float:
     """The largest difference, as a share of the largest expected value."""
     found, expected = found.detach(), expected.detach()
     return float((found - expected).abs().max() / expected.abs().max())
-
-
-def installed(folder, library, version):
-    """A stand-in of a library, of some version, for whoever has the folder on their path."""
-    (folder / f"{library}.py").write_text("raise RuntimeError('not to be imported')")
-    about = folder / f"{library}-{version}.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: {version}\n")

@@ -15,7 +15,8 @@ from genlip.cli.main import main
 from genlip.export import FORMATS, export
 
 from ..forks import forks
-from .helpers import installed, model_folder, pictures
+from ..test_extras import installed
+from .helpers import model_folder, pictures
 
 EXTRAS = {"transformers": ["transformers"], "timm": ["timm"], "onnx": ["onnxruntime", "onnxscript", "onnx"]}
 

@@ -20,7 +20,7 @@ import genlip
 from genlip import Decoding, Speaker, generate
 from genlip.data.captions import Captions, train_tokenizer
 from genlip.data.preprocessing import load_preprocessing
-from genlip.export.extras import MissingExtra
+from genlip.extras import MissingExtra
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 

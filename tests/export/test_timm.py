@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from genlip.data.images import ImageConfig, decode_pixels
-from genlip.export.extras import MissingExtra, require
+from genlip.extras import MissingExtra, require
 from genlip.model.checkpoint import CheckpointError, save
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP

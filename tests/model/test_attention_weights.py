@@ -7,7 +7,7 @@ from torch import Tensor
 
 from genlip.model import attention_weights
 from genlip.model.attention import PackAttention, reference
-from genlip.model.attention_weights import WeighedAttention, Weights, visible_rows
+from genlip.model.attention_weights import RecordingAttention, Weights, visible_rows
 from genlip.model.pack import Pack
 
 from .helpers import (
@@ -43,7 +43,7 @@ def heard(pack: Pack, q: Tensor, k: Tensor, v: Tensor, predicting: bool = False)
             assert some.patches == pack.patch_counts[some.first + i]
             found[some.first + i] = weights
 
-    return WeighedAttention(pack, listen)(7, q, k, v, predicting=predicting), found
+    return RecordingAttention(pack, listen)(7, q, k, v, predicting=predicting), found
 
 
 def weights_by_loop(q: Tensor, k: Tensor, shapes: list[Shape]) -> dict[int, Tensor]:
@@ -94,7 +94,7 @@ def test_few_weights_at_once_change_nothing(monkeypatch):
     read, found = heard(pack, q, k, v)
     sizes: list[int] = []
     monkeypatch.setattr(attention_weights, "_WEIGHTS", 1)
-    again = WeighedAttention(pack, lambda some: sizes.append(len(some.weights)))(0, q, k, v)
+    again = RecordingAttention(pack, lambda some: sizes.append(len(some.weights)))(0, q, k, v)
     assert sizes == [1] * len(SHAPES)
     torch.testing.assert_close(again, read, **EXACT)
     _, one_by_one = heard(pack, q, k, v)
@@ -104,7 +104,7 @@ def test_few_weights_at_once_change_nothing(monkeypatch):
 def test_samples_of_one_shape_are_heard_together():
     pack = random_pack(small_config(), SHAPES)
     runs: list[tuple[int, int, int]] = []
-    WeighedAttention(pack, lambda some: runs.append((some.first, len(some.weights), some.patches)))(0, *random_qkv(pack))
+    RecordingAttention(pack, lambda some: runs.append((some.first, len(some.weights), some.patches)))(0, *random_qkv(pack))
     # The third sample has another grid, but as many patches and as much text.
     assert runs == [(0, 3, 4), (3, 1, 3), (4, 1, 4), (5, 1, 3), (6, 1, 1)]
 
@@ -125,12 +125,12 @@ def test_a_model_that_is_heard_computes_the_same(variant):
     model = small_model(**VARIANTS[variant])
     pack = random_pack(model.config, SHAPES)
     layers: list[int] = []
-    attend = WeighedAttention(pack, lambda some: layers.append(some.layer))
+    attend = RecordingAttention(pack, lambda some: layers.append(some.layer))
     torch.testing.assert_close(model.trunk(pack, attend=attend), model.trunk(pack), **EXACT)
     torch.testing.assert_close(model.trunk(pack, True, attend), model.trunk(pack, True), **EXACT)
     assert layers == [0] * 5 + [1] * 5 + [0] * 5 + [1] * 5
     images = pack.without_text()
-    features = model.ln_post(model.trunk(images, attend=WeighedAttention(images, lambda some: None)))
+    features = model.ln_post(model.trunk(images, attend=RecordingAttention(images, lambda some: None)))
     torch.testing.assert_close(features, model.encode(pack), **EXACT)
 
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.speaker import PatchWords
 
 EVIL = "<script src='x'>&\"</script>"
@@ -46,8 +46,8 @@ class Checker(HTMLParser):
         self.text += data
 
 
-def spoken(caption: str, said: str) -> Spoken:
-    return Spoken("key", Image.new("RGB", (8, 8), "red"), caption, said)
+def spoken(caption: str, said: str) -> GeneratedCaption:
+    return GeneratedCaption("key", Image.new("RGB", (8, 8), "red"), caption, said)
 
 
 def readout_2_by_3() -> PatchWords:

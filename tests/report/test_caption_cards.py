@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.report import caption_cards
 
 from .helpers import image_of, spoken
@@ -46,7 +46,7 @@ def test_an_empty_caption_is_shown_as_nothing() -> None:
 
 def test_small_images_keep_every_pixel() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    markup = caption_cards.gallery([Spoken("key", Image.fromarray(pixels), "a", "a")])
+    markup = caption_cards.gallery([GeneratedCaption("key", Image.fromarray(pixels), "a", "a")])
     np.testing.assert_array_equal(np.asarray(image_of(markup)), pixels)
     assert 'class="pixels"' in markup
 
@@ -54,6 +54,6 @@ def test_small_images_keep_every_pixel() -> None:
 def test_large_images_are_reduced_and_paths_are_read(tmp_path: Path) -> None:
     path = tmp_path / "large.jpg"
     Image.new("RGB", (3000, 1500)).save(path)
-    markup = caption_cards.gallery([Spoken("key", path, "a", "a")])
+    markup = caption_cards.gallery([GeneratedCaption("key", path, "a", "a")])
     assert image_of(markup).size == (224, 112)
     assert "pixels" not in markup

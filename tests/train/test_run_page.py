@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.report import charts, formatting
 from genlip.train.run_page import write_report
 from genlip.train.tracking import Tracker
@@ -35,8 +35,8 @@ def learn(tracked: Tracker, steps: Sequence[int], **metrics: float) -> None:
         tracked.train(step, step / 100, **usual | metrics)
 
 
-def spoken(*texts: str, true: str = "a red circle") -> list[Spoken]:
-    return [Spoken(f"k{i}", Image.new("RGB", (8, 8), (i, 0, 0)), true, text) for i, text in enumerate(texts)]
+def spoken(*texts: str, true: str = "a red circle") -> list[GeneratedCaption]:
+    return [GeneratedCaption(f"k{i}", Image.new("RGB", (8, 8), (i, 0, 0)), true, text) for i, text in enumerate(texts)]
 
 
 def text_of(page: Path) -> str:
@@ -168,7 +168,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     folder = tmp_path / "<b>run"
     with tracker(folder, 0) as tracked:
         tracked.start(step=0, source=EVIL, versions={EVIL: EVIL})
-        tracked.spoken(1, [Spoken(EVIL, Image.new("RGB", (4, 4)), EVIL, f"{EVIL} {EVIL}")])
+        tracked.spoken(1, [GeneratedCaption(EVIL, Image.new("RGB", (4, 4)), EVIL, f"{EVIL} {EVIL}")])
         tracked.event("skipped", update=1, reason=EVIL, message=EVIL * 1000)
         tracked.event(EVIL, step=1, **{EVIL: EVIL})
     markup = write_report(folder).read_text(encoding="utf8")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.train.trackers import TRACKERS, open_recorder
 
 RUN = {"steps": 3, "model": {"hidden_size": 4}, "tokenizer": "bpe"}
-SAID = [Spoken("k|1", Image.new("RGB", (2, 2)), "a <b> | c\nd", "a b")]
+SAID = [GeneratedCaption("k|1", Image.new("RGB", (2, 2)), "a <b> | c\nd", "a b")]
 ROWS = [["k|1", "a <b> | c\nd", "a b", "no"]]
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.train import trackers
 from genlip.train.tracking import Tracker, read_log
 
@@ -97,7 +97,7 @@ def test_other_ranks_store_lost_samples_only_and_say_nothing(tmp_path: Path) -> 
     with Tracker(tmp_path, 0, ["no such"], console=console(), active=False, file="log.rank-2.jsonl") as tracker:
         tracker.start(step=0)
         tracker.train(1, 0.5, **METRICS)
-        tracker.spoken(1, [Spoken("k", Image.new("RGB", (2, 2)), "a", "b")])
+        tracker.spoken(1, [GeneratedCaption("k", Image.new("RGB", (2, 2)), "a", "b")])
         tracker.say("hello")
         assert not list(tmp_path.iterdir())
         tracker.event("skipped", update=1, key="k")
@@ -123,8 +123,8 @@ def test_a_full_disk_stops_the_run_and_all_else_is_closed(tmp_path: Path, monkey
 
 
 def test_images_are_stored_once_and_small(tmp_path: Path) -> None:
-    large = Spoken("docs/ä:1", Image.new("RGB", (1000, 500), "red"), "true words", "said words")
-    small = Spoken("k2", Image.new("RGB", (9, 7), "blue"), "same", " same ")
+    large = GeneratedCaption("docs/ä:1", Image.new("RGB", (1000, 500), "red"), "true words", "said words")
+    small = GeneratedCaption("k2", Image.new("RGB", (9, 7), "blue"), "same", " same ")
     with Tracker(tmp_path, 0, console=console()) as tracker:
         tracker.spoken(5, [large, small])
         tracker.spoken(6, [large._replace(image=Image.new("RGB", (10, 10)))])
@@ -144,13 +144,15 @@ def test_images_are_stored_once_and_small(tmp_path: Path) -> None:
 def test_the_same_image_has_the_same_file_in_every_process(tmp_path: Path) -> None:
     for step in (0, 5):
         with Tracker(tmp_path, step, console=console()) as tracker:
-            tracker.spoken(step + 1, [Spoken(key, Image.new("RGB", (4, 4)), "a", "b") for key in ("x", "y")[:: 1 - step]])
+            tracker.spoken(
+                step + 1, [GeneratedCaption(key, Image.new("RGB", (4, 4)), "a", "b") for key in ("x", "y")[:: 1 - step]]
+            )
     assert len(list((tmp_path / "spoken").iterdir())) == 2
 
 
 def test_a_caption_without_an_image_that_can_be_read_is_kept(tmp_path: Path) -> None:
     with Tracker(tmp_path, 0, console=console()) as tracker:
-        tracker.spoken(1, [Spoken("k", b"no image", "a", "b")])
+        tracker.spoken(1, [GeneratedCaption("k", b"no image", "a", "b")])
     (event,) = read_log(tmp_path, "spoken")
     assert event["samples"][0]["image"] is None
 
@@ -167,7 +169,7 @@ class Recording:
             raise RuntimeError("database is locked")
         self.heard.append((step, values))
 
-    def spoken(self, step: int, samples: list[Spoken]) -> None:
+    def spoken(self, step: int, samples: list[GeneratedCaption]) -> None:
         self.heard.append((step, [one.key for one in samples]))
 
     def close(self) -> None:
@@ -180,7 +182,7 @@ def test_trackers_hear_finite_figures_by_group(tmp_path: Path, monkeypatch: pyte
     with Tracker(tmp_path, 0, ["wandb"], console=console()) as tracker:
         tracker.train(1, 0.1, **{**METRICS, "loss": math.nan, "matrix_share": None})
         tracker.held_out(1, loss=2.0, picture_gain=0.5)
-        tracker.spoken(1, [Spoken("k", Image.new("RGB", (2, 2)), "a", "b")])
+        tracker.spoken(1, [GeneratedCaption("k", Image.new("RGB", (2, 2)), "a", "b")])
     (_, train), held_out, said, end = recorder.heard
     assert set(train) == {f"train/{name}" for name in METRICS} - {"train/loss"}
     assert held_out == (1, {"held_out/loss": 2.0, "held_out/picture_gain": 0.5})

@@ -21,7 +21,7 @@ def add_compare(commands: Any) -> None:
     example = (
         "  genlip compare runs/gated/model runs/ungated/model --out compare.html\n\n"
         "Each model is measured first, on the same sets with the same settings: genlip eval NAME MODEL DATA\n\n"
-        "python: genlip.evaluate.comparison.compare.compare([MODEL, MODEL])"
+        "python: genlip.evaluate.comparison.compare.compare_models([MODEL, MODEL])"
     )
     summary = "compare measured models, and say which differences are significant"
     parser = add_command(commands, "compare", _compare, summary, example)
@@ -30,13 +30,13 @@ def add_compare(commands: Any) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from genlip.evaluate.comparison.compare import compare
+    from genlip.evaluate.comparison.compare import compare_models
     from genlip.evaluate.comparison.page import comparison_page, comparison_text
     from genlip.model.writing import write_text
 
     if args.out:
         check_folder("--out", args.out)
-    found = compare(args.models)
+    found = compare_models(args.models)
     say(comparison_text(found))
     if args.out:
         write_text(Path(args.out), comparison_page(found))

@@ -1,31 +1,32 @@
 """The command line of measurements: `genlip eval NAME MODEL DATA`.
 
-In: a model and a set. Out: a table of scores, and the stored result, of which `genlip report MODEL` makes a page.
+In: a model and a set. Out: a table of scores, and the stored result, from which `genlip report MODEL` makes a page.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genlip.cli.model_options import UsageError, add_model, check_folder, load_speaker
+from genlip.cli.model_options import UsageError, add_encoder, add_model, check_folder, load_encoder, model_name
 from genlip.cli.parser import add_command
 from genlip.terminal import program, say
 
 if TYPE_CHECKING:
+    from genlip.encoder import Encoder
     from genlip.evaluate.result import Result
-    from genlip.speaker import Speaker
 
 __all__ = ["add_eval"]
 
 Advance = Callable[[int], None]
 
 
-Measure = Callable[["Speaker", Advance], "Result"]
+Measure = Callable[["Encoder", Advance], "Result"]
 
 
 _CAPTIONED = "captioned images, as genlip data inspect opens them: scenes:1, shards/*.tar, captions_val2017.json, …"
@@ -40,10 +41,13 @@ _SEGMENTED = "images with label maps: a folder with images/ and annotations/, AD
 _ANY = "any images: captioned, of classes, or with label maps"
 
 
+_OTHERS = "; of other libraries timm:NAME, as in timm:vit_base_patch16_siglip_224, or transformers:FOLDER or transformers:ID"
+
+
 def add_eval(commands: Any) -> None:
     """Add `genlip eval` and its measurements."""
     parser = commands.add_parser(
-        "eval", help="measure what a model sees and says: captions, zero-shot, probes, readout, attention, features"
+        "eval", help="measure a model: captions, zero-shot, probes, segmentation, readout, attention, features"
     )
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
     for add in (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features):
@@ -64,16 +68,16 @@ def _captioning(inner: Any) -> None:
 
 
 def _run_captioning(args: argparse.Namespace) -> None:
-    from genlip.evaluate.captioning.measure import captioning
+    from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 
     source = _captioned(args)
-    options: dict[str, Any] = {"limit": args.limit, "batch_size": args.batch_size, "transcription": args.transcription}
-    options |= {"max_tokens": args.max_tokens, "partial": _unfinished(args)}
-    _run(args, _number(args, source), lambda s, a: captioning(s, source, model=args.model, advance=a, **options))
+    config = CaptioningConfig(batch_size=args.batch_size, transcription=args.transcription, max_tokens=args.max_tokens)
+    options: dict[str, Any] = {"model": model_name(args), "limit": args.limit, "partial": _partial(args)}
+    _run(args, _number(args, source), lambda one, a: measure_captioning(one, source, config, advance=a, **options))
 
 
-def _unfinished(args: argparse.Namespace) -> Path:
-    """Where captions are kept until all are spoken: two measurements at once must not share it."""
+def _partial(args: argparse.Namespace) -> Path:
+    """Where captions are stored until all are generated: two measurements at once must not share it."""
     asked = {name: str(value) for name, value in vars(args).items() if name not in ("run", "batch", "device", "threads")}
     return _out(args) / f"captioning.{hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()[:8]}.jsonl"
 
@@ -97,17 +101,17 @@ def _zero_shot(inner: Any) -> None:
 
 def _run_zero_shot(args: argparse.Namespace) -> None:
     from genlip.data.datasets.opening import open_labelled
-    from genlip.evaluate.zero_shot.measure import zero_shot
+    from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
     from genlip.evaluate.zero_shot.templates import chosen_templates
 
     if args.template:
         chosen_templates(args.template)  # refused before the model is loaded
     labelled = open_labelled(args.data, args.classes)
-    options: dict[str, Any] = {"limit": args.limit, "batch_size": args.batch_size, "normalise": args.normalise}
-    options["without_picture"] = args.without_picture
+    config = ZeroShotConfig(batch_size=args.batch_size, normalise=args.normalise, without_picture=args.without_picture)
     if args.template:
-        options["templates"] = tuple(args.template)
-    _run(args, _number(args, labelled), lambda s, a: zero_shot(s, labelled, model=args.model, advance=a, **options))
+        config = dataclasses.replace(config, templates=tuple(args.template))
+    options: dict[str, Any] = {"model": model_name(args), "limit": args.limit}
+    _run(args, _number(args, labelled), lambda one, a: measure_zero_shot(one, labelled, config, advance=a, **options))
 
 
 def _probe(inner: Any) -> None:
@@ -125,13 +129,12 @@ def _probe(inner: Any) -> None:
 
 def _run_probe(args: argparse.Namespace) -> None:
     from genlip.data.datasets.opening import open_labelled
-    from genlip.evaluate.probe.measure import probe
+    from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
 
     train, test = (open_labelled(spec, args.classes) for spec in (args.train, args.data))
-    options = {"pooling": args.pooling, **_training(args)}
-    _run(
-        args, _number_learned(args, train, test), lambda s, a: probe(s, train, test, model=args.model, advance=a, **options)
-    )
+    config, options = ProbeConfig(pooling=args.pooling, **_training(args)), _kept(args)
+    total = _number_trained(args, train, test)
+    _run(args, total, lambda one, a: measure_probe(one, train, test, config, advance=a, **options))
 
 
 def _segmentation(inner: Any) -> None:
@@ -148,15 +151,12 @@ def _segmentation(inner: Any) -> None:
 
 def _run_segmentation(args: argparse.Namespace) -> None:
     from genlip.data.datasets.segmented_opening import open_segmented
-    from genlip.evaluate.segmentation.measure import segmentation
+    from genlip.evaluate.segmentation.measure import SegmentationConfig, measure_segmentation
 
     train, test = (open_segmented(spec, args.classes) for spec in (args.train, args.data))
-    options = _training(args)
-    _run(
-        args,
-        _number_learned(args, train, test),
-        lambda s, a: segmentation(s, train, test, model=args.model, advance=a, **options),
-    )
+    config, options = SegmentationConfig(**_training(args)), _kept(args)
+    total = _number_trained(args, train, test)
+    _run(args, total, lambda one, a: measure_segmentation(one, train, test, config, advance=a, **options))
 
 
 def _readout(inner: Any) -> None:
@@ -171,10 +171,10 @@ def _readout(inner: Any) -> None:
 
 
 def _run_readout(args: argparse.Namespace) -> None:
-    from genlip.evaluate.readout.measure import readout
+    from genlip.evaluate.readout.measure import measure_readout
 
-    data, options = _any(args), {"limit": args.limit, "batch_size": args.batch_size, "k": args.k}
-    _run(args, _number(args, data), lambda s, a: readout(s, data, model=args.model, advance=a, **options))
+    data, options = _any(args), {**_measured(args), "k": args.k}
+    _run(args, _number(args, data), lambda one, a: measure_readout(one, data, advance=a, **options))
 
 
 def _attention(inner: Any) -> None:
@@ -188,10 +188,10 @@ def _attention(inner: Any) -> None:
 
 
 def _run_attention(args: argparse.Namespace) -> None:
-    from genlip.evaluate.attention.measure import attention
+    from genlip.evaluate.attention.measure import measure_attention
 
-    source, options = _captioned(args), {"limit": args.limit, "batch_size": args.batch_size}
-    _run(args, _number(args, source), lambda s, a: attention(s, source, model=args.model, advance=a, **options))
+    source, options = _captioned(args), _measured(args)
+    _run(args, _number(args, source), lambda one, a: measure_attention(one, source, advance=a, **options))
 
 
 def _features(inner: Any) -> None:
@@ -205,10 +205,10 @@ def _features(inner: Any) -> None:
 
 
 def _run_features(args: argparse.Namespace) -> None:
-    from genlip.evaluate.features.measure import feature_views
+    from genlip.evaluate.features.measure import measure_features
 
-    data, options = _any(args), {"limit": args.limit, "batch_size": args.batch_size}
-    _run(args, _number(args, data), lambda s, a: feature_views(s, data, model=args.model, advance=a, **options))
+    data, options = _any(args), _measured(args)
+    _run(args, _number(args, data), lambda one, a: measure_features(one, data, advance=a, **options))
 
 
 def _add(
@@ -216,14 +216,16 @@ def _add(
     images: int | None = None, batch: int = 64,
 ) -> argparse.ArgumentParser:  # fmt: skip
     folder = name.replace("-", "_")
-    function = "feature_views" if name == "features" else folder
-    call = f"python: genlip.evaluate.{folder}.measure.{function}(genlip.Speaker.load(MODEL), …)"
+    call = f"python: genlip.evaluate.{folder}.measure.measure_{folder}(genlip.Speaker.load(MODEL), …)"
     parser: argparse.ArgumentParser = add_command(inner, name, run, summary, f"{example}\n\n{call}")
-    parser.add_argument("model", metavar="MODEL", help="folder of a model, or its id on the Hugging Face Hub")
+    others = "" if name in ("captioning", "zero-shot", "readout", "attention") else _OTHERS
+    parser.add_argument("model", metavar="MODEL", help=f"folder of a model, or its id on the Hugging Face Hub{others}")
     parser.add_argument("data", metavar="DATA", help=data)
     number = "all" if images is None else str(images)
     parser.add_argument("--limit", type=int, default=images, help=f"how many, from all over the set (default: {number})")
     add_model(parser, batch)
+    if others:
+        add_encoder(parser)
     parser.add_argument("--out", help="folder of evaluations (default: evaluations in the model's folder)")
     parser.add_argument("--sizes", type=_numbers, default=(), help="a curve over fixed sizes in pixels, as in 64,96,128")
     parser.add_argument("--budgets", type=_numbers, default=(), help="a curve over most patches of native images: 16,64,256")
@@ -250,19 +252,25 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_training(parser: argparse.ArgumentParser, epochs: str) -> None:
-    parser.add_argument("--train", required=True, metavar="DATA", help="the set that is learned from, of the same form")
+    parser.add_argument("--train", required=True, metavar="DATA", help="the set to train on, of the same form")
     parser.add_argument("--epochs", type=int, default=int(epochs), help=f"(default: {epochs})")
-    parser.add_argument("--learning-rates", type=_rates, help="tried on a part of the training set, as in 1e-3,1e-2")
+    parser.add_argument("--learning-rates", type=_rates, help="compared on a part of the training set, as in 1e-3,1e-2")
     parser.add_argument("--seed", type=int, default=0, help="of the order and the first weights (default: 0)")
     parser.add_argument("--cache", help="folder that keeps features (default: features in genlip's cache)")
 
 
 def _training(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of a `HeadConfig`."""
+    given = {"epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed}
+    return given | ({"learning_rates": args.learning_rates} if args.learning_rates else {})
+
+
+def _kept(args: argparse.Namespace) -> dict[str, Any]:
+    """What both measurements with a training set are called with, besides their config."""
     from genlip.data.sources.cache import cache_folder
 
     cache = Path(args.cache) if args.cache else cache_folder() / "features"
-    options = {"limit": args.limit, "epochs": args.epochs, "batch_size": args.batch_size, "seed": args.seed, "cache": cache}
-    return options | ({"learning_rates": args.learning_rates} if args.learning_rates else {})
+    return {"model": model_name(args), "limit": args.limit, "cache": cache}
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -292,6 +300,11 @@ def _any(args: argparse.Namespace) -> Any:
     return open_any(args.data, args.classes, args.fields, args.image_folder, args.allow_outside)
 
 
+def _measured(args: argparse.Namespace) -> dict[str, Any]:
+    """What measurements without a config are called with."""
+    return {"model": model_name(args), "limit": args.limit, "batch_size": args.batch_size}
+
+
 def _number(args: argparse.Namespace, data: Any) -> int:
     """Images that are measured on."""
     if args.limit is not None and args.limit < 1:
@@ -299,8 +312,8 @@ def _number(args: argparse.Namespace, data: Any) -> int:
     return len(data) if args.limit is None else min(args.limit, len(data))
 
 
-def _number_learned(args: argparse.Namespace, train: Any, test: Any) -> int:
-    """Images that are encoded, of both sets, and learned from in all epochs, where a tenth of one set is held out."""
+def _number_trained(args: argparse.Namespace, train: Any, test: Any) -> int:
+    """Images that are encoded, of both sets, and trained on in all epochs, where a tenth of one set is held out."""
     from genlip.evaluate.frozen.head_training import number_held_out
 
     of_train = _number(args, train)
@@ -308,16 +321,20 @@ def _number_learned(args: argparse.Namespace, train: Any, test: Any) -> int:
 
 
 def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
-    """Measure with progress, store the result, and say the scores."""
-    from genlip.evaluate.resolution.measure import resolution
+    """Measure with progress, store the result, and print the scores."""
+    from genlip.encoders.spelling import library_of
+    from genlip.evaluate.requirements import NEED_GENLIP, refusal
+    from genlip.evaluate.resolution.measure import measure_resolution
     from genlip.evaluate.result_files import write_result
     from genlip.progress import progress
     from genlip.threads import Threads
 
-    out, speaker = _out(args), load_speaker(args)
+    if args.measurement in NEED_GENLIP and library_of(args.model)[0]:
+        raise UsageError(refusal(args.measurement, args.model))
+    out, encoder = _out(args), load_encoder(args)
     points = max(1, len(args.sizes) + len(args.budgets))
     shown = progress(f"{args.measurement} of {args.data}", total * points)
-    with Threads(args.threads, speaker.model.device) as threads, shown as show:
+    with Threads(args.threads, encoder.device) as threads, shown as show:
 
         def advance(images: int) -> None:
             show(images)
@@ -325,15 +342,15 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
 
         if args.sizes or args.budgets:
             curve = lambda one: measure(one, advance)  # noqa: E731
-            result = resolution(curve, speaker, sizes=args.sizes, max_patches=args.budgets)
+            result = measure_resolution(curve, encoder, sizes=args.sizes, max_patches=args.budgets)
         else:
-            result = measure(speaker, advance)
-    try:  # what was measured is kept before anything is said, and said if it cannot be kept
+            result = measure(encoder, advance)
+    try:  # the result is stored before scores are printed; they are printed even if it cannot be stored
         stored = write_result(result, out)
     finally:
         say(_told(result))
     say(f"result: {stored}")
-    say(f"page of all results: {program()} report {args.model if out == _default_out(args) else out}")
+    say(f"page of all results: {program()} report {model_name(args) if out == _default_out(args) else out}")
 
 
 def _out(args: argparse.Namespace) -> Path:
@@ -346,7 +363,7 @@ def _out(args: argparse.Namespace) -> Path:
 def _default_out(args: argparse.Namespace) -> Path:
     from genlip.evaluate.result_files import evaluations_folder
 
-    return evaluations_folder(args.model)
+    return evaluations_folder(model_name(args))
 
 
 def _told(result: Result) -> str:

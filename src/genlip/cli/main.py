@@ -79,7 +79,7 @@ def _status_and_message(error: BaseException) -> tuple[int, str] | None:
         return 1, f"a library failed on its input, probably a damaged tokenizer.json: {error}"
     if not isinstance(error, (RuntimeError, ImportError, ArithmeticError)):
         return None
-    from genlip.export.extras import MissingExtra
+    from genlip.extras import MissingExtra
     from genlip.train.loop import Interrupted, NonFinite
 
     if isinstance(error, Interrupted):

@@ -1,6 +1,6 @@
 """Options that load a model, which the commands on images and on sets share.
 
-In: arguments. Out: a `Speaker`, on the device and in the precision asked for.
+In: arguments. Out: a `Speaker`, or an `Encoder` of another library, on the device and in the precision asked for.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
+
+    from genlip.encoder import Encoder
     from genlip.speaker import Speaker
 
-__all__ = ["UsageError", "add_model", "check_folder", "load_speaker"]
+__all__ = ["UsageError", "add_encoder", "add_model", "check_folder", "load_encoder", "load_speaker", "model_name"]
+
+_OF_GENLIP = ("resize", "tokenizer", "prompt")  # options that other libraries' models do not have
 
 
 class UsageError(ValueError):
@@ -45,33 +50,88 @@ def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[st
     parser.add_argument("--max-patches", type=int, help="most patches of a native image (default: the model's)")
 
 
-def load_speaker(args: argparse.Namespace) -> Speaker:
-    """The model that the options ask for. Raises `UsageError` for a device that is not there."""
-    import torch
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    """Add the options of models of other libraries, for `load_encoder`."""
+    parser.add_argument("--checkpoint", help="weights of a timm: model, a .safetensors file (default: timm's, from the Hub)")
+    parser.add_argument(
+        "--squash",
+        action="store_true",
+        help="resize whole images to a square, for a timm: or transformers: model that crops",
+    )
+    parser.add_argument(
+        "--interpolate-positions", action="store_true",
+        help="resample learned positions, for a timm: or transformers: model at another --size than its own",
+    )  # fmt: skip
 
+
+def model_name(args: argparse.Namespace) -> str:
+    """What results call the model: as it was spelled, with its checkpoint, if one was given."""
+    checkpoint = getattr(args, "checkpoint", None)
+    return f"{args.model}@{checkpoint}" if checkpoint else str(args.model)
+
+
+def load_encoder(args: argparse.Namespace) -> Encoder:
+    """The model that the options ask for, of whatever library. Raises `UsageError` for options that it does not have."""
+    from genlip import encoders
+    from genlip.encoders.spelling import library_of
+
+    library, name = library_of(args.model)
+    if library != "timm" and getattr(args, "checkpoint", None):
+        raise UsageError(
+            f"--checkpoint {args.checkpoint}: only a model of timm takes one, as in timm:vit_base_patch16_siglip_224"
+        )
+    if not library:
+        for option in ("squash", "interpolate_positions"):
+            if getattr(args, option, False):
+                raise UsageError(f"--{option.replace('_', '-')}: only a timm: or transformers: model takes it")
+        return load_speaker(args)
+    for option in (*_OF_GENLIP, *(["revision"] if library == "timm" else [])):
+        if getattr(args, option, None) is not None:
+            raise UsageError(f"--{option}: {args.model} has no such option")
+    device, dtype = _placed(args)
+    given = {"size": args.size, "max_patches": args.max_patches, "device": device, "dtype": dtype}
+    given |= {option: getattr(args, option, False) for option in ("squash", "interpolate_positions")}
+    if library == "timm":
+        return encoders.timm(name, checkpoint=getattr(args, "checkpoint", None), **given)
+    return encoders.transformers(name, revision=args.revision, **given)
+
+
+def load_speaker(args: argparse.Namespace) -> Speaker:
+    """The model of genlip that the options ask for. Raises `UsageError` for a device that is not there."""
+    from genlip.encoders.spelling import check_genlip
     from genlip.model.quantize import quantize_encoder
     from genlip.speaker import Speaker
-    from genlip.train.precision import resolve_precision
 
-    _check_device(args.device)
+    check_genlip(args.model)
+    device, dtype = _placed(args)
     images = {name: getattr(args, name) for name in ("resize", "size", "max_patches") if getattr(args, name) is not None}
-    in_8_bits = args.dtype == "int8"
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() and not in_8_bits else "cpu"))
-    precision = resolve_precision("auto", device) if args.dtype == "auto" else "float32" if in_8_bits else args.dtype
     speaker = Speaker.load(
         args.model,
         device=device,
-        dtype=getattr(torch, precision),
+        dtype=dtype,
         revision=args.revision,
         tokenizer=args.tokenizer,
         prompt=getattr(args, "prompt", None),
         **images,
     )
-    if in_8_bits:
+    if args.dtype == "int8":
         quantize_encoder(speaker.model)
+    return speaker
+
+
+def _placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+    """The device and the precision that the options ask for; said, where the precision is chosen and not exact."""
+    import torch
+
+    from genlip.train.precision import resolve_precision
+
+    _check_device(args.device)
+    in_8_bits = args.dtype == "int8"
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() and not in_8_bits else "cpu"))
+    precision = resolve_precision("auto", device) if args.dtype == "auto" else "float32" if in_8_bits else args.dtype
     if args.dtype == "auto" and precision == "bfloat16":
         print(f"computing in bfloat16, which is faster on this {device.type}; --dtype float32 is exact", file=sys.stderr)
-    return speaker
+    return device, getattr(torch, precision)
 
 
 def check_folder(option: str, file: str) -> None:

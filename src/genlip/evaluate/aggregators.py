@@ -1,7 +1,7 @@
-"""Formulas: what turns evidence, of one image or summed over many, into a score.
+"""Aggregators: functions from evidence, of one image or summed over many, to a score.
 
-In: Float[k], a row of evidence or a sum of rows. Out: a number. Stored results name their formula, so that intervals and
-differences between models can be had later from their evidence alone.
+In: Float[k], a row of evidence or a sum of rows. Out: a number. Stored results name their aggregator, so that intervals
+and differences between models can be computed later from their evidence alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["FORMULAS", "bleu", "error_rate", "mean_iou", "ratio", "ratio_difference"]
+__all__ = ["AGGREGATORS", "bleu", "error_rate", "mean_iou", "ratio", "ratio_difference"]
 
 _LONGEST = 4  # words of BLEU's longest n-gram
 
@@ -52,6 +52,6 @@ def mean_iou(evidence: np.ndarray) -> float:
     return float((intersection[occurs] / union[occurs]).mean()) if occurs.any() else math.nan
 
 
-FORMULAS: dict[str, Callable[[np.ndarray], float]] = {
+AGGREGATORS: dict[str, Callable[[np.ndarray], float]] = {
     formula.__name__: formula for formula in (ratio, ratio_difference, error_rate, bleu, mean_iou)
 }

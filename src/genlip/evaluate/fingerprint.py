@@ -1,33 +1,17 @@
-"""Fingerprint: which weights and which tokenizer a model has, for what is kept on disk of what it saw and said."""
+"""Fingerprint of a tokenizer: results in nats per token compare only among models of one tokenizer."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 
-import torch
 from tokenizers import Tokenizer
 
-from genlip.model.genlip import GenLIP
-
-__all__ = ["tokenizer_fingerprint", "weights_fingerprint"]
-
-
-def weights_fingerprint(model: GenLIP, beginnings: tuple[str, ...] = ("",)) -> str:
-    """Of the weights, bit by bit: a model that was trained further under the same name has another one.
-
-    beginnings  of the names that count; all by default
-    """
-    found = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if name.startswith(beginnings):
-            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
+__all__ = ["tokenizer_fingerprint"]
 
 
 def tokenizer_fingerprint(tokenizer: Tokenizer) -> str:
-    """Of how it cuts texts: two of the same one give the same tokens, so that losses per token can be compared.
+    """16 hexadecimal digits; tokenizers with the same ones split texts into the same tokens.
 
     Special tokens do not count: an export may add one.
     """

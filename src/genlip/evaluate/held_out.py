@@ -1,7 +1,7 @@
-"""Held-out loss and picture gain: does the model use the image, or only know how captions go?
+"""Held-out loss and picture gain: whether the model uses the image, or predicts captions without it.
 
 In: samples the model was not trained on. Out: mean loss in nats per supervised token, and the picture gain: the loss with
-images dealt to other captions minus the loss with the right ones. A model that ignores images has a gain of 0.
+images exchanged among captions minus the loss with the right ones. A model that ignores images has a gain of 0.
 
 Axes: i samples.
 """
@@ -25,7 +25,7 @@ __all__ = ["HeldOut", "deal_images", "held_out", "held_out_scores", "mean_loss",
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Nats per supervised token, with the right images and with dealt ones."""
+    """Nats per supervised token, with the right images and with exchanged ones."""
 
     loss: float
     loss_other_image: float
@@ -39,7 +39,10 @@ class HeldOut:
 def held_out(
     model: GenLIP, samples: Sequence[Sample], rows: int = 8192, advance: Callable[[int], None] = lambda done: None
 ) -> HeldOut:
-    """Measure on samples with supervised captions, in packs of about `rows` rows; `advance` hears of finished samples."""
+    """Measure on samples with supervised captions, in packs of about `rows` rows.
+
+    advance  is called with the number of newly finished samples, twice for each: with its image, and with another one
+    """
     right = mean_loss(model, samples, rows, advance)
     return HeldOut(right, mean_loss(model, deal_images(samples), rows, advance))
 
@@ -54,7 +57,7 @@ def held_out_scores(losses: np.ndarray) -> dict[str, Scores]:
 
 
 def paired_losses(model: GenLIP, samples: Sequence[Sample], rows: int = 8192) -> np.ndarray:
-    """Float64[i 3]: the loss of each sample with its image, the one with a dealt image, and its supervised tokens.
+    """Float64[i 3]: the loss of each sample with its image, the one with another image, and its supervised tokens.
 
     Losses are sums over the sample's supervised tokens, in nats. Raises ValueError for fewer than two samples.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from genlip.encoders.spelling import library_of
 from genlip.evaluate.registry import MEASUREMENTS, section_of, title_of
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import evaluations_folder, read_results
@@ -24,7 +25,7 @@ __all__ = ["model_page", "stored_results", "summary", "write_model_report"]
 
 
 def write_model_report(folder: str | Path, out: str | Path | None = None, title: str | None = None) -> Path:
-    """Write the page about the model in a folder, or whose evaluations lie there; returns its path.
+    """Write the page about a model, named by its folder, its id or its folder of evaluations; returns the path of the page.
 
     Without `out` it is `report.html` beside the results. Raises ValueError if nothing is stored, or a result is damaged.
     """
@@ -35,9 +36,10 @@ def write_model_report(folder: str | Path, out: str | Path | None = None, title:
 
 
 def stored_results(folder: str | Path) -> tuple[Path, list[Result]]:
-    """The folder of evaluations that is meant, and its results in the order of a page; at least one.
+    """A model's folder of evaluations, and its results in the order of a page; at least one.
 
-    `folder` is a model's, an id on the Hub, or the folder of evaluations itself. Raises ValueError that says how to measure.
+    `folder` is a model's folder, its id or spelling, or the folder of evaluations itself. Raises ValueError with the command
+    that measures, where nothing is stored.
     """
     candidates = [evaluations_folder(folder), Path(folder)]
     for home in candidates:
@@ -49,9 +51,10 @@ def stored_results(folder: str | Path) -> tuple[Path, list[Result]]:
     of = "no results" if Path(folder).is_dir() else "no such folder, and no results of a Hub model of this name"
     near = None if (Path(folder) / CONFIG).is_file() else model_near(folder)
     meant = f"; did you mean {near}?" if near else ""
+    measurement = "captioning" if not library_of(str(folder))[0] else "features"
     raise ValueError(
         f"{folder}: {of} in {candidates[0]}{meant}; measure the model first, as in: "
-        f"{program()} eval captioning {near or folder} scenes:1"
+        f"{program()} eval {measurement} {near or folder} scenes:1"
     )
 
 
@@ -61,7 +64,7 @@ def model_page(results: Sequence[Result], title: str) -> str:
 
 
 def summary(results: Sequence[Result], title: str = "Summary") -> Section:
-    """A line for each result: what was measured on which set, its first score, and how sure that is."""
+    """A line for each result: its measurement, its set, and its first score with the interval."""
     head = ["measurement", "set", "score", "value", "95 % interval", "images"]
     return Section(title, html.table(head, [_row(one, results) for one in results]))
 
@@ -76,14 +79,14 @@ def _row(result: Result, results: Sequence[Result]) -> list[str]:
 
 
 def _own_settings(result: Result, results: Sequence[Result]) -> list[str]:
-    """The settings that tell a result from others of the same measurement and set."""
+    """The settings in which a result differs from others of the same measurement and set."""
     alike = [one.settings for one in results if (one.measurement, one.data) == (result.measurement, result.data)]
     own = {name: value for name, value in result.settings.items() if any(one.get(name) != value for one in alike)}
     return [settings_words(own)] if own else []
 
 
 def _origin(results: Sequence[Result]) -> Section:
-    """Machines, precisions and versions, each said once, and the time and settings of each result."""
+    """Machines, precisions and versions, each listed once, and the time and settings of each result."""
     facts = {}
     for name in ("machine", "precision", "versions"):
         told = [settings_words(one.about[name]) for one in results if name in one.about]

@@ -1,4 +1,4 @@
-"""Registry: which measurements there are. Each is a folder with `measure.py`, `page.py` and `schema.py`.
+"""Registry: all measurements. Each is a folder with `measure.py`, `page.py` and `schema.py`.
 
 In: a name. Out: its title, the function that writes its part of a page, and the types of its own parts of a stored result.
 """
@@ -33,7 +33,7 @@ __all__ = ["MEASUREMENTS", "Measurement", "schema_of", "section_of", "title_of"]
 
 
 class Measurement(NamedTuple):
-    """What pages call it, what writes its section, and the types of its own parts of a stored result."""
+    """Its title on pages, the function that writes its section, and the types of its own parts of a stored result."""
 
     title: str
     section: Callable[[Result], Section]

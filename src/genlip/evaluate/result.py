@@ -1,4 +1,4 @@
-"""Result: what one measurement of one model on one set found.
+"""Result: the outcome of one measurement of one model on one set.
 
 In: scores over images, raw outputs, pictures. Out: a `Result`. A page is made of stored results alone, without model or
 data; so is a comparison, which resamples the evidence that scores keep.
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genlip.data.images import ImageLike
+from genlip.encoder import Encoder
 from genlip.evaluate.fingerprint import tokenizer_fingerprint
 from genlip.evaluate.scores import Scores
 from genlip.machine import machine, versions
@@ -25,17 +26,17 @@ __all__ = ["Result", "measured_on", "settings_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was found.
+    """The outcome of one measurement.
 
     Attributes:
         measurement: its name, as `genlip eval` knows it.
         model: the model's folder or id.
         data: the set, as the user named it.
-        settings: what else the figures depend on: images, prompt, seeds, sizes of probes; JSON-ready.
+        settings: everything else that the figures depend on: images, prompt, seeds, sizes of probes; JSON-ready.
         scores: by name, each over the images of `keys` in that order.
         keys: names of the images that were measured.
         figures: numbers that are not scores over images, such as a value per layer or class; JSON-ready.
-        outputs: what the model said or chose for each image, in the order of `keys`; JSON-ready. May be empty.
+        outputs: what the model generated or chose for each image, in the order of `keys`; JSON-ready. May be empty.
         pictures: images that the page shows, by file name (`name.png`).
         about: machine, versions, seconds.
     """
@@ -51,6 +52,12 @@ class Result:
     pictures: Mapping[str, ImageLike] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {one.score:.4f}" for name, one in list(self.scores.items())[:3])
+        more = ", …" if len(self.scores) > 3 else ""
+        what = f"{self.measurement} of {self.model or 'a model'} on {self.data}"
+        return f"Result({what}, {len(self.keys)} images: {scores}{more})"
+
     @property
     def identity(self) -> tuple[str, str, str]:
         """Measurement, set and settings as text: results of two models with the same identity can be compared."""
@@ -64,19 +71,20 @@ class Result:
         return f"{self.measurement}.{data}.{digest[:6]}"
 
 
-def settings_of(speaker: Speaker, **more: Any) -> dict[str, Any]:
-    """The settings of a measurement: how the speaker sees images, and what else is given."""
-    images = speaker.images
-    seen = {"size": images.size} if images.resize == "fixed" else {"patches": [images.min_patches, images.max_patches]}
-    return {"resize": images.resize, **seen, **more}
+def settings_of(encoder: Encoder, **more: Any) -> dict[str, Any]:
+    """The settings of a measurement: how the encoder prepares images, and what else is given."""
+    return {**encoder.image_settings(), **more}
 
 
-def measured_on(speaker: Speaker, seconds: float) -> dict[str, Any]:
-    """`Result.about`: machine, precision, versions, how long it took, and which tokenizer the model has, if any."""
+def measured_on(encoder: Encoder, seconds: float) -> dict[str, Any]:
+    """`Result.about`: machine, precision, versions, duration, the encoder's own description, and its tokenizer, if any."""
     about = {
-        "machine": machine(speaker.model.device),
-        "precision": str(speaker.model.ln_post.weight.dtype).removeprefix("torch."),
+        "machine": machine(encoder.device),
+        "precision": str(encoder.dtype).removeprefix("torch."),
         "versions": versions(),
         "seconds": round(seconds, 1),
+        **encoder.description(),
     }
-    return about | ({"tokenizer": tokenizer_fingerprint(speaker.captions.tokenizer)} if speaker.speaks else {})
+    if isinstance(encoder, Speaker) and encoder.speaks:
+        about["tokenizer"] = tokenizer_fingerprint(encoder.captions.tokenizer)
+    return about

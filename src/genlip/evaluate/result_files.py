@@ -2,8 +2,8 @@
 
 In: a `Result`. Out: `result.json` and PNG files beside it, and the same read back.
 
-A folder of evaluations holds one folder per measurement, set and settings, named after them: measuring the same again takes
-the old result's place, other settings stand beside it.
+A folder of evaluations holds one folder per measurement, set and settings, named after them: measuring the same again
+replaces the old result, and other settings have a folder of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from genlip.data.images import decode
-from genlip.evaluate.aggregators import FORMULAS, bleu, error_rate, mean_iou
+from genlip.evaluate.aggregators import AGGREGATORS, bleu, error_rate, mean_iou
 from genlip.evaluate.registry import schema_of
 from genlip.evaluate.result import Result
 from genlip.evaluate.schema import check_stored
@@ -33,13 +33,13 @@ __all__ = ["evaluations_folder", "read_result", "read_results", "write_result"]
 log = logging.getLogger(__name__)
 
 _FILE, _OLD, _FORMAT = "result.json", "result.json.old", 1
-_COUNTED = (bleu, error_rate, mean_iou)  # formulas whose evidence cannot be negative
+_COUNTED = (bleu, error_rate, mean_iou)  # aggregators whose evidence cannot be negative
 
 
 def evaluations_folder(model: str | Path) -> Path:
-    """Where the results of a model lie: in its folder; for an id on the Hub in `evaluations/` here."""
+    """Where the results of a model are: in its folder; for Hub ids and other libraries' models in `evaluations/` here."""
     folder = Path(model)
-    return folder / "evaluations" if folder.is_dir() else Path("evaluations") / str(model).replace("/", "--")
+    return folder / "evaluations" if folder.is_dir() else Path("evaluations") / re.sub(r"[/\\:]+", "--", str(model))
 
 
 def write_result(result: Result, folder: str | Path) -> Path:
@@ -93,7 +93,7 @@ def read_results(folder: str | Path) -> list[Result]:
 
 def _stored(scores: Scores) -> dict[str, Any]:
     low, high = scores.interval()
-    formula = next(name for name, known in FORMULAS.items() if known is scores.formula)
+    formula = next(name for name, known in AGGREGATORS.items() if known is scores.aggregator)
     return {
         "value": finite_or_none(scores.score),
         "interval": [finite_or_none(low), finite_or_none(high)],
@@ -103,10 +103,10 @@ def _stored(scores: Scores) -> dict[str, Any]:
 
 
 def _scores(entry: Mapping[str, Any], name: str) -> Scores:
-    """Raises ValueError for evidence that is not of the formula's kind."""
-    if entry["formula"] not in FORMULAS:
-        raise ValueError(f"{name}.formula is {shown(entry['formula'])}: it must be one of {', '.join(FORMULAS)}")
-    formula = FORMULAS[entry["formula"]]
+    """Raises ValueError for evidence that does not fit the aggregator."""
+    if entry["formula"] not in AGGREGATORS:
+        raise ValueError(f"{name}.formula is {shown(entry['formula'])}: it must be one of {', '.join(AGGREGATORS)}")
+    formula = AGGREGATORS[entry["formula"]]
     try:
         scores = Scores(np.asarray(entry["evidence"], dtype=np.float64), formula)
         fits = scores.evidence.ndim == 2 and isinstance(scores.score, float)

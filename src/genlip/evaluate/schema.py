@@ -1,4 +1,4 @@
-"""Schema: of what types a stored result is, also in the parts that each measurement has for itself.
+"""Schema: the types of a stored result, including the parts that belong to one measurement.
 
 In: the object of a `result.json`. Out: nothing, or a ValueError that names the field. Pages and comparisons rely on it. No
 field but those of `Result` must be there, since results of older versions lack some; those that nothing reads may be any.
@@ -57,11 +57,11 @@ class Schema(NamedTuple):
     outputs: Any = Any
 
 
-_OF_PATCHES = ("words", "before", "after")  # which have an entry for each patch of `grid`
+_OF_PATCHES = ("words", "before", "after")  # lists with an entry for each patch of `grid`
 
 
 def check_stored(stored: Any, own: Schema) -> None:
-    """Raise ValueError for a field of another type than pages rely on; `own` says so of the measurement's own parts."""
+    """Raise ValueError for a field of another type than pages rely on; `own` types the measurement's own parts."""
     checked(stored, _Stored, "it")
     checked(stored["settings"], own.settings, "settings")
     checked(stored.get("figures", {}), own.figures, "figures")
@@ -73,7 +73,7 @@ def check_stored(stored: Any, own: Schema) -> None:
 
 
 def _check_grid(output: Mapping[str, Any], name: str) -> None:
-    """What a picture is drawn by: an entry for each patch, and numbers of patches that there are."""
+    """What pictures are drawn from: an entry for each patch, and numbers of patches within the grid."""
     rows, columns = output["grid"]
     if min(rows, columns) < 1:
         raise ValueError(f"{name}.grid is {rows} x {columns}: it must have rows and columns of patches")

@@ -20,7 +20,7 @@ _NAME = 40  # characters of the name of a set
 
 
 def number_words(value: float) -> str:
-    """Three decimals, of small numbers two digits; a dash for what is not defined. What is below a millionth is 0."""
+    """Three decimals, of small numbers two digits; a dash for what is not defined. Sizes below 1e-6 count as 0."""
     if math.isnan(value):
         return "–"
     size = abs(value) if abs(value) >= 1e-6 else 0.0
@@ -62,7 +62,7 @@ def _value_words(value: Any) -> str:
 
 
 def score_table(scores: Mapping[str, Scores], meaning: Mapping[str, str] | None = None) -> str:
-    """Scores with their 95 % intervals, as markup; `meaning` says in words what some of them are."""
+    """Scores with their 95 % intervals, as markup; `meaning` explains some of them in words."""
     words = meaning or {}
     head = ["score", "value", "95 % interval", *(["what it is"] if words else [])]
     rows = [

@@ -1,8 +1,8 @@
-"""Scores: a measure of a set of images, of each image by itself, and how far it may move with other images.
+"""Scores: a measure of a set of images and of each image by itself, with its interval over resampled sets.
 
-In: what each image adds to the measure, and the formula that turns sums of that into a score. Out: `Scores`.
+In: the evidence of each image, and the aggregator that turns sums of evidence into a score. Out: `Scores`.
 Not every corpus score is a mean over images: BLEU and error rates divide sums by sums. So an image leaves a row of
-*evidence*, rows add up, and the formula serves one image, the whole set and every resample of it alike.
+*evidence*, rows are summed, and the same aggregator serves one image, the whole set and every resample of it.
 
 Axes: i images, k columns of evidence.
 """
@@ -21,7 +21,7 @@ __all__ = ["Difference", "Interval", "Scores", "difference", "require_references
 
 
 class Interval(NamedTuple):
-    """Where a score lies for a share of the resampled sets."""
+    """The ends of the interval that holds the score of a share of the resampled sets."""
 
     low: float
     high: float
@@ -32,12 +32,12 @@ class Scores:
     """A measure over images.
 
     Attributes:
-        evidence: Float[i k], what each image adds, in the order of the images.
-        formula: Float[k] -> score, of one row or of a sum of rows; those that can be stored are in `formulas`.
+        evidence: Float[i k], a row for each image, in the order of the images.
+        aggregator: Float[k] -> score, of one row or of a sum of rows; those in `aggregators.AGGREGATORS` can be stored.
     """
 
     evidence: np.ndarray
-    formula: Callable[[np.ndarray], float]
+    aggregator: Callable[[np.ndarray], float]
 
     @classmethod
     def mean(cls, per_image: Sequence[float]) -> Scores:
@@ -47,18 +47,19 @@ class Scores:
     @property
     def score(self) -> float:
         """Of the whole set."""
-        return self.formula(self.evidence.sum(axis=0))
+        return self.aggregator(self.evidence.sum(axis=0))
 
     @property
     def per_image(self) -> list[float]:
         """Of each image as if it were the whole set, in the order given."""
-        return [self.formula(row) for row in self.evidence]
+        return [self.aggregator(row) for row in self.evidence]
 
     def interval(self, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Interval:
         """The percentile bootstrap: sets of as many images, drawn with replacement, and the middle `level` of their scores.
 
-        The same seed draws the same images of sets of the same size. What an image's row took from the other images stays:
-        CIDEr keeps the document frequencies of the full set. Raises ValueError unless 0 < level < 1 and resamples >= 1.
+        The same seed draws the same images of sets of the same size. Evidence that depends on the other images is not
+        computed again: CIDEr keeps the document frequencies of the full set. Raises ValueError unless 0 < level < 1 and
+        resamples >= 1.
         """
         return _middle(_resampled([self], level, resamples, seed)[:, 0], level)
 
@@ -67,7 +68,7 @@ _NONE = 1e-6
 
 
 class Difference(NamedTuple):
-    """How much higher the second of two scores is, and where that lies for a share of the resampled sets."""
+    """How much higher the second of two scores is, and the interval of that difference over resampled sets."""
 
     value: float
     low: float
@@ -75,9 +76,9 @@ class Difference(NamedTuple):
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval leaves 0 out: other images would hardly have turned the difference around.
+        """Whether the interval excludes 0, so that the sign of the difference would hardly change with other images.
 
-        Less than a millionth is none: smoothed scores such as BLEU's of nothing right differ by as little.
+        Differences below 1e-6 count as zero: smoothed scores, such as BLEU without any correct n-gram, differ by as little.
         """
         return self.low > _NONE or self.high < -_NONE
 
@@ -85,8 +86,8 @@ class Difference(NamedTuple):
 def difference(first: Scores, second: Scores, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Difference:
     """The second score minus the first, of the same images in the same order, by a paired bootstrap.
 
-    Both are resampled alike, so that what makes an image hard for both models does not count as noise. Raises ValueError
-    where the numbers of images differ, and as `Scores.interval` does.
+    Both are resampled in the same way, so that an image that is hard for both models does not count as noise. Raises
+    ValueError where the numbers of images differ, and as `Scores.interval` does.
     """
     if len(first.evidence) != len(second.evidence):
         raise ValueError(
@@ -104,7 +105,7 @@ def _resampled(some: Sequence[Scores], level: float, resamples: int, seed: int) 
     found = np.empty((resamples, len(some)))
     for row in found:
         times = np.bincount(draw.integers(images, size=images), minlength=images)
-        row[:] = [scores.formula(times @ scores.evidence) for scores in some]
+        row[:] = [scores.aggregator(times @ scores.evidence) for scores in some]
     return found
 
 

@@ -41,8 +41,8 @@ from torch import Tensor
 
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import load_preprocessing
-from genlip.export.extras import require
 from genlip.export.folders import replaced, source_and_target
+from genlip.extras import require
 from genlip.model.checkpoint import CheckpointError, load
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP

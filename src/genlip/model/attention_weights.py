@@ -18,7 +18,7 @@ from torch import Tensor
 
 from genlip.model.pack import Pack, ShapeRun
 
-__all__ = ["WeighedAttention", "Weights", "visible_rows"]
+__all__ = ["RecordingAttention", "Weights", "visible_rows"]
 
 _WEIGHTS = 2**25  # at most this many at once, unless one sample has more: 128 MiB in float32
 
@@ -40,8 +40,8 @@ class Weights(NamedTuple):
     weights: Tensor
 
 
-class WeighedAttention:
-    """Attention over one pack that reports its weights: `model.trunk(pack, attend=WeighedAttention(pack, callback))`.
+class RecordingAttention:
+    """Attention over one pack that reports its weights: `model.trunk(pack, attend=RecordingAttention(pack, callback))`.
 
     pack      the pack that the trunk reads
     callback  is called with `Weights`, layer by layer, samples in order; it may keep or change the tensor

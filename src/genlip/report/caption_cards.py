@@ -15,10 +15,10 @@ __all__ = ["CaptionHistory", "Compared", "caption_histories", "gallery", "word_m
 
 
 class Compared(Protocol):
-    """An image with its true and its generated caption, and whether both are the same text."""
+    """An image, None where it is lost, with its true caption and the generated one, and whether these are the same text."""
 
     @property
-    def image(self) -> ImageLike: ...  # noqa: D102
+    def image(self) -> ImageLike | None: ...  # noqa: D102
     @property
     def caption(self) -> str: ...  # noqa: D102
     @property
@@ -58,8 +58,10 @@ def word_marks(true: str, generated: str) -> tuple[list[tuple[str, bool]], list[
 def _card(one: Compared) -> str:
     verdict = '<span class="right">✓</span>' if one.exact else '<span class="wrong">✗</span>'
     true, generated = word_marks(one.caption, one.spoken)
+    image = inline_image(one.image, 112) if one.image is not None else ""
     return (
-        f'<figure class="card">{inline_image(one.image, 112)}<figcaption><p><i>true</i> {_marked(true, "del")}</p>'
+        f'<figure class="card">{image}<figcaption>'
+        f"<p><i>true</i> {_marked(true, 'del')}</p>"
         f"<p><i>generated {verdict}</i> {_marked(generated, 'mark') or '(nothing)'}</p></figcaption></figure>"
     )
 

@@ -19,7 +19,7 @@ from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
 from genlip.data.samples import SampleReader
 from genlip.data.sources import Source, corpus
-from genlip.evaluate.captioning.generated import spoken_captions
+from genlip.evaluate.captioning.generated import generate_captions
 from genlip.evaluate.held_out import held_out
 from genlip.model import checkpoint
 from genlip.model.attention_choice import resolve_attention
@@ -106,7 +106,7 @@ class GenLIPTask(PackTask):
         model.eval()
         speaker = Speaker(model, self.run.images, self.captions)
         chosen = range(min(self.run.spoken, len(on.source)))
-        spoken = spoken_captions(speaker, on.source, chosen, max_tokens=_MAX_TOKENS)
+        spoken = generate_captions(speaker, on.source, chosen, max_tokens=_MAX_TOKENS)
         return Measured({"loss": found.loss, "picture_gain": found.picture_gain}, spoken, "nats per token")
 
     def export(self, folder: Path, weights: dict[str, Tensor]) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from genlip.data.samples import Reader
 from genlip.data.sources import Source
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.recipes.run import Run
 from genlip.recipes.tasks import TASKS, imported
 
@@ -52,7 +52,7 @@ class Measured:
     """
 
     figures: Mapping[str, float]
-    spoken: Sequence[Spoken] = ()
+    spoken: Sequence[GeneratedCaption] = ()
     unit: str = ""
 
 

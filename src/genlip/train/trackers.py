@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 
 __all__ = ["TRACKERS", "Recorder", "open_recorder"]
 
@@ -30,7 +30,7 @@ class Recorder(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Figures after `step` updates, by names such as train/loss."""
 
-    def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
+    def spoken(self, step: int, samples: Sequence[GeneratedCaption]) -> None:
         """Captions of held-out images after `step` updates."""
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class _TensorBoard:
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
-    def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
+    def spoken(self, step: int, samples: Sequence[GeneratedCaption]) -> None:
         rows = (f"| {' | '.join(map(_markdown, row))} |" for row in _rows(samples))
         self.writer.add_text("spoken", "\n".join([f"| {' | '.join(_COLUMNS)} |", "| --- | --- | --- | --- |", *rows]), step)
 
@@ -93,7 +93,7 @@ class _WandB:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log({"step": step, **values})
 
-    def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
+    def spoken(self, step: int, samples: Sequence[GeneratedCaption]) -> None:
         self.run.log({"step": step, "spoken": self.table(columns=list(_COLUMNS), data=_rows(samples))})
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class _Trackio:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)
 
-    def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
+    def spoken(self, step: int, samples: Sequence[GeneratedCaption]) -> None:
         self.run.log({"spoken": self.trackio.Table(columns=list(_COLUMNS), data=_rows(samples))}, step=step)
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ TRACKERS: dict[str, Callable[[Path, int, Mapping[str, Any]], Recorder]] = {
 _COLUMNS = ("image", "true", "said", "exact")
 
 
-def _rows(samples: Sequence[Spoken]) -> list[list[str]]:
+def _rows(samples: Sequence[GeneratedCaption]) -> list[list[str]]:
     return [[one.key, one.caption, one.spoken, "yes" if one.exact else "no"] for one in samples]
 
 

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 from rich.console import Console
 
 from genlip.data.examples import Unusable
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.model.writing import naming
 from genlip.report.formatting import clock, one_line
 from genlip.report.html import thumbnail
@@ -117,7 +117,7 @@ class Tracker:
         found = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics.items())
         self.say(f"step {step}: held-out {found} {unit}".rstrip())
 
-    def spoken(self, step: int, samples: Sequence[Spoken]) -> None:
+    def spoken(self, step: int, samples: Sequence[GeneratedCaption]) -> None:
         """Store and show generated captions of held-out images; each image is stored once, small, in `spoken/`."""
         if not self.active or not samples:
             return
@@ -141,12 +141,12 @@ class Tracker:
             with suppress(OSError):  # the terminal may have been closed
                 self.console.print(harmless(text), highlight=False, markup=False, soft_wrap=True)
 
-    def _picture(self, one: Spoken) -> str | None:
+    def _picture(self, one: GeneratedCaption) -> str | None:
         """The path of the stored image within the folder of the run; None if the image cannot be read."""
         name = f"spoken/{hashlib.sha256(one.key.encode('utf8', 'replace')).hexdigest()[:12]}.png"
         if name not in self._pictured:
             try:
-                image = thumbnail(one.image, _THUMBNAIL)
+                image = thumbnail(one.kept_image, _THUMBNAIL)
             except Unusable:
                 return None
             with writing(self.out / name):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from genlip.evaluate.attention.attention_mass import MASSES, allocation, can_be_asked
+from genlip.evaluate.attention.attention_mass import MASSES, attention_mass, predicts_supervised
 from genlip.model.attention import reference
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
@@ -84,7 +84,7 @@ def by_loop(model: GenLIP, sample: Sample) -> tuple[list[list[list[float]]], lis
 def test_masses_gates_and_norms_are_those_of_a_loop(gated: bool) -> None:
     model = small_model(gated_attention=gated)
     samples = some_samples(model)
-    found = allocation(model, samples)
+    found = attention_mass(model, samples)
     assert found.masses.shape == (5, 2, 2, len(MASSES))
     assert (found.gates is not None) == gated
     for i, sample in enumerate(samples):
@@ -106,7 +106,7 @@ def by_loop_without_gate(model: GenLIP, sample: Sample) -> tuple[list[list[list[
 
 def test_even_shares_are_counted_by_hand() -> None:
     model = small_model()
-    (found,) = allocation(model, [some_samples(model)[0]]).even
+    (found,) = attention_mass(model, [some_samples(model)[0]]).even
     # 6 patches, 5 tokens of which the third to the last are supervised: rows 7 to 9 are asked, and see 8 to 10 rows.
     seen = [Fraction(1, 8), Fraction(1, 9), Fraction(1, 10)]
     first = sum(seen) / 3
@@ -121,7 +121,7 @@ def test_queries_of_zero_attend_evenly() -> None:
     for block in model.blocks:
         block.self_attn.q_proj.weight[:24] = 0
         block.self_attn.q_proj.bias[:24] = 0
-    found = allocation(model, some_samples(model))
+    found = attention_mass(model, some_samples(model))
     np.testing.assert_allclose(found.masses, np.broadcast_to(found.even[:, None, None], found.masses.shape), **EXACT)
 
 
@@ -147,7 +147,7 @@ def white_then_black(rows: int, columns: int, text: int) -> Sample:
 
 
 def test_a_planted_sink_takes_all() -> None:
-    found = allocation(model_with_a_sink(30.0), [white_then_black(3, 4, 5), white_then_black(2, 2, 3)])
+    found = attention_mass(model_with_a_sink(30.0), [white_then_black(3, 4, 5), white_then_black(2, 2, 3)])
     first, text_to_first, others, patches, text = np.moveaxis(found.masses, -1, 0)
     assert first.min() > 0.999999
     assert text_to_first.min() > 0.999999
@@ -158,7 +158,7 @@ def test_a_planted_sink_takes_all() -> None:
 
 def test_a_weak_pull_takes_what_its_scores_say() -> None:
     pull = 0.1
-    found = allocation(model_with_a_sink(pull), [white_then_black(2, 2, 3)])
+    found = attention_mass(model_with_a_sink(pull), [white_then_black(2, 2, 3)])
     score = pull * 23**0.5 / 12**0.5  # LayerNorm of a vector with one entry; 1e-6 in its variance, and a turn of 1e-5 rad
     white, black = np.exp(score), np.exp(-score)
     assert found.masses[0, 0, 0, 0] == pytest.approx(white / (white + 3 * black), rel=1e-4)
@@ -169,7 +169,7 @@ def test_a_weak_pull_takes_what_its_scores_say() -> None:
 
 def test_text_divides_its_attention_among_patches_and_text() -> None:
     model = small_model()
-    _, first, others, patches, text = np.moveaxis(allocation(model, some_samples(model)).masses, -1, 0)
+    _, first, others, patches, text = np.moveaxis(attention_mass(model, some_samples(model)).masses, -1, 0)
     np.testing.assert_allclose(first + others, patches, **EXACT)
     np.testing.assert_allclose(patches + text, 1, **EXACT)
 
@@ -177,7 +177,7 @@ def test_text_divides_its_attention_among_patches_and_text() -> None:
 def test_company_in_a_pack_changes_nothing() -> None:
     model = small_model()
     samples = some_samples(model)
-    together, alone = allocation(model, samples), [allocation(model, [one]) for one in samples]
+    together, alone = attention_mass(model, samples), [attention_mass(model, [one]) for one in samples]
     for field in ("masses", "even", "gates", "norms"):
         np.testing.assert_allclose(getattr(together, field), np.concatenate([getattr(one, field) for one in alone]), **EXACT)
 
@@ -185,8 +185,8 @@ def test_company_in_a_pack_changes_nothing() -> None:
 def test_a_bfloat16_model_is_measured_nearly_alike() -> None:
     model = small_model()
     samples = some_samples(model)
-    exact, model = allocation(model, samples), model.to(torch.bfloat16)
-    found = allocation(model, samples)
+    exact, model = attention_mass(model, samples), model.to(torch.bfloat16)
+    found = attention_mass(model, samples)
     assert found.masses.dtype == np.float64
     np.testing.assert_allclose(found.masses[:, 0], exact.masses[:, 0], atol=0.1)
     np.testing.assert_allclose(found.masses[..., 3:].sum(axis=-1), 1, atol=1e-5)
@@ -194,18 +194,18 @@ def test_a_bfloat16_model_is_measured_nearly_alike() -> None:
 
 def test_measuring_leaves_no_trace_in_the_model() -> None:
     model = small_model()
-    allocation(model, some_samples(model))
+    attention_mass(model, some_samples(model))
     assert not any(module._forward_hooks for module in model.modules())
-    fail = partial(allocation, model, [Sample(np.zeros((1, 5)), (1, 1), [0, 0], [False, True])])
+    fail = partial(attention_mass, model, [Sample(np.zeros((1, 5)), (1, 1), [0, 0], [False, True])])
     with pytest.raises(ValueError, match="patches of 5 numbers"):
         fail()
     assert not any(module._forward_hooks for module in model.modules())
 
 
 @pytest.mark.parametrize(("marks", "can"), [((), False), ((1,), False), ((1, 0), False), ((0, 1), True), ((1, 1), True)])
-def test_a_sample_can_be_asked_if_text_predicts_a_supervised_token(marks: tuple[int, ...], can: bool) -> None:
+def test_a_sample_predicts_supervised_if_text_predicts_a_supervised_token(marks: tuple[int, ...], can: bool) -> None:
     sample = Sample(np.zeros((1, 48)), (1, 1), [0] * len(marks), [bool(x) for x in marks])
-    assert can_be_asked(sample) is can
+    assert predicts_supervised(sample) is can
     if not can:
         with pytest.raises(ValueError, match="sample 0 has no text row that predicts a supervised token"):
-            allocation(small_model(), [sample])
+            attention_mass(small_model(), [sample])

@@ -15,8 +15,8 @@ from genlip.data.captions import CaptionConfig, Captions, train_tokenizer
 from genlip.data.images import ImageConfig, prepare_image
 from genlip.data.sources import Files, Procedural
 from genlip.data.sources.base import Subset
-from genlip.evaluate.attention.attention_mass import MASSES, allocation
-from genlip.evaluate.attention.measure import attention
+from genlip.evaluate.attention.attention_mass import MASSES, attention_mass
+from genlip.evaluate.attention.measure import measure_attention
 from genlip.evaluate.attention.page import compare_section, section
 from genlip.evaluate.image_batches import spread
 from genlip.evaluate.result import Result
@@ -54,14 +54,14 @@ def by_hand(speaker: Speaker, files: Files) -> np.ndarray:
         patches, grid, _ = prepare_image(path, speaker.images, speaker.model.config)
         prompt, caption, end = (speaker.captions.ids(part) for part in ("say", text, "<|im_end|>\n"))
         marks = [False] * len(prompt) + [True] * len(caption + end)
-        found.append(allocation(speaker.model, [Sample(patches, grid, prompt + caption + end, marks)]).masses[0])
+        found.append(attention_mass(speaker.model, [Sample(patches, grid, prompt + caption + end, marks)]).masses[0])
     return np.stack(found)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_scores_are_means_over_layers_and_heads_of_each_image(files: Files, batch: int) -> None:
     speaks, done = speaker(native=True), []
-    result = attention(speaks, files, model="m", batch_size=batch, advance=done.append)
+    result = measure_attention(speaks, files, model="m", batch_size=batch, advance=done.append)
     expected = by_hand(speaks, files)
     assert result.keys == [str(path) for path in files.paths]
     assert sum(done) == 5
@@ -78,9 +78,9 @@ def test_scores_are_means_over_layers_and_heads_of_each_image(files: Files, batc
 
 
 def test_the_result_says_what_was_measured() -> None:
-    result = attention(speaker(), SCENES, model="the model", limit=3)
+    result = measure_attention(speaker(), SCENES, model="the model", limit=3)
     assert (result.measurement, result.model, result.data) == ("attention", "the model", "scenes:1")
-    assert result.settings == {"resize": "fixed", "size": 8, "limit": 3, "prompt": "say"}
+    assert result.settings == {"resize": "fixed", "size": 8, "images": 3, "prompt": "say"}
     assert result.keys == [f"scenes:1:{place}" for place in spread(5, 3)]
     assert result.figures["even"]["patches to first token"] == 0.25
     assert {name: len(values) for name, values in result.figures["gate"].items()} == {"patches": 2, "text": 2}
@@ -89,8 +89,8 @@ def test_the_result_says_what_was_measured() -> None:
 
 def test_gates_and_norms_are_means_over_images(files: Files) -> None:
     speaks = speaker(native=True)
-    whole = attention(speaks, files, batch_size=3).figures
-    parts = [attention(speaks, Subset(files, [i])).figures for i in range(5)]
+    whole = measure_attention(speaks, files, batch_size=3).figures
+    parts = [measure_attention(speaks, Subset(files, [i])).figures for i in range(5)]
     for where in ("patches", "text"):
         np.testing.assert_allclose(whole["gate"][where], np.mean([one["gate"][where] for one in parts], axis=0), atol=2e-6)
     norms = np.mean([one["first_patch_norm"] for one in parts], axis=0)
@@ -101,7 +101,7 @@ def test_an_image_that_cannot_be_used_is_skipped_and_named(files: Files, caplog:
     files.paths[1].write_bytes(b"no image")
     done: list[int] = []
     with caplog.at_level(logging.WARNING):
-        result = attention(speaker(), files, batch_size=2, advance=done.append)
+        result = measure_attention(speaker(), files, batch_size=2, advance=done.append)
     assert result.keys == [str(files.paths[i]) for i in (0, 2, 3, 4)]
     assert done == [2, 2, 1]
     assert str(files.paths[1]) in caplog.text
@@ -109,7 +109,7 @@ def test_an_image_that_cannot_be_used_is_skipped_and_named(files: Files, caplog:
 
 def test_a_caption_of_one_token_that_a_patch_predicts_is_skipped(files: Files, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        result = attention(speaker(prompt="", max_tokens=1), files)
+        result = measure_attention(speaker(prompt="", max_tokens=1), files)
     assert result.keys == [str(files.paths[2])], "only the caption of one letter is not cut, and so has an end"
     assert f"skipped {files.paths[0]}: its only learned token is predicted by a patch" in caplog.text
 
@@ -117,22 +117,22 @@ def test_a_caption_of_one_token_that_a_patch_predicts_is_skipped(files: Files, c
 def test_a_bfloat16_model_is_measured(files: Files) -> None:
     speaks = speaker()
     speaks.model.to(torch.bfloat16)
-    scores = attention(speaks, files).scores
+    scores = measure_attention(speaks, files).scores
     assert scores["text to patches"].score + scores["text to text"].score == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{"limit": 0}, {"batch_size": 0}])
 def test_numbers_below_one_are_refused(files: Files, changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="both must be at least 1"):
-        attention(speaker(), files, **changes)
+        measure_attention(speaker(), files, **changes)
 
 
 def test_a_set_without_a_usable_image_is_refused(files: Files) -> None:
     with pytest.raises(ValueError, match="none of 0 images can be measured: need an image that can be read"):
-        attention(speaker(), Subset(files, []))
+        measure_attention(speaker(), Subset(files, []))
     files.paths[0].write_bytes(b"no image")
     with pytest.raises(ValueError, match="none of 1 images can be measured"):
-        attention(speaker(), Subset(files, [0]))
+        measure_attention(speaker(), Subset(files, [0]))
 
 
 # -- Pages
@@ -144,7 +144,7 @@ def stored(result: Result, folder: Path) -> Result:
 
 @pytest.mark.parametrize("gated", [True, False])
 def test_the_page_is_the_same_after_a_round_trip(tmp_path: Path, gated: bool) -> None:
-    result = attention(speaker(gated_attention=gated), SCENES)
+    result = measure_attention(speaker(gated_attention=gated), SCENES)
     written = section(stored(result, tmp_path))
     # Paths in charts have numbers of their own each time they are drawn.
     bare = [re.sub(r"<svg.*?</svg>", "", one.body, flags=re.DOTALL) for one in (written, section(result))]
@@ -156,7 +156,7 @@ def test_the_page_is_the_same_after_a_round_trip(tmp_path: Path, gated: bool) ->
 
 @lru_cache
 def of_two_scenes(gate: bool) -> Result:
-    return attention(speaker(gated_attention=gate), Subset(SCENES, [0, 1]))
+    return measure_attention(speaker(gated_attention=gate), Subset(SCENES, [0, 1]))
 
 
 def known(shares: dict[str, float], gate: bool, model: str = "") -> Result:
@@ -190,7 +190,7 @@ def test_the_tables_show_shares_ratios_and_the_top_heads() -> None:
 def test_an_image_of_one_patch_has_no_share_to_divide_by() -> None:
     speaks = speaker()
     speaks.images = ImageConfig(size=4)
-    rows = cells(section(attention(speaks, Subset(SCENES, [0]))).body)
+    rows = cells(section(measure_attention(speaks, Subset(SCENES, [0]))).body)
     (others,) = [row for row in rows if row and row[0] == "text to other patches"]
     assert others[1:] == ["0.00%", "0.00% to 0.00%", "0.00%", "–"]
 

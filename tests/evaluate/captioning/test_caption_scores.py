@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from genlip.evaluate.captioning.caption_scores import bleu4, cider_d, exact_match, rouge_l
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 
 FIXTURE = json.loads((Path(__file__).parent / "caption_fixture.json").read_text(encoding="utf8"))
 CANDIDATES = [image["candidate"] for image in FIXTURE["images"]]
@@ -46,7 +46,7 @@ def test_a_caption_matches_to_the_letter_or_not_at_all():
     told, true = ["a cat", " a cat\n", "A cat", "a cat."], [["no", "a cat "], ["a cat"], ["a cat"], ["a cat"]]
     assert exact_match(told, true).per_image == [1, 1, 0, 0]
     pairs = zip(told, true, strict=True)
-    assert [Spoken("", b"", some[-1], one).exact for one, some in pairs] == [True, True, False, False]
+    assert [GeneratedCaption("", b"", some[-1], one).exact for one, some in pairs] == [True, True, False, False]
     assert exact_match(told, true).score == 0.5
 
 

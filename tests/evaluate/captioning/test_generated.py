@@ -11,7 +11,7 @@ from PIL import Image
 from genlip.data.examples import Choice, Turn, Unusable
 from genlip.data.images import ImageConfig, decode
 from genlip.data.sources import Files, Procedural
-from genlip.evaluate.captioning.generated import Spoken, references, speak_about, spoken_captions
+from genlip.evaluate.captioning.generated import GeneratedCaption, generate_captions, references, speak_about
 
 
 class Echo:
@@ -39,8 +39,8 @@ def images(tmp_path: Path) -> Files:
     return Files(paths, [f"{i} wide" for i in range(1, 7)] + ["8 wide"])
 
 
-def spoken(caption: str, said: str) -> Spoken:
-    return Spoken("key", b"", caption, said)
+def spoken(caption: str, said: str) -> GeneratedCaption:
+    return GeneratedCaption("key", b"", caption, said)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_caption_is_exact_but_for_white_space_around_it(caption: str, said: st
 
 
 def test_captions_come_in_the_order_asked_for(images: Files) -> None:
-    said = spoken_captions(Echo(), images, [6, 2, 0], batch_size=2)
+    said = generate_captions(Echo(), images, [6, 2, 0], batch_size=2)
     assert [(one.key, one.caption, one.spoken) for one in said] == [
         (str(images.paths[i]), images.captions[i], f" {i + 1} wide\n") for i in (6, 2, 0)
     ]
@@ -69,16 +69,17 @@ def test_captions_come_in_the_order_asked_for(images: Files) -> None:
 
 def test_batches_progress_and_decoding(images: Files) -> None:
     echo, done = Echo(), []
-    spoken_captions(echo, images, range(7), batch_size=3, advance=done.append, max_tokens=9)
+    generate_captions(echo, images, range(7), batch_size=3, advance=done.append, max_tokens=9)
     assert done == [3, 3, 1]
-    assert echo.asked == [(3, {"max_tokens": 9}), (3, {"max_tokens": 9}), (1, {"max_tokens": 9})]
+    exact = {"repetition_stop": 0, "max_tokens": 9}
+    assert echo.asked == [(3, exact), (3, exact), (1, exact)]
 
 
 def test_a_damaged_image_is_skipped_and_named(images: Files, caplog: pytest.LogCaptureFixture) -> None:
     images.paths[1].write_bytes(b"no image")
     done: list[int] = []
     with caplog.at_level(logging.WARNING):
-        said = spoken_captions(Echo(), images, range(3), advance=done.append)
+        said = generate_captions(Echo(), images, range(3), advance=done.append)
     assert [one.spoken for one in said] == [" 1 wide\n", " 3 wide\n"]
     assert done == [3]
     assert str(images.paths[1]) in caplog.text
@@ -86,7 +87,7 @@ def test_a_damaged_image_is_skipped_and_named(images: Files, caplog: pytest.LogC
 
 
 def test_images_in_memory_work_as_well() -> None:
-    (said,) = spoken_captions(Echo(), Procedural("scenes", 1), [5])
+    (said,) = generate_captions(Echo(), Procedural("scenes", 1), [5])
     assert (said.key, said.caption, said.spoken) == ("scenes:1:5", Procedural("scenes", 1).caption(5), " 64 wide\n")
 
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_used_keeps_its_place(images: Files) -> None:
 
 def test_an_example_without_a_true_caption_cannot_be_used_where_one_is_needed(images: Files) -> None:
     images = Files(images.paths[:2], ["", "2 wide"])
-    assert [one.spoken for one in spoken_captions(Echo(), images, range(2))] == [" 1 wide\n", " 2 wide\n"]
+    assert [one.spoken for one in generate_captions(Echo(), images, range(2))] == [" 1 wide\n", " 2 wide\n"]
     unusable, (example, _) = speak_about(Echo(), images, range(2), captioned=True)
     assert str(unusable) == f"{images.paths[0]}: no caption"
     assert example.caption == "2 wide"

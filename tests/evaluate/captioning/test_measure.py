@@ -15,7 +15,7 @@ from genlip.data.examples import Caption, Choice, Example
 from genlip.data.images import ImageConfig, decode, prepare_image
 from genlip.evaluate.captioning import measure as module
 from genlip.evaluate.captioning.caption_scores import bleu4, cider_d, rouge_l
-from genlip.evaluate.captioning.measure import captioning
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 from genlip.evaluate.captioning.page import section
 from genlip.evaluate.captioning.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.held_out import mean_loss
@@ -89,7 +89,7 @@ def without_time(result: Result) -> tuple[Any, ...]:
 
 
 def test_captions_are_scored_against_all_their_references():
-    result = captioning(Reciter(), Shown(TRUE), model="m", batch_size=2, transcription=True)
+    result = measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(batch_size=2, transcription=True), model="m")
     assert result.identity[:2] == ("captioning", "shown:1")
     assert result.keys == [f"image {i}" for i in range(5)]
     assert [(one["references"], one["spoken"]) for one in result.outputs] == list(zip(ALL_TRUE, SAID, strict=True))
@@ -106,14 +106,14 @@ def test_captions_are_scored_against_all_their_references():
 
 
 def test_other_true_captions_of_the_same_images_are_another_measurement():
-    one, same, other = (captioning(Reciter(), Shown([*TRUE[:4], last])) for last in (TRUE[4], TRUE[4], "a dog"))
+    one, same, other = (measure_captioning(Reciter(), Shown([*TRUE[:4], last])) for last in (TRUE[4], TRUE[4], "a dog"))
     assert one.identity == same.identity != other.identity
 
 
 def test_scores_that_say_nothing_are_left_out():
-    result = captioning(Reciter(["a"] * 2), Shown(["a cat", "a dog"]))
+    result = measure_captioning(Reciter(["a"] * 2), Shown(["a cat", "a dog"]))
     assert list(result.scores) == ["exact match", "BLEU-4", "ROUGE-L", "CIDEr-D", "picture gain", "loss"]
-    assert "loss" not in captioning(Reciter(["a"]), Shown(["a cat"])).scores
+    assert "loss" not in measure_captioning(Reciter(["a"]), Shown(["a cat"])).scores
 
 
 def samples(speaker: Speaker, source: Shown) -> list[Sample]:
@@ -130,7 +130,7 @@ def samples(speaker: Speaker, source: Shown) -> list[Sample]:
 def test_the_loss_is_that_of_true_captions_however_images_are_dealt(dealt: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_DEALT", dealt)
     source, speaker = Shown([some[0] for some in ALL_TRUE]), Reciter()
-    scores = captioning(speaker, source).scores
+    scores = measure_captioning(speaker, source).scores
     assert scores["loss"].score == pytest.approx(mean_loss(speaker.model, samples(speaker, source)), rel=EXACT["rtol"])
     by_image = [mean_loss(speaker.model, [sample]) for sample in samples(speaker, source)]
     assert scores["loss"].per_image == pytest.approx(by_image, rel=EXACT["rtol"])
@@ -138,22 +138,24 @@ def test_the_loss_is_that_of_true_captions_however_images_are_dealt(dealt: int, 
 
 
 def test_images_that_are_all_the_same_give_no_picture_gain():
-    gain = captioning(Reciter(), Shown([some[0] for some in ALL_TRUE], alike=True)).scores["picture gain"]
+    gain = measure_captioning(Reciter(), Shown([some[0] for some in ALL_TRUE], alike=True)).scores["picture gain"]
     assert gain.per_image == pytest.approx([0] * 5, abs=1e-9)
 
 
 def test_images_are_spread_over_the_source_and_batched():
     speaker, done = Reciter(["a"] * 10), list[int]()
-    result = captioning(speaker, Shown(["a"] * 10), limit=5, batch_size=2, max_tokens=7, top_p=0.5, advance=done.append)
+    result = measure_captioning(
+        speaker, Shown(["a"] * 10), CaptioningConfig(batch_size=2, max_tokens=7, top_p=0.5), limit=5, advance=done.append
+    )
     assert [numbers for numbers, _ in speaker.asked] == [[1, 3], [5, 6], [8]]
     assert done == [2, 2, 1]
     assert all((asked["max_tokens"], asked["top_p"]) == (7, 0.5) for _, asked in speaker.asked)
-    assert {"limit": 5, "prompt": "say", "max_tokens": 7, "top_p": 0.5, "size": 8}.items() <= result.settings.items()
+    assert {"images": 5, "prompt": "say", "max_tokens": 7, "top_p": 0.5, "size": 8}.items() <= result.settings.items()
 
 
 def test_what_cannot_be_used_is_skipped_named_and_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        result = captioning(Reciter(), Shown([*TRUE[:3], "", TRUE[4]], damaged=[1]))
+        result = measure_captioning(Reciter(), Shown([*TRUE[:3], "", TRUE[4]], damaged=[1]))
     assert result.keys == ["image 0", "image 2", "image 4"]
     assert len(result.scores["loss"].evidence) == 3
     assert "not an image" in caplog.text
@@ -172,12 +174,12 @@ def test_what_cannot_be_used_is_skipped_named_and_told(caplog: pytest.LogCapture
 )
 def test_what_cannot_be_measured_is_refused(source: Shown, images: int, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        captioning(Reciter(), source, limit=images)
+        measure_captioning(Reciter(), source, limit=images)
 
 
 def test_unknown_decoding_is_refused():
     with pytest.raises(TypeError, match="max_token"):
-        captioning(Reciter(), Shown(TRUE), max_token=5)  # type: ignore[call-arg]
+        measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(max_token=5))  # type: ignore[call-arg]
 
 
 # -- stopped in between
@@ -201,13 +203,17 @@ def stop_after(images: int) -> Callable[[int], None]:
 def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
     path, speaker = tmp_path / "so_far.jsonl", Reciter()
     with pytest.raises(Stop):
-        captioning(speaker, Shown(TRUE, damaged=[0]), batch_size=2, partial=path, advance=stop_after(4))
+        measure_captioning(
+            speaker, Shown(TRUE, damaged=[0]), CaptioningConfig(batch_size=2), partial=path, advance=stop_after(4)
+        )
     assert [numbers for numbers, _ in speaker.asked] == [[1], [2, 3]]
     again, done = Reciter(), list[int]()
-    result = captioning(again, Shown(TRUE, damaged=[0]), batch_size=2, partial=path, advance=done.append)
+    result = measure_captioning(
+        again, Shown(TRUE, damaged=[0]), CaptioningConfig(batch_size=2), partial=path, advance=done.append
+    )
     assert [numbers for numbers, _ in again.asked] == [[4]]
     assert sum(done) == 5
-    assert without_time(result) == without_time(captioning(Reciter(), Shown(TRUE, damaged=[0])))
+    assert without_time(result) == without_time(measure_captioning(Reciter(), Shown(TRUE, damaged=[0])))
     assert not path.exists()
 
 
@@ -215,11 +221,14 @@ def test_resuming_equals_never_stopping(tmp_path: Path) -> None:
 def test_another_measurement_begins_anew(tmp_path: Path, change: str) -> None:
     path = tmp_path / "so_far.jsonl"
     with pytest.raises(Stop):
-        captioning(Reciter(), Shown(TRUE), model="m", batch_size=2, partial=path, advance=stop_after(4))
+        measure_captioning(
+            Reciter(), Shown(TRUE), CaptioningConfig(batch_size=2), model="m", partial=path, advance=stop_after(4)
+        )
     speaker = Reciter(seed=int(change == "weights"))
-    changes = {"settings": {"max_tokens": 9}, "model": {"model": "other"}, "images": {"limit": 4}}.get(change, {})
+    changes = {"model": {"model": "other"}, "images": {"limit": 4}}.get(change, {})
+    config = CaptioningConfig(batch_size=8, max_tokens=9 if change == "settings" else 256)
     shown = Shown([*TRUE[:4], "another true caption"] if change == "captions" else TRUE)
-    captioning(speaker, shown, batch_size=8, partial=path, **{"model": "m", **changes})
+    measure_captioning(speaker, shown, config, partial=path, **{"model": "m", **changes})
     assert [len(numbers) for numbers, _ in speaker.asked] == [4 if change == "images" else 5]
 
 
@@ -227,14 +236,14 @@ def test_another_measurement_begins_anew(tmp_path: Path, change: str) -> None:
 
 
 def test_the_section_is_the_same_after_a_round_trip(tmp_path: Path) -> None:
-    result = captioning(Reciter(), Shown(TRUE), model="m", transcription=True)
+    result = measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(transcription=True), model="m")
     found = read_result(write_result(result, tmp_path))
     assert section(found) == section(result)
     assert without_time(found) == without_time(replace(result, keys=list(result.keys)))
 
 
 def test_the_section_tells_scores_and_marks_what_differs():
-    body = section(captioning(Reciter(), Shown(TRUE), transcription=True)).body
+    body = section(measure_captioning(Reciter(), Shown(TRUE), CaptioningConfig(transcription=True))).body
     text = re.sub(r"<[^>]*>", " ", body)
     assert re.search(r"40\.0%\s+exact captions\s+2 of 5", text)
     assert re.search(r"66\.7%\s+numbers right", text)
@@ -248,14 +257,14 @@ def test_the_section_tells_scores_and_marks_what_differs():
 def test_the_first_failures_after_the_first_images_are_shown():
     said = ["right"] * 20
     said[3] = said[18] = "wrong"
-    result = captioning(Reciter(said), Shown(["right"] * 20))
+    result = measure_captioning(Reciter(said), Shown(["right"] * 20))
     assert list(result.figures["shown"].values()) == [*range(16), 18]
     assert set(result.pictures) == set(result.figures["shown"])
     assert section(result).body.count("✗") == 2
 
 
 def test_stored_pictures_are_small():
-    result = captioning(Reciter(["a"] * 200), Shown(["a"] * 200), limit=10)
+    result = measure_captioning(Reciter(["a"] * 200), Shown(["a"] * 200), limit=10)
     widths = [decode(picture).size[0] for picture in result.pictures.values()]
     assert widths == [min(224, 4 * (place + 1)) for place in spread(200, 10)]
     assert min(widths) < max(widths) == 224
@@ -266,9 +275,9 @@ def test_pictures_are_as_large_as_those_that_were_captioned(monkeypatch: pytest.
     monkeypatch.setattr("genlip.report.html.decode", lambda image, most: (asked.append(most), decode(image))[1])
     speaker = Reciter()
     speaker.images = replace(speaker.images, max_pixels=10**9)
-    captioning(speaker, Shown(TRUE))
+    measure_captioning(speaker, Shown(TRUE))
     assert asked == [10**9] * 5
 
 
 def test_a_page_of_an_empty_caption_can_be_written():
-    assert "(nothing)" in page("page", [section(captioning(Reciter([""]), Shown(["a"])))])
+    assert "(nothing)" in page("page", [section(measure_captioning(Reciter([""]), Shown(["a"])))])

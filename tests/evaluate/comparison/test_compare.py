@@ -8,7 +8,7 @@ import pytest
 
 from genlip.evaluate.aggregators import error_rate
 from genlip.evaluate.attention.attention_mass import MASSES
-from genlip.evaluate.comparison.compare import compare, paired, short_names, tokenizers
+from genlip.evaluate.comparison.compare import compare_models, paired, short_names, tokenizers
 from genlip.evaluate.comparison.page import comparison_page, comparison_text
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import write_result
@@ -37,7 +37,7 @@ def folders(tmp_path: Path) -> list[str]:
 
 
 def test_what_at_least_two_models_share_is_compared_and_the_rest_is_listed(folders: list[str]) -> None:
-    found = compare(folders)
+    found = compare_models(folders)
     assert found.models == tuple(folders)
     assert [(one.data, list(one.results)) for one in found.shared] == [("other & set", folders[:2]), ("set", folders)]
     assert [(one.model, one.result.settings) for one in found.alone] == [(folders[2], {"size": 96})]
@@ -70,7 +70,7 @@ def test_an_image_that_occurs_twice_is_left_out_where_keys_differ() -> None:
         result(SECOND, keys=[f"other {i}" for i in range(40)]),
         result(SECOND, scores={"wrong": Scores.mean(SECOND)}),
         result(SECOND, scores={"right": Scores(np.ones((40, 2)), error_rate)}),
-        result(SECOND, scores={"right": Scores(np.ones((40, 3)), Scores.mean([1]).formula)}),
+        result(SECOND, scores={"right": Scores(np.ones((40, 3)), Scores.mean([1]).aggregator)}),
     ],
 )
 def test_what_cannot_be_paired_has_no_difference(other: Result) -> None:
@@ -82,7 +82,7 @@ def rows_of(html: str) -> list[list[str]]:
 
 
 def test_text_and_page_tell_the_same(folders: list[str]) -> None:
-    comparison = compare(folders)
+    comparison = compare_models(folders)
     text, html = comparison_text(comparison, width=400), comparison_page(comparison)
     for row in (["b", "+0.125 (+0.125 to +0.125)", "higher, beyond noise"], ["c [x]", "within noise"]):
         assert any(all(word in line for word in row) for line in text.splitlines())
@@ -100,7 +100,7 @@ def test_fewer_common_images_are_told(tmp_path: Path) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     write_result(result(FIRST), a)
     write_result(result(FIRST[:20] - 0.25), b)
-    text = comparison_text(compare([a, b]), width=400)
+    text = comparison_text(compare_models([a, b]), width=400)
     assert "lower, beyond noise, on 20 common images" in text
 
 
@@ -108,7 +108,7 @@ def test_scores_that_cannot_be_paired_are_said_to_be_so(tmp_path: Path) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     write_result(result(FIRST), a)
     write_result(result(SECOND, keys=[f"other {i}" for i in range(40)]), b)
-    assert "not comparable" in comparison_text(compare([a, b]), width=400)
+    assert "not comparable" in comparison_text(compare_models([a, b]), width=400)
 
 
 @pytest.mark.parametrize(("images", "charts"), [(40, True), (39, False)])
@@ -119,7 +119,7 @@ def test_attention_over_other_images_is_compared_without_charts(images: int, cha
         figures = {"layers": even, "gate": gate, "first_patch_norm": [1.0, 2.0]}
         scores = {mass: Scores.mean(FIRST[:number]) for mass in MASSES}
         write_result(result(FIRST[:number], "attention", figures=figures, scores=scores), tmp_path / name)
-    html = comparison_page(compare([str(tmp_path / "a"), str(tmp_path / "b")]))
+    html = comparison_page(compare_models([str(tmp_path / "a"), str(tmp_path / "b")]))
     assert ("<svg" in html) == charts
     assert ("on 39 common images" in html) != charts
 
@@ -128,14 +128,14 @@ def test_a_score_that_only_one_model_has_is_left_out(tmp_path: Path) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     write_result(result(FIRST, scores={"right": Scores.mean(FIRST), "rare": Scores.mean(FIRST)}), a)
     write_result(result(SECOND), b)
-    assert compare([a, b]).shared[0].scores == ["right"]
+    assert compare_models([a, b]).shared[0].scores == ["right"]
 
 
 def test_models_that_share_nothing_are_told_what_to_do(tmp_path: Path) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     write_result(result(FIRST), a)
     write_result(result(FIRST, size=96), b)
-    comparison = compare([a, b])
+    comparison = compare_models([a, b])
     assert "No measurement is shared" in comparison_page(comparison)
     text = comparison_text(comparison, width=400)
     assert "Measure them alike" in text
@@ -160,13 +160,13 @@ def test_models_are_called_by_what_tells_them_apart(folders: list[str], names: l
 def test_too_few_models_are_refused(folders: list[str]) -> None:
     for few in ([], folders[:1], [folders[0], folders[0]]):
         with pytest.raises(ValueError, match="need at least 2, each named once"):
-            compare(few)
+            compare_models(few)
 
 
 def test_a_model_without_results_is_named(folders: list[str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: no results in"):
-        compare([folders[0], str(tmp_path / "empty")])
+        compare_models([folders[0], str(tmp_path / "empty")])
 
 
 def loss_of(tokenizer: str | None, name: str = "loss", measurement: str = "captioning") -> Result:
@@ -213,6 +213,6 @@ def test_text_and_page_say_why_a_loss_is_not_compared(second: str | None, told: 
     names = [str(tmp_path / "one"), str(tmp_path / "two")]
     write_result(loss_of("a"), names[0])
     write_result(loss_of(second), names[1])
-    found = compare(names)
+    found = compare_models(names)
     assert told in " ".join(comparison_text(found, width=300).split())
     assert told in comparison_page(found)

@@ -8,7 +8,7 @@ from PIL import Image
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
 from genlip.evaluate.features.components import as_colours, principal_components
-from genlip.evaluate.features.measure import feature_views, outliers
+from genlip.evaluate.features.measure import measure_features, outliers
 from genlip.evaluate.features.page import section
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import read_result, write_result
@@ -29,7 +29,7 @@ def images(sizes=SIZES) -> InMemory:
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return feature_views(small_speaker(NATIVE), images(), model="small", queries=3, neighbours=2, batch_size=2)
+    return measure_features(small_speaker(NATIVE), images(), model="small", queries=3, neighbours=2, batch_size=2)
 
 
 def test_a_result_says_what_was_measured(result):
@@ -93,7 +93,7 @@ def test_planted_outliers_are_counted_where_they_are(monkeypatch):
         return rows
 
     monkeypatch.setattr(speaker.model, "trunk", with_sink)
-    found = feature_views(speaker, images([(32, 32)] * 3))
+    found = measure_features(speaker, images([(32, 32)] * 3))
     assert found.scores["outlier patches"].evidence.tolist() == [[2, 16], [1, 16], [1, 16]]
     assert [output["outliers"] for output in found.outputs] == [[0, 7], [0], [0]]
     assert found.figures["places"] == [[0, 0, 3, 3], [1, 3, 1, 3]]
@@ -103,14 +103,14 @@ def test_planted_outliers_are_counted_where_they_are(monkeypatch):
 
 
 def test_one_image_has_no_neighbours_and_bfloat16_works():
-    found = feature_views(small_speaker(dtype=torch.bfloat16), images([(32, 32)]))
+    found = measure_features(small_speaker(dtype=torch.bfloat16), images([(32, 32)]))
     assert found.figures["neighbours"] == []
     assert 0 < sum(found.figures["explained variance"]) <= 1
     assert "nearest" not in section(found).body
 
 
 def test_the_same_images_give_the_same_pictures(result):
-    again = feature_views(small_speaker(NATIVE), images(), queries=3, neighbours=2, batch_size=64)
+    again = measure_features(small_speaker(NATIVE), images(), queries=3, neighbours=2, batch_size=64)
     for name, picture in result.pictures.items():
         if name.startswith("colours"):
             np.testing.assert_allclose(np.asarray(again.pictures[name]), np.asarray(picture).astype(int), atol=1)
@@ -128,7 +128,7 @@ def test_the_same_images_give_the_same_pictures(result):
 )
 def test_what_cannot_be_viewed_is_said(data, options, message):
     with pytest.raises(ValueError, match=message):
-        feature_views(small_speaker(), data, **options)
+        measure_features(small_speaker(), data, **options)
 
 
 def test_a_stored_result_writes_the_same_section(result, tmp_path):
@@ -144,4 +144,4 @@ def test_a_stored_result_writes_the_same_section(result, tmp_path):
 
 def test_texts_of_keys_are_escaped():
     data = InMemory([Example(EVIL, Image.fromarray(noise(32, 32, seed=i)), "") for i in range(2)], name=EVIL)
-    assert "<script" not in html.page("page", [section(feature_views(small_speaker(), data))])
+    assert "<script" not in html.page("page", [section(measure_features(small_speaker(), data))])

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from genlip.evaluate.frozen.head_training import Standard, hold_out, number_held_out, share_of_peak
+from genlip.evaluate.frozen.head_training import Standard, number_held_out, share_of_peak, split_for_validation
 
 
 @pytest.mark.parametrize(("images", "share", "held"), [(100, 0.07, 7), (14, 0.1, 1), (3, 0.1, 1), (9, 0, 0), (1, 0, 0)])
 def test_images_are_learned_from_or_held_out_and_never_both(images: int, share: float, held: int) -> None:
-    learn, hold = hold_out(images, share, seed=4)
+    learn, hold = split_for_validation(images, share, seed=4)
     assert sorted([*learn.tolist(), *hold.tolist()]) == list(range(images))
     assert len(hold) == held == number_held_out(images, share)
 
 
 def test_what_is_held_out_is_drawn_by_the_seed() -> None:
-    held = [sorted(hold_out(50, 0.2, seed)[1].tolist()) for seed in (1, 1, 2)]
+    held = [sorted(split_for_validation(50, 0.2, seed)[1].tolist()) for seed in (1, 1, 2)]
     assert held[0] == held[1] != held[2]
 
 

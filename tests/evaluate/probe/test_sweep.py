@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from genlip.evaluate.frozen.features import FrozenFeatures
 from genlip.evaluate.probe.pooling import Pooling, ProbeHead
 from genlip.evaluate.probe.probe_data import ProbeInputs
-from genlip.evaluate.probe.sweep import HeadConfig, Rate, _best, logits, sweep, train_heads
+from genlip.evaluate.probe.sweep import ProbeConfig, Rate, _best, logits, sweep, train_heads
 
 CPU = torch.device("cpu")
 
@@ -67,7 +67,7 @@ def accuracy(head: ProbeHead, inputs: ProbeInputs) -> float:
 
 def test_a_linear_probe_reaches_the_optimum_of_logistic_regression() -> None:
     train, test = blobs(300, seed=1), blobs(1000, seed=2)
-    config = HeadConfig(pooling="mean", epochs=400, batch_size=300, learning_rates=[0.05], weight_decay=0, validation=0)
+    config = ProbeConfig(pooling="mean", epochs=400, batch_size=300, learning_rates=[0.05], weight_decay=0, validation=0)
     found, standardised = sweep(train, 3, heads=2, config=config)
     mean, deviation = means(train).mean(axis=0), means(train).std(axis=0)
     with warnings.catch_warnings():
@@ -100,10 +100,10 @@ def test_a_constant_channel_becomes_zero() -> None:
 def test_attentive_pooling_finds_the_marked_patch_that_the_mean_cannot() -> None:
     train, test = marked(600, seed=4), marked(400, seed=5)
     config: dict[str, Any] = {"epochs": 15, "batch_size": 32, "learning_rates": [3e-3, 1e-2], "seed": 1}
-    found, inputs = sweep(train, 2, heads=1, config=HeadConfig(**config))
+    found, inputs = sweep(train, 2, heads=1, config=ProbeConfig(**config))
     assert accuracy(found.head, inputs.of(test.features, test.labels)) > 0.95
     flat = ProbeInputs(train.features, train.labels, "mean", CPU)
-    found, inputs = sweep(flat, 2, heads=2, config=HeadConfig(pooling="mean", **config))
+    found, inputs = sweep(flat, 2, heads=2, config=ProbeConfig(pooling="mean", **config))
     assert accuracy(found.head, inputs.of(test.features, test.labels)) < 0.65
 
 
@@ -111,17 +111,17 @@ def test_heads_side_by_side_learn_as_each_alone() -> None:
     inputs, some = blobs(60, seed=6, pooling="attentive"), np.arange(60)
     settings: dict[str, Any] = {"epochs": 3, "batch_size": 16, "validation": 0.2, "seed": 3}
     together = [ProbeHead(6, 3, 2) for _ in range(2)]
-    losses = train_heads(together, inputs, some, HeadConfig(learning_rates=[1e-3, 1e-1], **settings))
+    losses = train_heads(together, inputs, some, ProbeConfig(learning_rates=[1e-3, 1e-1], **settings))
     for rate, head, of_rate in zip([1e-3, 1e-1], together, losses, strict=True):
         alone = ProbeHead(6, 3, 2)
-        assert train_heads([alone], inputs, some, HeadConfig(learning_rates=[rate], **settings)) == [of_rate]
+        assert train_heads([alone], inputs, some, ProbeConfig(learning_rates=[rate], **settings)) == [of_rate]
         assert all(torch.equal(a, b) for a, b in zip(head.parameters(), alone.parameters(), strict=True))
 
 
 def test_the_loss_is_the_mean_over_images_of_unequal_batches() -> None:
     inputs, head = blobs(10, seed=7), ProbeHead(6, 3, None)
     start = torch.nn.functional.cross_entropy(logits(head, inputs, np.arange(10), 10), inputs.labels)
-    config = HeadConfig(pooling="mean", epochs=1, batch_size=4, learning_rates=[1e-12], validation=0)
+    config = ProbeConfig(pooling="mean", epochs=1, batch_size=4, learning_rates=[1e-12], validation=0)
     assert train_heads([head], inputs, np.arange(10), config) == [[pytest.approx(float(start), rel=1e-5)]]
 
 
@@ -134,7 +134,7 @@ def test_rates_warm_up_and_end_near_zero(monkeypatch: pytest.MonkeyPatch) -> Non
         return step(self, *args, **keywords)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", watched)
-    config = HeadConfig(pooling="mean", epochs=20, batch_size=10, learning_rates=[0.1], validation=0)
+    config = ProbeConfig(pooling="mean", epochs=20, batch_size=10, learning_rates=[0.1], validation=0)
     train_heads([ProbeHead(6, 3, None)], blobs(30, seed=8), np.arange(30), config)
     # 60 steps, 3 of them warm-up
     cosine = [0.05 * (1 + math.cos(math.pi * k / 57)) for k in range(57)]
@@ -143,7 +143,7 @@ def test_rates_warm_up_and_end_near_zero(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_rate_is_chosen_by_held_out_images() -> None:
     inputs = blobs(200, seed=9)
-    config = HeadConfig(pooling="mean", epochs=5, batch_size=32, learning_rates=[1e-7, 3e-2, 1e-6], validation=0.25)
+    config = ProbeConfig(pooling="mean", epochs=5, batch_size=32, learning_rates=[1e-7, 3e-2, 1e-6], validation=0.25)
     found, _ = sweep(inputs, 3, heads=2, config=config)
     assert (found.learned, found.held_out) == (150, 50)
     accuracies = [rate.accuracy for rate in found.rates]
@@ -153,7 +153,7 @@ def test_the_rate_is_chosen_by_held_out_images() -> None:
 
 def test_held_out_images_teach_nothing() -> None:
     """Wrong labels on whatever is held out change the figures of the choice, and no parameter."""
-    inputs, config = blobs(50, seed=10), HeadConfig(pooling="mean", epochs=2, learning_rates=[1e-2], validation=0.4, seed=5)
+    inputs, config = blobs(50, seed=10), ProbeConfig(pooling="mean", epochs=2, learning_rates=[1e-2], validation=0.4, seed=5)
     right, _ = sweep(inputs, 3, heads=2, config=config)
     order = np.random.default_rng((5, 1)).permutation(50)
     labels = inputs.labels.clone()
@@ -179,7 +179,7 @@ def test_most_right_answers_win_and_the_loss_decides_between_equals(rates: list[
 
 def test_progress_counts_each_image_once_per_epoch() -> None:
     done: list[int] = []
-    config = HeadConfig(pooling="mean", epochs=2, batch_size=4, learning_rates=[1e-3], validation=0.1)
+    config = ProbeConfig(pooling="mean", epochs=2, batch_size=4, learning_rates=[1e-3], validation=0.1)
     sweep(blobs(10, seed=11), 3, heads=2, config=config, advance=done.append)
     assert done == [4, 4, 1, 4, 4, 1]
 
@@ -188,8 +188,8 @@ def test_progress_counts_each_image_once_per_epoch() -> None:
     ("changes", "message"),
     [
         ({"pooling": "max"}, "pooling is 'max': need 'attentive' or 'mean'"),
-        ({"epochs": 0}, "epochs 0, batch_size 256"),
-        ({"weight_decay": -1.0}, "no decay below 0"),
+        ({"epochs": 0}, "epochs 0 and batch_size 256"),
+        ({"weight_decay": -1.0}, "weight_decay is -1"),
         ({"learning_rates": []}, r"learning_rates are \[\]: need at least one"),
         ({"learning_rates": [1e-3, 0.0]}, "all above 0"),
         ({"validation": 0}, "above 0 to choose among 5 learning rates"),
@@ -198,16 +198,16 @@ def test_progress_counts_each_image_once_per_epoch() -> None:
 )
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        HeadConfig(**changes)
+        ProbeConfig(**changes)
 
 
 @pytest.mark.parametrize(("rates", "validation"), [([1e30], 0), ([1e30, 1e31], 0.2)])
 def test_rates_that_all_diverge_are_an_error_and_no_score(rates: list[float], validation: float) -> None:
-    config = HeadConfig(epochs=3, batch_size=8, learning_rates=rates, validation=validation)
+    config = ProbeConfig(epochs=3, batch_size=8, learning_rates=rates, validation=validation)
     with pytest.raises(ValueError, match=r"training diverged at all learning rates of \[1e\+30.*: give smaller ones"):
         sweep(blobs(40, seed=13, pooling="attentive"), 3, heads=2, config=config)
 
 
 def test_too_few_images_to_hold_some_out() -> None:
     with pytest.raises(ValueError, match=r"1 training images, of which validation 0\.1 holds out 1"):
-        sweep(blobs(1, seed=12), 3, heads=2, config=HeadConfig(pooling="mean"))
+        sweep(blobs(1, seed=12), 3, heads=2, config=ProbeConfig(pooling="mean"))

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from genlip.evaluate.readout.localization import ANY, KINDS, Asked, Place, Slot, evidence, in_place_scores, slots
+from genlip.evaluate.readout.localization import ANY, KINDS, PatchTokens, Place, Slot, evidence, localization_scores, slots
 from genlip.evaluate.scores import Scores
 
 VOCABULARY = ("a", "red", "blue", "circle", "square", "47", "90")
@@ -27,8 +27,8 @@ def place(words: tuple[str, ...], own: str, touched: str = "") -> Place:
     return Place(words, own_patches, own_patches | np.array([mark == "#" for mark in touched or own]))
 
 
-def asked(said: list[tuple[str, ...]], *places: Place) -> Asked:
-    return Asked(np.array([[VOCABULARY.index(word) for word in words] for words in said]), places)
+def asked(said: list[tuple[str, ...]], *places: Place) -> PatchTokens:
+    return PatchTokens(np.array([[VOCABULARY.index(word) for word in words] for words in said]), places)
 
 
 FIRST = asked(
@@ -57,9 +57,9 @@ def test_patches_of_another_object_with_the_same_word_are_not_elsewhere():
     assert evidence(image, image, Slot(1, 2), WORDS)[2:4].tolist() == [0, 4]  # for circle the square's too
 
 
-def by_loop(image: Asked, other: Asked) -> list[int]:
+def by_loop(image: PatchTokens, other: PatchTokens) -> list[int]:
     """Any word, patch by patch, in words."""
-    said = [{VOCABULARY[i] for i in row} for row in image.tokens.tolist()]
+    said = [{VOCABULARY[i] for i in row} for row in image.ids.tolist()]
     counts = [0] * 6
     for one in image.places:
         alike = [any_one for any_one in image.places if set(any_one.words) & set(one.words)]
@@ -77,13 +77,13 @@ def by_loop(image: Asked, other: Asked) -> list[int]:
     return counts
 
 
-def random_image(random: np.random.Generator) -> Asked:
+def random_image(random: np.random.Generator) -> PatchTokens:
     places = []
     for _ in range(random.integers(1, 4)):
         words = (str(random.choice(["red", "blue"])), str(random.choice(["circle", "square"])))[: random.integers(1, 3)]
         own = random.random(9) < 0.3
         places.append(Place(words, own, own | (random.random(9) < 0.2)))
-    return Asked(random.integers(0, len(VOCABULARY), (9, 2)), tuple(places))
+    return PatchTokens(random.integers(0, len(VOCABULARY), (9, 2)), tuple(places))
 
 
 def test_evidence_of_random_images_by_a_slow_loop():
@@ -100,7 +100,7 @@ def test_slots_are_each_position_where_some_object_has_several_words():
 
 
 def test_scores_are_shares_over_all_images_and_differences_of_them():
-    scores = in_place_scores([FIRST, OTHER], WORDS)
+    scores = localization_scores([FIRST, OTHER], WORDS)
     assert set(scores) == {
         f"{slot}{kind}" for slot in ("", "word 1 of 1, ", "word 1 of 2, ", "word 2 of 2, ") for kind in KINDS
     }
@@ -115,7 +115,7 @@ def test_a_model_that_says_the_same_everywhere_gains_nothing(said):
         asked([said] * 4, place(("red", "circle"), "##.."), place(("47",), "...#")),
         asked([said] * 4, place(("red", "circle"), ".#.."), place(("47",), "..##")),
     ]
-    scores = in_place_scores(images, WORDS)
+    scores = localization_scores(images, WORDS)
     for slot in ("word 1 of 1, ", "word 1 of 2, ", "word 2 of 2, "):
         assert scores[f"{slot}in place - elsewhere"].score == pytest.approx(0)
         assert scores[f"{slot}in place - other image"].score == pytest.approx(0)
@@ -126,18 +126,18 @@ def test_a_model_that_names_every_object_in_its_place_gains_all():
         asked([("red",), ("a",), ("47",)], place(("red", "circle"), "#.."), place(("47",), "..#")),
         asked([("a",), ("blue",), ("90",)], place(("blue", "square"), ".#."), place(("90",), "..#")),
     ]
-    scores = in_place_scores(images, WORDS)
+    scores = localization_scores(images, WORDS)
     assert [scores[kind].score for kind in KINDS] == [1, 0, 0, 1, 1]
 
 
 def test_each_image_is_the_other_of_one_and_never_its_own():
     images = [asked([(word,)], place((word,), "#")) for word in VOCABULARY]
-    assert in_place_scores(images, WORDS)["other image"].score == 0  # its own words would be heard
-    assert in_place_scores(images, WORDS)["in place"].score == 1
+    assert localization_scores(images, WORDS)["other image"].score == 0  # its own words would be heard
+    assert localization_scores(images, WORDS)["in place"].score == 1
 
 
 def test_images_without_objects_add_nothing():
-    scores = in_place_scores([FIRST, asked([("a",)] * 5)], WORDS)
+    scores = localization_scores([FIRST, asked([("a",)] * 5)], WORDS)
     assert scores["in place"].evidence.tolist() == [[4, 4], [0, 0]]
     assert isinstance(scores["in place"], Scores)
     assert np.isnan(scores["other image"].score)  # the only other image has no words
@@ -145,4 +145,4 @@ def test_images_without_objects_add_nothing():
 
 def test_one_image_is_refused():
     with pytest.raises(ValueError, match=r"1 images with known objects that can be used: .* another image needs 2"):
-        in_place_scores([FIRST], WORDS)
+        localization_scores([FIRST], WORDS)

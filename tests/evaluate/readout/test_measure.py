@@ -11,7 +11,7 @@ from genlip.data.datasets.segmented_opening import open_named
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
 from genlip.evaluate.readout.localization import KINDS
-from genlip.evaluate.readout.measure import readout
+from genlip.evaluate.readout.measure import measure_readout
 from genlip.evaluate.readout.page import readout_page, section
 from genlip.evaluate.readout.word_tokens import WordTokens
 from genlip.evaluate.result import Result
@@ -37,16 +37,16 @@ DATA = Known(
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return readout(SPEAKER, DATA, model="small", k=40, shown=2, batch_size=2)
+    return measure_readout(SPEAKER, DATA, model="small", k=40, shown=2, batch_size=2)
 
 
 def test_a_result_says_what_was_measured(result, caplog):
     assert (result.measurement, result.model, result.data) == ("readout", "small", "known")
     assert result.keys == ["one", "two", "three", "none"]
-    assert result.settings == {"resize": "fixed", "size": 32, "k": 40, "limit": 5}
+    assert result.settings == {"resize": "fixed", "size": 32, "k": 40, "images": 5}
     assert set(result.pictures) == {"image-0.png", "image-1.png", "surest-0.png", "surest-1.png"}
     with caplog.at_level(logging.WARNING):
-        readout(SPEAKER, DATA, limit=5)
+        measure_readout(SPEAKER, DATA, limit=5)
     assert "skipped number 1 is damaged" in caplog.text
 
 
@@ -87,7 +87,7 @@ def test_what_patches_say_is_what_the_speaker_reads(result):
 
 def test_images_without_known_objects_have_what_patches_agree_on_alone():
     images = InMemory([Example(f"{i}", Image.fromarray(noise(32, 32, seed=i)), "") for i in range(2)])
-    found = readout(SPEAKER, images, k=2)
+    found = measure_readout(SPEAKER, images, k=2)
     assert list(found.scores) == ["same token"]
     assert found.figures["words"] == {}
     assert "in place" not in section(found).body
@@ -95,14 +95,14 @@ def test_images_without_known_objects_have_what_patches_agree_on_alone():
 
 def test_native_images_grids_of_their_own_and_bfloat16():
     speaker = small_speaker(ImageConfig(resize="native", min_patches=4, max_patches=30), torch.bfloat16)
-    found = readout(speaker, open_named("scenes:1"), limit=3, k=3, shown=1)
+    found = measure_readout(speaker, open_named("scenes:1"), limit=3, k=3, shown=1)
     assert [output["grid"] for output in found.outputs] == [[5, 5]] * 3
     assert found.scores["in place"].evidence[:, 1].min() > 0
 
 
 def test_all_finished_images_are_told_in_turn():
     done: list[int] = []
-    readout(SPEAKER, DATA, batch_size=2, advance=done.append)
+    measure_readout(SPEAKER, DATA, batch_size=2, advance=done.append)
     assert done == [2, 2, 1]
 
 
@@ -118,7 +118,7 @@ def test_all_finished_images_are_told_in_turn():
 )
 def test_what_cannot_be_measured_is_said(data, options, message):
     with pytest.raises(ValueError, match=message):
-        readout(SPEAKER, data, **options)
+        measure_readout(SPEAKER, data, **options)
 
 
 def test_a_stored_result_writes_the_same_section(result, tmp_path):
@@ -144,7 +144,7 @@ def test_the_section_shows_scores_words_and_a_cell_for_every_patch(result):
 
 def test_texts_of_keys_and_words_are_escaped():
     data = Known([named(EVIL, [((EVIL,), (0, 0, 16, 16))], seed=i) for i in range(2)], name=EVIL)
-    assert "<script" not in html.page("page", [section(readout(SPEAKER, data))])
+    assert "<script" not in html.page("page", [section(measure_readout(SPEAKER, data))])
 
 
 def test_a_page_of_image_files_names_each_and_reads_all_its_patches(tmp_path):

@@ -11,8 +11,8 @@ from PIL import Image
 from genlip.data.captions import CaptionConfig, Captions
 from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
-from genlip.evaluate.captioning.measure import captioning
-from genlip.evaluate.resolution.measure import resolution
+from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
+from genlip.evaluate.resolution.measure import measure_resolution
 from genlip.evaluate.resolution.page import section
 from genlip.evaluate.result import Result, settings_of
 from genlip.evaluate.result_files import read_result, write_result
@@ -40,14 +40,14 @@ def asked(speaker: Speaker) -> Result:
         model="a model",
         data="a set",
         settings=settings_of(speaker, seed=3),
-        scores={"seen": Scores.mean([seen, seen + 0.1]), "<none>": Scores(np.zeros((2, 2)), Scores.mean([1]).formula)},
+        scores={"seen": Scores.mean([seen, seen + 0.1]), "<none>": Scores(np.zeros((2, 2)), Scores.mean([1]).aggregator)},
         keys=["first", "second"],
     )
 
 
 def test_each_size_is_seen_by_the_same_model(speaker: Speaker) -> None:
     seen: list[Speaker] = []
-    resolution(lambda one: seen.append(one) or asked(one), speaker, sizes=[8, 32], max_patches=[4, 64])
+    measure_resolution(lambda one: seen.append(one) or asked(one), speaker, sizes=[8, 32], max_patches=[4, 64])
     assert all(one.model is speaker.model for one in seen)
     assert [one.images for one in seen] == [
         ImageConfig(resize="fixed", size=8, min_patches=9, max_pixels=12345),
@@ -60,7 +60,7 @@ def test_each_size_is_seen_by_the_same_model(speaker: Speaker) -> None:
 
 def test_scores_and_figures_are_those_of_each_size(speaker: Speaker) -> None:
     done: list[int] = []
-    result = resolution(asked, speaker, sizes=[8, 32], max_patches=[64], advance=done.append)
+    result = measure_resolution(asked, speaker, sizes=[8, 32], max_patches=[64], advance=done.append)
     assert list(result.scores) == [
         f"{score} at {size}" for size in ("8x8", "32x32", "up to 64 patches") for score in ("seen", "<none>")
     ]
@@ -81,8 +81,8 @@ def test_scores_and_figures_are_those_of_each_size(speaker: Speaker) -> None:
 
 def test_settings_name_the_measurement_and_what_all_sizes_share(speaker: Speaker) -> None:
     shared = {"measurement": "asked", "sizes": [8], "of_measurement": {"seed": 3}}
-    assert resolution(asked, speaker, sizes=[8]).settings == {**shared, "max_patches": []}
-    assert resolution(asked, speaker, sizes=[8], max_patches=[64]).settings == {
+    assert measure_resolution(asked, speaker, sizes=[8]).settings == {**shared, "max_patches": []}
+    assert measure_resolution(asked, speaker, sizes=[8], max_patches=[64]).settings == {
         **shared, "max_patches": [64], "min_patches": 9,
     }  # fmt: skip
 
@@ -99,7 +99,7 @@ def test_settings_name_the_measurement_and_what_all_sizes_share(speaker: Speaker
 )
 def test_sizes_that_cannot_be_are_refused_before_anything_is_measured(speaker: Speaker, sizes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        resolution(lambda one: pytest.fail("it was measured"), speaker, **sizes)
+        measure_resolution(lambda one: pytest.fail("it was measured"), speaker, **sizes)
 
 
 def changing(**fields: object) -> Callable[[Speaker], Result]:
@@ -124,11 +124,11 @@ def changing(**fields: object) -> Callable[[Speaker], Result]:
 )
 def test_sizes_must_measure_the_same_of_the_same_images(speaker: Speaker, fields: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        resolution(changing(**fields), speaker, sizes=[8, 32])
+        measure_resolution(changing(**fields), speaker, sizes=[8, 32])
 
 
 def test_the_page_is_made_of_the_stored_result(speaker: Speaker, tmp_path: Path) -> None:
-    result = resolution(asked, speaker, sizes=[8, 32], max_patches=[64])
+    result = measure_resolution(asked, speaker, sizes=[8, 32], max_patches=[64])
     read = read_result(write_result(result, tmp_path))
     bodies = [re.sub(r'(?<=[#"])[mp][0-9a-f]{10}\b', "", section(one).body) for one in (read, result)]  # names by chance
     assert bodies[0] == bodies[1]
@@ -137,7 +137,7 @@ def test_the_page_is_made_of_the_stored_result(speaker: Speaker, tmp_path: Path)
 
 
 def test_the_table_compares_each_size_with_the_first(speaker: Speaker) -> None:
-    result = resolution(asked, speaker, sizes=[8, 32])
+    result = measure_resolution(asked, speaker, sizes=[8, 32])
     body = section(result).body
     gained = difference(result.scores["seen at 8x8"], result.scores["seen at 32x32"])
     assert gained.value == pytest.approx(0.24)
@@ -153,9 +153,9 @@ def test_captions_of_a_random_model_are_scored_at_each_size() -> None:
     data = InMemory([Example(f"image {i}", picture, f"number {i}") for i, picture in enumerate(pictures)])
 
     def measure(one: Speaker) -> Result:
-        return captioning(one, data, limit=3, max_tokens=4)
+        return measure_captioning(one, data, CaptioningConfig(max_tokens=4), limit=3)
 
-    result = resolution(measure, speaker, sizes=[8, 16], max_patches=[20])
+    result = measure_resolution(measure, speaker, sizes=[8, 16], max_patches=[20])
     assert result.settings["measurement"] == "captioning"
     assert result.settings["of_measurement"]["max_tokens"] == 4
     for name in result.figures["scores"]:

@@ -17,12 +17,12 @@ from genlip.data.datasets.base import IGNORED, Segmented
 from genlip.data.examples import Unusable
 from genlip.data.images import ImageConfig
 from genlip.evaluate.frozen.features import frozen_features
-from genlip.evaluate.frozen.head_training import Standard, hold_out
+from genlip.evaluate.frozen.head_training import Standard, split_for_validation
 from genlip.evaluate.image_batches import spread
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import read_result, write_result
 from genlip.evaluate.segmentation.linear_head import FeatureMaps, learn
-from genlip.evaluate.segmentation.measure import segmentation
+from genlip.evaluate.segmentation.measure import SegmentationConfig, measure_segmentation
 from genlip.evaluate.segmentation.page import section
 from genlip.report import html
 from genlip.speaker import Speaker
@@ -69,7 +69,9 @@ def speaker() -> Speaker:
 
 
 def test_classes_that_patches_tell_apart_are_found_at_every_pixel(speaker: Speaker) -> None:
-    result = segmentation(speaker, Tiles(40, "train"), Tiles(12, "test set"), learning_rates=(0.1,), epochs=20)
+    result = measure_segmentation(
+        speaker, Tiles(40, "train"), Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20)
+    )
     assert result.scores["mIoU"].score == 1
     assert result.scores["pixel accuracy"].score == 1
     assert [one["iou"] for one in result.figures["classes"]] == [1, 1, 1]
@@ -79,14 +81,17 @@ def test_native_images_of_many_shapes_are_learned_together(speaker: Speaker) -> 
     speaker.images = ImageConfig(resize="native", min_patches=1, max_patches=64)
     grids = ((2, 3), (4, 4), (5, 2))
     train, test = Tiles(60, "train", grids), Tiles(12, "test set", grids)
-    assert segmentation(speaker, train, test, learning_rates=(0.1,), epochs=20).scores["mIoU"].score == 1
+    assert (
+        measure_segmentation(speaker, train, test, SegmentationConfig(learning_rates=(0.1,), epochs=20)).scores["mIoU"].score
+        == 1
+    )
 
 
 def test_scores_are_those_of_the_drawn_predictions(speaker: Speaker) -> None:
     """An undertrained layer on label maps finer than patches: its pictures are read back, and scikit-learn counts."""
     test = Tiles(6, "test set", scale=3)
     test.tiles[2][1:, 2:] = 3  # no class there
-    result = segmentation(speaker, Tiles(8, "train", scale=3), test, epochs=1, batch_size=3)
+    result = measure_segmentation(speaker, Tiles(8, "train", scale=3), test, SegmentationConfig(epochs=1, batch_size=3))
     true = np.concatenate([test[i].labels.flatten() for i in range(6)])
     pictures = [np.asarray(result.pictures[f"{i}-predicted.png"]).reshape(-1, 3) for i in range(6)]
     colours = {colour: NAMES.index(name) for name, colour in result.figures["colours"].items()}
@@ -132,21 +137,23 @@ def test_a_layer_trained_long_enough_is_the_optimum_of_the_plain_problem(speaker
 
 def test_the_trunk_stays_as_it_was_and_gets_no_gradient(speaker: Speaker) -> None:
     before = copy.deepcopy(speaker.model.state_dict())
-    segmentation(speaker, Tiles(8, "train"), Tiles(4, "test set"), epochs=1)
+    measure_segmentation(speaker, Tiles(8, "train"), Tiles(4, "test set"), SegmentationConfig(epochs=1))
     assert all(torch.equal(value, before[name]) for name, value in speaker.model.state_dict().items())
     assert all(parameter.grad is None for parameter in speaker.model.parameters())
 
 
 def test_a_bfloat16_model_is_measured_too(speaker: Speaker) -> None:
     speaker.model.bfloat16()
-    result = segmentation(speaker, Tiles(40, "train"), Tiles(12, "test set"), learning_rates=(0.1,), epochs=20)
+    result = measure_segmentation(
+        speaker, Tiles(40, "train"), Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20)
+    )
     assert result.scores["pixel accuracy"].score > 0.95
 
 
 def test_the_same_seed_gives_the_same_result_and_label_maps_are_read_again(speaker: Speaker) -> None:
     train, test, encoded = Tiles(20, "train"), Tiles(4, "test set"), Tiles(20, "train")
     frozen_features(speaker, encoded)
-    first, again = (segmentation(speaker, train, test, epochs=2, seed=5) for _ in range(2))
+    first, again = (measure_segmentation(speaker, train, test, SegmentationConfig(epochs=2, seed=5)) for _ in range(2))
     assert np.array_equal(first.scores["mIoU"].evidence, again.scores["mIoU"].evidence)
     assert first.figures == again.figures
     read = [train.read.count(index) - 2 * encoded.read.count(index) for index in range(20)]  # beyond what features need
@@ -167,7 +174,9 @@ def test_the_rate_is_chosen_on_held_out_training_images(speaker: Speaker, monkey
     test = Tiles(12, "test set")
     real = test.tiles
     test.tiles = [(tiles + 1) % 3 for tiles in real]
-    result = segmentation(speaker, Tiles(40, "train"), _Recoloured(test, real), learning_rates=(0.1, 0.1), epochs=20)
+    result = measure_segmentation(
+        speaker, Tiles(40, "train"), _Recoloured(test, real), SegmentationConfig(learning_rates=(0.1, 0.1), epochs=20)
+    )
     assert [one["mIoU"] for one in result.figures["sweep"]] == [0, 1]
     assert result.figures["chosen"] == 1
     assert result.scores["mIoU"].score == 0
@@ -194,8 +203,10 @@ def test_a_class_that_only_the_test_set_has_counts_as_0_and_is_named(
     train = Tiles(40, "train")
     train.tiles = [tiles % 2 for tiles in train.tiles]
     with caplog.at_level(logging.WARNING):
-        result = segmentation(speaker, train, Tiles(12, "test set"), learning_rates=(0.1,), epochs=20)
-    assert "no pixel to learn from: blue (1)" in caplog.text
+        result = measure_segmentation(
+            speaker, train, Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20)
+        )
+    assert "no training pixel has these classes: blue (1)" in caplog.text
     assert result.figures["classes"][2] == {"class": "blue", "iou": 0, "learned_from": 0}
     assert "No training pixel had these classes, so they could not be learned: blue (1)." in section(result).body
 
@@ -204,30 +215,32 @@ def test_a_class_that_occurs_nowhere_is_left_out_of_the_mean(speaker: Speaker) -
     train, test = Tiles(40, "train"), Tiles(12, "test set")
     for data in (train, test):
         data.tiles = [tiles % 2 for tiles in data.tiles]
-    result = segmentation(speaker, train, test, learning_rates=(0.1,), epochs=20)
+    result = measure_segmentation(speaker, train, test, SegmentationConfig(learning_rates=(0.1,), epochs=20))
     assert result.figures["classes"][2]["iou"] is None
     assert result.scores["mIoU"].score == 1
 
 
 def test_an_image_that_cannot_be_used_is_skipped_and_named(speaker: Speaker, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        result = segmentation(speaker, Tiles(8, "train"), Damaged(4, "test set"), epochs=1)
+        result = measure_segmentation(speaker, Tiles(8, "train"), Damaged(4, "test set"), SegmentationConfig(epochs=1))
     assert result.keys == ["test set 0", "test set 2", "test set 3"]
     assert "test set 1: its label map is 3x3 pixels, its image 16x16" in caplog.text
 
 
 def test_a_label_map_that_becomes_unusable_later_stops_with_the_error_of_the_set(speaker: Speaker, tmp_path: Path) -> None:
     train = Tiles(8, "train")
-    segmentation(speaker, train, Tiles(20, "test set"), epochs=1, cache=tmp_path)
+    measure_segmentation(speaker, train, Tiles(20, "test set"), SegmentationConfig(epochs=1), cache=tmp_path)
     with pytest.raises(Unusable, match="its label map is 3x3 pixels, its image 16x16"):
-        segmentation(speaker, train, Damaged(20, "test set"), epochs=1, cache=tmp_path)
+        measure_segmentation(speaker, train, Damaged(20, "test set"), SegmentationConfig(epochs=1), cache=tmp_path)
 
 
 def test_kept_features_of_other_images_are_refused(speaker: Speaker, tmp_path: Path) -> None:
     train, test = Tiles(8, "train"), Tiles(4, "test set")
-    segmentation(speaker, train, test, epochs=1, cache=tmp_path)
+    measure_segmentation(speaker, train, test, SegmentationConfig(epochs=1), cache=tmp_path)
     with pytest.raises(ValueError, match=r"is 'other \d', and the features that were kept are of 'train \d': the set has"):
-        segmentation(speaker, _Renamed(Tiles(8, "other"), "train"), test, epochs=1, cache=tmp_path)
+        measure_segmentation(
+            speaker, _Renamed(Tiles(8, "other"), "train"), test, SegmentationConfig(epochs=1), cache=tmp_path
+        )
 
 
 class _Renamed:
@@ -245,15 +258,15 @@ class _Renamed:
 
 def test_a_single_step_teaches(speaker: Speaker) -> None:
     """Of its own rate, not of the 0 at which the cosine would end."""
-    settings = {"learning_rates": (0.1,), "validation": 0, "epochs": 1}
-    result = segmentation(speaker, Tiles(8, "train"), Tiles(12, "test set"), **settings)
+    config = SegmentationConfig(learning_rates=(0.1,), validation=0, epochs=1)
+    result = measure_segmentation(speaker, Tiles(8, "train"), Tiles(12, "test set"), config)
     assert result.scores["pixel accuracy"].score > 0.5, "one class everywhere would be a third"
 
 
 def test_images_are_from_all_over_the_set_and_progress_counts_encoding_and_epochs(speaker: Speaker) -> None:
     done: list[int] = []
     train, test = Tiles(30, "train"), Tiles(9, "test set")
-    result = segmentation(speaker, train, test, epochs=2, limit=10, advance=done.append)
+    result = measure_segmentation(speaker, train, test, SegmentationConfig(epochs=2), limit=10, advance=done.append)
     assert result.keys == [f"test set {i}" for i in range(9)]
     assert sorted(set(train.read)) == spread(30, 10)
     assert sum(done) == 10 + 9 + 2 * 9  # one of ten is held out
@@ -261,11 +274,11 @@ def test_images_are_from_all_over_the_set_and_progress_counts_encoding_and_epoch
 
 def test_held_out_images_without_a_class_cannot_choose_a_rate(speaker: Speaker) -> None:
     train = Tiles(8, "train")
-    _, held = hold_out(8, 0.25, seed=3)
+    _, held = split_for_validation(8, 0.25, seed=3)
     for index in held.tolist():
         train.tiles[index] = np.full((4, 4), 3)
     with pytest.raises(ValueError, match="train: no pixel of the 2 held-out images has a class, so no rate can be chosen"):
-        segmentation(speaker, train, Tiles(4, "test set"), epochs=1, validation=0.25, seed=3)
+        measure_segmentation(speaker, train, Tiles(4, "test set"), SegmentationConfig(epochs=1, validation=0.25, seed=3))
 
 
 def other_classes(data: Tiles) -> Tiles:
@@ -286,7 +299,7 @@ def with_unknown_labels(data: Tiles) -> Tiles:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"train": Tiles(0, "train")}, "train: 0 images: segmentation needs at least 1 to test on, and 2 to learn from"),
+        ({"train": Tiles(0, "train")}, "train: 0 images: segmentation needs at least 1 to test on, and 2 to train on"),
         ({"test": Tiles(0, "test set")}, "test set: 0 images"),
         ({"train": Tiles(1, "train")}, r"1 training images, of which validation 0\.1 holds out 1: none is left"),
         (
@@ -302,8 +315,8 @@ def with_unknown_labels(data: Tiles) -> Tiles:
             {"train": with_unknown_labels(Tiles(3, "train")), "test": with_unknown_labels(Tiles(3, "test set"))},
             r"train: train . has labels from 0 to 2: need 0 to 1, the 2 classes, or -1 where a pixel has none",
         ),
-        ({"epochs": 0}, "epochs 0, batch_size 16 and limit None must be at least 1"),
-        ({"limit": 0}, "limit 0 must be at least 1"),
+        ({"epochs": 0}, "epochs 0 and batch_size 16: both must be at least 1"),
+        ({"limit": 0}, "limit is 0: it must be at least 1, or None for all"),
         ({"learning_rates": ()}, r"learning_rates are \[\]: need at least one, all above 0"),
         ({"learning_rates": (1e-3, 0.0)}, "all above 0"),
         ({"validation": 0}, "validation is 0: need a share of the training images below 1, and above 0 to choose among 3"),
@@ -312,8 +325,9 @@ def with_unknown_labels(data: Tiles) -> Tiles:
 )
 def test_what_cannot_be_measured_is_said_in_one_line(speaker: Speaker, settings: dict, message: str) -> None:
     asked = {"train": Tiles(8, "train"), "test": Tiles(3, "test set"), **settings}
+    fields = {name: asked.pop(name) for name in ("epochs", "learning_rates", "validation") if name in asked}
     with pytest.raises(ValueError, match=message) as error:
-        segmentation(speaker, **asked)
+        measure_segmentation(speaker, config=SegmentationConfig(**fields), **asked)
     assert "\n" not in str(error.value)
 
 
@@ -325,14 +339,18 @@ def stored(speaker: Speaker, tmp_path: Path) -> Callable[..., Result]:
     """A result that was written and read again."""
 
     def measured(**settings: object) -> Result:
-        result = segmentation(speaker, Tiles(8, "train <1>", scale=2), Tiles(9, "test set", scale=2), epochs=1, **settings)
+        result = measure_segmentation(
+            speaker, Tiles(8, "train <1>", scale=2), Tiles(9, "test set", scale=2), SegmentationConfig(epochs=1, **settings)
+        )
         return read_result(write_result(result, tmp_path))
 
     return measured
 
 
 def test_the_page_is_the_same_from_a_stored_result(speaker: Speaker, tmp_path: Path) -> None:
-    result = segmentation(speaker, Tiles(8, "train", scale=2), Tiles(9, "test set", scale=2), epochs=1)
+    result = measure_segmentation(
+        speaker, Tiles(8, "train", scale=2), Tiles(9, "test set", scale=2), SegmentationConfig(epochs=1)
+    )
     read = read_result(write_result(result, tmp_path))
     bodies = [
         re.sub(r'(?<=[#"])[mp][0-9a-f]{10}\b', "", section(one).body) for one in (read, result)

@@ -19,7 +19,7 @@ from genlip.data.images import ImageConfig, image_patches
 from genlip.evaluate.image_batches import spread
 from genlip.evaluate.result_files import read_result, write_result
 from genlip.evaluate.zero_shot import measure as module
-from genlip.evaluate.zero_shot.measure import zero_shot
+from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
 from genlip.evaluate.zero_shot.page import section
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
@@ -83,7 +83,9 @@ def loop_scores(speaker: Speaker, sample: Sample, templates: list[str], normalis
 def test_scores_are_those_of_a_loop_over_images_classes_and_templates(normalise, without_picture, prompt):
     judge, templates = speaker(prompt=prompt), ["a photo of {a}", "the {}, large"]
     data = Set([0, 1, 2, 3, 4], sizes=[(24, 16), (8, 8), (8, 24), (24, 16), (16, 24)])
-    result = zero_shot(judge, data, templates=templates, batch_size=3, normalise=normalise, without_picture=without_picture)
+    result = measure_zero_shot(
+        judge, data, ZeroShotConfig(templates=templates, batch_size=3, normalise=normalise, without_picture=without_picture)
+    )
     for index, output in enumerate(result.outputs):
         patches, grid = image_patches(data[index].image, judge.images, judge.model.config)
         scores = np.array(loop_scores(judge, Sample(patches, grid), templates, normalise))
@@ -113,15 +115,15 @@ RANKED = [[0, 1, 2, 3, 4, 5], [2, 0, 1, 3, 4, 5], [1, 0, 2, 3, 4, 5], [1, 2, 3, 
 
 
 def test_hits_accuracies_and_the_matrix_are_counted(monkeypatch):
-    result = zero_shot(judging(monkeypatch, RANKED), Set([0, 0, 1, 0, 2]), model="m")
+    result = measure_zero_shot(judging(monkeypatch, RANKED), Set([0, 0, 1, 0, 2]), model="m")
     assert (result.measurement, result.model, result.data) == ("zero-shot", "m", "noise")
     assert result.scores["top-1"].per_image == [1, 0, 1, 0, 0]
     assert result.scores["top-5"].per_image == [1, 1, 1, 0, 1]
     assert result.keys == ["n0", "n1", "n2", "n3", "n4"]
     first, second, third = result.figures["classes"][:3]
-    assert first == {"class": "red circle", "limit": 3, "right": 1, "accuracy": 1 / 3}
-    assert second == {"class": "blue square", "limit": 1, "right": 1, "accuracy": 1.0}
-    assert third == {"class": "owl", "limit": 1, "right": 0, "accuracy": 0.0}
+    assert first == {"class": "red circle", "images": 3, "right": 1, "accuracy": 1 / 3}
+    assert second == {"class": "blue square", "images": 1, "right": 1, "accuracy": 1.0}
+    assert third == {"class": "owl", "images": 1, "right": 0, "accuracy": 0.0}
     assert result.figures["classes"][3]["accuracy"] is None
     assert result.figures["confusion"] == [[1, 1, 1, 0, 0, 0], [0, 1] + [0] * 4, [0, 1] + [0] * 4] + [[0] * 6] * 3
     assert result.outputs[1] == {"true": 0, "best": [[2, 0.0], [0, -1.0], [1, -2.0], [3, -3.0], [4, -4.0]]}
@@ -130,7 +132,7 @@ def test_hits_accuracies_and_the_matrix_are_counted(monkeypatch):
 def test_the_first_wrong_and_right_pictures_are_kept(monkeypatch):
     orders = [[0, 1, 2, 3, 4, 5]] * 30
     labels = [0, 1] * 15
-    result = zero_shot(judging(monkeypatch, orders), Set(labels, sizes=[(300, 600)]), batch_size=7)
+    result = measure_zero_shot(judging(monkeypatch, orders), Set(labels, sizes=[(300, 600)]), ZeroShotConfig(batch_size=7))
     shown = result.figures["shown"]
     assert [shown[f"right-{i}.png"] for i in range(6)] == [0, 2, 4, 6, 8, 10]
     assert [shown[f"wrong-{i}.png"] for i in range(12)] == list(range(1, 25, 2))
@@ -148,13 +150,13 @@ def test_the_first_wrong_and_right_pictures_are_kept(monkeypatch):
     ],
 )
 def test_a_place_that_takes_all_classes_is_left_out(classes, top, names):
-    assert set(zero_shot(speaker(), Set([0, 1], classes), top=top).scores) == names
+    assert set(measure_zero_shot(speaker(), Set([0, 1], classes), ZeroShotConfig(top=top)).scores) == names
 
 
 def test_images_are_from_all_over_the_set_and_those_that_cannot_be_used_skipped(caplog):
     data, done = Set([0, 1, 0, 1, 1, None, 0, 1]), []
     with caplog.at_level(logging.WARNING):
-        result = zero_shot(speaker(), data, limit=4, batch_size=2, advance=done.append)
+        result = measure_zero_shot(speaker(), data, ZeroShotConfig(batch_size=2), limit=4, advance=done.append)
     assert data.asked == spread(8, 4) == [1, 3, 5, 6]
     assert result.keys == ["n1", "n3", "n6"]
     assert done == [2, 2]
@@ -164,31 +166,35 @@ def test_images_are_from_all_over_the_set_and_those_that_cannot_be_used_skipped(
 
 def test_batches_do_not_change_a_choice():
     data = Set([0, 1, 2, 3, 4], sizes=[(24, 16), (8, 8), (8, 24)])
-    whole, single = (zero_shot(speaker(), data, batch_size=batch, without_picture=True) for batch in (64, 1))
+    whole, single = (
+        measure_zero_shot(speaker(), data, ZeroShotConfig(batch_size=batch, without_picture=True)) for batch in (64, 1)
+    )
     assert whole.outputs == single.outputs
 
 
 def test_a_batch_of_which_nothing_can_be_used_is_skipped_with_and_without_a_grey_picture():
     for without_picture in (False, True):
-        result = zero_shot(speaker(), Set([None, None, 1]), batch_size=2, without_picture=without_picture)
+        result = measure_zero_shot(
+            speaker(), Set([None, None, 1]), ZeroShotConfig(batch_size=2, without_picture=without_picture)
+        )
         assert result.keys == ["n2"]
 
 
 def test_other_names_or_captions_are_another_measurement():
     data, other = Set([0, 1]), Set([0, 1], (*NAMES[:5], "y"))
-    plain = zero_shot(speaker(), data)
+    plain = measure_zero_shot(speaker(), data)
     assert plain.settings["templates"] == ["a photo of {a}"]
-    assert plain.identity == zero_shot(speaker(), data, templates=["plain"]).identity
+    assert plain.identity == measure_zero_shot(speaker(), data, ZeroShotConfig(templates=["plain"])).identity
     options: list[dict[str, Any]] = [{"templates": ["{}"]}, {"normalise": "sum"}, {"without_picture": True}]
-    changed = [zero_shot(speaker(), data, **some) for some in options]
-    changed += [zero_shot(speaker(), other), zero_shot(speaker(prompt="a number"), data)]
+    changed = [measure_zero_shot(speaker(), data, ZeroShotConfig(**some)) for some in options]
+    changed += [measure_zero_shot(speaker(), other), measure_zero_shot(speaker(prompt="a number"), data)]
     assert len({plain.identity, *(one.identity for one in changed)}) == 6
 
 
 def test_a_bfloat16_model_measures_as_well():
     judge = speaker()
     judge.model.bfloat16()
-    result = zero_shot(judge, Set([0, 1, 2]), without_picture=True)
+    result = measure_zero_shot(judge, Set([0, 1, 2]), ZeroShotConfig(without_picture=True))
     assert all(np.isfinite(score) for output in result.outputs for _, score in output["best"])
     assert len(result.outputs) == 3
 
@@ -214,18 +220,21 @@ def test_a_bfloat16_model_measures_as_well():
     ],
 )
 def test_what_cannot_be_measured_is_refused(data, options, message):
+    limit = options.pop("limit", None)
     with pytest.raises(ValueError, match=message):
-        zero_shot(speaker(), data, **options)
+        measure_zero_shot(speaker(), data, ZeroShotConfig(**options), limit=limit)
 
 
 def test_names_that_the_token_limit_cuts_to_the_same_are_refused():
     with pytest.raises(ValueError, match=r"have the same caption .* at most 2 tokens of it"):
-        zero_shot(speaker(max_tokens=2), Set([0]))
+        measure_zero_shot(speaker(max_tokens=2), Set([0]))
 
 
 def test_the_page_is_made_of_the_stored_result(monkeypatch, tmp_path):
     classes = (EVIL, *NAMES[1:])
-    result = zero_shot(judging(monkeypatch, RANKED), Set([0, 0, 1, 0, 2], classes), templates=["{a}", f"{{}} {EVIL}"])
+    result = measure_zero_shot(
+        judging(monkeypatch, RANKED), Set([0, 0, 1, 0, 2], classes), ZeroShotConfig(templates=["{a}", f"{{}} {EVIL}"])
+    )
     stored = read_result(write_result(result, tmp_path))
     found = Checker(page("zero-shot", [section(stored)]))
     assert section(stored).body == section(result).body
@@ -241,9 +250,9 @@ def test_the_page_is_made_of_the_stored_result(monkeypatch, tmp_path):
 
 
 def test_the_page_says_how_scores_were_made(monkeypatch):
-    plain = section(zero_shot(speaker(), Set([0, 1]))).body
+    plain = section(measure_zero_shot(speaker(), Set([0, 1]))).body
     assert "the mean log-probability of a token, the end of the caption included." in plain
-    other = section(zero_shot(speaker(), Set([0, 1]), normalise="sum", without_picture=True)).body
+    other = section(measure_zero_shot(speaker(), Set([0, 1]), ZeroShotConfig(normalise="sum", without_picture=True))).body
     assert "the log-probability of all tokens" in other
     assert "minus what the same caption scores with a grey picture" in other
 
@@ -253,7 +262,7 @@ def test_of_many_classes_the_page_lists_the_best_and_worst_and_the_usual_mistake
     right, wrong = list(range(60)), [7, *range(7), *range(8, 60)]
     labels = [0, 3, 3, 3, *range(20, 50)]
     orders = [right, wrong, wrong, right, *([i, *(j for j in range(60) if j != i)] for i in range(20, 50))]
-    result = zero_shot(judging(monkeypatch, orders), Set(labels, classes))
+    result = measure_zero_shot(judging(monkeypatch, orders), Set(labels, classes))
     assert result.figures["confusion"] is None
     text = Checker(section(result).body).text
     assert "best and worst of 32 classes" in text
@@ -264,7 +273,7 @@ def test_of_many_classes_the_page_lists_the_best_and_worst_and_the_usual_mistake
 
 def test_nothing_wrong_means_no_list_of_mistakes(monkeypatch):
     classes = tuple(f"thing {i}" for i in range(20))
-    result = zero_shot(judging(monkeypatch, [list(range(20))]), Set([0], classes))
+    result = measure_zero_shot(judging(monkeypatch, [list(range(20))]), Set([0], classes))
     text = Checker(section(result).body).text
     assert "most often taken for" not in text
     assert "told wrong" not in text

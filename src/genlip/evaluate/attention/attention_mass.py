@@ -1,10 +1,10 @@
-"""Allocation: where the attention of a model goes, in every layer and head, while it reads images and their captions.
+"""Attention mass: where the attention of a model goes, in every layer and head, while it reads images and their captions.
 
-In: a model and samples. Out: an `Allocation`: which share of its attention a patch or a caption token spends on what, what
-these shares would be if attention were spread evenly, how far the gates are open, and how long the first patch's state is.
+In: a model and samples. Out: an `AttentionMass`: the shares of attention from patches and from caption tokens to others, the
+same shares if attention were spread evenly, the mean gates, and the norm of the first patch's state.
 
-Of the text, those rows are asked that predict a supervised token: attention of the others, such as the last end token's,
-serves no prediction that training ever judged. Weights are taken while the true caption is read, so no caption is generated.
+Of the text, only rows that predict a supervised token count: no loss was ever applied to predictions of the others, such as
+the last end token. The model reads the true caption; no caption is generated.
 
 Axes: s samples, L layers, h heads, l rows of a sample (its patches, then its text), t its text, n rows of the pack.
 """
@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from genlip.data.packing import by_shape
-from genlip.model.attention_weights import WeighedAttention, Weights, visible_rows
+from genlip.model.attention_weights import RecordingAttention, Weights, visible_rows
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["MASSES", "Allocation", "allocation", "can_be_asked"]
+__all__ = ["MASSES", "AttentionMass", "attention_mass", "predicts_supervised"]
 
 # From whom, to what; "first token" is the paper's word for the first patch. Text's shares of patches and of text sum to 1.
 MASSES = (
@@ -37,13 +37,13 @@ MASSES = (
 
 
 @dataclass(frozen=True)
-class Allocation:
+class AttentionMass:
     """Of samples, in the order given.
 
     Attributes:
-        masses: Float64[s L h 5], in [0, 1], the `MASSES`: means over the patches of a sample, or over its asked text rows.
+        masses: Float64[s L h 5], in [0, 1], the `MASSES`: means over a sample's patches, or over its text rows that count.
         even: Float64[s 5], the same if each row spread its attention evenly over all that it may see.
-        gates: Float64[s L 2], in [0, 1], the mean gate at patches and at asked text rows; None where the model has none.
+        gates: Float64[s L 2], in [0, 1], the mean gate at patches and at text rows that count; None for a model without.
         norms: Float64[s L], length of the first patch's state after a block, over the median length of its image's patches.
     """
 
@@ -53,15 +53,15 @@ class Allocation:
     norms: np.ndarray
 
 
-def can_be_asked(sample: Sample) -> bool:
+def predicts_supervised(sample: Sample) -> bool:
     """Whether a text row of the sample predicts a supervised token: without a prompt, the first is predicted by a patch."""
     return bool(np.asarray(sample.supervised, dtype=bool)[1:].any())
 
 
 @torch.inference_mode()
-def allocation(model: GenLIP, samples: Sequence[Sample]) -> Allocation:
-    """Measure in one pass over samples, by a model in evaluation mode. Raises ValueError for one that cannot be asked."""
-    if mute := [number for number, sample in enumerate(samples) if not can_be_asked(sample)]:
+def attention_mass(model: GenLIP, samples: Sequence[Sample]) -> AttentionMass:
+    """Measure samples in one pass of a model in evaluation mode. Raises ValueError unless all `predicts_supervised`."""
+    if mute := [number for number, sample in enumerate(samples) if not predicts_supervised(sample)]:
         raise ValueError(
             f"sample {mute[0]} has no text row that predicts a supervised token: leave it out, or give a prompt"
         )
@@ -72,21 +72,21 @@ def allocation(model: GenLIP, samples: Sequence[Sample]) -> Allocation:
     masses = shares.new_empty(len(samples), len(model.blocks), model.config.num_attention_heads, len(MASSES))
     texts = np.cumsum((0, *pack.text_lengths)).tolist()
 
-    def listen(heard: Weights) -> None:
-        end = heard.first + len(heard.weights)
-        share = shares[texts[heard.first] : texts[end]].unflatten(0, (len(heard.weights), -1))
-        masses[heard.first : end, heard.layer] = _masses(heard.weights, heard.patches, share)
+    def record(part: Weights) -> None:
+        end = part.first + len(part.weights)
+        share = shares[texts[part.first] : texts[end]].unflatten(0, (len(part.weights), -1))
+        masses[part.first : end, part.layer] = _masses(part.weights, part.patches, share)
 
     with _following(model) as (gates, norms):
-        model.trunk(pack, attend=WeighedAttention(pack, listen))
+        model.trunk(pack, attend=RecordingAttention(pack, record))
     even = _even(pack, shares, texts)
     found = (_array(masses), _array(even), _at_rows(gates, pack, shares) if gates else None, _first_patch(norms, pack))
     back = np.argsort(order)
-    return Allocation(*(None if part is None else part[back] for part in found))  # type: ignore[arg-type]
+    return AttentionMass(*(None if part is None else part[back] for part in found))  # type: ignore[arg-type]
 
 
 def _shares(pack: Pack, dtype: torch.dtype) -> Tensor:
-    """Float[t], the part of each text row in the mean of its sample: 0 for those that are not asked."""
+    """Float[t], the part of each text row in the mean of its sample: 0 for those that do not count."""
     sample = pack.sample_of_row[pack.num_patches :]
     asked = torch.zeros(len(sample), dtype=dtype, device=sample.device)
     asked[:-1] = pack.supervised[1:] & (sample[1:] == sample[:-1])
@@ -139,7 +139,7 @@ def _following(model: GenLIP) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
 
 
 def _at_rows(gates: Sequence[Tensor], pack: Pack, shares: Tensor) -> np.ndarray:
-    """Float[n] of each layer -> Float64[s L 2]: means over patches, and over the asked text rows."""
+    """Float[n] of each layer -> Float64[s L 2]: means over patches, and over the text rows that count."""
     patches, text = torch.stack(list(gates)).split([pack.num_patches, len(pack.token_ids)], dim=1)
     means = [part.mean(dim=1) for part in patches.split(list(pack.patch_counts), dim=1)]
     asked = [part.sum(dim=1) for part in (text * shares).split(list(pack.text_lengths), dim=1)]

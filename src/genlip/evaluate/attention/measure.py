@@ -1,10 +1,10 @@
-"""Attention: what patches and captions look at, layer by layer, and whether attention sinks into the first patch.
+"""Attention: what patches and captions attend to, layer by layer, and whether the first patch is an attention sink.
 
-In: a speaker and captioned images. Out: a `Result` with the shares of attention of `allocation.MASSES`, and its page; of two
-models, with the gate and without, the page that compares them as the paper does (section on attention allocation).
+In: a speaker and captioned images. Out: a `Result` with the shares of attention in `attention_mass.MASSES`. The page also
+compares two models, with the gate and without, as the paper does (section on attention allocation).
 
-Every image counts alike, however long its caption. A share says little by itself: of 16 patches, the first one gets a
-sixteenth from attention that looks nowhere in particular. So each share stands beside that of attention spread evenly.
+Every image counts the same, however long its caption. A share says little by itself: of 16 patches, the first one gets a
+sixteenth of evenly spread attention. So each share stands beside that of attention spread evenly.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ import numpy as np
 from genlip.data.order import Draw
 from genlip.data.samples import ReadSample, SampleReader, Skipped
 from genlip.data.sources import Source
-from genlip.evaluate.attention.attention_mass import MASSES, Allocation, allocation, can_be_asked
+from genlip.encoder import Encoder
+from genlip.evaluate.attention.attention_mass import MASSES, AttentionMass, attention_mass, predicts_supervised
 from genlip.evaluate.image_batches import spread
+from genlip.evaluate.requirements import require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
-from genlip.speaker import Speaker
 
-__all__ = ["attention"]
+__all__ = ["measure_attention"]
 
 log = logging.getLogger(__name__)
 
 
-def attention(
-    speaker: Speaker,
+def measure_attention(
+    encoder: Encoder,
     data: Source,
     *,
     model: str = "",
@@ -41,26 +42,28 @@ def attention(
 ) -> Result:
     """Measure where attention goes while the true captions are read after their prompt, as in training.
 
-    limit     how many, spread evenly over the set
+    encoder   a `Speaker`
+    model     the model's name, as results record it
+    limit     how many images, spread evenly over the set
     batch_size images that are read together
-    advance   hears of finished images, skipped ones included
+    advance   is called with the number of newly finished images, skipped ones included
 
     Scores are the `MASSES`, means over layers, heads and rows. Figures: `layers` (each mass by layer, with intervals over
     images), `heads` (by layer and head), `even` (each mass if attention were spread evenly), `gate` (mean gate by layer, at
     patches and at text; None without gates), `first_patch_norm` (by layer, over the median patch). Outputs: for each image
     the masses by layer. Raises ValueError where no image is left, or limit or batch_size is below 1.
     """
-    started = time.perf_counter()
+    started, speaker = time.perf_counter(), require_speaker(encoder, "attention")
     if limit < 1 or batch_size < 1:
         raise ValueError(f"limit is {limit} and batch_size {batch_size}: both must be at least 1")
     chosen = spread(len(data), limit)
     reader = SampleReader(data, speaker.images, speaker.captions, speaker.model.config)
     keys: list[str] = []
-    found: list[Allocation] = []
+    found: list[AttentionMass] = []
     for start in range(0, len(chosen), batch_size):
         some = list(_usable(reader, chosen[start : start + batch_size]))
         if some:
-            found.append(allocation(speaker.model, [one.sample for one in some]))
+            found.append(attention_mass(speaker.model, [one.sample for one in some]))
             keys += [one.key for one in some]
         advance(len(chosen[start : start + batch_size]))
     if not found:
@@ -87,13 +90,13 @@ def _usable(reader: SampleReader, indices: Sequence[int]) -> Iterator[ReadSample
     for one in reader.read([Draw(0, index) for index in indices]):
         if isinstance(one, Skipped):
             log.warning("skipped %s", one.message)
-        elif not can_be_asked(one.sample):
+        elif not predicts_supervised(one.sample):
             log.warning("skipped %s: its only learned token is predicted by a patch, none by text", one.key)
         else:
             yield one
 
 
-def _figures(masses: np.ndarray, found: Sequence[Allocation]) -> dict[str, Any]:
+def _figures(masses: np.ndarray, found: Sequence[AttentionMass]) -> dict[str, Any]:
     """`Result.figures`, from Float64[i L h 5] and what else was found."""
     even = np.concatenate([one.even for one in found]).mean(axis=0)
     gates = [one.gates for one in found if one.gates is not None]

@@ -1,7 +1,7 @@
-"""Alignment of two sequences: how many edits part them, and how much they have in common in the same order.
+"""Alignment of two sequences: the number of edits between them, and the length of their longest common subsequence.
 
-In: two sequences of words or characters. Out: a count. Both fill the usual table row by row; what a row takes from its own
-left neighbours is a running minimum or maximum, so that numpy does a whole row at once.
+In: two sequences of words or characters. Out: a count. Both fill the usual table row by row; the dependence on left
+neighbours is a running minimum or maximum, so that NumPy computes a whole row at once.
 
 Axes: n items of the second sequence; a row holds n + 1 entries, the first for none of them.
 """

@@ -1,4 +1,4 @@
-"""Caption scores: how near captions come to the references that people wrote, by exact match, BLEU-4, ROUGE-L and CIDEr-D.
+"""Caption scores: how close captions are to the references that people wrote, by exact match, BLEU-4, ROUGE-L and CIDEr-D.
 
 In: a caption for each image, and the references of each image. Out: `Scores`, of the set and of each image, in [0, 1] and
 for CIDEr-D in [0, 10]; papers print them times 100. The definitions are those of the reference implementation

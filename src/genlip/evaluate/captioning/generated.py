@@ -1,6 +1,6 @@
-"""Spoken captions: what a model says about examples of a source, beside their true captions.
+"""Generated captions: what a model says about examples of a source, beside their true captions.
 
-In: a speaker, a source, and which of its examples. Out: true and spoken captions side by side, in order. An image that
+In: a speaker, a source, and which of its examples. Out: true and generated captions side by side, in order. An image that
 cannot be used is skipped and named in the log: one damaged file must not end a measurement.
 """
 
@@ -15,59 +15,79 @@ from genlip.data.images import Patches
 from genlip.data.sources import Source
 from genlip.speaker import Speaker
 
-__all__ = ["Spoken", "references", "speak_about", "spoken_captions"]
+__all__ = ["GeneratedCaption", "generate_captions", "references", "speak_about"]
 
 log = logging.getLogger(__name__)
 
 
-class Spoken(NamedTuple):
-    """One captioned image and what the model said about it."""
+class GeneratedCaption(NamedTuple):
+    """An image's true caption and the generated one.
+
+    Attributes:
+        key: name of the image.
+        image: the image; None where thousands of captions are gathered and images are not kept.
+        caption: the true caption, or the first of several.
+        spoken: the generated caption.
+        references: all true captions; empty where `caption` is the only one.
+        number: of the example in its source, from 0; -1 where it is not known.
+    """
 
     key: str
-    image: ImageLike
+    image: ImageLike | None
     caption: str
     spoken: str
+    references: Sequence[str] = ()
+    number: int = -1
+
+    @property
+    def kept_image(self) -> ImageLike:
+        """The image. Raises ValueError where it was not kept."""
+        if self.image is None:
+            raise ValueError(f"{self.key}: its caption was stored without the image: read it from the source again")
+        return self.image
 
     @property
     def exact(self) -> bool:
-        """Whether both captions are the same text; white space around them does not count."""
-        return self.caption.strip() == self.spoken.strip()
+        """Whether the generated caption equals a true one; white space around them does not count."""
+        return self.spoken.strip() in {text.strip() for text in (self.caption, *self.references)}
 
 
-def spoken_captions(
+def generate_captions(
     speaker: Speaker,
     source: Source,
     indices: Sequence[int],
     batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
     **decoding: Any,
-) -> list[Spoken]:
+) -> list[GeneratedCaption]:
     """Caption these examples, in order; an image that cannot be used is skipped and named in the log.
 
     batch_size images captioned together
-    advance   hears of finished examples, skipped ones included
-    decoding  fields of `Decoding`; the default is greedy
+    advance   is called with the number of newly finished examples, skipped ones included
+    decoding  fields of `Decoding`; the default is greedy decoding without `repetition_stop`
     """
-    spoken: list[Spoken] = []
+    found: list[GeneratedCaption] = []
     for start in range(0, len(indices), batch_size):
         chosen = indices[start : start + batch_size]
-        told = [one for one in speak_about(speaker, source, chosen, **decoding) if not isinstance(one, Unusable)]
-        spoken += [Spoken(example.key, example.image, plain_text(example.caption), text) for example, text in told]
+        for one in speak_about(speaker, source, chosen, **{"repetition_stop": 0, **decoding}):
+            if not isinstance(one, Unusable):
+                example, text = one
+                found.append(GeneratedCaption(example.key, example.image, plain_text(example.caption), text))
         advance(len(chosen))
-    return spoken
+    return found
 
 
 def speak_about(
     speaker: Speaker, source: Source, indices: Sequence[int], captioned: bool = False, **decoding: Any
 ) -> list[tuple[Example, str] | Unusable]:
-    """For each of these examples, all captioned together, itself and what was said; or why it cannot be used, logged too.
+    """For each of these examples, itself and its generated caption, all in one batch; or why it cannot be used, logged too.
 
     captioned  an example without a true caption cannot be used
     """
-    looked = [_look(source, int(index), speaker, captioned) for index in indices]
-    images = [image for _, image in (one for one in looked if not isinstance(one, Unusable))]
+    examples = [_prepared(source, int(index), speaker, captioned) for index in indices]
+    images = [image for _, image in (one for one in examples if not isinstance(one, Unusable))]
     texts = iter(speaker.caption(images, len(indices), **decoding))
-    return [one if isinstance(one, Unusable) else (one[0], next(texts)) for one in looked]
+    return [one if isinstance(one, Unusable) else (one[0], next(texts)) for one in examples]
 
 
 def references(caption: Caption) -> list[str]:
@@ -77,7 +97,7 @@ def references(caption: Caption) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text.strip()]
 
 
-def _look(source: Source, index: int, speaker: Speaker, captioned: bool) -> tuple[Example, Patches] | Unusable:
+def _prepared(source: Source, index: int, speaker: Speaker, captioned: bool) -> tuple[Example, Patches] | Unusable:
     try:
         example = source[index]
         if captioned and not references(example.caption):

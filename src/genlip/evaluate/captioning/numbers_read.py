@@ -1,8 +1,8 @@
-"""Numbers read: how many of the numbers in true captions a model says, in their order.
+"""Numbers read: how many of the numbers in true captions are in the generated ones, in their order.
 
 In: a caption for each image, and the true captions of each image. Out: `Scores` in [0, 1], numbers read right divided by
-numbers there are. A caption can be nearly right and every number wrong; on documents, charts and scenes the numbers tell
-whether the model reads.
+numbers there are. A caption can be nearly right and every number wrong; on documents, charts and scenes the numbers
+show whether the model reads.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from genlip.evaluate.captioning.generated import Spoken
+from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.evaluate.result import Result
 from genlip.evaluate.score_table import interval_words, number_words, score_table, set_words
 from genlip.evaluate.scores import Scores
@@ -77,12 +77,12 @@ def _shown(result: Result) -> Mapping[str, int]:
     return result.figures["shown"]
 
 
-def _spoken(result: Result, names: Sequence[str]) -> list[Spoken]:
-    """What the gallery shows; of several true captions the one that was said, else the first."""
+def _spoken(result: Result, names: Sequence[str]) -> list[GeneratedCaption]:
+    """What the gallery shows; of several true captions the one that equals the generated one, else the first."""
     cards = []
     for name in names:
         output = result.outputs[_shown(result)[name]]
         true, said = output["references"], output["spoken"]
         nearest = next((text for text in true if text.strip() == said.strip()), true[0])
-        cards.append(Spoken(output["key"], result.pictures[name], nearest, said))
+        cards.append(GeneratedCaption(output["key"], result.pictures[name], nearest, said))
     return cards

@@ -1,7 +1,7 @@
-"""Unfinished: what a long measurement has found so far, kept in a file so that a stopped one goes on.
+"""Partial results: what a long measurement has found so far, kept in a file so that a stopped one goes on.
 
 In: entries, each with a number, as they are found. Out: the entries of an earlier attempt at the very same. The file is JSON
-lines; its first says what is measured, and a file of anything else (other settings, other weights) is begun anew.
+lines. Its first line says what is measured; a file about anything else (other settings, other weights) is overwritten.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from genlip.model.fields import checked
 from genlip.model.reading import parse_json
 from genlip.model.writing import escaped, naming, to_json, write_text
 
-__all__ = ["Unfinished"]
+__all__ = ["PartialResults"]
 
 
 class _Entry(TypedDict, total=False):
-    """Of an image: its key, its true captions and what was said of it; or why it was skipped."""
+    """Of an image: its key, its true captions and the generated one; or why it was skipped."""
 
     said: tuple[str, list[str], str]
     skipped: str
 
 
-class Unfinished:
+class PartialResults:
     """Entries found so far, by number.
 
     Attributes:
@@ -33,7 +33,7 @@ class Unfinished:
     """
 
     def __init__(self, path: Path | None, purpose: Mapping[str, Any]) -> None:
-        """Read what the file holds if it is of the same purpose (JSON-ready); None keeps nothing."""
+        """Read the file if it was written for the same purpose (JSON-ready). Without a path nothing is stored on disk."""
         self._path, first = path, escaped(json.dumps(purpose, sort_keys=True, ensure_ascii=False))
         self.entries: dict[int, Any] = {}
         if path is None:
@@ -51,13 +51,13 @@ class Unfinished:
                 file.write("".join(f"{_line(number, entry)}\n" for number, entry in new.items()))
 
     def finish(self) -> None:
-        """Remove the file: nothing is left to go on with."""
+        """Remove the file, at the end of the measurement."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
 def _entries(path: Path, first: str) -> dict[int, Any]:
-    """Of a file that begins with that line, up to the first line that is damaged; none of any other file."""
+    """The entries of a file that begins with this line, up to the first damaged line; none of any other file."""
     lines = path.read_text(encoding="utf8", errors="replace").split("\n") if path.is_file() else []
     entries: dict[int, Any] = {}
     for line in lines[1:-1] if lines[:1] == [first] else []:  # the last one is empty, or torn

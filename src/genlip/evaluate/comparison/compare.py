@@ -1,11 +1,12 @@
-"""Comparison: models side by side, on what was measured of several of them in the same way.
+"""Comparison: models side by side, on measurements that several of them share.
 
 In: folders of models with stored results. Out: each score of each model with its interval, and how much it differs from the
-first model's by a paired bootstrap: both are resampled alike, because what is hard for one is mostly hard for the other.
+first model's by a paired bootstrap: both are resampled in the same way, because images that are hard for one model are
+mostly hard for the other.
 
-Results are the same measurement if set and settings are the same to the letter. Images are paired by their keys; where the
-keys differ, one that occurs twice is left out, because nothing tells which of its rows belong together. What is counted in
-tokens is compared between models of the same tokenizer alone: a loss per token is lower where tokens are shorter.
+Results are the same measurement if set and settings are exactly the same. Images are paired by their keys; where the
+keys differ, a key that occurs twice is left out, because its rows cannot be paired. Scores that are counted in tokens are
+compared only between models of the same tokenizer: a loss per token is lower where tokens are shorter.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from genlip.evaluate.model_page import stored_results
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Difference, Scores, difference
 
-__all__ = ["Alone", "Comparison", "Pairing", "Shared", "compare", "paired", "short_names", "tokenizers"]
+__all__ = ["Alone", "Comparison", "Pairing", "Shared", "compare_models", "paired", "short_names", "tokenizers"]
 
 
 _ALL = ("all scores",)
@@ -75,7 +76,7 @@ class Pairing:
 
 
 def tokenizers(first: Result, second: Result, name: str) -> Literal["no matter", "same", "unknown", "different"]:
-    """Whether a score of both is counted in the same tokens; results of older versions do not tell the tokenizer."""
+    """Whether a score of both is counted in the same tokens; results of older versions do not record the tokenizer."""
     inner = str(first.settings.get("measurement", "")) if first.measurement == "resolution" else first.measurement
     counted = _IN_TOKENS.get(inner, ())
     if counted != _ALL and name.partition(" at ")[0] not in counted:
@@ -86,7 +87,7 @@ def tokenizers(first: Result, second: Result, name: str) -> Literal["no matter",
     return "same" if known[0] == known[1] else "different"
 
 
-def compare(folders: Sequence[str]) -> Comparison:
+def compare_models(folders: Sequence[str]) -> Comparison:
     """Compare models by their stored results; a folder is a model's or that of its evaluations.
 
     Raises ValueError for fewer than two models, for one named twice, and where nothing is stored.
@@ -107,7 +108,7 @@ def compare(folders: Sequence[str]) -> Comparison:
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:
-    """What tells folders apart: their paths without what all begin with, and without what all end with."""
+    """Distinct short names of folders: their paths without the parts that all begin with, and that all end with."""
     parts = [Path(model).parts for model in models]
     longest = min(map(len, parts)) - 1  # a part stays of each
     start = next((n for n in range(longest) if len({path[n] for path in parts}) > 1), longest)
@@ -118,13 +119,13 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
 def paired(first: Result, second: Result, name: str) -> Pairing | None:
     """How much higher the second result's score of that name is, on the images of both.
 
-    None where one of them lacks the score, they have no image in common, or the scores are not made alike, or of other
-    tokens.
+    None where one of them lacks the score, they have no image in common, or the scores have different aggregators or are
+    counted in different tokens.
     """
     if name not in first.scores or name not in second.scores or tokenizers(first, second, name) == "different":
         return None
     one, other = first.scores[name], second.scores[name]
-    if one.formula is not other.formula or one.evidence.shape[1:] != other.evidence.shape[1:]:
+    if one.aggregator is not other.aggregator or one.evidence.shape[1:] != other.evidence.shape[1:]:
         return None
     if list(first.keys) != list(second.keys):
         times = [Counter(result.keys) for result in (first, second)]
@@ -134,5 +135,5 @@ def paired(first: Result, second: Result, name: str) -> Pairing | None:
         if not common:
             return None
         mine, theirs = np.array(common).T
-        one, other = Scores(one.evidence[mine], one.formula), Scores(other.evidence[theirs], other.formula)
+        one, other = Scores(one.evidence[mine], one.aggregator), Scores(other.evidence[theirs], other.aggregator)
     return Pairing(difference(one, other), len(one.evidence))

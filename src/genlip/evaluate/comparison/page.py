@@ -1,6 +1,6 @@
-"""The words and the page of a comparison.
+"""The text and the page of a comparison.
 
-In: a `Comparison`. Out: a text for a terminal, and one HTML page that needs nothing but itself.
+In: a `Comparison`. Out: a text for a terminal, and one HTML page without other files.
 """
 
 from __future__ import annotations

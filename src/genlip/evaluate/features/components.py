@@ -1,7 +1,7 @@
 """Components: the directions in which patch features differ most, as colours.
 
 In: features of the patches of many images together. Out: three numbers per patch, red, green and blue, and how much of the
-features' variance they show. Patches of one colour are alike to the model, in one image or in two.
+features' variance they show. Patches of one colour have similar features, in one image or in two.
 
 Axes: p patches of all images, D width, k components.
 """

@@ -1,11 +1,11 @@
-"""Views: what the features of patches look like, without training anything on them.
+"""Features: pictures of the features of patches, without training anything on them.
 
-In: a speaker and images. Out: a `Result` with three views of the features of all patches together: their main components as
-colours, the patches of other images that are most like a few that stand out, and how long the features are.
+In: an encoder and images. Out: a `Result` with three views of the features of all patches together: their main components as
+colours, the patches of other images that are most similar to a few distinctive ones, and the norms of the features.
 
-Lengths are those of the trunk's last hidden rows, before `ln_post`: a transformer that lacks a place for what concerns the
-whole image may store it in a few patches, which then grow far longer than the rest, often the first one, to which attention
-sinks. After `ln_post`, a LayerNorm, all rows are about equally long, and such patches hide.
+Norms are those of the last block's output, before the last LayerNorm. A transformer without register tokens may store
+information about the whole image in a few patches. Their norms are then far larger than the others', often that of the first
+patch, to which attention sinks. After a LayerNorm all norms are about equal, and such patches cannot be found by their norm.
 
 Axes: i images, p patches of all images, D width.
 """
@@ -22,19 +22,19 @@ import torch
 from PIL import Image
 
 from genlip.data.images import ImageLike
-from genlip.data.packing import pack_images
+from genlip.encoder import Encoder
 from genlip.evaluate.aggregators import ratio
 from genlip.evaluate.features.components import as_colours, principal_components
 from genlip.evaluate.features.neighbours import nearest_patches, salient_patches
 from genlip.evaluate.features.page import shown_patches
 from genlip.evaluate.frozen.features import ImageSet
-from genlip.evaluate.image_batches import Looked, looked_at
+from genlip.evaluate.image_batches import ImageItem, image_batches
+from genlip.evaluate.requirements import require_whole_image
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.report.patch_pictures import crop, enlarged, heat, outlined, patch_map
-from genlip.speaker import Speaker
 
-__all__ = ["feature_views", "outliers"]
+__all__ = ["measure_features", "outliers"]
 
 _SIDE = 480  # pixels of a picture's longer side
 
@@ -46,7 +46,7 @@ _FAR = 6  # deviations above the median, from where on a patch is an outlier
 
 
 class _Seen(NamedTuple):
-    """An image and its patches: Float32[rows * columns, D] after `ln_post`, and the lengths before and after it."""
+    """An image and its patches: Float32[rows * columns, D] after the last LayerNorm, and the norms before and after it."""
 
     key: str
     image: Image.Image
@@ -56,8 +56,8 @@ class _Seen(NamedTuple):
     after: np.ndarray
 
 
-def feature_views(
-    speaker: Speaker,
+def measure_features(
+    encoder: Encoder,
     data: ImageSet,
     *,
     model: str = "",
@@ -69,23 +69,24 @@ def feature_views(
 ) -> Result:
     """View the features of the patches of some images of a set.
 
-    model       what the user called it
-    limit       how many, spread evenly over the set, at most 200; all are shown
-    queries     patches that stand out, each of another image, whose like is looked for in the other images
+    model       the model's name, as results record it
+    limit       how many images, spread evenly over the set, at most 200; all are shown
+    queries     distinctive patches, each of another image, whose nearest patches in other images are shown
     neighbours  how many of these are shown for each
-    batch_size  images read together
-    advance     hears of finished images, skipped ones included
+    batch_size  images encoded together
+    advance     is called with the number of newly finished images, skipped ones included
 
-    The one score is "outlier patches", the share of patches whose length before `ln_post` is an outlier. Raises ValueError
-    for a set without images that can be used, or fewer queries or neighbours than 0.
+    The one score is "outlier patches", the share of patches whose norm before the last LayerNorm is an outlier. Raises
+    ValueError for a set without images that can be used, and for negative queries or neighbours.
     """
+    require_whole_image(encoder, "features")
     if min(queries, neighbours) < 0:
         raise ValueError(f"queries {queries} and neighbours {neighbours}: neither may be less than 0")
     if limit > _MOST:
         raise ValueError(f"{limit} images: all are shown, so at most {_MOST} can be viewed at a time; lower limit")
     started, seen = time.perf_counter(), list[_Seen]()
-    for some in looked_at(data, limit, batch_size, speaker.images, speaker.model.config, advance):
-        seen += _see(speaker, some)
+    for some in image_batches(data, limit, batch_size, encoder, advance):
+        seen += _see(encoder, some)
     if not seen:
         raise ValueError(f"{data.name}: none of its images can be used; the log names them")
     lengths = np.concatenate([one.before for one in seen])
@@ -97,13 +98,13 @@ def feature_views(
         measurement="features",
         model=model,
         data=data.name,
-        settings=settings_of(speaker, images=min(limit, len(data)), queries=queries, neighbours=neighbours),
+        settings=settings_of(encoder, images=min(limit, len(data)), queries=queries, neighbours=neighbours),
         scores={"outlier patches": Scores(np.array([[some.sum(), len(some)] for some in own], dtype=np.float64), ratio)},
         keys=[one.key for one in seen],
         figures={"explained variance": explained, "limit": longest, "places": _places(seen, own), "neighbours": found},
         outputs=[_output(one, some) for one, some in zip(seen, own, strict=True)],
         pictures=_pictures(seen, colours, own, np.quantile(lengths, [0.01, 0.99])) | _crops(seen, found),
-        about=measured_on(speaker, time.perf_counter() - started),
+        about=measured_on(encoder, time.perf_counter() - started),
     )
 
 
@@ -115,18 +116,17 @@ def outliers(lengths: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 @torch.inference_mode()
-def _see(speaker: Speaker, some: Sequence[Looked]) -> list[_Seen]:
+def _see(encoder: Encoder, some: Sequence[ImageItem]) -> list[_Seen]:
     if not some:
         return []
-    model = speaker.model
-    pack = pack_images([one.patches for one in some], speaker.images, model.config).to(model.device)
-    hidden = model.trunk(pack.without_text())
-    after, counts = model.ln_post(hidden).float(), list(pack.patch_counts)
-    parts = [rows.cpu().split(counts) for rows in (after, hidden.float().norm(dim=1), after.norm(dim=1))]
-    return [
-        _Seen(one.item.key, enlarged(one.picture, _SIDE), grid, *(part.numpy() for part in own))
-        for one, grid, *own in zip(some, pack.grids, *parts, strict=True)
-    ]
+    seen = []
+    outputs = encoder.encode_layers([one.prepared for one in some], [-1], len(some))
+    for one, (before,) in zip(some, outputs, strict=True):
+        after = encoder.last_norm(before.patches).float()
+        parts = (after, before.patches.float().norm(dim=1), after.norm(dim=1))
+        own = (part.cpu().numpy() for part in parts)
+        seen.append(_Seen(one.item.key, enlarged(one.picture, _SIDE), before.grid, *own))
+    return seen
 
 
 def _colours(seen: Sequence[_Seen]) -> tuple[list[np.ndarray], list[float]]:

@@ -1,8 +1,7 @@
-"""Neighbours: patches of other images that are most like a patch.
+"""Neighbours: the patches of other images that are most similar to a patch.
 
-In: features of the patches of many images. Out: which patches stand out, and for each the nearest patch of each of a few
-other images, by the cosine of their features. One per image: the patches around a match are like it too, and show nothing
-more.
+In: features of the patches of many images. Out: the most distinctive patches, and for each the nearest patch of each of a
+few other images, by the cosine of their features. Only one per image, because the patches around a match are similar to it.
 
 Axes: i images, p patches of all images, D width, q queries, n neighbours.
 """

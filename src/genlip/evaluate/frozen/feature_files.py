@@ -1,4 +1,4 @@
-"""Feature files: rows of features on disk that grow block by block, and stay true when a process is killed or a disk errs.
+"""Feature files: rows of features on disk, written block by block, and valid after a killed process or a disk error.
 
 In: blocks of images with their rows. Out: the blocks that are whole, and all their rows, memory-mapped.
 
@@ -6,8 +6,8 @@ In: blocks of images with their rows. Out: the blocks that are whole, and all th
     <path>.jsonl   a journal: a line per block, with the checksum of the line and of its rows
     <path>.lock    for the process that reads or extends the two; callers hold it
 
-A block counts once its line is whole, so nothing needs to be renamed: behind the last block that its checksum confirms, both
-files are cut and go on.
+A block counts once its line is complete, so nothing needs to be renamed. Both files are cut after the last block whose
+checksum is right, and continued from there.
 
 Axes: p patches of a block, D trunk width; total patches of all blocks.
 """
@@ -73,12 +73,12 @@ class FeatureFiles:
 
     @property
     def rows_file(self) -> Path:
-        """What holds the rows."""
+        """The file of the rows."""
         return self.path.with_suffix(".npy")
 
     @property
     def journal(self) -> Path:
-        """What holds the blocks."""
+        """The file of the blocks."""
         return self.path.with_suffix(".jsonl")
 
     def sound_blocks(self) -> list[Block]:
@@ -107,14 +107,14 @@ class FeatureFiles:
         return blocks
 
     def append(self, block: Block, rows: np.ndarray) -> None:
-        """Add a block and its Float16[p D]. Rows go first: without a line of the journal they are overwritten."""
+        """Add a block and its Float16[p D]. Rows are written first: without a line of the journal they are overwritten."""
         data, text = rows.astype(ROW, copy=False).tobytes(), json.dumps(block._asdict()).encode()
         for path, added in ((self.rows_file, data), (self.journal, b"%08x %s\n" % (_checksum(text, data), text))):
             with naming(path), path.open("ab") as file:
                 file.write(added)
 
     def rows(self, blocks: Sequence[Block]) -> np.ndarray:
-        """Float16[total D], memory-mapped; the header now tells the total, so that `numpy.load` reads the file too."""
+        """Float16[total D], memory-mapped; the header now has the total, so that `numpy.load` reads the file too."""
         total = sum(block.patches for block in blocks)
         header = _header(total, self.width)
         with self.rows_file.open("r+b") as file:
@@ -127,7 +127,7 @@ class FeatureFiles:
         self.rows_file.unlink(missing_ok=True)
 
     def _checked(self, line: bytes, rows: BinaryIO) -> Block | None:
-        """The block of a line of the journal, unless the line or the rows read next are not what was written."""
+        """The block of a line of the journal, or None if the line or the rows read next are damaged."""
         checksum, _, text = line.rstrip(b"\n").partition(b" ")
         try:
             block = Block(**checked(parse_json(text.decode("utf8"), self.journal.name), _Stored, "a block"))

@@ -1,8 +1,8 @@
-"""Frozen features: the encoder's features of many images, computed once and kept on disk for every probe to come.
+"""Frozen features: the encoder's features of many images, computed once and kept on disk for later probes.
 
-In: a speaker and images with keys. Out: `FrozenFeatures`, rows of `ln_post` at the patches after the last layer.
-They are kept in float16: `ln_post` leaves numbers of order 1, of which float16 keeps 11 bits where bfloat16 keeps 8, in half
-the space of float32. What float16 cannot hold is an error, never an infinity.
+In: an encoder and images with keys. Out: `FrozenFeatures`, a row for every patch, of the last layer after its LayerNorm.
+They are stored in float16: after a LayerNorm, numbers are of order 1, of which float16 keeps 11 bits where bfloat16 keeps 8,
+in half the space of float32. A feature that is too large for float16 is an error.
 
 Axes: i images, p patches of an image, b images of a batch, D trunk width; total patches of all images.
 """
@@ -28,13 +28,9 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from genlip.data.examples import ImageLike, Unusable
-from genlip.data.images import image_patches
-from genlip.evaluate.fingerprint import weights_fingerprint
+from genlip.encoder import Encoder, Prepared
 from genlip.evaluate.frozen.feature_files import ROW, Block, FeatureFiles
-from genlip.model.genlip import GenLIP
-from genlip.model.pack import Pack, Sample
 from genlip.report.formatting import size
-from genlip.speaker import Speaker
 
 __all__ = ["FrozenFeatures", "ImageSet", "KeyedImage", "features_key", "frozen_features"]
 
@@ -42,12 +38,11 @@ log = logging.getLogger(__name__)
 
 _FORMAT = 2  # of what is kept; part of the key
 _SAMPLED = 8  # images whose pixels are part of the key
-_PATIENCE = 1.0  # seconds of waiting without a word
-_ENCODER = ("vision_embeddings.", "visual.", "ln_post.")  # what features depend on; the weights of the text may change
+_PATIENCE = 1.0  # seconds of waiting before the log says so
 
 
 class KeyedImage(Protocol):
-    """An image with a name, and whatever else a set tells of it."""
+    """An image with a name, and whatever else a set knows about it."""
 
     @property
     def key(self) -> str:
@@ -89,6 +84,9 @@ class FrozenFeatures:
     keys: tuple[str, ...]
     indices: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"FrozenFeatures({len(self)} images, {len(self.rows)} patches of width {self.width})"
+
     @property
     def width(self) -> int:
         """D."""
@@ -120,7 +118,7 @@ class FrozenFeatures:
 
 
 def frozen_features(
-    speaker: Speaker,
+    encoder: Encoder,
     data: ImageSet,
     *,
     indices: Sequence[int] | np.ndarray | None = None,
@@ -128,32 +126,32 @@ def frozen_features(
     batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
 ) -> FrozenFeatures:
-    """The features of the images at these indices, in that order; read where they are kept, else computed.
+    """The features of the images at these indices, in that order; read from `folder` if they are there, else computed.
 
     indices  None takes all images of the set; those that cannot be used are skipped and named in the log
-    folder   keeps the features for the next time; None holds them in memory alone
+    folder   keeps the features for the next time; None holds them in memory
     batch_size images encoded together
-    advance  hears of finished images, kept and skipped ones included
+    advance  is called with the number of newly finished images, kept and skipped ones included
 
-    Whatever changes the features takes another file: weights, sizes, image settings, set, indices, and the pixels of a few
-    images, by which sets of one name are told apart. If only others change under that name, empty the folder. Raises
-    ValueError where there is nothing to encode, the disk is too small, or features are beyond float16.
+    The name of the file depends on all that changes features: weights, sizes, image settings, set, indices, and the pixels
+    of a few images, which distinguish sets of the same name. If only other images change, empty the folder. Raises
+    ValueError where there is nothing to encode, the disk is too small, or features are too large for float16.
     """
     chosen = _checked(data, indices, batch_size)
     if folder is None:
         with TemporaryDirectory() as scratch:
             where = Path(scratch)
-            found = frozen_features(speaker, data, indices=chosen, folder=where, batch_size=batch_size, advance=advance)
+            found = frozen_features(encoder, data, indices=chosen, folder=where, batch_size=batch_size, advance=advance)
             return dataclasses.replace(found, rows=np.array(found.rows))
     folder.mkdir(parents=True, exist_ok=True)
-    files = FeatureFiles(folder / features_key(speaker, data, chosen), speaker.model.config.hidden_size)
+    files = FeatureFiles(folder / features_key(encoder, data, chosen), encoder.width)
     with _alone(files.path.with_suffix(".lock")):
         blocks = files.sound_blocks()
         done = sum(block.places for block in blocks)
         advance(done)
         for start in range(done, len(chosen), batch_size):
-            _require_space(files, blocks, speaker, len(chosen) - start)
-            block, rows = _encoded(speaker, data, chosen[start : start + batch_size].tolist())
+            _require_space(files, blocks, encoder, len(chosen) - start)
+            block, rows = _encoded(encoder, data, chosen[start : start + batch_size].tolist())
             files.append(block, rows)
             blocks.append(block)
             advance(block.places)
@@ -162,7 +160,7 @@ def frozen_features(
 
 @contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Hold a lock; what has to wait for it says so."""
+    """Hold a lock; a process that has to wait for it says so in the log."""
     lock = FileLock(file)
     try:
         lock.acquire(timeout=_PATIENCE)
@@ -175,19 +173,19 @@ def _alone(file: Path) -> Iterator[None]:
         lock.release()
 
 
-def features_key(speaker: Speaker, data: ImageSet, indices: np.ndarray) -> str:
-    """32 hexadecimal digits that change with what the features depend on, and not with the text's part of the model.
+def features_key(encoder: Encoder, data: ImageSet, indices: np.ndarray) -> str:
+    """32 hexadecimal digits that change with everything that the features depend on, and with nothing else.
 
     A relative path may name other images tomorrow or in another folder, so some are read, evenly from first to last.
     """
-    digest = hashlib.sha256()
-    about = [_FORMAT, speaker.model.config.to_dict(), dataclasses.asdict(speaker.images), data.name, len(data)]
+    digest, fingerprint = hashlib.sha256(), encoder.fingerprint()
+    about = [_FORMAT, *fingerprint.settings, data.name, len(data)]
     digest.update(json.dumps(about, sort_keys=True).encode())
     digest.update(np.asarray(indices, dtype="<i8").tobytes())
     for index in np.unique(indices[np.linspace(0, len(indices) - 1, _SAMPLED).astype(int)]).tolist():
-        with suppress(Unusable):  # it is named when its turn comes
-            digest.update(image_patches(data[index].image, speaker.images, speaker.model.config)[0].tobytes())
-    digest.update(weights_fingerprint(speaker.model, _ENCODER).encode())
+        with suppress(Unusable):  # the log names it when it is encoded
+            digest.update(encoder.prepare(data[index].image).patches.tobytes())
+    digest.update(fingerprint.weights.encode())
     return digest.hexdigest()[:32]
 
 
@@ -203,10 +201,10 @@ def _checked(data: ImageSet, indices: Sequence[int] | np.ndarray | None, batch_s
     return chosen
 
 
-def _require_space(files: FeatureFiles, blocks: Sequence[Block], speaker: Speaker, missing: int) -> None:
+def _require_space(files: FeatureFiles, blocks: Sequence[Block], encoder: Encoder, missing: int) -> None:
     """Raise ValueError unless the disk has room for the missing images, each as large as those so far on average."""
-    images, side = speaker.images, speaker.model.config.patch_size
-    least = (images.size // side) ** 2 if images.resize == "fixed" else images.min_patches
+    images = encoder.image_settings()
+    least = (images["size"] // encoder.patch_size) ** 2 if "size" in images else images["patches"][0]
     done = sum(len(block.keys) for block in blocks)
     each = sum(block.patches for block in blocks) / done if done else least
     needed, free = round(ROW.itemsize * files.width * each * missing), shutil.disk_usage(files.path.parent).free
@@ -217,41 +215,33 @@ def _require_space(files: FeatureFiles, blocks: Sequence[Block], speaker: Speake
         )
 
 
-def _encoded(speaker: Speaker, data: ImageSet, indices: Sequence[int]) -> tuple[Block, np.ndarray]:
+def _encoded(encoder: Encoder, data: ImageSet, indices: Sequence[int]) -> tuple[Block, np.ndarray]:
     """The block of some images, and Float16[p D], the features of those that can be used."""
-    block, samples = Block(len(indices), [], [], []), []
+    block, images = Block(len(indices), [], [], []), list[Prepared]()
     for index in indices:
         try:
             one = data[index]
-            sample = Sample(*image_patches(one.image, speaker.images, speaker.model.config))
+            prepared = encoder.prepare(one.image)
         except Unusable as error:
             log.warning("skipped %s", error)
             continue
-        samples.append(sample)
+        images.append(prepared)
         block.indices.append(index)
         block.keys.append(one.key)
-        block.grids.append(sample.grid)
-    rows = _rows(speaker.model, samples) if samples else np.zeros((0, speaker.model.config.hidden_size), dtype=ROW)
+        block.grids.append(prepared.grid)
+    if not images:
+        return block, np.zeros((0, encoder.width), dtype=ROW)
+    rows = torch.cat([one.patches for one in encoder.encode(images, len(images))]).half().cpu().numpy()
     if not np.isfinite(rows).all():
         raise ValueError(
             f"{data.name}: features of the images {block.keys[0]!r} to {block.keys[-1]!r} are beyond what float16 holds, "
-            f"{np.finfo(ROW).max:g}: the model has diverged, or its ln_post is scaled far beyond use"
+            f"{np.finfo(ROW).max:g}: the model has diverged, or its last LayerNorm has very large weights"
         )
     return block, rows
 
 
-@torch.inference_mode()
-def _rows(model: GenLIP, samples: Sequence[Sample]) -> np.ndarray:
-    """Float16[p D], what is too large made infinite."""
-    was_training = model.training
-    model.eval()  # no DropPath
-    features = model.encode(Pack.of(samples).to(model.device))
-    model.train(was_training)
-    return features.half().cpu().numpy()
-
-
 def _collected(files: FeatureFiles, blocks: Sequence[Block], name: str) -> FrozenFeatures:
-    """What the files hold. Nothing is kept of a set without any usable image: its disk may have been away."""
+    """The content of the files. They are removed for a set without a usable image: its disk may have been missing."""
     places, usable = sum(block.places for block in blocks), sum(len(block.keys) for block in blocks)
     if not usable:
         files.remove()

@@ -1,8 +1,8 @@
-"""Fitting: what heads of probes and pixel layers share, so that both are trained and chosen by the same rules.
+"""Head training: what classifiers of images and of pixels share, so that the same rules train and choose both.
 
-In: numbers of images, modules, rows of features. Out: which images learn and which choose the rate; an optimizer with its
-schedule; what makes features standard. Standardising by the images that are learned from is what BatchNorm without
-parameters comes to once it is trained, and it does not depend on the batches.
+In: numbers of images, modules, rows of features. Out: which images are trained on and which choose the learning rate; an
+optimizer with its schedule; standardised features. Standardising by the training images equals a trained BatchNorm without
+parameters, and does not depend on the batches.
 
 Axes: v vectors, D trunk width.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -20,14 +21,38 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-__all__ = ["Standard", "check_rates", "hold_out", "number_held_out", "scheduled", "share_of_peak"]
+__all__ = ["HeadConfig", "Standard", "check_rates", "number_held_out", "scheduled", "share_of_peak", "split_for_validation"]
 
 _WARM_UP = 0.05  # share of the steps
-_CONSTANT = 1e-6  # deviation of a channel that tells nothing; it becomes 0
+_CONSTANT = 1e-6  # deviation of a channel that counts as constant; it becomes 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """How heads are trained on frozen features: AdamW, a short warm-up, then a cosine to 0.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images of a step.
+        learning_rates: peaks, one head each.
+        validation: share of the training images that choose the rate; 0 only where there is one rate.
+        seed: of parameters, order and validation images.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rates: Sequence[float]
+    validation: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size}: both must be at least 1")
+        check_rates(self.learning_rates, self.validation)
 
 
 class Standard(NamedTuple):
-    """Float32[D] what is taken off each channel of features, and what it is then multiplied with."""
+    """Float32[D] what is subtracted from each channel of features, and what the difference is multiplied by."""
 
     shift: Tensor
     scale: Tensor
@@ -53,7 +78,7 @@ class Standard(NamedTuple):
 
 
 def check_rates(learning_rates: Sequence[float], validation: float) -> None:
-    """Raise ValueError unless there are rates, all above 0, and images to choose among several."""
+    """Raise ValueError unless there are rates, all above 0, and validation images where there are several."""
     if not learning_rates or not all(0 < rate < math.inf for rate in learning_rates):
         raise ValueError(f"learning_rates are {list(learning_rates)}: need at least one, all above 0")
     if not 0 <= validation < 1 or (validation == 0 and len(learning_rates) > 1):
@@ -64,12 +89,12 @@ def check_rates(learning_rates: Sequence[float], validation: float) -> None:
 
 
 def number_held_out(images: int, validation: float) -> int:
-    """Of so many training images: the share, rounded, and at least one unless the share is 0."""
+    """Validation images among so many training images: the share, rounded, and at least one unless the share is 0."""
     return max(1, round(validation * images)) if validation else 0
 
 
-def hold_out(images: int, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of images to learn from, and of those that choose the rate, at random. Raises ValueError if none is left."""
+def split_for_validation(images: int, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the images to train on, and of those that choose the rate. Raises ValueError if none is left to train."""
     held = number_held_out(images, validation)
     if held >= images:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Probe: how well a small head tells classes from frozen features (PAPER: what is measured, 11).
+"""Probe: how well a small head on frozen features classifies images (PAPER: what is measured, 11).
 
-In: a speaker and two sets of images with classes. Out: the share of test images whose class the head gives, with the sweep
-of learning rates that led to it. The trunk learns nothing: what a head finds, the features held. The rate is chosen on a
-part of the training images, never on the test images.
+In: an encoder and two sets of images with classes. Out: the share of test images that the head classifies correctly, with
+the sweep of learning rates that led to it. The encoder is not trained, so the score measures its frozen features. The rate
+is chosen on a part of the training images, never on the test images.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from torch import Tensor
 from genlip.data.datasets.base import LabelledSet
 from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
+from genlip.encoder import Encoder
 from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
 from genlip.evaluate.image_batches import spread
-from genlip.evaluate.probe.pooling import Pooling
 from genlip.evaluate.probe.probe_data import ProbeInputs
-from genlip.evaluate.probe.sweep import HeadConfig, Sweep, logits, sweep
+from genlip.evaluate.probe.sweep import ProbeConfig, Sweep, logits, sweep
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.model.writing import finite_or_none
-from genlip.speaker import Speaker
 
-__all__ = ["probe"]
+__all__ = ["ProbeConfig", "measure_probe"]
 
 log = logging.getLogger(__name__)
 
@@ -41,63 +40,52 @@ _MOST_CONFUSED = 50  # classes of a matrix that is kept
 _SHOWN, _SIDE = 12, 400  # mistakes on the page, and pixels of their longer side
 
 
-def probe(
-    speaker: Speaker,
+def measure_probe(
+    encoder: Encoder,
     train: LabelledSet,
     test: LabelledSet,
+    config: ProbeConfig = ProbeConfig(),  # noqa: B008
     *,
     model: str = "",
-    pooling: Pooling = "attentive",
-    epochs: int = 20,
-    batch_size: int = 256,
-    learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    weight_decay: float = 0.01,
-    validation: float = 0.1,
     limit: int | None = None,
-    seed: int = 0,
     cache: Path | None = None,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Result:
     """Train a head on the features of one set, measure it on another with the same classes.
 
-    model         what the user calls the model
-    pooling       "attentive": one learned query looks at the patches; "mean": a linear classifier of their mean
-    limit         at most this many of each set, chosen as `looking.spread` does, whatever the seed; None takes all
-    cache         a folder that keeps the features for other probes; None holds them in memory
-    advance       hears of encoded images, of both sets, then of images learned, each once per epoch
-    epochs, batch_size, learning_rates, weight_decay, validation, seed: see `HeadConfig`
+    model    the model's name, as results record it
+    limit    at most this many of each set, chosen as `image_batches.spread` does, whatever the seed; None takes all
+    cache    a folder that keeps the features for other probes; None holds them in memory
+    advance  is called with the number of newly encoded images, of both sets, then of images trained on, once per epoch
 
     Scores: "top-1" and, of more than 5 classes, "top-5", both in [0, 1]. Raises ValueError where the classes differ, a set
     is empty, images are too few to hold some out, or training diverges at every rate.
     """
-    config = HeadConfig(
-        pooling=pooling, epochs=epochs, batch_size=batch_size, learning_rates=tuple(learning_rates),
-        weight_decay=weight_decay, validation=validation, seed=seed,
-    )  # fmt: skip
     started = time.perf_counter()
     _require_same_classes(train, test)
-    learn_from, learn_labels = _labelled(speaker, train, limit, cache, advance)
+    learn_from, learn_labels = _labelled(encoder, train, limit, cache, advance)
     _warn_of_untaught(train, learn_labels)
-    judged_on, true = _labelled(speaker, test, limit, cache, advance)
-    inputs = ProbeInputs(learn_from, learn_labels, pooling, speaker.model.device)
-    heads = speaker.model.config.num_attention_heads
-    found, inputs = sweep(inputs, len(train.classes), heads, config, advance)
-    said = logits(found.head, inputs.of(judged_on, true), np.arange(len(judged_on)), batch_size)
-    shown, pictures = _mistakes(test, judged_on, (said.argmax(dim=1) != true).nonzero().flatten().tolist())
+    tested, true = _labelled(encoder, test, limit, cache, advance)
+    inputs = ProbeInputs(learn_from, learn_labels, config.pooling, encoder.device)
+    found, inputs = sweep(inputs, len(train.classes), encoder.heads, config, advance)
+    predicted = logits(found.head, inputs.of(tested, true), np.arange(len(tested)), config.batch_size)
+    chosen = predicted.argmax(dim=1)
+    shown, pictures = _mistakes(test, tested, (chosen != true).nonzero().flatten().tolist())
     return Result(
         measurement="probe",
         model=model,
         data=test.name,
         settings=settings_of(
-            speaker, train=train.name, pooling=pooling, epochs=epochs, batch=batch_size, learning_rates=list(learning_rates),
-            weight_decay=weight_decay, validation=validation, images=limit, seed=seed,
+            encoder, train=train.name, pooling=config.pooling, epochs=config.epochs, batch=config.batch_size,
+            learning_rates=list(config.learning_rates), weight_decay=config.weight_decay, validation=config.validation,
+            images=limit, seed=config.seed,
         ),
-        scores={f"top-{k}": Scores.mean(_hits(said, true, k)) for k in (1, 5) if k == 1 or len(test.classes) > k},
-        keys=judged_on.keys,
-        figures=_figures(found, test.classes, true, said.argmax(dim=1), learn_labels) | {"shown": shown},
-        outputs=[{"true": t, "chosen": c} for t, c in zip(true.tolist(), said.argmax(dim=1).tolist(), strict=True)],
+        scores={f"top-{k}": Scores.mean(_hits(predicted, true, k)) for k in (1, 5) if k == 1 or len(test.classes) > k},
+        keys=tested.keys,
+        figures=_figures(found, test.classes, true, chosen, learn_labels) | {"shown": shown},
+        outputs=[{"true": t, "chosen": c} for t, c in zip(true.tolist(), chosen.tolist(), strict=True)],
         pictures=pictures,
-        about=measured_on(speaker, time.perf_counter() - started),
+        about=measured_on(encoder, time.perf_counter() - started),
     )  # fmt: skip
 
 
@@ -112,11 +100,11 @@ def _require_same_classes(train: LabelledSet, test: LabelledSet) -> None:
             f"(only in the first: {only[0]}, only in the second: {only[1]}): give two parts of one set"
         )
     if train.name == test.name and len(train) == len(test):
-        log.warning("%s: training and test images are the same: the score says how well the head remembers", test.name)
+        log.warning("%s: training and test images are the same: the score measures memorised training images", test.name)
 
 
 def _labelled(
-    speaker: Speaker,
+    encoder: Encoder,
     data: LabelledSet,
     limit: int | None,
     cache: Path | None,
@@ -126,7 +114,7 @@ def _labelled(
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}: it must be at least 1, or None for all")
     indices = None if limit is None else spread(len(data), limit)
-    features = frozen_features(speaker, data, indices=indices, folder=cache, advance=advance)
+    features = frozen_features(encoder, data, indices=indices, folder=cache, advance=advance)
     labels = []
     for key, index in zip(features.keys, features.indices.tolist(), strict=True):
         one = data[index]
@@ -146,14 +134,14 @@ def _warn_of_untaught(train: LabelledSet, labels: Tensor) -> None:
     untaught = [name for name, count in zip(train.classes, counts, strict=True) if not count]
     if untaught:
         log.warning(
-            "%s: %d of %d classes have no training image, and no head can learn them: %s",
+            "%s: %d of %d classes have no training image, so no head can learn them: %s",
             train.name, len(untaught), len(counts), ", ".join(untaught[:10]) + (" ..." if len(untaught) > 10 else ""),
         )  # fmt: skip
 
 
-def _hits(said: Tensor, true: Tensor, k: int) -> list[float]:
+def _hits(predicted: Tensor, true: Tensor, k: int) -> list[float]:
     """1 for each image whose class is among the k likeliest, else 0."""
-    return (said.topk(k, dim=1).indices == true[:, None]).any(dim=1).double().tolist()
+    return (predicted.topk(k, dim=1).indices == true[:, None]).any(dim=1).double().tolist()
 
 
 def _figures(found: Sweep, classes: Sequence[str], true: Tensor, chosen: Tensor, taught: Tensor) -> dict[str, Any]:
@@ -186,11 +174,11 @@ def _figures(found: Sweep, classes: Sequence[str], true: Tensor, chosen: Tensor,
 def _mistakes(
     test: LabelledSet, features: FrozenFeatures, wrong: Sequence[int]
 ) -> tuple[dict[str, int], Mapping[str, Image.Image]]:
-    """Up to a dozen of the images that were got wrong, evenly from all of them: places by file name, and pictures."""
+    """Up to 12 of the images that were classified wrongly, evenly from all of them: places by file name, and pictures."""
     shown: dict[str, int] = {}
     pictures: dict[str, Image.Image] = {}
     for place in wrong[:: max(1, math.ceil(len(wrong) / _SHOWN))]:
-        with suppress(Unusable):  # kept features outlive the files they were made of
+        with suppress(Unusable):  # features may be older than the files that they were computed from
             picture = decode(test[int(features.indices[place])].image)
             name = f"mistake-{len(shown)}.png"
             pictures[name] = reduced(picture, _SIDE)

@@ -1,4 +1,4 @@
-"""The page's part on a probe: how often it is right, class by class, what it mixes up, and the sweep behind it.
+"""The page's part on a probe: accuracy, also by class, the most frequent confusions, and the sweep of learning rates.
 
 In: a stored result. Out: its section, made of nothing else.
 """
@@ -21,20 +21,20 @@ _BARS, _EACH_END = 24, 10  # classes in a chart; where there are more, so many o
 _MIXED_UP = 10  # lines of the table of mistakes
 
 _HEADS = {
-    "attentive": "one learned query that looks at the patches, and a linear classifier of what it gathers",
+    "attentive": "attention pooling over the patches with one learned query, and a linear classifier of the result",
     "mean": "a linear classifier of the mean over patches",
 }
 _MEASURED = (
     "The model is frozen: only a small head was trained, on the features of the last layer of images from {train}: {head}. "
-    "It was then asked for the class of {images} images of {test}. What the head finds, the features held."
+    "It then classified {images} images of {test}. The score therefore measures the frozen features."
 )
 _READ = (
     "Top-1 is the share of test images whose class the head put first; guessing among {classes} classes is right in "
-    "{chance:.1%} of equally many images of each. Intervals tell how far other test images might move a figure (95 %)."
+    "{chance:.1%} if all classes are equally frequent. Intervals show how far other test images might move a score (95 %)."
 )
 _RATES = (
     "Heads of several learning rates were trained side by side on {learned} images. {held_out} more images of the training "
-    "set chose among them, by how often each head was right; the test images had no part in it."
+    "set chose among them, by accuracy; the test images were not used for it."
 )
 _ONE_RATE = (
     "One learning rate was given, so no image had to be held out to choose it: the head learned from {learned} images."
@@ -97,20 +97,20 @@ def _loss_chart(figures: Mapping[str, Any]) -> str:
 
 
 def _mixed_up(result: Result) -> str:
-    """Which classes are taken for which, most often first."""
+    """The most frequent confusions of two classes."""
     pairs = Counter((one["true"], one["chosen"]) for one in result.outputs if one["true"] != one["chosen"])
     if not pairs:
-        return html.paragraphs("Every test image was classified rightly.")
+        return html.paragraphs("Every test image was classified correctly.")
     names, tests = result.figures["classes"], result.figures["per_class"]
     rows = [
         [f"{times:,} of {tests[true]['test']:,}", names[true], names[chosen]]
         for (true, chosen), times in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))[:_MIXED_UP]
     ]
-    return html.paragraphs("What is mixed up most often:") + html.table(["images", "of class", "taken for"], rows)
+    return html.paragraphs("The most frequent confusions:") + html.table(["images", "of class", "taken for"], rows)
 
 
 def _mistakes(result: Result) -> str:
-    """Some of the images that were got wrong."""
+    """Some of the images that were classified wrongly."""
     names, shown = result.figures["classes"], result.figures["shown"]
     if not shown:
         return ""
@@ -122,7 +122,7 @@ def _mistakes(result: Result) -> str:
         )
         for file, place in shown.items()
     )
-    return html.paragraphs(f"{len(shown)} of the images that were got wrong:") + sheet
+    return html.paragraphs(f"{len(shown)} of the images that were classified wrongly:") + sheet
 
 
 def _sweep_table(rates: Sequence[Mapping[str, Any]]) -> str:

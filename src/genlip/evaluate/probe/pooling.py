@@ -1,8 +1,8 @@
-"""Pooling: from the features of an image's patches to one vector, and on to logits of classes: what a probe trains.
+"""Pooling: the head of a probe, from the features of an image's patches to one vector, and to logits of classes.
 
 In: frozen features with a mask of real patches. Out: logits. Attentive pooling follows the practice of AIM: standardised
 features, one learned query, keys and values without biases, a linear classifier. An output projection would only multiply
-into the classifier, and a bias of the keys would shift all scores of a softmax alike: both would change no function.
+into the classifier, and a bias of the keys would shift all scores of a softmax equally: neither would change the function.
 
 One query needs no key of any patch: q . (W x) = (q W) . x, and values are projected after their sum over patches, which is
 linear too. That is the same function at a cost per patch of 2 h D instead of 2 D D.

@@ -1,7 +1,7 @@
-"""Probe inputs: frozen features with labels, as heads read them: pooled beforehand where pooling is "mean", standardised.
+"""Probe inputs: standardised frozen features with labels, pooled beforehand where pooling is "mean".
 
-In: features on disk. Out: batches on a device. The mean and deviation of each channel are those of the images that heads
-learn from.
+In: features on disk. Out: batches on a device. The mean and deviation of each channel are those of the training
+images.
 
 Axes: b images of a batch, p patches (1 where they are pooled beforehand), D trunk width, i images.
 """
@@ -25,7 +25,7 @@ __all__ = ["ProbeBatch", "ProbeInputs", "in_batches"]
 
 
 class ProbeBatch(NamedTuple):
-    """Float32[b p D] features, Bool[b p] what is real of them, Int64[b] labels."""
+    """Float32[b p D] features, Bool[b p] which patches are not padding, Int64[b] labels."""
 
     features: Tensor
     real: Tensor
@@ -41,7 +41,7 @@ class ProbeInputs:
         labels: Int64[i], their classes.
         pooling: "mean" reads the mean over patches as an image's only vector.
         device: of the batches.
-        standard: of the images that are learned from, on the device; None leaves vectors as they are.
+        standard: of the training images, on the device; None leaves vectors as they are.
     """
 
     features: FrozenFeatures

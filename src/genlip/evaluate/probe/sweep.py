@@ -1,8 +1,8 @@
-"""Sweep: heads of several learning rates, trained side by side on frozen features; held-out images choose among them.
+"""Sweep: heads of several learning rates, trained side by side on frozen features; validation images choose among them.
 
 In: labelled features. Out: the head of the best rate, and how every rate did. All heads start from the same parameters and
-read the same batches, so that only the rate differs. The rate is chosen on images of the training set that no head learns
-from; a test set has no say, and is not even known here.
+read the same batches, so that only the rate differs. The rate is chosen on training images that no head is trained on; the
+test set is not used for it.
 
 Axes: i images, C classes.
 """
@@ -18,44 +18,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genlip.evaluate.frozen.head_training import check_rates, hold_out, scheduled
+from genlip.evaluate.frozen.head_training import HeadConfig, scheduled, split_for_validation
 from genlip.evaluate.probe.pooling import Pooling, ProbeHead
 from genlip.evaluate.probe.probe_data import ProbeInputs, in_batches
 
-__all__ = ["HeadConfig", "Rate", "Sweep", "logits", "sweep", "train_heads"]
+__all__ = ["ProbeConfig", "Rate", "Sweep", "logits", "sweep", "train_heads"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """How heads are trained: AdamW, a short warm-up, then a cosine to 0.
+class ProbeConfig(HeadConfig):
+    """How the heads of a probe are trained.
 
     Attributes:
-        pooling: "attentive", or "mean" for a linear classifier of the mean over patches.
-        epochs: passes over the images.
-        batch_size: images of a step.
-        learning_rates: peaks, one head each.
+        pooling: "attentive" for attention pooling with one learned query, "mean" for a linear classifier of the mean patch.
         weight_decay: of every parameter.
-        validation: share of the images that choose the rate; 0 only where there is nothing to choose.
-        seed: of parameters, order and held-out images.
+        epochs, batch_size, learning_rates, validation, seed: see `HeadConfig`.
     """
 
-    pooling: Pooling = "attentive"
     epochs: int = 20
     batch_size: int = 256
     learning_rates: Sequence[float] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    pooling: Pooling = "attentive"
     weight_decay: float = 0.01
-    validation: float = 0.1
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.pooling not in ("attentive", "mean"):
             raise ValueError(f"pooling is {self.pooling!r}: need 'attentive' or 'mean'")
-        if self.epochs < 1 or self.batch_size < 1 or self.weight_decay < 0:
-            raise ValueError(
-                f"epochs {self.epochs}, batch_size {self.batch_size}, weight_decay {self.weight_decay}: need 1 or more "
-                "epochs and images, and no decay below 0"
-            )
-        check_rates(self.learning_rates, self.validation)
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}: it must be at least 0")
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -90,18 +81,18 @@ def sweep(
     inputs: ProbeInputs,
     classes: int,
     heads: int,
-    config: HeadConfig,
+    config: ProbeConfig,
     advance: Callable[[int], None] = lambda done: None,
 ) -> tuple[Sweep, ProbeInputs]:
     """Train a head per rate and keep the one most often right on held-out images; also the inputs, standardised as it reads.
 
     classes  C
     heads    of attentive pooling
-    advance  hears of images learned, each once per epoch
+    advance  is called with the number of images just trained on, each once per epoch
 
     Raises ValueError where the held-out images leave none to learn from, and where all rates diverge.
     """
-    learn, hold = hold_out(len(inputs), config.validation, config.seed)
+    learn, hold = split_for_validation(len(inputs), config.validation, config.seed)
     inputs = inputs.standardised(learn, config.batch_size)
     pool = heads if config.pooling == "attentive" else None
     trained = [ProbeHead(inputs.features.width, classes, pool, config.seed).to(inputs.device) for _ in config.learning_rates]
@@ -120,7 +111,7 @@ def train_heads(
     heads: Sequence[ProbeHead],
     inputs: ProbeInputs,
     some: np.ndarray,
-    config: HeadConfig,
+    config: ProbeConfig,
     advance: Callable[[int], None] = lambda done: None,
 ) -> list[list[float]]:
     """Train each head with its rate of `config.learning_rates`; returns each one's mean loss in every epoch.

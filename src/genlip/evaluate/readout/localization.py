@@ -1,12 +1,12 @@
-"""In place: do the patches of an object say its words, and do they say them more than anything else says them?
+"""Localization: how often the patches of an object predict its words, compared with two controls.
 
-In: of each image the tokens that its patches would say, and its objects, each with its words and patches. Out: `Scores`.
+In: for each image the likeliest tokens of its patches, and its objects, each with its words and patches. Out: `Scores`.
 A patch says a word where one of its k likeliest tokens counts for it (`WordTokens`). Every pair of an object and one of its
-patches is one thing to get right. A model whose patches all say the same, or that says every word everywhere, looks good by
-that share alone, so two controls count in the same way what should not be said:
+patches counts once. A model that says the same word at every patch would score well by that share alone. Two controls
+therefore count words that should not be said:
 
 elsewhere    the object's words at patches that no object with one of these words touches. A patch that holds less than half
-             of an object is neither in place nor elsewhere: what it says of the object is no mistake.
+             of an object is neither in place nor elsewhere: saying the object's word there is no mistake.
 other image  at the object's patches, the words of the objects of another image that have as many words, each in turn.
 
 Axes: i images, p patches of an image, k tokens of a patch, n tokens of a word.
@@ -23,7 +23,7 @@ from genlip.evaluate.aggregators import ratio, ratio_difference
 from genlip.evaluate.readout.word_tokens import WordTokens
 from genlip.evaluate.scores import Scores
 
-__all__ = ["ANY", "KINDS", "Asked", "Place", "Slot", "evidence", "in_place_scores", "slots"]
+__all__ = ["ANY", "KINDS", "PatchTokens", "Place", "Slot", "evidence", "localization_scores", "slots"]
 
 KINDS = ("in place", "elsewhere", "other image", "in place - elsewhere", "in place - other image")
 
@@ -42,10 +42,10 @@ class Place(NamedTuple):
     touched: np.ndarray
 
 
-class Asked(NamedTuple):
-    """An image whose patches were asked what they see: Int64[p k] tokens, likeliest first, and its objects."""
+class PatchTokens(NamedTuple):
+    """An image: Int64[p k] the likeliest tokens of its patches, likeliest first, and its objects."""
 
-    tokens: np.ndarray
+    ids: np.ndarray
     places: tuple[Place, ...]
 
 
@@ -70,17 +70,17 @@ class Slot(NamedTuple):
 ANY = Slot(None, 0)
 
 
-def slots(images: Sequence[Asked]) -> list[Slot]:
+def slots(images: Sequence[PatchTokens]) -> list[Slot]:
     """`ANY`, and each position of a word where some object has several."""
     counts = sorted({len(place.words) for image in images for place in image.places})
     several = [Slot(position, words) for words in counts for position in range(words)]
     return [ANY] if counts in ([], [1]) else [ANY, *several]
 
 
-def in_place_scores(images: Sequence[Asked], tokens: WordTokens, seed: int = 0) -> dict[str, Scores]:
+def localization_scores(images: Sequence[PatchTokens], tokens: WordTokens, seed: int = 0) -> dict[str, Scores]:
     """The five `KINDS` of scores, and the same again for each further slot, as "word 1 of 2, in place".
 
-    The other image of each is dealt as in `held_out`: each is the other image of one. Raises ValueError for fewer than 2.
+    The other image is chosen as in `held_out`: each image is the other image of one. Raises ValueError for fewer than 2.
     """
     if len(images) < 2:
         raise ValueError(
@@ -96,17 +96,17 @@ def in_place_scores(images: Sequence[Asked], tokens: WordTokens, seed: int = 0) 
     return found
 
 
-def evidence(image: Asked, other: Asked, slot: Slot, tokens: WordTokens) -> np.ndarray:
-    """Float64[6]: patches that say the words and patches asked, for in place, elsewhere and other image in turn."""
+def evidence(image: PatchTokens, other: PatchTokens, slot: Slot, tokens: WordTokens) -> np.ndarray:
+    """Float64[6]: patches that say the words and patches in all, for in place, elsewhere and other image in turn."""
     counts = np.zeros((3, 2))
     for place in image.places:
         if words := slot.of(place):
             ids = _ids(words, tokens)
-            counts[0] += _said(image.tokens[place.own], ids)
-            counts[1] += _said(image.tokens[~_touched(image, ids, tokens)], ids)
+            counts[0] += _said(image.ids[place.own], ids)
+            counts[1] += _said(image.ids[~_touched(image, ids, tokens)], ids)
             for stranger in other.places:
                 if len(stranger.words) == len(place.words):
-                    counts[2] += _said(image.tokens[place.own], _ids(slot.of(stranger), tokens))
+                    counts[2] += _said(image.ids[place.own], _ids(slot.of(stranger), tokens))
     return counts.ravel()
 
 
@@ -125,7 +125,7 @@ def _said(tokens: np.ndarray, ids: np.ndarray) -> tuple[int, int]:
     return int(np.isin(tokens, ids).any(axis=1).sum()), len(tokens)
 
 
-def _touched(image: Asked, ids: np.ndarray, tokens: WordTokens) -> np.ndarray:
+def _touched(image: PatchTokens, ids: np.ndarray, tokens: WordTokens) -> np.ndarray:
     """Bool[p], where any object lies that one of the ids may speak of."""
     alike = [place.touched for place in image.places if np.isin(_ids(place.words, tokens), ids).any()]
     return np.any(alike, axis=0)

@@ -1,10 +1,10 @@
-"""Readout: what every patch of an image would say, and whether it says what is there (the paper's patch semantics readout).
+"""Readout: the likeliest next tokens of every patch, and whether they name what is there (the paper's patch semantics).
 
-In: a speaker and images; with objects where these are known. Out: a `Result` with the k likeliest tokens of every patch, the
-share of objects' patches that say a word of their object, and that share's controls (`in_place`).
+In: a speaker and images, with their objects if these are known. Out: a `Result` with the k likeliest tokens of every patch,
+the share of objects' patches that say a word of their object, and that share's controls (`localization`).
 
-Patches are asked without a prompt: they never see text. In training only the last patch speaks, and only where there is no
-prompt; what the others say is what their features have in common with those that do.
+Patches are read out without a prompt: they never see text. In training only the last patch predicts a token, and only where
+there is no prompt. Other patches predict words as far as their features resemble those that were trained to.
 
 Axes: p patches of an image, k tokens of a patch.
 """
@@ -20,26 +20,28 @@ import numpy as np
 from PIL import Image
 
 from genlip.data.images import ImageLike, reduced
+from genlip.encoder import Encoder
 from genlip.evaluate.aggregators import ratio
 from genlip.evaluate.frozen.features import ImageSet
-from genlip.evaluate.image_batches import looked_at
-from genlip.evaluate.readout.localization import in_place_scores
+from genlip.evaluate.image_batches import image_batches
+from genlip.evaluate.readout.localization import localization_scores
 from genlip.evaluate.readout.page import SIDE
-from genlip.evaluate.readout.patch_tokens import Read, ask
+from genlip.evaluate.readout.patch_tokens import PatchReadout, read_patch_tokens
 from genlip.evaluate.readout.word_tokens import WordTokens
+from genlip.evaluate.requirements import require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.report.patch_pictures import confident_picture
-from genlip.speaker import PatchWords, Speaker
+from genlip.speaker import PatchWords
 
-__all__ = ["readout"]
+__all__ = ["measure_readout"]
 
 
 _FREQUENT = 8  # tokens of a table
 
 
-def readout(
-    speaker: Speaker,
+def measure_readout(
+    encoder: Encoder,
     data: ImageSet,
     *,
     model: str = "",
@@ -49,24 +51,26 @@ def readout(
     batch_size: int = 64,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Result:
-    """Ask the patches of some images of a set.
+    """Read out the patches of some images of a set.
 
-    data     any images; of a `NamedSet`, whose objects are known, the shares of patches that speak of them are scored
-    model    what the user called it
+    encoder  a `Speaker`
+    data     any images; of a `NamedSet`, whose objects are known, the shares of patches that name them are scored
+    model    the model's name, as results record it
     k        tokens of each patch
-    limit    how many, spread evenly over the set
+    limit    how many images, spread evenly over the set
     shown    how many of them, the first, a page shows
     batch_size images read together
-    advance  hears of finished images, skipped ones included
+    advance  is called with the number of newly finished images, skipped ones included
 
     Without a known object in any image the only score is "same token", the share of an image's patches that agree on their
     likeliest token. Raises ValueError for a set without images that can be used, an object whose mask has another size than
     its image, and where objects are known, fewer than 2 images.
     """
-    started, tokens = time.perf_counter(), WordTokens(speaker.captions)
-    reads, pictures = list[Read](), dict[str, ImageLike]()
-    for some in looked_at(data, limit, batch_size, speaker.images, speaker.model.config, advance):
-        for one, read in zip(some, ask(speaker, some, k), strict=True):
+    started, speaker = time.perf_counter(), require_speaker(encoder, "readout")
+    tokens = WordTokens(speaker.captions)
+    reads, pictures = list[PatchReadout](), dict[str, ImageLike]()
+    for some in image_batches(data, limit, batch_size, speaker, advance):
+        for one, read in zip(some, read_patch_tokens(speaker, some, k), strict=True):
             if len(reads) < shown:
                 pictures |= _pictures(len(reads), one.picture, read.said)
             reads.append(read)
@@ -86,32 +90,32 @@ def readout(
     )
 
 
-def _scores(reads: Sequence[Read], tokens: WordTokens) -> dict[str, Scores]:
+def _scores(reads: Sequence[PatchReadout], tokens: WordTokens) -> dict[str, Scores]:
     counts = [(max(Counter(row[0][0] for row in read.said.words).values()), len(read.said.words)) for read in reads]
     agreement = Scores(np.array(counts, dtype=np.float64), ratio)
-    if not any(read.asked.places for read in reads):
+    if not any(read.patch_tokens.places for read in reads):
         return {"same token": agreement}
-    return in_place_scores([read.asked for read in reads], tokens) | {"same token": agreement}
+    return localization_scores([read.patch_tokens for read in reads], tokens) | {"same token": agreement}
 
 
-def _frequent(reads: Sequence[Read]) -> list[list[Any]]:
+def _frequent(reads: Sequence[PatchReadout]) -> list[list[Any]]:
     """[token, share of all patches] of the likeliest tokens, the most frequent first."""
     counts = Counter(row[0][0] for read in reads for row in read.said.words)
     return [[token, times / counts.total()] for token, times in counts.most_common(_FREQUENT)]
 
 
-def _words(reads: Sequence[Read], tokens: WordTokens) -> dict[str, Any]:
+def _words(reads: Sequence[PatchReadout], tokens: WordTokens) -> dict[str, Any]:
     """For each word of an object the tokens that count for it, and whether they only begin it."""
-    words = sorted({word for read in reads for place in read.asked.places for word in place.words})
+    words = sorted({word for read in reads for place in read.patch_tokens.places for word in place.words})
     return {word: {"tokens": tokens.pieces(word), "split": tokens.split(word)} for word in words}
 
 
-def _output(read: Read, tokens: WordTokens) -> dict[str, Any]:
-    """What the patches say, and for each object its words, its patches, and those of them that say one of the words."""
+def _output(read: PatchReadout, tokens: WordTokens) -> dict[str, Any]:
+    """The words of the patches, and for each object its words, its patches, and those of them that say one of the words."""
     objects = []
-    for words, own, _ in read.asked.places:
+    for words, own, _ in read.patch_tokens.places:
         ids = np.concatenate([tokens.ids(word) for word in words])
-        heard = own & np.isin(read.asked.tokens, ids).any(axis=1)
+        heard = own & np.isin(read.patch_tokens.ids, ids).any(axis=1)
         objects.append(
             {"words": list(words), "patches": np.flatnonzero(own).tolist(), "heard": np.flatnonzero(heard).tolist()}
         )

@@ -1,4 +1,4 @@
-"""Object patches: which patches of an image an object lies on.
+"""Object patches: which patches of an image an object covers.
 
 In: the object's pixels and the grid of patches. Out: how much of each patch it covers, and which patches are its own.
 Models see an image resized, and patches seldom end where pixels do; the share of a patch is therefore exact area on the

@@ -1,6 +1,6 @@
-"""Word tokens: which tokens of a vocabulary say a word, or begin it.
+"""Word tokens: which tokens of a vocabulary are a word, or begin it.
 
-In: a tokenizer and words. Out: for each word the ids that count when a patch is asked what it sees.
+In: a tokenizer and words. Out: for each word the ids that count in the readout of a patch.
 
 A token that is the whole word counts, whatever its case and the white space around it. Only a word that the tokenizer never
 writes in one piece counts by its beginning: its first token, with and without a space before it. So " red" says "red", and

@@ -1,39 +1,36 @@
-"""Resolution: any measurement, repeated at several sizes of the images that the model sees.
+"""Resolution: any measurement, repeated at several image sizes.
 
-In: a measurement as a function of a speaker, and sizes. Out: a `Result` with the scores of every size, all of the same
-images, so that sizes can be compared in pairs. The model stays as it is: positions are rotary, and any grid will do.
+In: a measurement as a function of an encoder, and sizes. Out: a `Result` with the scores of every size, all of the same
+images, so that sizes can be compared in pairs. The model is not trained again for any size.
 
-What a fixed size and a native budget have in common is the number of patches, so that is what curves are drawn over; of
-a native budget it is the most that an image may have.
+Curves are drawn over the number of patches, which fixed sizes and native budgets have in common; of a native budget it is
+the most that an image may have.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
-from genlip.data.images import ImageConfig
+from genlip.encoder import Encoder
 from genlip.evaluate.result import Result, measured_on
 from genlip.model.writing import finite_or_none
-from genlip.speaker import Speaker
 
-__all__ = ["resolution"]
+__all__ = ["measure_resolution"]
 
 
 class _Point(NamedTuple):
-    """One size: what it is called, how many patches it has at most, and the image settings."""
+    """One size: its name, how many patches it has at most, and the encoder that reads images of it."""
 
     name: str
     patches: int
-    images: ImageConfig
+    encoder: Encoder
 
 
-def resolution(
-    measure: Callable[[Speaker], Result],
-    speaker: Speaker,
+def measure_resolution(
+    measure: Callable[[Encoder], Result],
+    encoder: Encoder,
     *,
     sizes: Sequence[int] = (),
     max_patches: Sequence[int] = (),
@@ -41,58 +38,49 @@ def resolution(
 ) -> Result:
     """Measure at each size.
 
-    measure      one measurement, such as `lambda speaker: captioning(speaker, data, limit=500)`
+    measure      one measurement, such as `lambda encoder: measure_probe(encoder, train, test)`
     sizes        sides of fixed images in pixels, multiples of the model's patch size
     max_patches  budgets of native images, which keep their shape
-    advance      hears of finished sizes
+    advance      is called with 1 after each size
 
     Scores are named after their size, as in "top-1 at 64x64" and "top-1 at up to 256 patches"; figures hold each with its
     interval. Other figures and outputs of the single measurements are not kept. Raises ValueError where no size is given,
-    one is given twice or does not suit the model, or another size measured other images; and as `measure` does.
+    one is given twice or does not suit the model, or sizes measured different images; and as `measure` does.
     """
     started = time.perf_counter()
-    points = _points(speaker, sizes, max_patches)
+    points = _points(encoder, sizes, max_patches)
     found: list[Result] = []
     for point in points:
-        seeing = copy.copy(speaker)  # the same model and captions
-        seeing.images = point.images
-        found.append(measure(seeing))
+        found.append(measure(point.encoder))
         _require_same(found[0], found[-1], point.name)
         advance(1)
     return Result(
         measurement="resolution",
         model=found[0].model,
         data=found[0].data,
-        settings=_settings(found, speaker.images, sizes, max_patches),
+        settings=_settings(found, encoder, sizes, max_patches),
         scores={_at(name, p): one.scores[name] for p, one in zip(points, found, strict=True) for name in one.scores},
         keys=list(found[0].keys),
         figures={
             "scores": list(found[0].scores),
             "points": [_figures(point, one) for point, one in zip(points, found, strict=True)],
         },
-        about=measured_on(speaker, time.perf_counter() - started),
+        about=measured_on(encoder, time.perf_counter() - started),
     )
 
 
-def _points(speaker: Speaker, sizes: Sequence[int], max_patches: Sequence[int]) -> list[_Point]:
+def _points(encoder: Encoder, sizes: Sequence[int], max_patches: Sequence[int]) -> list[_Point]:
     if not sizes and not max_patches:
         raise ValueError("no size to measure at: give sizes (pixels of fixed images), max_patches (of native ones) or both")
-    images, side = speaker.images, speaker.model.config.patch_size
+    side = encoder.patch_size
     for name, given in (("sizes", sizes), ("max_patches", max_patches)):
         if len(set(given)) < len(given) or min(given, default=1) < 1:
             raise ValueError(f"{name} are {list(given)}: need each once, and at least 1")
     for size in sizes:
         if size % side:
             raise ValueError(f"size {size} is no multiple of the model's patch_size {side}; near it are {_near(size, side)}")
-    fixed = [_Point(f"{size}x{size}", (size // side) ** 2, replace(images, resize="fixed", size=size)) for size in sizes]
-    native = [
-        _Point(
-            f"up to {most} patches",
-            most,
-            replace(images, resize="native", max_patches=most, min_patches=min(images.min_patches, most)),
-        )
-        for most in max_patches
-    ]
+    fixed = [_Point(f"{size}x{size}", (size // side) ** 2, encoder.resized(size=size)) for size in sizes]
+    native = [_Point(f"up to {most} patches", most, encoder.resized(max_patches=most)) for most in max_patches]
     return fixed + native
 
 
@@ -115,15 +103,13 @@ def _require_same(first: Result, other: Result, name: str) -> None:
         )
 
 
-def _settings(
-    found: Sequence[Result], images: ImageConfig, sizes: Sequence[int], max_patches: Sequence[int]
-) -> dict[str, Any]:
-    """What is measured, where, and the settings that the single measurements share."""
+def _settings(found: Sequence[Result], encoder: Encoder, sizes: Sequence[int], max_patches: Sequence[int]) -> dict[str, Any]:
+    """What is measured at which sizes, and the settings that the single measurements share."""
     first, *others = (dict(one.settings) for one in found)
     seen = ("resize", "size", "patches")
     shared = {k: v for k, v in first.items() if k not in seen and all(other.get(k) == v for other in others)}
     own = {"measurement": found[0].measurement, "sizes": list(sizes), "max_patches": list(max_patches)}
-    least = {"min_patches": images.min_patches} if max_patches else {}
+    least = {"min_patches": encoder.min_patches} if max_patches else {}
     return {**own, **least, "of_measurement": shared}
 
 
@@ -131,7 +117,12 @@ def _figures(point: _Point, one: Result) -> dict[str, Any]:
     scores = {
         name: [finite_or_none(scores.score), *map(finite_or_none, scores.interval())] for name, scores in one.scores.items()
     }
-    return {"name": point.name, "resize": point.images.resize, "patches": point.patches, "scores": scores}
+    return {
+        "name": point.name,
+        "resize": point.encoder.image_settings()["resize"],
+        "patches": point.patches,
+        "scores": scores,
+    }
 
 
 def _at(score: str, point: _Point) -> str:

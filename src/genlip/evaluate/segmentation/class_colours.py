@@ -1,8 +1,8 @@
-"""Class colours: label maps as pictures, and the legend that says what the colours mean.
+"""Class colours: label maps as pictures, and the legend of their colours.
 
 In: label maps and names of classes. Out: Pillow images and markup. Colours are those of Paul Tol's "muted" scheme, which
-people with any kind of colour vision tell apart. It has nine, and no scheme has 150: where a set has more classes, those
-that fill most of what is shown get one, all others are grey.
+people with any kind of colour vision can distinguish. It has nine, and no scheme has 150: where a set has more classes,
+those that fill most of what is shown get one, all others are grey.
 
 Axes: H, W pixels of a label map.
 """
@@ -41,7 +41,7 @@ def coloured(labels: np.ndarray, colours: Mapping[int, str]) -> Image.Image:
 
 
 def legend(names: Mapping[str, str], others: bool) -> str:
-    """Names of classes beside their colours; `others` says that more classes share the grey."""
+    """Names of classes beside their colours; `others` adds an entry for classes that share the grey."""
     known = {**names, **({"other classes": _OTHER} if others else {}), "not counted": _NONE}
     entries = "".join(
         f'<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;height:.8em;margin-right:.4em;'

@@ -1,8 +1,8 @@
-"""Pixel layer: linear layers that learn the class of each pixel from frozen features of patches.
+"""Linear head: linear layers that predict the class of each pixel from frozen features of patches.
 
 In: features and label maps of a set. Out: a layer for each learning rate, all trained side by side on the same batches.
-Features are standardised first, channel by channel, over the patches that are learned from, where usual linear segmentation
-probes have a BatchNorm. What remains is convex, so layers start from zeros.
+Features are first standardised in each channel, over the training patches, where usual linear segmentation probes have a
+BatchNorm. The remaining problem is convex, so layers start from zeros.
 
 Axes: p patches of some images, D trunk width, H W pixels of a label map, c classes.
 """
@@ -41,9 +41,9 @@ class FeatureMaps:
 
     Attributes:
         data: the set.
-        features: of the images of the set that can be used; a place is one among these.
-        standard: of the images that are learned from, whatever set this is.
-        device: of what is read.
+        features: of the images of the set that can be used; places below are numbers of these images.
+        standard: of the training images, also where this is the test set.
+        device: of the batches.
     """
 
     data: SegmentedSet
@@ -85,11 +85,11 @@ def learn(
     seed: int,
     advance: Callable[[int], None],
 ) -> tuple[list[nn.Linear], np.ndarray]:
-    """A trained layer for each rate, and Int64[c], how many pixels of each class were there to learn from.
+    """A trained layer for each rate, and Int64[c], the training pixels of each class.
 
-    some     places of the images to learn from
+    some     places of the images to train on
     rates    peaks of the learning rate
-    advance  hears of images learned, each once per epoch
+    advance  is called with the number of images just trained on, each once per epoch
     """
     classes = len(images.data.classes)
     layers = [_layer(images.features.rows.shape[1], classes, images.device) for _ in rates]

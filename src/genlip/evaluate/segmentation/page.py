@@ -23,8 +23,8 @@ _UNKNOWN = "not measured"
 
 _MEASURED = (
     "The model is frozen. A linear layer learned from {train} which class each pixel belongs to, from the features of the "
-    "last layer at the patches; what it says at patches is resized to pixels. Nothing else is trained, so this shows what "
-    "the features themselves tell about places."
+    "last layer at the patches; its predictions at patches are resized to pixels. Nothing else is trained, so the score "
+    "measures the frozen features."
 )
 _READ = (
     "IoU of a class: of the pixels that have it in truth or by prediction, the share where both agree, summed over all test "
@@ -32,8 +32,8 @@ _READ = (
     "patches, so 100 % is not to be expected of any model."
 )
 _RATES = (
-    "The learning rate was chosen by mIoU on training images that were held out; the test images had no part in it. The "
-    "rest of the training images were learned from."
+    "The learning rate was chosen by mIoU on training images that were held out; the test images were not used for it. "
+    "The head was trained on the rest of the training images."
 )
 
 _ONE_RATE = "One learning rate was given; no image was held out to choose it."

@@ -1,9 +1,9 @@
-"""Pixel classes: from scores of classes at patches to a class at each pixel, learned and counted.
+"""Pixel loss: from logits of classes at patches to classes of pixels, in training and in counting.
 
 In: logits of a batch of images at their patches, and label maps. Out: the loss with its gradient, predictions at the size of
-the label maps, and for each class how far both overlap.
+the label maps, and for each class the overlap of prediction and truth.
 A batch may hold any grids and sizes, and its logits at pixels may be gigabytes (150 classes at 512x512 pixels are 157 MB an
-image). So images that are alike go through together, few at a time, and the gradient is gathered at the patches.
+image). So a few images of equal shape are computed at a time, and the gradient is accumulated at the patches.
 
 Axes: i images of a batch, p patches of them all, h w rows and columns of patches, H W pixels, c classes.
 """

@@ -1,12 +1,12 @@
-"""Zero-shot classification: which class would the model name, if it had to choose among their captions?
+"""Zero-shot classification: the class whose caption is the likeliest, given the image.
 
 In: a speaker and images of classes. Out: a `Result` with the share of images whose class is the likeliest, or among the
 likeliest five. Nothing is trained. Each class becomes captions, "a photo of a dog" and the end of a caption with it; its
 score is the mean log-probability of a token of these captions, given the image.
 
-A caption can be likely by itself. What the text is worth without a picture can be subtracted, read with a grey one: of
-mean 0 after normalisation, on the grid of the image. Not with no picture at all: no text in training ever stood without
-patches before it, and on the grid's positions depend its own.
+A caption can be likely by itself, so its score with a grey picture can be subtracted. The grey picture has the grid of the
+image and is 0 after normalisation. A score without any patches would not do: in training, every text follows patches, and
+its positions depend on their grid.
 
 Axes: s images of a batch, C classes, T templates.
 """
@@ -17,6 +17,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -28,7 +29,9 @@ from genlip.data.datasets.base import Labelled, LabelledSet
 from genlip.data.datasets.templates import fill
 from genlip.data.images import Patches, reduced
 from genlip.data.packing import by_shape
-from genlip.evaluate.image_batches import looked_at
+from genlip.encoder import Encoder
+from genlip.evaluate.image_batches import image_batches
+from genlip.evaluate.requirements import require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.evaluate.zero_shot.templates import chosen_templates
@@ -36,7 +39,7 @@ from genlip.model.likelihood import caption_likelihoods
 from genlip.model.pack import Pack, Sample
 from genlip.speaker import Speaker
 
-__all__ = ["class_captions", "zero_shot"]
+__all__ = ["ZeroShotConfig", "class_captions", "measure_zero_shot"]
 
 _BEST = 5  # classes that are kept for each image
 _MATRIX = 50  # most classes of a stored confusion matrix
@@ -44,58 +47,79 @@ _SHOWN = {"wrong": 12, "right": 6}  # pictures that the page shows
 _SIDE = 224  # pixels of a stored picture
 
 
-def zero_shot(
-    speaker: Speaker,
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotConfig:
+    """How classes become captions, and captions become scores.
+
+    Attributes:
+        templates: captions with {} for the name of a class or {a} for it with its article, or names of sets of them.
+        without_picture: subtract from each score that of the same captions with a grey picture.
+        normalise: "mean" over a caption's tokens, its end included; "sum" favours short names.
+        top: a class counts as found if it is among so many of the likeliest. 1 is always measured; numbers that cover all
+            classes are left out.
+        batch_size: images read together.
+    """
+
+    templates: Sequence[str] = ("a photo of {a}",)
+    without_picture: bool = False
+    normalise: Literal["mean", "sum"] = "mean"
+    top: Sequence[int] = (1, 5)
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if self.normalise not in ("mean", "sum") or any(k < 1 for k in self.top):
+            raise ValueError(
+                f"normalise {self.normalise!r}, top {tuple(self.top)}: need 'mean' or 'sum', and numbers from 1"
+            )
+
+
+def measure_zero_shot(
+    encoder: Encoder,
     data: LabelledSet,
+    config: ZeroShotConfig = ZeroShotConfig(),
     *,
     model: str = "",
-    templates: Sequence[str] = ("a photo of {a}",),
     limit: int | None = None,
-    batch_size: int = 64,
-    without_picture: bool = False,
-    normalise: Literal["mean", "sum"] = "mean",
-    top: Sequence[int] = (1, 5),
     advance: Callable[[int], None] = lambda done: None,
 ) -> Result:
     """Classify images by the likelihood of their classes' captions.
 
-    templates        captions with {} for the name of a class or {a} for it with its article, or names of sets of them
-    limit            how many, spread evenly over the set; None takes all
-    batch_size       images read together
-    without_picture  subtract from each score that of the same captions with a grey picture
-    normalise        "mean" over a caption's tokens, its end included; "sum" favours short names
-    top              a class counts if it is among so many of the likeliest; 1 is always measured, and no number that takes
-                     all classes
-    advance          hears of finished images, skipped ones included
+    encoder  a `Speaker`
+    model    the model's name, as results record it
+    limit    how many images, spread evenly over the set; None takes all
+    advance  is called with the number of newly finished images, skipped ones included
 
     Raises ValueError for a set without images that can be used, with fewer than two classes, a class whose name has no
-    tokens, and classes that cannot be told apart by their captions.
+    tokens, classes whose captions are the same, and an encoder that does not speak.
     """
-    started, wordings = time.perf_counter(), chosen_templates(templates)
-    if normalise not in ("mean", "sum") or any(k < 1 for k in top):
-        raise ValueError(f"normalise {normalise!r}, top {tuple(top)}: need 'mean' or 'sum', and numbers from 1")
+    started, speaker, wordings = (
+        time.perf_counter(),
+        require_speaker(encoder, "zero-shot"),
+        chosen_templates(config.templates),
+    )
     number = len(data) if limit is None else limit
-    classify = _Classifier(speaker, data.classes, wordings, normalise, without_picture)
-    told = _Told()
-    for some in looked_at(data, number, batch_size, speaker.images, speaker.model.config, advance):
-        for one, scores in zip(some, classify([one.patches for one in some]), strict=True):
-            told.add(cast(Labelled, one.item), one.picture, scores)
-    if not told.keys:
+    classify = _Classifier(speaker, data.classes, wordings, config.normalise, config.without_picture)
+    answers = _Answers()
+    for some in image_batches(data, number, config.batch_size, speaker, advance):
+        for one, scores in zip(some, classify([cast(Patches, one.prepared) for one in some]), strict=True):
+            answers.add(cast(Labelled, one.item), one.picture, scores)
+    if not answers.keys:
         raise ValueError(f"{data.name}: none of its images can be used; the log names them")
-    kept = [k for k in sorted({1, *top}) if k < len(data.classes)]
+    kept = [k for k in sorted({1, *config.top}) if k < len(data.classes)]
     return Result(
         measurement="zero-shot",
         model=model,
         data=data.name,
         settings=settings_of(
             speaker, images=min(number, len(data)), prompt=speaker.captions.config.prompt, templates=list(wordings),
-            normalise=normalise, without_picture=without_picture, classes=len(data.classes), names=_digest(data.classes),
+            normalise=config.normalise, without_picture=config.without_picture, classes=len(data.classes),
+            names=_digest(data.classes),
         ),
-        scores={f"top-{k}": Scores.mean([rank < k for rank in told.ranks]) for k in kept},
-        keys=told.keys,
-        figures=_figures(data.classes, told.outputs) | {"shown": told.shown},
-        outputs=told.outputs,
-        pictures=told.pictures,
+        scores={f"top-{k}": Scores.mean([rank < k for rank in answers.ranks]) for k in kept},
+        keys=answers.keys,
+        figures=_figures(data.classes, answers.outputs) | {"shown": answers.shown},
+        outputs=answers.outputs,
+        pictures=answers.pictures,
         about=measured_on(speaker, time.perf_counter() - started),
     )  # fmt: skip
 
@@ -167,8 +191,8 @@ class _Classifier:
         return self.grey[grid]
 
 
-class _Told:
-    """What was told of each image, and the first wrong and the first right pictures.
+class _Answers:
+    """The answer for each image, and the first wrong and the first right pictures.
 
     Attributes:
         keys, outputs: of the result.
@@ -200,12 +224,12 @@ class _Told:
 
 
 def _digest(classes: Sequence[str]) -> str:
-    """Of the names: results with other names are not of the same measurement."""
+    """8 hexadecimal digits of the names: results with other names are not comparable."""
     return hashlib.sha256("\n".join(classes).encode()).hexdigest()[:8]
 
 
 def _figures(classes: Sequence[str], outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of each class its images and how many are right; of few classes the matrix of counts, true by said."""
+    """Of each class its images and how many are right; of few classes the matrix of counts, true by chosen."""
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     for one in outputs:
         counts[one["true"], one["best"][0][0]] += 1

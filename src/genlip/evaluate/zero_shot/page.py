@@ -1,4 +1,4 @@
-"""The page's part on a zero-shot classification: figures, bars by class, what is taken for what, pictures.
+"""The page's part on a zero-shot classification: figures, bars by class, confusions, pictures.
 
 In: a stored result. Out: its section, made of nothing else.
 """
@@ -87,7 +87,7 @@ def _confusions(result: Result) -> str:
 
 
 def _sheet(result: Result, kind: str) -> str:
-    """The stored pictures that were told wrong, or right."""
+    """The stored pictures that were classified wrongly, or correctly."""
     places = {name: place for name, place in result.figures["shown"].items() if name.startswith(kind)}
     if not places:
         return ""

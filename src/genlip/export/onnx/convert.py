@@ -21,11 +21,11 @@ from torch import nn
 from torch.export import Dim
 
 from genlip.data.preprocessing import load_captions, save_preprocessing
-from genlip.export.extras import require
 from genlip.export.folders import replaced, source_and_target
 from genlip.export.onnx.graphs import EncoderGraph, PrefillGraph, StepGraph
 from genlip.export.onnx.quantize import quantize_folder
 from genlip.export.onnx.weights import save_sharing_weights
+from genlip.extras import require
 from genlip.model.checkpoint import load
 from genlip.model.genlip import GenLIP
 from genlip.model.writing import write_json

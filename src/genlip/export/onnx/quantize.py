@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from genlip.export.extras import require
 from genlip.export.onnx.weights import GRAPHS, save_sharing_weights
+from genlip.extras import require
 
 __all__ = ["quantize_folder"]
 

@@ -21,9 +21,9 @@ import numpy as np
 from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike
 from genlip.data.preprocessing import load_captions, load_preprocessing
-from genlip.export.extras import require
 from genlip.export.onnx.pixels import checked_pixels, equal_sizes
 from genlip.export.onnx.sampling import choose_tokens
+from genlip.extras import require
 from genlip.model.config import GenLIPConfig
 from genlip.model.decoding import Decoding, Spoken
 from genlip.model.reading import read_json
@@ -113,8 +113,8 @@ class OnnxCaptioner:
     def caption(self, images: Sequence[ImageLike], batch: int = 16, prompt: str | None = None, **decoding: Any) -> list[str]:
         """A caption for each image, with a batch size of `batch`. Raises `ImageError`.
 
-        prompt    text before the caption, instead of the model's own prompt; "" for none
-        decoding  fields of `genlip.Decoding`, such as max_tokens or temperature
+        prompt    is read before the caption, instead of the model's own; "" for none
+        decoding  fields of `genlip.Decoding`, such as max_tokens or temperature; `repetition_stop` is 8 unless given
         """
         settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
         found: dict[int, str] = {}
@@ -138,8 +138,8 @@ class OnnxCaptioner:
         return self._generate(checked_pixels(pixel_values, self.config), prompt_ids, Decoding(**decoding))
 
     def _decoding(self, changes: dict[str, Any]) -> Decoding:
-        """Greedy decoding up to this model's end token, with fields replaced."""
-        return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
+        """Greedy decoding as of `Speaker.caption`, with fields replaced."""
+        return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],), repetition_stop=8), **changes)
 
     def _prompt_ids(self, prompt: str | None) -> list[int]:
         return self.captions.prompt_ids if prompt is None else self.captions.ids(prompt)

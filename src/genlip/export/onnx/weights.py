@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from genlip.export.extras import require
+from genlip.extras import require
 
 __all__ = ["GRAPHS", "save_sharing_weights"]
 

@@ -10,7 +10,7 @@ A folder written by `genlip export … --to transformers --remote-code` needs ne
 
 from __future__ import annotations
 
-from genlip.export.extras import require
+from genlip.extras import require
 
 require("transformers", "transformers")
 

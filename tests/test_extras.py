@@ -1,12 +1,10 @@
-"""Optional libraries: one line where one is missing or too old."""
+"""`genlip.extras`: a missing library, one that is too old, and one that is broken are told apart."""
 
 import sys
 
 import pytest
 
-from genlip.export.extras import MissingExtra, require
-
-from .helpers import installed
+from genlip.extras import MissingExtra, require
 
 
 def test_requiring_a_library_tells_missing_from_broken(tmp_path, monkeypatch):
@@ -17,6 +15,14 @@ def test_requiring_a_library_tells_missing_from_broken(tmp_path, monkeypatch):
         require("absent_library.part", "some")
     with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
         require("broken_library", "some")
+
+
+def installed(folder, library, version):
+    """A stand-in of a library, of some version, for whoever has the folder on their path."""
+    (folder / f"{library}.py").write_text("raise RuntimeError('not to be imported')")
+    about = folder / f"{library}-{version}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: {version}\n")
 
 
 @pytest.mark.parametrize(

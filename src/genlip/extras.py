@@ -1,4 +1,4 @@
-"""Optional libraries that an export needs, imported when they are used.
+"""Optional libraries: what exports and encoders need beyond the core, imported when they are used.
 
 In: the name of a module. Out: the module, or an error of one line with the `pip install` command that installs it. The
 oldest accepted version is read from genlip's own metadata, which comes from `pyproject.toml`.

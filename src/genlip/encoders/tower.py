@@ -1,0 +1,246 @@
+"""Tower: what wrappers of other libraries' vision encoders share.
+
+In: images, and a model of which only the forward pass and the preprocessing are the library's own. Out: features of every
+patch. Images with the same grid are computed together, so no image is ever padded.
+
+Axes: b images with the same grid, p patches of an image, D encoder width.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from genlip.data.images import ImageError, ImageLike, decode
+from genlip.encoder import Features, Fingerprint, evaluating, layer_numbers, weights_fingerprint
+
+__all__ = ["PreparedImage", "Tower", "missing_settings"]
+
+_LONGEST = 200  # times the shorter side: many processors enlarge the shorter side first, whatever the other becomes
+
+
+class PreparedImage(NamedTuple):
+    """An image as the library's own preprocessing returns it, normalised.
+
+    Attributes:
+        patches: Float32, an image [C H W], or patches [p C*P*P] where the processor of the model cuts them.
+        grid: rows and columns of patches.
+    """
+
+    patches: np.ndarray
+    grid: tuple[int, int]
+
+
+class Tower(ABC):
+    """An `Encoder` around a model of another library.
+
+    Attributes:
+        name: what messages and results call it.
+        model: the library's own module.
+        size: side in pixels of a fixed image; None where images keep their aspect ratio.
+        max_patches: most patches of an image that keeps its aspect ratio; None where images have a fixed size.
+        interpolate_positions: whether learned positions may be resampled to other grids than the model was trained on.
+        max_pixels: images with more pixels than this are refused before they are decoded.
+    """
+
+    library: str
+    speaks = False
+    min_patches = 1
+
+    def __init__(
+        self, name: str, model: nn.Module, size: int | None, max_patches: int | None, interpolate_positions: bool = False
+    ) -> None:
+        self.name = name
+        self.model = model.eval()
+        self.size = size
+        self.max_patches = max_patches
+        self.interpolate_positions = interpolate_positions
+        self.max_pixels = 100_000_000
+        self._check_size()
+
+    def __repr__(self) -> str:
+        seen = f"fixed {self.size} pixels" if self.size else f"native, at most {self.max_patches} patches"
+        kind = str(self.dtype).removeprefix("torch.")
+        what = f"{type(self).__name__}({self.name}, {self.layers} layers of width {self.width}"
+        return f"{what}, {seen}, {kind} on {self.device})"
+
+    # -- what the library's model knows
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D."""
+
+    @property
+    @abstractmethod
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> int:
+        """Transformer blocks."""
+
+    @property
+    @abstractmethod
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+
+    @property
+    @abstractmethod
+    def learned_size(self) -> int | None:
+        """Side in pixels of the images that learned positions belong to; None where positions take any grid."""
+
+    @property
+    @abstractmethod
+    def whole_image(self) -> bool:
+        """Whether the grid of patches covers the whole image."""
+
+    @abstractmethod
+    def preprocessing(self) -> dict[str, Any]:
+        """Everything that turns an image into numbers; JSON-ready."""
+
+    @abstractmethod
+    def last_norm(self, features: Tensor) -> Tensor:
+        """Float[.. D] features of the last layer -> Float[.. D], after the last LayerNorm; unchanged where there is none."""
+
+    @abstractmethod
+    def _prepared(self, image: Image.Image) -> PreparedImage:
+        """An RGB image through the library's own preprocessing."""
+
+    @abstractmethod
+    def _forward(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Prepared images [b ..] -> Float[b p D], of the library's own forward pass, patches alone."""
+
+    @abstractmethod
+    def _forward_layers(self, images: Tensor, grid: tuple[int, int], layers: Sequence[int]) -> list[Tensor]:
+        """Prepared images [b ..] -> Float[b p D] after each of these layers, patches alone."""
+
+    # -- what follows from it
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters and of the features."""
+        return next(self.model.parameters()).dtype
+
+    def image_settings(self) -> dict[str, Any]:
+        """What `Result.settings` records: "resize", and either "size" in pixels or "patches" as [fewest, most]."""
+        if self.size is not None:
+            return {"resize": "fixed", "size": self.size}
+        return {"resize": "native", "patches": [self.min_patches, self.max_patches]}
+
+    def description(self) -> dict[str, Any]:
+        """What `Result.about` records: the library's version and the preprocessing."""
+        return {"encoder": {"library": self.library, "preprocessing": self.preprocessing()}}
+
+    def fingerprint(self) -> Fingerprint:
+        """Of the weights, of the sizes that the weights do not tell, and of the preprocessing."""
+        settings = [self.library, type(self.model).__name__, self.layers, self.heads, self.patch_size, self.image_settings()]
+        return Fingerprint([*settings, self.preprocessing()], weights_fingerprint(self.model))
+
+    def prepare(self, image: ImageLike) -> PreparedImage:
+        """Decode an image, and prepare it as the model's own library does. Raises `ImageError`."""
+        decoded = decode(image, self.max_pixels)
+        shorter, longer = sorted(decoded.size)
+        if longer > _LONGEST * shorter:
+            size = f"{decoded.width}x{decoded.height}"
+            raise ImageError("too elongated", f"an image of {size} pixels: one side is more than {_LONGEST} times the other")
+        return self._prepared(decoded)
+
+    def encode(self, images: Sequence[ImageLike | PreparedImage], batch_size: int = 16) -> list[Features]:
+        """Features of every patch as the library's own forward pass returns them. Raises `ImageError`."""
+        return [features for (features,) in self._run(images, batch_size, lambda x, grid: [self._forward(x, grid)])]
+
+    def encode_layers(
+        self, images: Sequence[ImageLike | PreparedImage], layers: Sequence[int], batch_size: int = 16
+    ) -> list[list[Features]]:
+        """For each image the features after each of these layers, before the last LayerNorm. Raises `ImageError`.
+
+        layers  counted from 0; -1 is the last one
+        """
+        numbers = layer_numbers(layers, self.layers)
+        return self._run(images, batch_size, lambda x, grid: self._forward_layers(x, grid, numbers))
+
+    def resized(self, *, size: int | None = None, max_patches: int | None = None) -> Self:
+        """The same model, reading images at a fixed size in pixels, or at most so many patches of native images.
+
+        Raises ValueError where the model cannot read such images.
+        """
+        if (size is None) == (max_patches is None):
+            raise ValueError(f"size {size} and max_patches {max_patches}: give one of both")
+        if (size is None) != (self.size is None):
+            able = "images of a fixed size (sizes)" if self.size else "native images (max_patches, --budgets)"
+            raise ValueError(f"{self.name} reads {able} alone")
+        other = copy.copy(self)
+        other.size, other.max_patches = size, max_patches
+        other._check_size()
+        return other
+
+    def _check_size(self) -> None:
+        """Raise ValueError for a size that the patches do not divide, or that learned positions do not fit."""
+        if self.size is None:
+            return
+        if self.size < 1 or self.size % self.patch_size:
+            raise ValueError(f"size {self.size} is no multiple of the patch size {self.patch_size} of {self.name}")
+        if self.learned_size not in (None, self.size) and not self.interpolate_positions:
+            raise ValueError(
+                f"{self.name} has learned positions for images of {self.learned_size} pixels, and the size is {self.size}: "
+                f"give size={self.learned_size}, or interpolate_positions=True (--interpolate-positions) to resample them"
+            )
+
+    @torch.no_grad()
+    def _run(
+        self,
+        images: Sequence[ImageLike | PreparedImage],
+        batch_size: int,
+        forward: Callable[[Tensor, tuple[int, int]], list[Tensor]],
+    ) -> list[list[Features]]:
+        """For each image what `forward` returns: a list of Float[b p D] for images with the same grid."""
+        if isinstance(images, (str, bytes, os.PathLike, Image.Image, PreparedImage)):
+            raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+        found: dict[int, list[Features]] = {}
+        with evaluating(self.model):
+            for places, prepared in self._alike(images, batch_size):
+                grid = prepared[0].grid
+                stacked = torch.from_numpy(np.stack([one.patches for one in prepared])).to(self.device, self.dtype)
+                outputs = forward(stacked, grid)
+                for number, place in enumerate(places):
+                    found[place] = [Features(rows[number], grid) for rows in outputs]
+        return [found[place] for place in range(len(images))]
+
+    def _alike(
+        self, images: Sequence[ImageLike | PreparedImage], batch_size: int
+    ) -> Iterator[tuple[list[int], list[PreparedImage]]]:
+        """Places of images with the same grid, with these images prepared, at most `batch_size` at a time."""
+        for start in range(0, len(images), batch_size):
+            some = [
+                (place, one if isinstance(one, PreparedImage) else self.prepare(one))
+                for place, one in enumerate(images[start : start + batch_size], start)
+            ]
+            some.sort(key=lambda pair: pair[1].grid)
+            for _, alike in groupby(some, key=lambda pair: pair[1].grid):
+                places, prepared = zip(*alike, strict=True)
+                yield list(places), list(prepared)
+
+
+def missing_settings(found: Mapping[str, Any], needed: Sequence[str], where: str) -> None:
+    """Raise ValueError for preprocessing settings that are missing: none of them is ever guessed."""
+    if missing := [name for name in needed if found.get(name) is None]:
+        arguments = ", ".join(f"{name}=…" for name in missing)
+        raise ValueError(f"{where} does not say {' and '.join(missing)} of its images: give {arguments}")

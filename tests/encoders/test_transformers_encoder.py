@@ -1,0 +1,161 @@
+"""Transformers' towers as encoders: pixels of their own processor, features of their own forward pass, nothing guessed."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers as library
+
+from genlip.encoders import TransformersEncoder, transformers
+from genlip.model.checkpoint import CheckpointError
+
+from .towers import IMAGES, random_tower, saved_tower
+
+PREFIX = {"siglip": 0, "siglip2": 0, "clip": 1, "dinov2": 1, "dinov2_with_registers": 4, "dinov3_vit": 5}
+
+
+@pytest.fixture(params=PREFIX, scope="module")
+def tower(request, tmp_path_factory):
+    """A kind, its folder, and the encoder of that folder."""
+    folder = saved_tower(request.param, tmp_path_factory.mktemp(request.param))
+    return request.param, folder, transformers(folder)
+
+
+def test_pixels_are_those_of_the_folders_processor(tower):
+    _, folder, encoder = tower
+    processor = library.AutoImageProcessor.from_pretrained(folder)
+    for image in IMAGES:
+        found, expected = encoder.prepare(image), processor(images=[image], return_tensors="pt")
+        pixels = expected["pixel_values"][0]
+        if "spatial_shapes" in expected:
+            assert list(found.grid) == expected["spatial_shapes"][0].tolist()
+            pixels = pixels[: int(expected["pixel_attention_mask"][0].sum())]
+        np.testing.assert_array_equal(found.patches, pixels.numpy())
+
+
+def test_features_are_those_of_the_librarys_forward_pass_without_other_tokens(tower):
+    kind, _, encoder = tower
+    model, processor = random_tower(kind)
+    for image, one in zip(IMAGES, encoder.encode(IMAGES, 3), strict=True):
+        with torch.no_grad():
+            rows = model(**processor(images=[image], return_tensors="pt")).last_hidden_state[0, PREFIX[kind] :]
+        patches = one.grid[0] * one.grid[1]
+        assert kind == "siglip2" or len(rows) == patches
+        torch.testing.assert_close(one.patches, rows[:patches], rtol=1e-5, atol=1e-5)
+
+
+def test_features_agree_in_float64(tower):
+    kind, folder, _ = tower
+    encoder = transformers(folder, dtype=torch.float64)
+    model, processor = random_tower(kind)
+    inputs = processor(images=IMAGES[:1], return_tensors="pt")
+    inputs["pixel_values"] = inputs["pixel_values"].double()
+    with torch.no_grad():
+        rows = model.double()(**inputs).last_hidden_state[0, PREFIX[kind] :]
+    (one,) = encoder.encode(IMAGES[:1])
+    atol = 1e-6 if kind == "dinov3_vit" else 1e-10  # its rotary tables are float32
+    torch.testing.assert_close(one.patches, rows[: len(one.patches)], rtol=1e-10, atol=atol)
+
+
+def test_layers_are_before_the_last_norm(tower):
+    kind, _, encoder = tower
+    for (first, last), one in zip(encoder.encode_layers(IMAGES, [0, -1], 2), encoder.encode(IMAGES, 2), strict=True):
+        assert first.grid == one.grid
+        assert not torch.equal(first.patches, last.patches)
+        torch.testing.assert_close(encoder.last_norm(last.patches), one.patches)
+        assert torch.equal(last.patches, one.patches) == (kind == "clip"), "a LayerNorm follows, but for CLIP's patches"
+
+
+def test_settings_and_fingerprint_can_be_stored(tower):
+    kind, folder, encoder = tower
+    assert encoder.name == f"transformers:{folder}"
+    assert (encoder.width, encoder.heads, encoder.layers) == (32, 4, 2)
+    assert encoder.whole_image == (kind in ("siglip", "siglip2", "dinov3_vit"))
+    assert transformers(folder).fingerprint() == encoder.fingerprint()
+    preprocessing = json.loads(json.dumps(encoder.description()))["encoder"]["preprocessing"]
+    assert {"image_mean", "image_std"} <= preprocessing.keys()
+
+
+def test_native_images_have_at_most_so_many_patches(tmp_path):
+    encoder = transformers(saved_tower("siglip2", tmp_path))
+    assert encoder.image_settings() == {"resize": "native", "patches": [1, 20]}
+    few = encoder.resized(max_patches=6)
+    assert [few.prepare(image).grid for image in IMAGES[:3]] == [(2, 2), (1, 4), (6, 1)] or all(
+        np.prod(few.prepare(image).grid) <= 6 for image in IMAGES
+    )
+    assert encoder.image_settings()["patches"] == [1, 20]
+    with pytest.raises(ValueError, match="reads native images"):
+        encoder.resized(size=64)
+
+
+def test_another_size_needs_leave_where_positions_are_learned(tmp_path):
+    folder = saved_tower("siglip", tmp_path / "siglip")
+    with pytest.raises(ValueError, match="learned positions for images of 64 pixels, and the size is 96: give size=64"):
+        transformers(folder, size=96)
+    encoder = transformers(folder, size=96, interpolate_positions=True)
+    model, _ = random_tower("siglip")
+    pixels = torch.from_numpy(encoder.prepare(IMAGES[1]).patches)[None]
+    with torch.no_grad():
+        expected = model(pixel_values=pixels, interpolate_pos_encoding=True).last_hidden_state[0]
+    torch.testing.assert_close(encoder.encode([IMAGES[1]])[0].patches, expected)
+    rotary = transformers(saved_tower("dinov3_vit", tmp_path / "dinov3"))
+    assert rotary.resized(size=96).encode(IMAGES[:1])[0].grid == (6, 6)
+
+
+def test_squashing_keeps_the_whole_image_and_a_crop_its_proportion(tmp_path):
+    folder = saved_tower("dinov2", tmp_path)
+    assert transformers(folder, squash=True).preprocessing()["size"] == {"height": 56, "width": 56}
+    larger = transformers(folder, size=112, interpolate_positions=True).preprocessing()
+    assert (larger["size"], larger["crop_size"]) == ({"shortest_edge": 128}, {"height": 112, "width": 112})
+
+
+def test_the_vision_part_of_a_model_of_images_and_texts_is_read(tmp_path):
+    vision = library.SiglipVisionConfig(
+        image_size=64, patch_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48
+    )
+    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
+    whole = library.SiglipModel(library.SiglipConfig(text_config=text, vision_config=vision.to_dict())).eval()
+    whole.save_pretrained(tmp_path)
+    random_tower("siglip")[1].save_pretrained(tmp_path)
+    encoder = transformers(tmp_path)
+    pixels = torch.from_numpy(encoder.prepare(IMAGES[0]).patches)[None]
+    with torch.no_grad():
+        expected = whole.vision_model(pixel_values=pixels).last_hidden_state[0]
+    torch.testing.assert_close(encoder.encode(IMAGES[:1])[0].patches, expected)
+
+
+def test_missing_and_unsafe_files_are_refused(tmp_path):
+    folder = saved_tower("siglip", tmp_path / "a")
+    processor = folder / "preprocessor_config.json"
+    stored = json.loads(processor.read_text())
+    processor.write_text(json.dumps({name: value for name, value in stored.items() if name != "image_mean"}))
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json lacks image_mean"):
+        transformers(folder)
+    processor.unlink()
+    with pytest.raises(ValueError, match=r"no preprocessor_config\.json, so size, mean and standard deviation"):
+        transformers(folder)
+    processor.write_text(json.dumps(stored))
+    weights = folder / "model.safetensors"
+    weights.rename(tmp_path / "kept")
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"no \.safetensors file; other formats are not read"):
+        transformers(folder)
+    from safetensors.torch import load_file, save_file
+
+    kept = load_file(tmp_path / "kept")
+    name = next(name for name in kept if "q_proj.weight" in name)
+    save_file({key: value for key, value in kept.items() if key != name}, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 parameters of SiglipVisionModel are missing: .*q_proj\.weight"):
+        transformers(folder)
+
+
+def test_other_models_are_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError, match=r"config\.json has model_type 'bert': need one of siglip, "):
+        transformers(tmp_path)
+    with pytest.raises(ValueError, match=r"no config\.json of a model of Transformers"):
+        transformers(tmp_path / "nowhere/there")
+    model, processor = random_tower("siglip")
+    with pytest.raises(ValueError, match="reads images of a fixed size: give size instead of max_patches"):
+        TransformersEncoder(model, processor, max_patches=9)
