@@ -35,11 +35,11 @@ SETTINGS = {
 }  # fmt: skip
 BEFORE = """\
 import sys
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.malloc import keep_freed_memory
 from genlip.recipes.recipe import load_recipe
 keep_freed_memory()
-train(load_recipe("quickstart", sys.argv[1:]))"""
+train_model(load_recipe("quickstart", sys.argv[1:]))"""
 OPENMP = ("OMP_", "GOMP_", "KMP_", "MKL_")  # beginnings of variables that would decide in our place
 
 

@@ -38,7 +38,7 @@ from genlip.data.images import ImageConfig
 from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_preprocessing
 from genlip.data.sources import open_source
-from genlip.export import export
+from genlip.export import export_model
 from genlip.export.onnx import OnnxCaptioner, OnnxEncoder, export_onnx, quantize_folder
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
@@ -154,7 +154,7 @@ def _exact_captions(model: str, folder: Path, threads: int) -> dict[str, int]:
     """How many captions of scenes that no recipe trains on are right word for word, by way."""
     source = open_source("scenes:7")
     images, captions = zip(*((source[i].image, plain_text(source[i].caption)) for i in range(SCENES)), strict=True)
-    export(model, folder / "captions", "onnx")
+    export_model(model, folder / "captions", "onnx")
     quantize_folder(folder / "captions", folder / "captions-int8")
     ways: dict[str, Any] = {
         EXACT: genlip.Speaker.load(model, dtype=torch.float32),

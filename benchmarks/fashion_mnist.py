@@ -33,7 +33,7 @@ from genlip.evaluate.result_files import evaluations_folder, write_result
 from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.run_log import read_log
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -84,7 +84,7 @@ def trained(out: Path, folder: Path, epochs: int) -> tuple[Path, float]:
     data = {"data.source": f"{shards}/*.tar", "data.held_out": "", "data.held_out_samples": 64}
     settings = {"out": out / "run", **data, **SETTINGS, "epochs": epochs}
     run = load_recipe("quickstart", [part for key, value in settings.items() for part in (f"--{key}", str(value))])
-    model = train(run)
+    model = train_model(run)
     return model, read_log(run.out, "end")[-1]["seconds"]
 
 

@@ -46,15 +46,15 @@ from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.plan.hardware import GPUS
 from genlip.plan.plan import Assumptions
-from genlip.plan.planner import make_plan
-from genlip.quickstart import quickstart
+from genlip.plan.planner import plan_run
+from genlip.quickstart import run_quickstart
 from genlip.recipes.recipe import load_recipe
 from genlip.recipes.run import Run
 from genlip.speaker import Speaker
 from genlip.synthetic import vocabulary as words
 from genlip.synthetic.random_choices import RandomChoices
 from genlip.train.genlip_task import GenLIPTask
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.optimizer import make_optimizers
 from genlip.train.parallel import World, share_model
 from genlip.train.precision import autocast, matrix_rate
@@ -444,7 +444,8 @@ def _planned(run: Run, packs: Sequence[Pack], device: torch.device) -> float:
     """Bytes that `genlip plan` expects for packs like these."""
     samples = sum(len(pack.grids) for pack in packs)
     patches, text = (sum(n) / samples for n in zip(*((p.num_patches, len(p.token_ids)) for p in packs), strict=True))
-    return make_plan(run, 1, _card(device), Assumptions(patches=patches, text=text, examples=10**9)).memory.total
+    assumed = Assumptions(patches=patches, text=text, examples=10**9)
+    return plan_run(run, gpus=1, gpu=_card(device), assume=assumed).memory.total
 
 
 def _card(device: torch.device) -> str:
@@ -480,7 +481,7 @@ def _forget_peak(device: torch.device) -> None:
 def quickstart_to_the_end(scale: Scale, device: torch.device, out: Path) -> Figures:
     """The quickstart, whole: exact captions and seconds."""
     began = time.perf_counter()
-    page = quickstart(out / "quickstart", scale.quickstart, images=scale.images)
+    page = run_quickstart(out / "quickstart", scale.quickstart, images=scale.images)
     yield (
         "quickstart",
         {
@@ -550,7 +551,7 @@ def sink(scale: Scale, device: torch.device, out: Path) -> Figures:
             f"--tokenizer={tokenizer}",
         ]
         began = time.perf_counter()
-        model = train(load_recipe("stage1_l16", settings))
+        model = train_model(load_recipe("stage1_l16", settings))
         seconds = time.perf_counter() - began
         result = measure_attention(Speaker.load(model, device=device), documents, limit=min(scale.images, 100))
         scores = {name: score.score for name, score in result.scores.items()}

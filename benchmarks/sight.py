@@ -42,7 +42,7 @@ from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
 from genlip.synthetic import scenes
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.run_log import read_log
 
 KINDS = ("scenes", "closeups", "notes", "bars")
@@ -69,7 +69,7 @@ def trained(out: Path, gated: bool, samples: str) -> tuple[Path, float]:
     settings = {"out": out / ("gated" if gated else "ungated"), "model.gated_attention": str(gated).lower()}
     settings |= {**data, **SETTINGS, "samples": samples}
     run = load_recipe("quickstart", [part for key, value in settings.items() for part in (f"--{key}", str(value))])
-    model = train(run)
+    model = train_model(run)
     return model, read_log(run.out, "end")[-1]["seconds"]
 
 

@@ -37,7 +37,7 @@ from genlip.evaluate.captioning.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.held_out import held_out
 from genlip.machine import machine, versions
 from genlip.recipes.recipe import load_recipe
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.run_log import read_log
 
 KINDS = ("notes", "bars")
@@ -84,7 +84,7 @@ def trained(folder: Path, name: str, part: str, images: Sequence[str], *more: st
     data = ("--data.source", str(folder / f"{part}.yaml"), "--data.held_out", str(folder / "held_out.yaml"))
     once = ("--steps", "0", "--epochs", "1", "--tokenizer", str(folder / "tokenizer.json"))
     run = load_recipe("quickstart", ["--out", str(folder / name), *data, *once, *QUIET, *images, *more])
-    model, end = train(run, resume="never"), read_log(run.out, "end")[-1]
+    model, end = train_model(run, resume="never"), read_log(run.out, "end")[-1]
     return Arm(model, sum(end["used"].values()), end["tokens"], end["seconds"])
 
 

@@ -15,7 +15,7 @@ from genlip.data.sources import open_source
 from genlip.data.sources.fields import CaptionFields
 from genlip.evaluate.registry import MEASUREMENTS
 from genlip.recipes.recipe import keys, load_recipe, recipe_names
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.tracking import read_log
 
 from .train.helpers import small_run
@@ -111,7 +111,7 @@ def test_the_code_of_the_data_guide_runs(capsys):
 
 
 def test_the_code_of_the_evaluation_guide_runs(desk, capsys):
-    train(small_run("runs/quickstart", steps=2))
+    train_model(small_run("runs/quickstart", steps=2))
     (code,) = blocks("python", EVALUATE)
     names: dict = {}
     exec(compile(code, "docs/evaluate.md", "exec"), names)

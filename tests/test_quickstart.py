@@ -16,7 +16,7 @@ from PIL import Image
 import genlip
 from genlip.cli.main import main
 from genlip.data.sources import Procedural
-from genlip.quickstart import Measured, measure, quickstart, render, results
+from genlip.quickstart import Measured, measure, render, results, run_quickstart
 from genlip.recipes import OWN_IMAGES
 from genlip.recipes.recipe import RecipeError, Run, load_recipe
 from genlip.speaker import PatchWords
@@ -45,7 +45,7 @@ TINY = [
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished quickstart."""
     folder = tmp_path_factory.mktemp("quick start") / "run"
-    assert quickstart(folder, TINY, images=5) == folder / "report.html"
+    assert run_quickstart(folder, TINY, images=5) == folder / "report.html"
     return folder
 
 
@@ -136,7 +136,7 @@ def test_the_samples_of_all_sources_count_and_skipped_ones_do_not(measured: Meas
 
 def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = shutil.copytree(out, tmp_path / "copy")
-    assert quickstart(copy, TINY, images=3) == copy / "report.html"
+    assert run_quickstart(copy, TINY, images=3) == copy / "report.html"
     assert read_log(copy, "train") == read_log(out, "train")
     assert json.loads((copy / "results.json").read_text(encoding="utf8"))["captions"] == 3
     said = capsys.readouterr()
@@ -150,19 +150,19 @@ def test_resuming_a_finished_run_only_measures_again(out: Path, tmp_path: Path, 
 
 def test_a_folder_with_a_run_is_not_overwritten(out: Path) -> None:
     with pytest.raises(ValueError, match="holds a run"):
-        quickstart(out, TINY, resume="never")
+        run_quickstart(out, TINY, resume="never")
 
 
 @pytest.mark.parametrize(("override", "images"), [("--data.held_out=", 5), ("--steps=2", 0)])
 def test_what_cannot_be_measured_is_refused_before_training(tmp_path: Path, override: str, images: int) -> None:
     with pytest.raises(ValueError, match="captions at least 1 image of a source that it is not trained on"):
-        quickstart(tmp_path / "run", [*TINY, override], images=images)
+        run_quickstart(tmp_path / "run", [*TINY, override], images=images)
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="did you mean steps"):
-        quickstart(tmp_path / "run", ["--stepz=2"])
+        run_quickstart(tmp_path / "run", ["--stepz=2"])
 
 
 @pytest.mark.parametrize(("tokens", "explained"), [("aaab", True), ("aabb", False), ("abcd", False)])
@@ -176,5 +176,5 @@ def test_patches_that_mostly_say_the_same_are_explained(measured: Measured, toke
 def test_the_packaged_recipe_describes_nine_of_ten_held_out_scenes_exactly(tmp_path: Path) -> None:
     """Minutes of training; the figure that the README promises."""
     torch.set_num_threads(os.cpu_count() or 1)
-    quickstart(tmp_path)
+    run_quickstart(tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["exact_match"] >= 0.9

@@ -1,7 +1,9 @@
 """genlip: vision encoders that learn by speaking (GenLIP, arXiv 2605.00809).
 
-Start with `genlip.Speaker` for features, captions and patch readouts of images, `genlip.load` for the plain model, and
-`genlip.train.loop.train(genlip.load_recipe(name))` for training. Heavier parts are imported when they are first used.
+All that users call is here: `genlip.Speaker` for features, captions and patch readouts of images, `genlip.train_model`,
+`genlip.plan_run`, `genlip.measure_…`, `genlip.write_report`, `genlip.export_model`, and `genlip.load` for the plain model.
+Functions are named by a verb and its object, because `train`, `plan`, `evaluate`, `report` and `export` are folders of the
+package. Modules are imported when one of their names is first used.
 """
 
 from __future__ import annotations
@@ -11,44 +13,99 @@ from typing import TYPE_CHECKING
 from genlip.lazy import lazy
 
 if TYPE_CHECKING:
+    from genlip.data.datasets.opening import open_labelled
+    from genlip.data.datasets.segmented_opening import open_segmented
     from genlip.data.images import ImageConfig, ImageError
-    from genlip.data.sources import open_source
+    from genlip.data.shards import write_shards
+    from genlip.data.sources import Procedural, open_source
+    from genlip.encoder import Encoder, Features
+    from genlip.evaluate.attention.measure import measure_attention
+    from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
+    from genlip.evaluate.comparison.compare import compare_models
+    from genlip.evaluate.features.measure import measure_features
+    from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
+    from genlip.evaluate.readout.measure import measure_readout
+    from genlip.evaluate.resolution.measure import measure_resolution
+    from genlip.evaluate.result import Result
+    from genlip.evaluate.result_files import evaluations_folder, read_results, write_result
+    from genlip.evaluate.segmentation.measure import SegmentationConfig, measure_segmentation
+    from genlip.evaluate.zero_shot.measure import ZeroShotConfig, measure_zero_shot
+    from genlip.export import export_model
+    from genlip.export.hub import push_model
+    from genlip.inspect.inspection import inspect_source
     from genlip.model.checkpoint import CheckpointError, load, save
     from genlip.model.config import GenLIPConfig
     from genlip.model.decoding import Decoding
     from genlip.model.generation import generate, generate_steps, patch_readout
     from genlip.model.genlip import GenLIP
     from genlip.model.pack import Pack, Sample
+    from genlip.plan.plan import Plan
+    from genlip.plan.planner import plan_run
+    from genlip.quickstart import run_quickstart
     from genlip.recipes.recipe import Run, load_recipe
-    from genlip.speaker import Features, PatchWords, Speaker
+    from genlip.speaker import PatchWords, Speaker
+    from genlip.train.loop import train_model
+    from genlip.train.run_page import write_report
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CaptioningConfig": "evaluate.captioning.measure",
     "CheckpointError": "model.checkpoint",
     "Decoding": "model.decoding",
-    "Features": "speaker",
+    "Encoder": "encoder",
+    "Features": "encoder",
     "GenLIP": "model.genlip",
     "GenLIPConfig": "model.config",
     "ImageConfig": "data.images",
     "ImageError": "data.images",
     "Pack": "model.pack",
     "PatchWords": "speaker",
+    "Plan": "plan.plan",
+    "ProbeConfig": "evaluate.probe.measure",
+    "Procedural": "data.sources",
+    "Result": "evaluate.result",
     "Run": "recipes.recipe",
     "Sample": "model.pack",
+    "SegmentationConfig": "evaluate.segmentation.measure",
     "Speaker": "speaker",
+    "ZeroShotConfig": "evaluate.zero_shot.measure",
+    "compare_models": "evaluate.comparison.compare",
+    "evaluations_folder": "evaluate.result_files",
+    "export_model": "export",
     "generate": "model.generation",
     "generate_steps": "model.generation",
+    "inspect_source": "inspect.inspection",
     "load": "model.checkpoint",
     "load_recipe": "recipes.recipe",
+    "measure_attention": "evaluate.attention.measure",
+    "measure_captioning": "evaluate.captioning.measure",
+    "measure_features": "evaluate.features.measure",
+    "measure_probe": "evaluate.probe.measure",
+    "measure_readout": "evaluate.readout.measure",
+    "measure_resolution": "evaluate.resolution.measure",
+    "measure_segmentation": "evaluate.segmentation.measure",
+    "measure_zero_shot": "evaluate.zero_shot.measure",
+    "open_labelled": "data.datasets.opening",
+    "open_segmented": "data.datasets.segmented_opening",
     "open_source": "data.sources",
     "patch_readout": "model.generation",
+    "plan_run": "plan.planner",
+    "push_model": "export.hub",
+    "read_results": "evaluate.result_files",
+    "run_quickstart": "quickstart",
     "save": "model.checkpoint",
+    "train_model": "train.loop",
+    "write_report": "train.run_page",
+    "write_result": "evaluate.result_files",
+    "write_shards": "data.shards",
 }
 
 __all__ = [
+    "CaptioningConfig",
     "CheckpointError",
     "Decoding",
+    "Encoder",
     "Features",
     "GenLIP",
     "GenLIPConfig",
@@ -56,20 +113,48 @@ __all__ = [
     "ImageError",
     "Pack",
     "PatchWords",
+    "Plan",
+    "ProbeConfig",
+    "Procedural",
+    "Result",
     "Run",
     "Sample",
+    "SegmentationConfig",
     "Speaker",
+    "ZeroShotConfig",
     "__version__",
+    "compare_models",
+    "evaluations_folder",
+    "export_model",
     "generate",
     "generate_steps",
+    "inspect_source",
     "load",
     "load_recipe",
+    "measure_attention",
+    "measure_captioning",
+    "measure_features",
+    "measure_probe",
+    "measure_readout",
+    "measure_resolution",
+    "measure_segmentation",
+    "measure_zero_shot",
+    "open_labelled",
+    "open_segmented",
     "open_source",
     "patch_readout",
+    "plan_run",
+    "push_model",
+    "read_results",
+    "run_quickstart",
     "save",
+    "train_model",
+    "write_report",
+    "write_result",
+    "write_shards",
 ]
 
-__getattr__, _names = lazy(__name__, _HOMES, parts=("data", "evaluate", "model", "quickstart", "train"))
+__getattr__, _names = lazy(__name__, _HOMES, parts=("encoders",))
 
 
 def __dir__() -> list[str]:

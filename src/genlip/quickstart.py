@@ -29,10 +29,10 @@ from genlip.report.html import Headline, Section
 from genlip.speaker import PatchWords, Speaker
 from genlip.terminal import harmless, program
 from genlip.threads import Threads
-from genlip.train.loop import Interrupted, Resume, train
+from genlip.train.loop import Interrupted, Resume, train_model
 from genlip.train.run_log import read_log
 
-__all__ = ["Measured", "measure", "quickstart", "render", "results"]
+__all__ = ["Measured", "measure", "render", "results", "run_quickstart"]
 
 _SHOWN, _FAILURES_SHOWN = 24, 6
 _MAX_TOKENS = 64  # of a caption; the longest caption of a scene has about half as many
@@ -62,16 +62,16 @@ class Measured:
     versions: dict[str, str]
 
 
-def quickstart(
+def run_quickstart(
     out: str | Path = "runs/quickstart", overrides: Sequence[str] = (), resume: Resume = "auto", images: int = 500
 ) -> Path:
     """Train, measure, and return the path of `report.html`.
 
     overrides  of the recipe "quickstart", such as ["--steps", "300"]
-    resume     whether to resume the run in `out`, see `genlip.train.loop.train`; a finished run is only measured again
+    resume     whether to resume the run in `out`, see `genlip.train_model`; a finished run is only measured again
     images     number of held-out images that are captioned
 
-    Raises `RecipeError` for impossible settings, and the errors of `genlip.train.loop.train`.
+    Raises `RecipeError` for impossible settings, and the errors of `genlip.train_model`.
     """
     console = Console(stderr=True)
     run = load_recipe("quickstart", ["--out", str(out), *overrides])
@@ -81,7 +81,7 @@ def quickstart(
             "of a source that it is not trained on, such as scenes:1"
         )
     try:
-        model = train(run, resume)
+        model = train_model(run, resume=resume)
     except Interrupted:
         again = f"{program()} {shlex.join(['quickstart', '--out', str(out), *overrides])}"
         raise Interrupted(f"stopped and saved; go on with: {again}") from None

@@ -20,7 +20,7 @@ from genlip.evaluate.captioning.measure import CaptioningConfig, measure_caption
 from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
 from genlip.evaluate.registry import MEASUREMENTS
 from genlip.evaluate.result_files import read_results
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 
 from ..encoders.towers import saved_tower
 from ..train.helpers import small_run
@@ -28,7 +28,7 @@ from ..train.helpers import small_run
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return train(small_run(tmp_path_factory.mktemp("run"), steps=2))
+    return train_model(small_run(tmp_path_factory.mktemp("run"), steps=2))
 
 
 @pytest.fixture

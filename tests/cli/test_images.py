@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 import genlip
 from genlip.cli.main import main
 from genlip.speaker import Speaker
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 
 from ..data.helpers import READ, noise
 from ..train.helpers import small_run
@@ -28,7 +28,7 @@ LATIN = os.fsdecode(b"caf\xe9.png")  # no UTF-8
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return str(train(small_run(tmp_path_factory.mktemp("run"), steps=2)))
+    return str(train_model(small_run(tmp_path_factory.mktemp("run"), steps=2)))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import genlip
 from genlip.cli.main import main
 from genlip.terminal import harmless
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.update import NonFinite
 
 from ..train.helpers import small_run
@@ -25,7 +25,7 @@ from .helpers import error_line
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return str(train(small_run(tmp_path_factory.mktemp("run"), steps=2)))
+    return str(train_model(small_run(tmp_path_factory.mktemp("run"), steps=2)))
 
 
 @pytest.fixture

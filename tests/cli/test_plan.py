@@ -6,7 +6,7 @@ import pytest
 
 from genlip.cli.main import main
 from genlip.plan.plan import Assumptions
-from genlip.plan.planner import make_plan
+from genlip.plan.planner import plan_run
 from genlip.plan.text import plan_text
 from genlip.recipes.recipe import load_recipe
 
@@ -15,7 +15,7 @@ SIZE = ["--packing.batch", "64 packs", "--data.workers", "2"]
 
 def test_it_prints_what_python_plans(capsys):
     assert main(["plan", "quickstart", "--gpus", "4", "--gpu", "a100", "--text", "18", "--node", "2", *SIZE]) == 0
-    expected = make_plan(load_recipe("quickstart", SIZE), 4, "a100", Assumptions(text=18, node=2))
+    expected = plan_run(load_recipe("quickstart", SIZE), gpus=4, gpu="a100", assume=Assumptions(text=18, node=2))
     assert capsys.readouterr().out == plan_text(expected, "quickstart")
 
 
@@ -101,4 +101,4 @@ def test_help_has_an_example_and_the_python_call(capsys):
     told = capsys.readouterr().out
     assert stop.value.code == 0
     assert "  genlip plan " in told
-    assert "python: genlip.plan.planner.make_plan(" in told
+    assert "python: genlip.plan_run(" in told

@@ -72,4 +72,4 @@ def test_help_has_an_example_and_its_python_call(capsys):
         main(["push", "--help"])
     told = capsys.readouterr().out
     assert "  genlip push runs/quickstart me/my-genlip --dry-run" in told
-    assert 'python: genlip.export.hub.push(FOLDER, "owner/name")' in told
+    assert 'python: genlip.push_model(FOLDER, "owner/name")' in told

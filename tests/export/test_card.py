@@ -14,7 +14,7 @@ from rich.console import Console
 import genlip
 from genlip.export.card import model_card
 from genlip.model.checkpoint import CheckpointError
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.tracking import Tracker
 
 from ..train.helpers import small_run
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 def run(tmp_path_factory):
     """A run that was really trained, and its events as plain JSON."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    train(small_run(out, steps=3))
+    train_model(small_run(out, steps=3))
     return out
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import genlip
 from genlip.cli.main import main
-from genlip.export import FORMATS, export
+from genlip.export import FORMATS, export_model
 
 from ..forks import forks
 from ..test_extras import installed
@@ -85,7 +85,7 @@ def test_options_that_mean_nothing_to_a_format_are_refused(model, tmp_path, caps
     assert main(["export", str(model), str(tmp_path), "--to", "timm", "--int8", "--dtype", "bfloat16"]) == 1
     assert capsys.readouterr().err == "genlip: dtype, int8 has no meaning for timm; it takes no options\n"
     with pytest.raises(ValueError, match=f"unknown format 'coreml': the formats are {', '.join(FORMATS)}"):
-        export(model, tmp_path, "coreml")
+        export_model(model, tmp_path, "coreml")
     assert main(["export", str(tmp_path / "absent"), str(tmp_path), "--to", "published"]) == 1
     assert "no such folder" in capsys.readouterr().err
 

@@ -16,7 +16,7 @@ import genlip
 from genlip.cli.main import main
 from genlip.data.captions import train_tokenizer
 from genlip.data.preprocessing import load_preprocessing
-from genlip.export import export
+from genlip.export import export_model
 from genlip.export.folders import clear
 from genlip.export.published import export_published
 from genlip.model.checkpoint import CheckpointError
@@ -47,7 +47,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for to in ("transformers", "onnx", "published"):
         pytest.importorskip(NEEDS[to])
         options = {"transformers": {"remote_code": True}, "onnx": {"captions": False}}.get(to, {})
-        shutil.copytree(export(model, folder / to, to, **options), out, dirs_exist_ok=True)
+        shutil.copytree(export_model(model, folder / to, to, **options), out, dirs_exist_ok=True)
     (out / "old").mkdir()
     for name in (*STALE, *THEIRS):
         (out / name).write_text(name)
@@ -77,7 +77,7 @@ def files(folder: Path) -> set[str]:
 def test_an_older_export_goes_and_what_is_the_users_stays(to: str, out: Path, bare: Path):
     pytest.importorskip(NEEDS[to])
     assert files(out) >= {"modeling_genlip.py", "encoder.onnx", "tokenizer_config.json", "generation_config.json", *STALE}
-    export(bare, out, to, **({"captions": False} if to == "onnx" else {}))
+    export_model(bare, out, to, **({"captions": False} if to == "onnx" else {}))
     assert files(out) == {*WRITTEN[to], *THEIRS}
     assert all((out / name).read_text() == name for name in THEIRS)
 
@@ -91,7 +91,7 @@ def test_what_is_read_afterwards_is_the_new_model(out: Path, bare: Path):
 
 def test_onnx_over_an_older_export_leaves_no_other_weights_to_load(out: Path, bare: Path):
     pytest.importorskip("onnxscript")
-    export(bare, out, "onnx", captions=False)
+    export_model(bare, out, "onnx", captions=False)
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors"):
         genlip.load(out)
 
@@ -132,8 +132,8 @@ def test_an_export_that_stops_at_any_change_leaves_the_old_one_the_new_one_or_on
 ):
     pytest.importorskip(NEEDS[to])
     models = {theta: speaking(tmp_path / prompt, prompt, theta) for prompt, theta in (("old", 10_000.0), ("new", 500.0))}
-    old = export(models[10_000.0], tmp_path / "first", to)
-    new = export(models[500.0], tmp_path / "second", to)
+    old = export_model(models[10_000.0], tmp_path / "first", to)
+    new = export_model(models[500.0], tmp_path / "second", to)
     whole = {
         name: {file: (folder / file).read_bytes() for file in files(folder)} for name, folder in (("old", old), ("new", new))
     }
@@ -143,7 +143,7 @@ def test_an_export_that_stops_at_any_change_leaves_the_old_one_the_new_one_or_on
         with monkeypatch.context() as patched:
             stopped_at(number, patched)
             with suppress(Stop):
-                export(models[500.0], out, to)
+                export_model(models[500.0], out, to)
                 ends.add("finished")
         found = {file: (out / file).read_bytes() for file in files(out) if "/" not in file and not file.endswith(".part")}
         states = [name for name, content in whole.items() if content == found]
@@ -162,7 +162,7 @@ def test_a_full_disk_is_one_line_with_the_file_and_leaves_the_older_export(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     old, new = speaking(tmp_path / "old", "old", 1e4), speaking(tmp_path / "new", "new", 500.0)
-    out = export(old, tmp_path / "out", "published")
+    out = export_model(old, tmp_path / "out", "published")
 
     def full(*_: object, **__: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")

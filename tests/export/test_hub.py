@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 import genlip
-from genlip.export.hub import PushError, push, upload_plan
+from genlip.export.hub import PushError, push_model, upload_plan
 from genlip.model.checkpoint import CheckpointError
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 
 from ..train.helpers import small_run
 from .helpers import model_folder
@@ -46,13 +46,13 @@ def equal(folder, other):
 
 def refusal(*arguments, **how):
     with pytest.raises(PushError) as error:
-        push(*arguments, **how)
+        push_model(*arguments, **how)
     assert str(error.value).count("\n") == 0
     return str(error.value)
 
 
 def test_what_is_pushed_comes_back(hub, folder):
-    assert push(folder, "owner/tiny") == f"{hub.url}/owner/tiny"
+    assert push_model(folder, "owner/tiny") == f"{hub.url}/owner/tiny"
     assert arrived(hub) == SENT
     assert all(data == (folder / path).read_bytes() for path, data in hub.files("owner/tiny").items() if path in SENT)
     assert equal(folder, genlip.load("owner/tiny"))
@@ -60,30 +60,30 @@ def test_what_is_pushed_comes_back(hub, folder):
 
 
 def test_a_revision_is_a_branch_beside_the_others(hub, folder, tmp_path):
-    push(folder, "owner/tiny")
+    push_model(folder, "owner/tiny")
     other = model_folder(tmp_path / "other", text_embed_dim=12, **SMALL)
-    assert push(other, "owner/tiny", revision="v2") == f"{hub.url}/owner/tiny/tree/v2"
-    assert push(other, "owner/tiny", revision="v2") == f"{hub.url}/owner/tiny/tree/v2"
+    assert push_model(other, "owner/tiny", revision="v2") == f"{hub.url}/owner/tiny/tree/v2"
+    assert push_model(other, "owner/tiny", revision="v2") == f"{hub.url}/owner/tiny/tree/v2"
     assert equal(other, genlip.load("owner/tiny", revision="v2"))
     assert equal(folder, genlip.load("owner/tiny"))
 
 
 def test_a_pull_request_leaves_main_alone(hub, folder):
     hub.branch("owner/tiny").mkdir(parents=True)
-    assert push(folder, "owner/tiny", create_pr=True) == f"{hub.url}/owner/tiny/discussions/1"
+    assert push_model(folder, "owner/tiny", create_pr=True) == f"{hub.url}/owner/tiny/discussions/1"
     assert arrived(hub) == []
     assert arrived(hub, revision="refs/pr/1") == SENT
     (folder / "LICENSE").write_text("free\n")
-    assert push(folder, "owner/tiny", revision="refs/pr/1") == f"{hub.url}/owner/tiny/tree/refs/pr/1"
+    assert push_model(folder, "owner/tiny", revision="refs/pr/1") == f"{hub.url}/owner/tiny/tree/refs/pr/1"
     assert arrived(hub, revision="refs/pr/1") == sorted([*SENT, "LICENSE"])
     assert "leave out revision (now 'v2')" in refusal(folder, "owner/tiny", create_pr=True, revision="v2")
 
 
 def test_private_is_private_or_nothing_is_sent(hub, folder):
-    push(folder, "owner/tiny", private=True)
-    push(folder, "owner/tiny", private=True)
+    push_model(folder, "owner/tiny", private=True)
+    push_model(folder, "owner/tiny", private=True)
     assert hub.private == {"owner/tiny"}
-    push(folder, "owner/open")
+    push_model(folder, "owner/open")
     hub.requests.clear()
     (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
     assert "exists and is public: make it private" in refusal(folder, "owner/open", private=True)
@@ -98,7 +98,7 @@ def test_weights_in_several_files_are_sent_with_their_index(hub, folder):
         save_file({name: weights[name] for name in names}, folder / file)
     index = {"weight_map": {name: file for file, names in parts.items() for name in names}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    push(folder, "owner/tiny")
+    push_model(folder, "owner/tiny")
     assert {*parts, "model.safetensors.index.json"} < set(arrived(hub))
     assert equal(folder, genlip.load("owner/tiny"))
 
@@ -112,7 +112,7 @@ def test_only_the_models_own_files_are_sent(hub, folder):
     more = ["generation_config.json", "processor_config.json", "tokenizer_config.json", "LICENSE", "chat_template.jinja"]
     for name in more:
         (folder / name).write_text("{}")
-    push(folder, "owner/tiny")
+    push_model(folder, "owner/tiny")
     assert arrived(hub) == sorted([*SENT, *more])
 
 
@@ -120,7 +120,7 @@ def test_code_is_sent_where_the_config_names_it(hub, folder, tmp_path):
     from genlip.export.transformers import export_transformers
 
     out = export_transformers(folder, tmp_path / "hf", remote_code=True)
-    push(out, "owner/tiny")
+    push_model(out, "owner/tiny")
     assert {path for path in arrived(hub) if path.endswith(".py")} == {path.name for path in out.glob("*.py")}
     assert "trust_remote_code=True" in hub.files("owner/tiny")["README.md"].decode()
     genlip.load("owner/tiny")
@@ -128,8 +128,8 @@ def test_code_is_sent_where_the_config_names_it(hub, folder, tmp_path):
 
 
 def test_a_run_is_pushed_as_its_model_with_what_its_log_says(hub, tmp_path):
-    train(small_run(tmp_path / "run", steps=2))
-    push(tmp_path / "run", "owner/run")
+    train_model(small_run(tmp_path / "run", steps=2))
+    push_model(tmp_path / "run", "owner/run")
     assert arrived(hub, "owner/run") == SENT
     assert equal(tmp_path / "run/model", genlip.load("owner/run"))
     card = hub.files("owner/run")["README.md"].decode()
@@ -139,12 +139,12 @@ def test_a_run_is_pushed_as_its_model_with_what_its_log_says(hub, tmp_path):
 
 def test_the_card_stays_as_its_owner_wrote_it(hub, folder, caplog):
     (folder / "README.md").write_text("mine\n")
-    push(folder, "owner/tiny")
+    push_model(folder, "owner/tiny")
     assert hub.files("owner/tiny")["README.md"] == b"mine\n"
     assert not caplog.records
-    push(folder, "owner/tiny", data="Little scenes.")
+    push_model(folder, "owner/tiny", data="Little scenes.")
     assert "README.md exists and is sent unchanged, without the data and licence given now" in caplog.text
-    push(folder, "owner/tiny", data="Little scenes.", license="mit", overwrite_card=True)
+    push_model(folder, "owner/tiny", data="Little scenes.", license="mit", overwrite_card=True)
     card = hub.files("owner/tiny")["README.md"].decode()
     assert card == (folder / "README.md").read_text()
     assert "Little scenes." in card
@@ -167,11 +167,11 @@ def test_a_folder_that_is_not_whole_is_refused_before_anything_is_asked(hub, fol
     assert "no such folder" in refusal(tmp_path / "absent", "owner/tiny")
     (folder / "model.safetensors").rename(folder / "x.safetensors")
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors"):
-        push(folder, "owner/tiny")
+        push_model(folder, "owner/tiny")
     torch.save(torch.load.__doc__, folder / "pytorch_model.bin")
     (folder / "x.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"holds str, need a dictionary of tensors"):
-        push(folder, "owner/tiny")
+        push_model(folder, "owner/tiny")
     assert not hub.requests
 
 

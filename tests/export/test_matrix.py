@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import genlip
-from genlip.export import export
+from genlip.export import export_model
 from genlip.export.onnx import OnnxCaptioner, OnnxEncoder, export_onnx
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
@@ -51,7 +51,7 @@ def case(
     source = _source(request.param, folder / "model")
     model = genlip.load(source)
     for library in ("published", "transformers", "timm"):
-        export(source, folder / library, library)
+        export_model(source, folder / library, library)
     onnx = recorded_onnx(request.param) if request.param in RECORDED else export_onnx(model, folder / "onnx")
     folders = {library: onnx if library == "onnx" else folder / library for library in LIBRARIES}
     encode = {library: ENCODERS[library](folders[library]) for library in LIBRARIES}

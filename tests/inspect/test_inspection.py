@@ -31,7 +31,14 @@ TALK = (Turn("the number?", False), Turn("47", True), Turn("and the colour?", Fa
 def inspected(source, **changes):
     if isinstance(source, list):
         source = InMemory(source)
-    settings = {"images": IMAGES, "captions": CAPTIONS, "model": MODEL, "packing": PACKING, "seed": 3, **changes}
+    settings = {
+        "image_config": IMAGES,
+        "captions": CAPTIONS,
+        "model_config": MODEL,
+        "packing": PACKING,
+        "seed": 3,
+        **changes,
+    }
     return inspect_source(source, **settings)
 
 
@@ -226,7 +233,7 @@ def test_patches_are_those_that_the_reader_makes():
     ],
 )
 def test_what_a_resize_does_to_an_image(config, size, how):
-    assert inspected(sized(size), images=config).seen[0].resized == how
+    assert inspected(sized(size), image_config=config).seen[0].resized == how
 
 
 def test_ribbons_are_counted():
@@ -253,7 +260,7 @@ def test_without_files_there_are_no_bytes():
 
 
 def test_grey_models_are_served():
-    found = inspected(captioned("a", "b"), model=small_config(num_channels=1))
+    found = inspected(captioned("a", "b"), model_config=small_config(num_channels=1))
     assert [drawn.mode for _, drawn in found.shown] == ["L", "L"]
 
 
@@ -376,7 +383,7 @@ def test_the_last_entry_of_a_patch_schedule_counts():
     packing = replace(PACKING, patch_schedule=((0, 2), (100, 6)))
     found = inspected(sized((32, 24), (80, 80)), packing=packing)
     assert found.measures["patches"].tolist() == [
-        one.patches for one in inspected(sized((32, 24), (80, 80)), images=replace(IMAGES, max_patches=6)).seen
+        one.patches for one in inspected(sized((32, 24), (80, 80)), image_config=replace(IMAGES, max_patches=6)).seen
     ]
 
 
@@ -446,7 +453,7 @@ def test_json_holds_all_and_only_plain_values():
 
 @pytest.mark.parametrize("resize", ["fixed", "native"])
 def test_procedural_images_are_inspected_like_any(resize):
-    found = inspected(open_source("scenes:0"), images=ImageConfig(resize=resize, size=64), samples=30)
+    found = inspected(open_source("scenes:0"), image_config=ImageConfig(resize=resize, size=64), samples=30)
     assert found.examples == 1_000_000
     assert found.formats == {"in memory": 30}
     assert found.measures["patches"].tolist() == [64] * 30

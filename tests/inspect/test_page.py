@@ -38,12 +38,12 @@ FULL = PackingConfig(max_tokens=4096)
         ),
         (
             captioned(*(f"{LONG} {i}" for i in range(30))),
-            {"images": ImageConfig(size=16)},
+            {"image_config": ImageConfig(size=16)},
             ["100.0% of the images are enlarged, which costs tokens and adds no detail: lower images.size"],
         ),
         (
             captioned(*(f"{LONG} {i}" for i in range(30))),
-            {"images": replace(IMAGES, min_patches=4)},
+            {"image_config": replace(IMAGES, min_patches=4)},
             ["100.0% of the images are enlarged, which costs tokens and adds no detail: lower images.min_patches"],
         ),
         (
@@ -109,7 +109,7 @@ def test_the_same_seed_makes_the_same_page():
 
 
 def test_pages_of_one_example_and_of_grey_images_are_whole():
-    for found in (inspected(captioned("a")), inspected(captioned("a", "b"), model=small_config(num_channels=1))):
+    for found in (inspected(captioned("a")), inspected(captioned("a", "b"), model_config=small_config(num_channels=1))):
         assert f"All {found.examples} examples were looked at." in Checker(inspection_page(found)).text
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from genlip.plan.plan import Assumptions
-from genlip.plan.planner import make_plan
+from genlip.plan.planner import plan_run
 
 from .helpers import run
 
@@ -23,34 +23,34 @@ from .helpers import run
     ],
 )  # fmt: skip
 def test_warnings_say_what_to_change(changes, gpus, gpu, says):
-    warnings = "\n".join(make_plan(run(**changes), gpus=gpus, gpu=gpu).warnings)
+    warnings = "\n".join(plan_run(run(**changes), gpus=gpus, gpu=gpu).warnings)
     assert [words for words in says if words not in warnings] == []
 
 
 def test_a_batch_that_leaves_a_handful_of_updates_is_warned_of():
     """1 M samples in updates of 31,068 are 33; a thousand updates have some 17 packs each."""
-    (warning,) = (text for text in make_plan(run(samples="1M"), gpus=8).warnings if "updates of" in text)
+    (warning,) = (text for text in plan_run(run(samples="1M"), gpus=8).warnings if "updates of" in text)
     assert warning.startswith("the run has only 33 updates of 31,069 samples, too few to learn much: --packing.batch ")
     assert '"16 packs" gives about 1,056 updates' in warning
-    assert not any("has only" in text for text in make_plan(run(steps=10, samples=0), gpus=8).warnings)
+    assert not any("has only" in text for text in plan_run(run(steps=10, samples=0), gpus=8).warnings)
 
 
 def test_a_slow_network_is_named():
     slow = Assumptions(network=0.1)
-    plan = make_plan(run(packing__batch="64 packs"), gpus=64, assume=slow)
+    plan = plan_run(run(packing__batch="64 packs"), gpus=64, assume=slow)
     assert any(warning.startswith("collectives take") for warning in plan.warnings)
     assert [at.outcome.bottleneck for at in plan.scaling if at.gpus in (8, 64)] == ["compute", "collectives"]
 
 
 def test_what_fits_is_left_alone():
-    plan = make_plan(run(packing__batch="512 packs"), gpus=64, gpu="h200")
+    plan = plan_run(run(packing__batch="512 packs"), gpus=64, gpu="h200")
     assert plan.warnings == ()
     assert plan.notes[0].startswith("fits without activation checkpointing")
 
 
 def test_the_advice_for_what_does_not_fit_fits():
     tight = run(activation_checkpointing=False)
-    assert make_plan(tight, gpu="rtx4090").memory.total > make_plan(tight, gpu="rtx4090").usable
+    assert plan_run(tight, gpu="rtx4090").memory.total > plan_run(tight, gpu="rtx4090").usable
     for advice in ({"activation_checkpointing": True}, {"packing.max_tokens": 4096, "activation_checkpointing": False}):
-        plan = make_plan(run(**advice), gpu="rtx4090")
+        plan = plan_run(run(**advice), gpu="rtx4090")
         assert plan.memory.total <= plan.usable

@@ -7,13 +7,13 @@ import torch
 
 from genlip.model.genlip import GenLIP
 from genlip.plan.plan import Assumptions
-from genlip.plan.planner import make_plan
+from genlip.plan.planner import plan_run
 
 from .helpers import run
 
 
 def test_every_figure_is_plain_json():
-    found = json.loads(json.dumps(make_plan(run(), gpus=16).to_json()))
+    found = json.loads(json.dumps(plan_run(run(), gpus=16).to_json()))
     with torch.device("meta"):
         model = GenLIP(run().model)
     assert found["parameters"]["total"] == sum(p.numel() for p in model.parameters())

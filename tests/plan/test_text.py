@@ -1,13 +1,13 @@
 """The text of a plan."""
 
-from genlip.plan.planner import make_plan
+from genlip.plan.planner import plan_run
 from genlip.plan.text import plan_text
 
 from .helpers import run
 
 
 def test_the_text_says_what_decides():
-    plan = make_plan(run(), gpus=64)
+    plan = plan_run(run(), gpus=64)
     text = plan_text(plan, "stage1")
     assert text.startswith("stage1 on 64 × h100: 2.9 days, 4,451")
     for words in ("646 M parameters", "196 patches + 74 text tokens", "fits", "feed-forward", "optimizer", "--utilisation"):
@@ -19,7 +19,7 @@ def test_the_text_says_what_decides():
 
 def test_a_plan_for_a_processor_speaks_of_processes():
     """One process has all the memory; several have a share each."""
-    alone, several = (plan_text(make_plan(run(parallel="ddp"), gpus=n, gpu="cpu"), "stage1") for n in (1, 2))
+    alone, several = (plan_text(plan_run(run(parallel="ddp"), gpus=n, gpu="cpu"), "stage1") for n in (1, 2))
     assert "GPU" not in alone + several
     assert " GiB of " in alone
     assert " GiB a process of " in several

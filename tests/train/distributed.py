@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.state import State
 from tests.forks import Done, forks
 from tests.train.helpers import small_run  # torchrun runs this file by its path, too
@@ -39,7 +39,7 @@ def train_here(out: Path, kill_at: int = 0, **changes: object) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         run = small_run(out, **{key.replace(".", "__"): value for key, value in (SETTINGS | changes).items()})
-        train(run, on_step=lambda state: _kill(state, kill_at))
+        train_model(run, on_step=lambda state: _kill(state, kill_at))
     finally:
         torch.set_default_dtype(before)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from genlip.recipes.recipe import Run
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 
 from .helpers import small_run
 
@@ -34,7 +34,7 @@ def attempt(out: str) -> int:
     if child := os.fork():
         return child
     try:
-        train(run(out))
+        train_model(run(out))
     finally:
         os._exit(0)
 

@@ -30,7 +30,7 @@ def test_the_average_follows_its_recurrence():
 def test_a_run_measures_and_exports_its_average(tmp_path):
     from safetensors.torch import load_file
 
-    from genlip.train.loop import train
+    from genlip.train.loop import train_model
 
     seen = {}
 
@@ -38,7 +38,7 @@ def test_a_run_measures_and_exports_its_average(tmp_path):
         seen.update({name: value.clone() for name, value in state.average.weights.items()})
         seen["state"] = state
 
-    model = train(small_run(tmp_path, ema=0.5), on_step=look)
+    model = train_model(small_run(tmp_path, ema=0.5), on_step=look)
     state = seen.pop("state")
     exported = load_file(model / "model.safetensors")
     assert exported.keys() == seen.keys()

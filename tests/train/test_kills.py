@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from genlip.train.checkpoints import latest
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.sample_log import read_samples
 
 from .distributed import STEPS, launch, train_here
@@ -42,7 +42,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path):
     assert done.stdout.startswith("5 kills")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    train(run(whole))
+    train_model(run(whole))
     torch.set_num_threads(threads)
     assert equal(weights(killed), weights(whole))
     assert read_samples(killed) == read_samples(whole)
@@ -67,49 +67,50 @@ def test_two_then_one_then_three_ranks_learn_from_the_same_samples(tmp_path):
 def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(tmp_path):
     """A limit on the size of files stands in for the disk."""
     script = (
-        "import sys, resource; from tests.train.helpers import small_run; from genlip.train.loop import train\n"
+        "import sys, resource; from tests.train.helpers import small_run\nfrom genlip.train.loop import train_model\n"
         "from genlip.train.checkpoints import latest\n"
         "def limit(state):\n"
         "    while state.step == 3 and latest(sys.argv[1]) is None: pass\n"
         "    if state.step == 3: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
-        "train(small_run(sys.argv[1], save_every=2, steps=12, spoken=0), on_step=limit)"
+        "train_model(small_run(sys.argv[1], save_every=2, steps=12, spoken=0), on_step=limit)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert re.search(r"step-00000004 could not be written: .*File too large.*; ", done.stderr)
     assert "step-00000002 is the last whole one: make room, and start the same command again" in done.stderr
     assert latest(tmp_path).name == "step-00000002"
-    resumed = train(small_run(tmp_path, save_every=2, steps=12, spoken=0))
+    resumed = train_model(small_run(tmp_path, save_every=2, steps=12, spoken=0))
     assert (resumed / "model.safetensors").is_file()
 
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "checkpoints").write_text("in the way")
     with pytest.raises(OSError, match=r"step-00000003 could not be written: .*no checkpoint is the last whole one"):
-        train(small_run(tmp_path))
+        train_model(small_run(tmp_path))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
-    train(small_run(tmp_path, steps=4))
+    train_model(small_run(tmp_path, steps=4))
     (shard,) = (latest(tmp_path) / "training").glob("*.safetensors")
     shard.write_bytes(shard.read_bytes()[:1000])
     with pytest.raises(
         ValueError,
         match=r"step-00000004 is damaged \(training/.* is not as it was written\): remove it to go on from .*00000003",
     ):
-        train(small_run(tmp_path, steps=4))
+        train_model(small_run(tmp_path, steps=4))
 
 
 def test_a_second_signal_stops_at_once(tmp_path):
     """Without waiting for the update, or for a save."""
     script = (
-        "import sys, time, os, signal; from tests.train.helpers import small_run; from genlip.train.loop import train\n"
+        "import sys, time, os, signal; from tests.train.helpers import small_run\n"
+        "from genlip.train.loop import train_model\n"
         "def hang(state):\n"
         "    for pause in (0, 0, 1.5):\n"  # two at once are one
         "        time.sleep(pause)\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(60)\n"
-        "train(small_run(sys.argv[1]), on_step=hang)"
+        "train_model(small_run(sys.argv[1]), on_step=hang)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, timeout=50)
     assert done.returncode == -signal.SIGTERM

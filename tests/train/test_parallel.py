@@ -86,8 +86,7 @@ def test_more_ranks_than_packs_are_refused_on_all(tmp_path):
 
 
 def test_one_process_needs_no_group(tmp_path):
-    script = (
-        "import torch.distributed as d\nfrom tests.train.helpers import small_run; from genlip.train.loop import train\n"
-    )
-    script += f"train(small_run({str(tmp_path)!r}, steps=1)); assert not d.is_initialized()"
+    script = "import torch.distributed as d\nfrom tests.train.helpers import small_run\n"
+    script += "from genlip.train.loop import train_model\n"
+    script += f"train_model(small_run({str(tmp_path)!r}, steps=1)); assert not d.is_initialized()"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from genlip.train.checkpoints import latest
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.tracking import read_log
 
 from .helpers import small_run
@@ -21,31 +21,31 @@ def done(tmp_path):
         given = {"data__source": tmp_path / "in", "data__held_out": "", "data__held_out_samples": 4, "steps": 4}
         return small_run(tmp_path / "out", **{**given, "save_every": 2, "optimizer__warmup_ratio": 0.0} | changes)
 
-    train(again())
+    train_model(again())
     return again
 
 
 @pytest.mark.parametrize("written", ["in/", "./in", "../{name}/in"])
 def test_data_that_is_written_differently_is_the_same(written, done, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
-    train(done(data__source=written.format(name=tmp_path.name)), resume="must")
+    train_model(done(data__source=written.format(name=tmp_path.name)), resume="must")
     assert "data.source" not in caplog.text
 
 
 def test_data_that_was_moved_is_gone_on_with_if_it_is_as_large(done, tmp_path, caplog):
     (tmp_path / "in").rename(tmp_path / "moved")
-    train(done(data__source=tmp_path / "moved"))
+    train_model(done(data__source=tmp_path / "moved"))
     assert f"data.source was {tmp_path / 'in'} and is {tmp_path / 'moved'}: it is taken for the same, moved" in caplog.text
     (tmp_path / "moved/000.png").unlink()
     (tmp_path / "moved/000.txt").unlink()
     with pytest.raises(ValueError, match=r"the data has changed since the run stopped \(examples 26 then, 25 now\)"):
-        train(done(data__source=tmp_path / "moved"))
+        train_model(done(data__source=tmp_path / "moved"))
 
 
 def test_other_procedural_images_are_another_run(tmp_path):
-    train(small_run(tmp_path, steps=1))
+    train_model(small_run(tmp_path, steps=1))
     with pytest.raises(ValueError, match=r"other settings \(data\.source: scenes:0 -> scenes:5\)"):
-        train(small_run(tmp_path, steps=1, data__source="scenes:5"))
+        train_model(small_run(tmp_path, steps=1, data__source="scenes:5"))
 
 
 def test_a_finished_run_is_made_longer_on_request_alone(done, tmp_path, caplog):
@@ -54,19 +54,19 @@ def test_a_finished_run_is_made_longer_on_request_alone(done, tmp_path, caplog):
     with pytest.raises(
         ValueError, match=r"holds a shorter run \(steps: 4 -> 8\).*--resume must.*raises its learning rate"
     ) as error:
-        train(done(steps=8))
+        train_model(done(steps=8))
     assert f"--init_from {newest} --out NEW" in str(error.value)
-    train(done(steps=8), resume="must")
+    train_model(done(steps=8), resume="must")
     assert "the run becomes longer (steps: 4 -> 8): its learning rate goes from 1e-06 to 0.001" in caplog.text
     assert [event["step"] for event in read_log(tmp_path / "out", "train")] == list(range(1, 9))
     with pytest.raises(ValueError, match=r"other settings \(steps: 8 -> 5\).*--init_from .*step-00000008 --out NEW"):
-        train(done(steps=5), resume="must")
+        train_model(done(steps=5), resume="must")
 
 
 def test_more_epochs_read_every_example_so_often(done, tmp_path):
     shutil.rmtree(tmp_path / "out")
-    train(done(steps=0, epochs=1))
-    train(done(steps=0, epochs=3), resume="must")
+    train_model(done(steps=0, epochs=1))
+    train_model(done(steps=0, epochs=3), resume="must")
     (_, end) = read_log(tmp_path / "out", "end")
     assert sum(end["used"].values()) == 3 * 26
 
@@ -76,7 +76,7 @@ def test_a_copy_of_a_checkpoint_is_not_the_newest(done, tmp_path):
     shutil.copytree(newest, newest.with_name(f"{newest.name}-best"))
     shutil.copytree(newest, newest.with_name("step-99999999.kept"))
     assert latest(tmp_path / "out") == newest
-    train(done(steps=6), resume="must")
+    train_model(done(steps=6), resume="must")
 
 
 def damage(path, kind):
@@ -92,20 +92,20 @@ def test_damage_anywhere_is_found_and_the_newest_whole_checkpoint_named(name, ki
     file = next((second / "training").iterdir()) if name == "training" else second / name
     damage(file, kind)
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        train(done())
+        train_model(done())
     told = f"{file.relative_to(second)} is not as it was written"
     assert str(error.value) == f"{second} is damaged ({told}): remove it to go on from {first}, the newest whole one"
     damage(first / "state.json", "cut")
     with pytest.raises(ValueError, match="remove it to begin anew: no other is whole"):
-        train(done())
+        train_model(done())
 
 
 def test_a_checkpoint_of_an_older_version_has_no_checksums(done, tmp_path):
     newest = latest(tmp_path / "out")
     (newest / "checksums.json").unlink()
-    train(done())
+    train_model(done())
     (newest / "run.yaml").write_text("")
     with pytest.raises(
         ValueError, match=r"is damaged \(run\.yaml is missing or empty\): remove it to go on from .*00000002"
     ):
-        train(done())
+        train_model(done())

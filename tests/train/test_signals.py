@@ -68,12 +68,12 @@ def test_a_second_signal_ends_a_process_that_waits_within_a_library():
 RUN = """
 import sys
 from tests.train.helpers import small_run
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 
 def say(state):
     if state.step == 3:
         open(sys.argv[2], "w").close()
-train(small_run(sys.argv[1], steps=100000, save_every=100000), on_step=say)
+train_model(small_run(sys.argv[1], steps=100000, save_every=100000), on_step=say)
 """
 
 

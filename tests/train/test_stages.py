@@ -11,7 +11,7 @@ from genlip.data.sources import open_source
 from genlip.model.config import GenLIPConfig
 from genlip.model.genlip import GenLIP
 from genlip.recipes.recipe import RecipeError, load_recipe
-from genlip.train.loop import train
+from genlip.train.loop import train_model
 from genlip.train.parallel import World
 from genlip.train.state import begin
 from genlip.train.tracking import read_log
@@ -73,14 +73,14 @@ def test_the_recipes_hold_the_papers_values(size):
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """The model of stage 1's twin."""
-    return train(short("stage1_l16_cpu", tmp_path_factory.mktemp("one")))
+    return train_model(short("stage1_l16_cpu", tmp_path_factory.mktemp("one")))
 
 
 def test_stage_two_goes_on_with_the_model_of_stage_one(first, tmp_path):
     """It begins with the weights and the tokenizer that stage 1 ended with."""
     second = short("stage2_l16_cpu", tmp_path / "two", init_from=first)
     begun = []
-    model = train(second, on_step=lambda state: begun or begun.append(state.run))
+    model = train_model(second, on_step=lambda state: begun or begun.append(state.run))
     assert begun[0].images.resize == "native"
     assert (model / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
     source = open_source(second.data.source)
@@ -93,8 +93,8 @@ def test_stage_two_goes_on_with_the_model_of_stage_one(first, tmp_path):
 @pytest.mark.parametrize("size", ["so16", "g16"])
 def test_the_other_twins_run(size, first, tmp_path):
     tokenizer = first / "tokenizer.json"
-    one = train(short(f"stage1_{size}_cpu", tmp_path / "one", steps=2, tokenizer=tokenizer))
-    train(short(f"stage2_{size}_cpu", tmp_path / "two", steps=2, init_from=one))
+    one = train_model(short(f"stage1_{size}_cpu", tmp_path / "one", steps=2, tokenizer=tokenizer))
+    train_model(short(f"stage2_{size}_cpu", tmp_path / "two", steps=2, init_from=one))
     assert [event["step"] for event in read_log(tmp_path / "two", "train")] == [1, 2]
 
 
@@ -102,8 +102,8 @@ def test_the_other_twins_run(size, first, tmp_path):
 @pytest.mark.usefixtures("all_captions")
 @pytest.mark.parametrize("size", SIZES)
 def test_every_twin_learns_when_run_whole(size, tmp_path):
-    first = train(load_recipe(f"stage1_{size}_cpu", ["--out", str(tmp_path / "one")]))
-    train(load_recipe(f"stage2_{size}_cpu", ["--out", str(tmp_path / "two"), "--init_from", str(first)]))
+    first = train_model(load_recipe(f"stage1_{size}_cpu", ["--out", str(tmp_path / "one")]))
+    train_model(load_recipe(f"stage2_{size}_cpu", ["--out", str(tmp_path / "two"), "--init_from", str(first)]))
     for stage in ("one", "two"):
         losses = [event["loss"] for event in read_log(tmp_path / stage, "held_out")]
         assert losses[-1] < losses[0]
@@ -129,13 +129,13 @@ def test_one_update_of_stage_one_at_its_real_width_and_vocabulary(first, tmp_pat
 
 
 def test_starting_from_another_shape_names_what_differs(tmp_path):
-    model = train(small_run(tmp_path / "one", steps=1))
+    model = train_model(small_run(tmp_path / "one", steps=1))
     with pytest.raises(ValueError, match=r"another model than the recipe's \(hidden_size 32, not 64.*\): set --model "):
-        train(small_run(tmp_path / "two", init_from=model, model__hidden_size=64, steps=1))
+        train_model(small_run(tmp_path / "two", init_from=model, model__hidden_size=64, steps=1))
     words = [word for key, value in SMALL.items() if not key.startswith("model.") for word in (f"--{key}", str(value))]
     run = load_recipe("quickstart", [*words, "--init_from", str(model), "--model", str(model), "--steps", "1"])
     assert run.model.hidden_size == 32
-    train(dataclasses.replace(run, out=str(tmp_path / "three")))
+    train_model(dataclasses.replace(run, out=str(tmp_path / "three")))
 
 
 def test_recipes_inherit_from_others(tmp_path):
@@ -170,7 +170,7 @@ def test_recipes_in_a_circle_and_settings_without_value_are_refused(tmp_path):
 
 def test_weights_are_not_given_other_words_than_they_learned(tmp_path):
     """The tokenizer has as many tokens, and one of them means something else."""
-    model = train(small_run(tmp_path / "one", steps=1))
+    model = train_model(small_run(tmp_path / "one", steps=1))
     text = (model / "tokenizer.json").read_text()
     vocabulary = json.loads(text)["model"]["vocab"]
     last = max(vocabulary, key=vocabulary.get)
@@ -179,5 +179,5 @@ def test_weights_are_not_given_other_words_than_they_learned(tmp_path):
     other["model"]["merges"] = [pair for pair in other["model"]["merges"] if "".join(pair).replace(" ", "") != last]
     (tmp_path / "tokenizer.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match=r"is not that of init_from .*: token \d+ is 'xyz', and was .* set --tokenizer bpe"):
-        train(small_run(tmp_path / "two", init_from=model, tokenizer=tmp_path / "tokenizer.json", steps=1))
-    train(small_run(tmp_path / "three", init_from=model, tokenizer=model, steps=1))
+        train_model(small_run(tmp_path / "two", init_from=model, tokenizer=tmp_path / "tokenizer.json", steps=1))
+    train_model(small_run(tmp_path / "three", init_from=model, tokenizer=model, steps=1))

@@ -15,7 +15,7 @@ from genlip.recipes.tasks import TASKS, imported
 from genlip.train import task as task_module
 from genlip.train.checkpoints import latest, read_run
 from genlip.train.genlip_task import GenLIPTask
-from genlip.train.loop import Interrupted, train
+from genlip.train.loop import Interrupted, train_model
 from genlip.train.run_page import write_report
 from genlip.train.task import PackTask, ParameterGroup, UpdateTask, task_class
 from genlip.train.tracking import read_log
@@ -80,12 +80,12 @@ def test_default_groups_hold_what_is_trained_and_muon_takes_the_matrices_of_bloc
 @pytest.mark.usefixtures("toy")
 def test_another_task_trains_resumes_and_exports_bit_for_bit(tmp_path):
     settings = {"steps": 6, "save_every": 2, "evaluate_every": 3, "log_every": 1, "ema": 0.5, "packing__batch": "2 packs"}
-    whole = train(toy_run(tmp_path / "whole", **settings))
+    whole = train_model(toy_run(tmp_path / "whole", **settings))
     run = toy_run(tmp_path / "out", **settings)
     for step in (1, 4):
         with pytest.raises(Interrupted):
-            train(run, on_step=stop_after(step))
-    model = train(run)
+            train_model(run, on_step=stop_after(step))
+    model = train_model(run)
     here, there = (load_file(folder / "model.safetensors") for folder in (model, whole))
     assert here.keys() == there.keys() >= {"log_temperature", "bias", "words.weight"}
     assert all(torch.equal(here[name], there[name]) for name in here)
@@ -100,15 +100,15 @@ def test_another_task_trains_resumes_and_exports_bit_for_bit(tmp_path):
     page = write_report(tmp_path / "out").read_text()
     assert "nats per image; least" in page
     with pytest.raises(ValueError, match=r"holds a run with other settings \(pairs.bias: -2.0 -> -3.0\)"):
-        train(toy_run(tmp_path / "out", pairs__bias=-3, **settings))
+        train_model(toy_run(tmp_path / "out", pairs__bias=-3, **settings))
     assert json.loads((model / "tokenizer.json").read_text())["model"]["type"] == "BPE"
 
 
 @pytest.mark.usefixtures("toy")
 def test_a_folder_with_the_run_of_another_task_is_refused(tmp_path):
-    train(small_run(tmp_path, steps=1))
+    train_model(small_run(tmp_path, steps=1))
     with pytest.raises(ValueError, match=r"holds a run with other settings \(task: genlip -> toy"):
-        train(toy_run(tmp_path, steps=1))
+        train_model(toy_run(tmp_path, steps=1))
 
 
 @pytest.mark.usefixtures("toy")

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from genlip.train.checkpoints import latest
-from genlip.train.loop import NonFinite, train
+from genlip.train.loop import NonFinite, train_model
 from genlip.train.sample_log import read_samples
 from genlip.train.tracking import read_log
 
@@ -39,7 +39,7 @@ class Poison:
 def test_an_update_whose_loss_is_no_number_is_left_out_and_its_samples_named(tmp_path):
     poison = Poison(2, first_pack_only=True)
     run = small_run(tmp_path, packing__batch="2 packs", packing__max_tokens=160, log_samples="true")
-    model = train(run, on_step=poison)
+    model = train_model(run, on_step=poison)
     assert 2 in poison.before
     (event,) = read_log(tmp_path, "nonfinite")
     assert event["step"] == 3
@@ -57,14 +57,14 @@ def test_too_many_in_a_row_stop_the_run_with_a_state_to_look_at(tmp_path):
     with pytest.raises(
         NonFinite, match=r"step 5: the loss is nan, .* in 3 updates in a row; .*step-00000005 holds the weights"
     ):
-        train(run, on_step=poison)
+        train_model(run, on_step=poison)
     saved = load_file(latest(tmp_path) / "model.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in poison.before[2].items())
     assert len(read_log(tmp_path, "nonfinite")) == 3
 
 
 def test_ones_apart_do_not_stop_it(tmp_path):
-    train(small_run(tmp_path, max_nonfinite=2), on_step=Poison(1, 3, 5))
+    train_model(small_run(tmp_path, max_nonfinite=2), on_step=Poison(1, 3, 5))
     assert len(read_log(tmp_path, "nonfinite")) == 3
 
 
@@ -74,15 +74,15 @@ def test_a_spike_is_reported(tmp_path):
             with torch.no_grad():
                 state.model.lm_head.weight.mul_(-30)
 
-    train(small_run(tmp_path, steps=72), on_step=spoil)
+    train_model(small_run(tmp_path, steps=72), on_step=spoil)
     assert [event["step"] for event in read_log(tmp_path, "spike")] == [71, 72]
 
 
 def test_recomputing_blocks_gives_the_same_weights(tmp_path):
     settings = {"model__drop_path_rate": 0.3, "packing__batch": "2 packs"}
-    kept = load_file(train(small_run(tmp_path / "kept", **settings)) / "model.safetensors")
+    kept = load_file(train_model(small_run(tmp_path / "kept", **settings)) / "model.safetensors")
     again = load_file(
-        train(small_run(tmp_path / "again", activation_checkpointing="true", **settings)) / "model.safetensors"
+        train_model(small_run(tmp_path / "again", activation_checkpointing="true", **settings)) / "model.safetensors"
     )
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
@@ -93,7 +93,7 @@ def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
     def look(state):
         first.setdefault("weights", {name: p.detach().clone() for name, p in state.model.named_parameters()})
 
-    model = train(
+    model = train_model(
         small_run(tmp_path, freeze='["vision_embeddings.*", "visual.layers.0.*"]', optimizer__kind="muon"), on_step=look
     )
     learned = load_file(model / "model.safetensors")
@@ -107,13 +107,13 @@ def test_frozen_parameters_stay_and_the_others_learn(tmp_path):
 )
 def test_freezing_nothing_or_everything_is_refused(patterns, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        train(small_run(tmp_path, freeze=patterns))
+        train_model(small_run(tmp_path, freeze=patterns))
 
 
 @pytest.mark.slow
 def test_compiled_blocks_train_what_plain_ones_do(tmp_path):
     plain, compiled = (
-        load_file(train(small_run(tmp_path / name, compile=name, model__drop_path_rate=0.2)) / "model.safetensors")
+        load_file(train_model(small_run(tmp_path / name, compile=name, model__drop_path_rate=0.2)) / "model.safetensors")
         for name in ("false", "true")
     )
     assert max(float((plain[name] - compiled[name]).abs().max()) for name in plain) < 1e-4

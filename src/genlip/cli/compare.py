@@ -21,7 +21,7 @@ def add_compare(commands: Any) -> None:
     example = (
         "  genlip compare runs/gated/model runs/ungated/model --out compare.html\n\n"
         "Each model is measured first, on the same sets with the same settings: genlip eval NAME MODEL DATA\n\n"
-        "python: genlip.evaluate.comparison.compare.compare_models([MODEL, MODEL])"
+        "python: genlip.compare_models([MODEL, MODEL])"
     )
     summary = "compare measured models, and say which differences are significant"
     parser = add_command(commands, "compare", _compare, summary, example)

@@ -15,7 +15,6 @@ from genlip.report.formatting import counted, size
 from genlip.terminal import say
 
 if TYPE_CHECKING:
-    from genlip.data.captions import Captions
     from genlip.data.shards import ShardConfig, Written
     from genlip.data.sources import Source
 
@@ -46,7 +45,7 @@ def _add_inspect(commands: Any) -> None:
     example = (
         _SOURCES + "\n  genlip data inspect images/ --out report.html\n"
         "  genlip data inspect 'shards/*.tar' --fields re_caption=0.8,org_caption=0.2 --tokenizer Qwen/Qwen3-0.6B\n\n"
-        "python: genlip.inspect.inspection.inspect_source(genlip.open_source(SOURCE), …)"
+        "python: genlip.inspect_source(genlip.open_source(SOURCE))"
     )
     parser = add_command(commands, "inspect", _inspect, "summarise a collection, and show it on a page", example)
     _add_source(parser)
@@ -76,7 +75,7 @@ def _inspect(args: argparse.Namespace) -> None:
     from genlip.data.images import ImageConfig
     from genlip.data.packing import PackingConfig
     from genlip.data.sources import open_source
-    from genlip.inspect.inspection import inspect_source
+    from genlip.inspect.inspection import inspect_source, usual_captions
     from genlip.inspect.page import inspection_page, summary, warnings
     from genlip.model.config import GenLIPConfig
     from genlip.model.writing import write_json, write_text
@@ -87,11 +86,15 @@ def _inspect(args: argparse.Namespace) -> None:
             raise ValueError(f"{file}: no such folder {Path(file).absolute().parent}")
     source = open_source(args.source, args.fields, allow_outside=args.allow_outside)
     images = ImageConfig(resize=args.resize, size=args.size, min_patches=args.min_patches, max_patches=args.max_patches)
-    captions = _captions(args, source)
+    end = args.end.replace("\\n", "\n")
+    captions = usual_captions(
+        source, args.tokenizer, prompt=args.prompt, end=end, max_tokens=args.max_caption, lines=args.lines
+    )  # fmt: skip
     model = GenLIPConfig(patch_size=args.patch_size, vocab_size=captions.tokenizer.get_vocab_size())
     packing = PackingConfig(max_tokens=args.max_tokens, batch=args.batch_size)
     with progress("looking at images", min(args.samples, len(source))) as advance:
-        found = inspect_source(source, images, captions, model, packing, args.samples, args.seed, advance)
+        settings: dict[str, Any] = {"samples": args.samples, "seed": args.seed}
+        found = inspect_source(source, images, captions, packing, model_config=model, **settings, advance=advance)
     say(summary(found))
     if args.out:
         write_text(Path(args.out), inspection_page(found))
@@ -101,23 +104,12 @@ def _inspect(args: argparse.Namespace) -> None:
         say(f"figures: {args.json}")
 
 
-def _captions(args: argparse.Namespace, source: Source) -> Captions:
-    from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer, usual_end
-    from genlip.data.sources import corpus
-
-    trained = args.tokenizer == "bpe"
-    tokenizer = train_tokenizer(corpus(source, 5_000), 8192) if trained else load_tokenizer(args.tokenizer)
-    end = args.end.replace("\\n", "\n") or usual_end(tokenizer)
-    config = CaptionConfig(prompt=args.prompt, end=end, max_tokens=args.max_caption, lines=args.lines)
-    return Captions(tokenizer, config)
-
-
 def _add_pack(commands: Any) -> None:
     example = (
         _SOURCES + "\n  genlip data pack images/ shards/ --workers 8\n"
         "  genlip data pack 'hf://datasets/owner/name/**/*.parquet' shards/ --verify\n\n"
         "After an interruption, the same command writes the missing shards.\n\n"
-        "python: genlip.data.shards.write_shards(genlip.open_source(SOURCE), OUT)"
+        "python: genlip.write_shards(genlip.open_source(SOURCE), OUT)"
     )
     parser = add_command(commands, "pack", _pack, "write a collection as tar shards", example)
     _add_source(parser)
@@ -142,7 +134,7 @@ def _add_synth(commands: Any) -> None:
         "  genlip data inspect 'pages/*.tar' --fields caption --out pages.html\n\n"
         "Documents and charts also hold questions with answers, as conversations; read both with\n"
         "  --data.fields caption=0.7,conversations=0.3\n\n"
-        'python: genlip.data.shards.write_shards(Procedural("documents", seed, samples), OUT)'
+        'python: genlip.write_shards(genlip.Procedural("documents", 0, 10_000), OUT)'
     )
     parser = add_command(commands, "synth", _synth, "write procedural images with captions as tar shards", example)
     parser.add_argument("kind", metavar="KIND", help="scenes, closeups, documents, charts, notes or bars")

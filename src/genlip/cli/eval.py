@@ -216,7 +216,7 @@ def _add(
     images: int | None = None, batch: int = 64,
 ) -> argparse.ArgumentParser:  # fmt: skip
     folder = name.replace("-", "_")
-    call = f"python: genlip.evaluate.{folder}.measure.measure_{folder}(genlip.Speaker.load(MODEL), …)"
+    call = f"python: genlip.measure_{folder}(genlip.Speaker.load(MODEL), …)"
     parser: argparse.ArgumentParser = add_command(inner, name, run, summary, f"{example}\n\n{call}")
     others = "" if name in ("captioning", "zero-shot", "readout", "attention") else _OTHERS
     parser.add_argument("model", metavar="MODEL", help=f"folder of a model, or its id on the Hugging Face Hub{others}")

@@ -9,7 +9,7 @@ import argparse
 from typing import Any
 
 from genlip.cli.parser import add_command
-from genlip.export import FORMATS, export
+from genlip.export import FORMATS, export_model
 from genlip.report.formatting import size
 from genlip.terminal import say
 
@@ -25,7 +25,7 @@ onnx          encoder.onnx, prefill.onnx and step.onnx, for the runner in genlip
   genlip export YanFang/GenLIP-L16-224 onnx --to onnx --tokenizer Qwen/Qwen3-0.6B
   genlip export MODEL small --to published --dtype bfloat16
 
-python: genlip.export.export(MODEL, OUT, to="onnx")"""
+python: genlip.export_model(MODEL, OUT, to="onnx")"""
 
 
 def add_export(commands: Any) -> None:
@@ -47,7 +47,7 @@ def add_export(commands: Any) -> None:
 def _export(args: argparse.Namespace) -> None:
     import torch
 
-    written = export(
+    written = export_model(
         args.model,
         args.out,
         args.to,

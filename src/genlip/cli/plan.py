@@ -20,7 +20,7 @@ Settings of the recipe can be replaced, as in --packing.max_tokens 8192; see gen
   genlip plan stage1_l16 --gpus 64 --gpu h100
   genlip plan stage2_g16 --gpus 32 --gpu a100 --parallel fsdp --examples 37M --json > plan.json
 
-python: genlip.plan.planner.make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100")"""
+python: genlip.plan_run("stage1_l16", gpus=64, gpu="h100")"""
 
 
 def add_plan(commands: Any) -> None:
@@ -56,7 +56,7 @@ def _plan(args: argparse.Namespace) -> None:
 
     from genlip.data.units import count
     from genlip.plan.plan import Assumptions
-    from genlip.plan.planner import make_plan
+    from genlip.plan.planner import plan_run
     from genlip.plan.text import plan_text, render
     from genlip.recipes.recipe import for_processor, load_recipe
 
@@ -73,7 +73,8 @@ def _plan(args: argparse.Namespace) -> None:
     run = load_recipe(args.recipe, args.overrides)
     on_cpu = args.gpu is None and args.gpus is None and for_processor(args.recipe)
     gpu = args.gpu or ("cpu" if on_cpu else "h100")
-    plan = make_plan(run, (1 if gpu == "cpu" else 8) if args.gpus is None else args.gpus, gpu, assume)
+    gpus = (1 if gpu == "cpu" else 8) if args.gpus is None else args.gpus
+    plan = plan_run(run, gpus=gpus, gpu=gpu, assume=assume)
     if on_cpu and not args.json:
         say(
             f"{args.recipe} is written for a processor, so this plan is for this machine's; set --gpu or --gpus for others\n"

@@ -20,7 +20,7 @@ _EXAMPLE = """\
 It needs a token with write access: log in with `hf auth login`, or set HF_TOKEN. Only the model's own files are sent, with a
 card (README.md), which is written if the folder has none.
 
-python: genlip.export.hub.push(FOLDER, "owner/name")"""
+python: genlip.push_model(FOLDER, "owner/name")"""
 
 
 def add_push(commands: Any) -> None:
@@ -41,14 +41,14 @@ def add_push(commands: Any) -> None:
 
 
 def _push(args: argparse.Namespace) -> None:
-    from genlip.export.hub import push
+    from genlip.export.hub import push_model
 
     card = {name: getattr(args, name) for name in ("license", "data", "overwrite_card")}
     if args.dry_run:
         _show(args, card)
         return
     upload = {name: getattr(args, name) for name in ("private", "revision", "message", "create_pr")}
-    say(f"published: {push(args.folder, args.name, **upload, **card)}")
+    say(f"published: {push_model(args.folder, args.name, **upload, **card)}")
 
 
 def _show(args: argparse.Namespace, card: dict[str, Any]) -> None:

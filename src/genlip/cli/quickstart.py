@@ -15,15 +15,15 @@ def add_quickstart(commands: Any) -> None:
     """Add `genlip quickstart`."""
     summary = "train a small model on procedural scenes in minutes, and write a page about it"
     settings = "Settings of the recipe can be replaced, as in --steps 300; see genlip train --help"
-    example = f"{settings}\n\npython: genlip.quickstart.quickstart(out)"
+    example = f"{settings}\n\npython: genlip.run_quickstart(OUT)"
     parser = add_command(commands, "quickstart", _quickstart, summary, example, True)
     parser.add_argument("--out", default="runs/quickstart", help="folder of the run (default: runs/quickstart)")
     add_resume(parser)
 
 
 def _quickstart(args: argparse.Namespace) -> None:
-    from genlip.quickstart import quickstart
+    from genlip.quickstart import run_quickstart
     from genlip.train.malloc import keep_freed_memory
 
     keep_freed_memory()
-    quickstart(args.out, args.overrides, args.resume)
+    run_quickstart(args.out, args.overrides, args.resume)

@@ -6,7 +6,6 @@ In: the folder of a run, of a model, or of evaluations. Out: a page about it.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from genlip.cli.model_options import check_folder
@@ -22,8 +21,7 @@ def add_report(commands: Any) -> None:
         "  genlip report runs/quickstart         curves, captions, settings: RUN/run.html\n"
         "  genlip report runs/quickstart/model   what genlip eval measured: MODEL/evaluations/report.html\n\n"
         "The run may still be in progress; the page shows its current state.\n\n"
-        "python: genlip.train.run_page.write_report(RUN),\n"
-        "        genlip.evaluate.model_page.write_model_report(MODEL)"
+        "python: genlip.write_report(RUN), genlip.write_report(MODEL)"
     )
     summary = "write a page about a training run, or about all measurements of a model"
     parser = add_command(commands, "report", _report, summary, example)
@@ -32,21 +30,8 @@ def add_report(commands: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from genlip.train.run_log import LOG
+    from genlip.train.run_page import write_report
 
     if args.out:
         check_folder("--out", args.out)
-    folder, out = Path(args.folder), args.out or None
-    if (folder / LOG).is_file():
-        from genlip.train.run_page import write_report
-
-        say(f"page: {write_report(folder, out)}")
-    else:
-        from genlip.evaluate.model_page import write_model_report
-
-        try:
-            say(f"page: {write_model_report(folder, out)}")
-        except ValueError as error:
-            if "no results in" not in str(error) or not folder.exists():
-                raise
-            raise ValueError(f"{error}; or name the folder of a run, which holds {LOG}") from None
+    say(f"page: {write_report(args.folder, args.out or None)}")

@@ -27,7 +27,7 @@ Settings, with their defaults:
 
 {settings}
 
-python: genlip.train.loop.train(genlip.load_recipe("quickstart", ["--steps", "2000"]))"""
+python: genlip.train_model("quickstart", ["--steps", "2000"])"""
 
 
 def add_train(commands: Any) -> None:
@@ -51,7 +51,7 @@ def _train_help(parser: argparse.ArgumentParser) -> str:
 
 def _train(args: argparse.Namespace) -> None:
     from genlip.recipes.recipe import load_recipe, to_yaml
-    from genlip.train.loop import train
+    from genlip.train.loop import train_model
     from genlip.train.malloc import keep_freed_memory
 
     keep_freed_memory()
@@ -59,7 +59,7 @@ def _train(args: argparse.Namespace) -> None:
     if args.print_config:
         say(to_yaml(run), end="")
         return
-    model = train(run, args.resume)
+    model = train_model(run, resume=args.resume)
     if leads():
         say(f"model: {model}")
 

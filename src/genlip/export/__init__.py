@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "export_model"]
 
 FORMATS = ("published", "transformers", "timm", "onnx")
 
 
-def export(
+def export_model(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
     to: str,

@@ -29,7 +29,7 @@ from genlip.train.run_log import LOG
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["LICENSE", "PushError", "UploadPlan", "push", "upload_plan"]
+__all__ = ["LICENSE", "PushError", "UploadPlan", "push_model", "upload_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class UploadPlan:
     writes_card: bool
 
 
-def push(
+def push_model(
     folder: str | os.PathLike[str],
     name: str,
     *,

@@ -18,17 +18,17 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 from PIL import Image
 
-from genlip.data.captions import CaptionConfig, Captions
+from genlip.data.captions import CaptionConfig, Captions, load_tokenizer, train_tokenizer, usual_end
 from genlip.data.examples import Caption, Choice, Example, ImageLike, Unusable, pick, plain_text, several_lines
 from genlip.data.images import ImageConfig, decode, file_suffix, read_file, reduced
 from genlip.data.order import Draw
 from genlip.data.packing import PackingConfig, Stream
 from genlip.data.samples import Reader, ReadSample, SampleReader, Skipped
-from genlip.data.sources import Mixture, Source, locate, notes_of
+from genlip.data.sources import Mixture, Source, corpus, locate, notes_of
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["QUANTILES", "Inspection", "Packs", "Part", "Seen", "inspect_source", "remedy"]
+__all__ = ["QUANTILES", "Inspection", "Packs", "Part", "Seen", "inspect_source", "remedy", "usual_captions"]
 
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # in percent
 _SHOWN = 24  # images of the contact sheet
@@ -241,24 +241,29 @@ class Inspection:
 
 def inspect_source(
     source: Source,
-    images: ImageConfig,
-    captions: Captions,
-    model: GenLIPConfig,
-    packing: PackingConfig,
+    image_config: ImageConfig = ImageConfig(resize="native"),  # noqa: B008
+    captions: Captions | None = None,
+    packing: PackingConfig = PackingConfig(),  # noqa: B008
+    *,
+    model_config: GenLIPConfig | None = None,
     samples: int = 1000,
     seed: int = 0,
     advance: Callable[[int], None] = lambda done: None,
 ) -> Inspection:
     """Look at `samples` examples, drawn at random from the whole source; at all of them if there are fewer.
 
-    advance   is called with the number of newly read examples
+    captions      tokenizer and settings; None trains a tokenizer of 8,192 tokens on the captions
+    model_config  sizes of a patch; None takes the default model's
+    advance       is called with the number of newly read examples
 
     Memory and time depend on `samples`, not on the length of the source. Raises ValueError if no example can be used.
     """
-    indices = _drawn(source, samples, seed)
+    indices, captions = _drawn(source, samples, seed), captions or usual_captions(source)
     if packing.patch_schedule:
-        images = replace(images, max_patches=packing.patch_schedule[-1][1])
-    reader = SampleReader(_decoding(source, images, model), images, captions, model, seed, packing.max_tokens)
+        image_config = replace(image_config, max_patches=packing.patch_schedule[-1][1])
+    model = model_config or GenLIPConfig(vocab_size=captions.tokenizer.get_vocab_size())
+    decoded = _decoding(source, image_config, model)
+    reader = SampleReader(decoded, image_config, captions, model, seed, packing.max_tokens)
     uncut = Captions(captions.tokenizer, replace(captions.config, max_tokens=sys.maxsize))  # up to a million characters
     seen: dict[int, Seen] = {}
     skipped: list[Skipped] = []
@@ -283,11 +288,32 @@ def inspect_source(
         skipped=_by_reason(skipped),
         shown=shown,
         packs=_pack_statistics([(one.patches, one.text) for one in seen.values()], packing, seed),
-        images=images,
+        images=image_config,
         captions=captions.config,
         packing=packing,
         patch_size=model.patch_size,
     )
+
+
+def usual_captions(
+    source: Source,
+    tokenizer: str = "bpe",
+    *,
+    prompt: str = "",
+    end: str = "",
+    max_tokens: int = 512,
+    lines: Literal["all", "first", "any"] = "all",
+) -> Captions:
+    """A tokenizer and how captions are read, for a look at a source.
+
+    tokenizer  tokenizer.json, folder or Hub id; "bpe" trains one of 8,192 tokens on the captions of the source
+    end        token that ends a caption; empty takes the tokenizer's usual one
+    prompt, max_tokens, lines: see `CaptionConfig`
+    """
+    trained = tokenizer == "bpe"
+    found = train_tokenizer(corpus(source, 5_000), 8192) if trained else load_tokenizer(tokenizer)
+    config = CaptionConfig(prompt=prompt, end=end or usual_end(found), max_tokens=max_tokens, lines=lines)
+    return Captions(found, config)
 
 
 def _drawn(source: Source, samples: int, seed: int) -> list[int]:

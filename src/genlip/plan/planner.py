@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genlip.model.flops import Load, parameters, step_flops
@@ -17,23 +19,35 @@ from genlip.plan.hardware import Hardware, find_hardware
 from genlip.plan.memory_model import Sharing
 from genlip.plan.plan import Assumptions, Plan, Scaling, run_memory
 from genlip.plan.simulation import Sizes, collectives, draw_packs, simulate
+from genlip.recipes.recipe import as_run
 from genlip.recipes.run import Run
 
 if TYPE_CHECKING:
     from genlip.train.parallel import Strategy
 
-__all__ = ["make_plan"]
+__all__ = ["plan_run"]
 
 _TEXT = 74  # assumed text tokens of a sample: the mean of the paper's first stage
 _PATCHES = 0.75  # assumed share of patches in a native sample
 _ADAMW = 28  # bytes that an update of one weight moves: weight, gradient and two states in, weight and states out
 
 
-def make_plan(run: Run, gpus: int = 8, gpu: str = "h100", assume: Assumptions | None = None) -> Plan:
+def plan_run(
+    run: Run | str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    gpus: int = 8,
+    gpu: str = "h100",
+    assume: Assumptions | None = None,
+) -> Plan:
     """Plan a run on a number of accelerators of `genlip.plan.hardware`. Raises ValueError for impossible arguments.
 
-    >>> make_plan(genlip.load_recipe("stage1_l16"), gpus=64, gpu="h100").days  # doctest: +SKIP
+    run        a run, or a recipe by its name or file
+    overrides  settings of the recipe, such as ["--packing.batch", "8M tokens"]
+
+    >>> genlip.plan_run("stage1_l16", gpus=64, gpu="h100").days  # doctest: +SKIP
     """
+    run = as_run(run, overrides)
     if gpus < 1:
         raise ValueError(f"gpus is {gpus}: it must be at least 1")
     hardware = _shared_processor(find_hardware(gpu), gpus)

@@ -37,6 +37,7 @@ __all__ = [
     "OptimizerConfig",
     "RecipeError",
     "Run",
+    "as_run",
     "describe_settings",
     "differences",
     "for_processor",
@@ -155,6 +156,18 @@ def _named_task(name_or_file: str | Path, above: tuple[str, ...] = ()) -> Any:
     recipe = _read(name_or_file)
     below = [_named_task(base, (*above, name)) for base in _bases(name_or_file, recipe)]
     return recipe.get("task", next((task for task in reversed(below) if task is not None), None))
+
+
+def as_run(run: Run | str | Path, overrides: Sequence[str] = ()) -> Run:
+    """A run as it is, or that of a recipe's name or file; `overrides` are settings of the recipe.
+
+    Raises `RecipeError` as `load_recipe` does, and where a `Run` comes with overrides.
+    """
+    if not isinstance(run, Run):
+        return load_recipe(run, overrides)
+    if overrides:
+        raise RecipeError(f"overrides {list(overrides)} of a Run: change the recipe, or use dataclasses.replace")
+    return run
 
 
 def _misfit(kind: type[Run], key: str, value: Any) -> str:

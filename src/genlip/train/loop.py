@@ -10,7 +10,7 @@ import filecmp
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NoReturn
@@ -23,7 +23,7 @@ from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sample_counts import SampleCounts, SkippedTooMany
 from genlip.data.sources import Source, hold_out, open_source
 from genlip.machine import machine, memory, versions
-from genlip.recipes.recipe import to_yaml
+from genlip.recipes.recipe import as_run, to_yaml
 from genlip.recipes.run import Run
 from genlip.terminal import program
 from genlip.threads import Threads
@@ -41,7 +41,7 @@ from genlip.train.tracking import Tracker, free_name
 from genlip.train.update import DataUnreadable, NonFinite, Update, update
 from genlip.train.validation import held_out_set, measure
 
-__all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train"]
+__all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train_model"]
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,18 @@ class NoData(OSError):
     """The data can no longer be read; the run has saved a checkpoint, which the message names."""
 
 
-def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = lambda state: None) -> Path:
+def train_model(
+    run: Run | str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    resume: Resume = "auto",
+    on_step: Callable[[State], None] = lambda state: None,
+) -> Path:
     """Train to the end and return the folder of the model.
+
+    run        a run, or a recipe by its name or file
+    overrides  settings of the recipe, such as ["--steps", "2000"]
+    on_step    is called after every update
 
     Under `torchrun` every process calls this. `resume` "auto" resumes the run in `run.out`, or starts one if there is none;
     "must" refuses to start one, and may make the run longer; "never" refuses to resume.
@@ -68,6 +78,7 @@ def train(run: Run, resume: Resume = "auto", on_step: Callable[[State], None] = 
     `NoData` if they can no longer be read; `NonFinite` if losses are NaN or infinite in many updates in a row; OSError if a
     checkpoint cannot be written or another process of the run ends.
     """
+    run = as_run(run, overrides)
     with (
         join_world() as world,
         Threads(run.threads, world.device, world.ranks == 1 and not run.compile) as threads,

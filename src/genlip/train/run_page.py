@@ -18,16 +18,16 @@ from typing import Any
 import yaml
 
 from genlip.data.images import ImageError
-from genlip.evaluate.model_page import summary
+from genlip.evaluate.model_page import summary, write_model_report
 from genlip.evaluate.result_files import read_results
 from genlip.model.writing import write_text
 from genlip.report import caption_cards, charts, formatting, html
 from genlip.report.caption_cards import CaptionHistory
 from genlip.report.html import Headline, Section
 from genlip.terminal import program
-from genlip.train.run_log import Event, read_events
+from genlip.train.run_log import LOG, Event, read_events
 
-__all__ = ["render", "write_report"]
+__all__ = ["render", "write_report", "write_run_report"]
 
 _EVENTS_SHOWN = 40
 _IMAGES_SHOWN = 16
@@ -70,7 +70,25 @@ class _Logged:
         return statistics.median(values) if values else None
 
 
-def write_report(run: str | Path, out: str | Path | None = None) -> Path:
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page about a run, or about all measurements of a model; returns its path.
+
+    folder  of a run, of a model, or of evaluations; or an id on the Hub that was measured here
+    out     the page; by default `RUN/run.html`, or `report.html` beside the results
+
+    Raises ValueError if the folder holds neither a log nor results.
+    """
+    if (Path(folder) / LOG).is_file():
+        return write_run_report(folder, out)
+    try:
+        return write_model_report(folder, out)
+    except ValueError as error:
+        if "no results in" not in str(error) or not Path(folder).exists():
+            raise
+        raise ValueError(f"{error}; or name the folder of a run, which holds {LOG}") from None
+
+
+def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
     """Write the page about the run in a folder to `RUN/run.html`, or to the file `out`; returns its path.
 
     Raises ValueError if the folder holds no log.
