@@ -45,6 +45,7 @@ TESTED_BY = {
     "export.transformers.image_processing_genlip": "export/test_transformers.py",
     "export.transformers.modeling_genlip": "export/test_transformers.py",
     "export.transformers.processing_genlip": "export/test_transformers.py",
+    "inspect.figures": "inspect/test_inspection.py",
     "model.cache": "model/test_generation.py",
     "model.decoding": "model/test_generation.py",
     "model.transfer": "model/test_pack.py",

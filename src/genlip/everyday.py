@@ -27,7 +27,9 @@ _OURS = {
     "optimizer.eps": "epsilon adamepsilon",
     "packing.batch": "batchsize batch bs bsz globalbatchsize trainbatchsize perdevicetrainbatchsize microbatchsize "
     "gradientaccumulationsteps accumulategradbatches gradaccum accumsteps accumfreq",
-    "--batch-size": "batchsize bs bsz",
+    "--batch-size": "batch batchsize bs bsz",
+    "--limit": "images numimages nimages maximages samples numsamples maxsamples",
+    "--license": "licence",
     "packing.max_tokens": "seqlen seqlength sequencelength maxseqlen maxseqlength maxlength contextlength blocksize",
     "packing.packing_buffer": "lookahead bufferpacking packingbuffersize",
     "packing.shuffle_window": "window shufflebuffer shufflebuffersize shuffle buffersize",

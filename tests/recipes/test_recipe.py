@@ -169,3 +169,7 @@ def test_a_key_of_two_lines_is_named_on_one(tmp_path):
     (tmp_path / "a.yaml").write_text('base: quickstart\n"a\\nb": 1\n')
     with pytest.raises(RecipeError, match=r"a\.yaml: unknown key 'a\\nb'; [^\n]*$"):
         load_recipe(tmp_path / "a.yaml")
+
+
+def test_a_run_is_shown_in_one_line():
+    assert repr(load_recipe("quickstart")) == "<Run 'runs/quickstart': genlip on 'scenes:0', 1,500 steps>"

@@ -101,7 +101,7 @@ class Captions:
         A text becomes prompt, caption, end; caption and end are supervised. A conversation becomes its messages, with an end
         after each supervised one. If its first question is empty or missing, the prompt takes its place. Texts are stripped.
         """
-        conversations = [_as_turns(caption) for caption in captions]
+        conversations = [(Turn(caption, learned=True),) if isinstance(caption, str) else caption for caption in captions]
         texts = [turn.text.strip() for turns in conversations for turn in turns]
         ids = iter(self._plain_ids([text[: self._most_characters] for text in texts]))
         cut = iter([len(text) > self._most_characters for text in texts])
@@ -163,10 +163,6 @@ def _check_whole(texts: Iterable[str]) -> None:
             raise ValueError(
                 f"{printable(text)[:40]!r}: half a character, or bytes that are no UTF-8; write it anew in UTF-8"
             )
-
-
-def _as_turns(caption: str | Conversation) -> Conversation:
-    return (Turn(caption, learned=True),) if isinstance(caption, str) else caption
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int) -> Tokenizer:

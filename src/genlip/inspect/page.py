@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from genlip.inspect.inspection import QUANTILES, Inspection, Part, remedy
+from genlip.inspect.figures import QUANTILES, Inspection, Part
+from genlip.inspect.inspection import remedy
 from genlip.report import charts, html
 from genlip.report.formatting import compact, counted, estimate, figure, one_line, share
 from genlip.report.html import Headline, Section, Thumbnail
@@ -193,7 +194,10 @@ def inspection_page(found: Inspection) -> str:
         *([Section("Parts", _part_table(found.parts))] if found.parts else []),
         *([Section("Left out", html.paragraphs(*found.notes))] if found.notes else []),
         *([Section("Unusable examples", _skipped_table(found))] if found.skipped else []),
-        Section(counted(len(found.shown), "example"), _contact_sheet(found)),
+        Section(
+            counted(len(found.shown), "example"),
+            html.contact_sheet(Thumbnail(image, one.caption, f"{one.width}x{one.height}") for one, image in found.shown),
+        ),
         Section("Images", _figures(found, _image_words(found), "width", "height", "aspect", "bytes", "patches")),
         Section("Captions", _figures(found, _caption_words(found), "tokens")),
         Section("Packs", _figures(found, _pack_words(found), "rows")),
@@ -240,10 +244,6 @@ def _skipped_table(found: Inspection) -> str:
         for reason, some in found.skipped.items()
     ]
     return html.table(("reason", "examples", "share", "first examples"), rows)
-
-
-def _contact_sheet(found: Inspection) -> str:
-    return html.contact_sheet(Thumbnail(image, one.caption, f"{one.width}x{one.height}") for one, image in found.shown)
 
 
 def _figures(found: Inspection, words: Mapping[str, str], *names: str) -> str:

@@ -96,7 +96,7 @@ class OptimizerConfig:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
     """A whole training run.
 
@@ -179,6 +179,13 @@ class Run:
     max_nonfinite: int = 5
     log_samples: bool = False
     trackers: str = ""
+
+    def __repr__(self) -> str:
+        """One line: `to_yaml` shows every setting."""
+        ends = [
+            f"{getattr(self, name):,} {name}" for name in ("steps", "epochs", "samples", "tokens") if getattr(self, name)
+        ]
+        return f"<{type(self).__name__} {self.out!r}: {self.task} on {self.data.source!r}, {' or '.join(ends)}>"
 
     def __post_init__(self) -> None:
         check_task(self.task)

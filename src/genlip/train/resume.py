@@ -36,7 +36,11 @@ def checkpoint_to_resume(run: Run, resume: Resume) -> Path | None:
     checkpoints.check_whole(newest)
     before = _moved(checkpoints.read_run(newest), run)
     changed = differences(before, run)
-    if changed and not differences(_ending_as(before, run), run) and _later(before, run):
+    if (
+        changed
+        and not differences(dataclasses.replace(before, **{name: getattr(run, name) for name in _ENDS}), run)
+        and _later(before, run)
+    ):
         _extend(run, before, newest, resume, changed)
     elif changed:
         raise ValueError(
@@ -63,10 +67,6 @@ def _moved(before: Run, run: Run) -> Run:
 
 def _place(spec: str) -> str:
     return spec if "://" in spec else str(Path(spec).expanduser().resolve())
-
-
-def _ending_as(before: Run, run: Run) -> Run:
-    return dataclasses.replace(before, **{name: getattr(run, name) for name in _ENDS})
 
 
 def _later(before: Run, run: Run) -> bool:

@@ -105,7 +105,9 @@ def render(events: Sequence[Event], folder: Path) -> str:
     log = _Logged(folder.absolute().name, list(events))
     learned, speed = _learning_charts(log), _speed_charts(log)
     sections = [
-        Section("Status", html.paragraphs(_standing(log)) + html.headlines(_headlines(log)) + _advice(log)),
+        Section(
+            "Status", html.paragraphs(_standing(log)) + html.headlines(_headlines(log)) + html.warning_list(_warnings(log))
+        ),
         *([Section("Loss and learning rate", html.side_by_side(*learned))] if learned else []),
         *([Section("Speed", html.side_by_side(*speed))] if speed else []),
         *_happened(log),
@@ -161,10 +163,6 @@ _OVERFIT, _RISE = 1.02, 1.05  # held-out loss over its lowest: warning threshold
 _RECENT = 5  # training events over which a mean is taken
 
 
-def _advice(log: _Logged) -> str:
-    return html.warning_list(_warnings(log))
-
-
 def _warnings(log: _Logged) -> Iterator[str]:
     """Likely problems, each with what to change."""
     if bad := log.all("nonfinite"):
@@ -175,16 +173,12 @@ def _warnings(log: _Logged) -> Iterator[str]:
     if (wait := log.usual("wait")) is not None and wait > _WAITING:
         shards = f"write the collection as shards of smaller images with {program()} data pack."
         more = (
-            "" if _trains_on_processor(log) else "raise data.workers, or "
+            "" if str(log.last("start").get("device", "")).startswith("cpu") else "raise data.workers, or "
         )  # there, workers would use the cores that training needs
         yield f"Training waits for data {wait:.0%} of the time: {more}{shards}"
     if (used := log.usual("packing_efficiency")) is not None and used < _EMPTY:
         yield f"Only {used:.1%} of the rows of a pack are in use: raise packing.packing_buffer or packing.max_tokens."
     yield from _risen(log)
-
-
-def _trains_on_processor(log: _Logged) -> bool:
-    return str(log.last("start").get("device", "")).startswith("cpu")
 
 
 def _risen(log: _Logged) -> Iterator[str]:

@@ -116,7 +116,7 @@ def _files(pattern: str, spec: str) -> list[str]:
             listed = system.glob(path, detail=True)
         except Exception as error:  # each client library raises classes of its own
             raise OSError(f"{pattern}: cannot be listed: {' '.join(repr(error).split())}") from error
-        found = sorted(system.unstrip_protocol(name) for name, info in listed.items() if _is_file(info))
+        found = sorted(system.unstrip_protocol(name) for name, info in listed.items() if info.get("type") != "directory")
     else:
         found = [pattern]
     if not found:
@@ -128,7 +128,3 @@ def _files(pattern: str, spec: str) -> list[str]:
 def _is_glob(pattern: str) -> bool:
     # In a web address, a question mark begins the query.
     return any(sign in pattern for sign in ("*[" if _protocol(pattern) in ("http", "https") else "*?["))
-
-
-def _is_file(info: dict[str, Any]) -> bool:
-    return info.get("type") != "directory"

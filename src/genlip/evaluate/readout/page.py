@@ -53,7 +53,10 @@ def section(result: Result) -> Section:
     """The page's part on a stored readout."""
     known = "in place" in result.scores
     parts = [html.paragraphs(_ASKED), html.headlines(_headlines(result, known))]
-    often = html.table(["token that patches say first", "patches"], _shares(result))
+    often = html.table(
+        ["token that patches say first", "patches"],
+        [[repr(token), f"{share:.1%}"] for token, share in result.figures["likeliest"]],
+    )
     if known:
         shares = [name for name in KINDS[:3] if not math.isnan(result.scores[name].score)]
         bars = charts.bars("Patches that say a word", shares, [result.scores[name] for name in shares])
@@ -131,10 +134,6 @@ def _words_table(words: Mapping[str, Any]) -> str:
         rows.append(f"and {len(split) - _LISTED} more")
     summary = f"{len(split)} of the {len(words)} words are split by the tokenizer, and count by their first token"
     return html.details(summary, "\n".join(rows))
-
-
-def _shares(result: Result) -> list[list[str]]:
-    return [[repr(token), f"{share:.1%}"] for token, share in result.figures["likeliest"]]
 
 
 def _shown(result: Result) -> Iterator[str]:

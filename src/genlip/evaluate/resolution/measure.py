@@ -59,7 +59,9 @@ def measure_resolution(
         model=found[0].model,
         data=found[0].data,
         settings=_settings(found, encoder, sizes, max_patches),
-        scores={_at(name, p): one.scores[name] for p, one in zip(points, found, strict=True) for name in one.scores},
+        scores={
+            f"{name} at {p.name}": one.scores[name] for p, one in zip(points, found, strict=True) for name in one.scores
+        },
         keys=list(found[0].keys),
         figures={
             "scores": list(found[0].scores),
@@ -123,7 +125,3 @@ def _figures(point: _Point, one: Result) -> dict[str, Any]:
         "patches": point.patches,
         "scores": scores,
     }
-
-
-def _at(score: str, point: _Point) -> str:
-    return f"{score} at {point.name}"

@@ -107,7 +107,10 @@ def measure_segmentation(
         keys=list(of_test.keys),
         figures={
             "classes": _classes(test.classes, tested.evidence, fitted.pixels),
-            "sweep": _sweep(config.learning_rates, fitted.sweep),
+            "sweep": [
+                {"learning_rate": rate, "mIoU": finite_or_none(value)}
+                for rate, value in zip(config.learning_rates, fitted.sweep, strict=True)
+            ],
             "chosen": fitted.chosen,
             "images": {"learned from": fitted.learned, "held out": fitted.held_out, "tested on": len(of_test)},
             "colours": tested.colours,
@@ -256,7 +259,3 @@ def _classes(names: Sequence[str], evidence: np.ndarray, learned: np.ndarray) ->
         {"class": name, "iou": agreed / occurs if occurs else None, "learned_from": int(pixels)}
         for name, agreed, occurs, pixels in zip(names, both, either, learned, strict=True)
     ]
-
-
-def _sweep(rates: Sequence[float], found: Sequence[float]) -> list[dict[str, float | None]]:
-    return [{"learning_rate": rate, "mIoU": finite_or_none(value)} for rate, value in zip(rates, found, strict=True)]

@@ -113,7 +113,7 @@ def measure_zero_shot(
         settings=settings_of(
             speaker, images=min(number, len(data)), prompt=speaker.captions.config.prompt, templates=list(wordings),
             normalise=config.normalise, without_picture=config.without_picture, classes=len(data.classes),
-            names=_digest(data.classes),
+            names=hashlib.sha256("\n".join(data.classes).encode()).hexdigest()[:8],
         ),
         scores={f"top-{k}": Scores.mean([rank < k for rank in answers.ranks]) for k in kept},
         keys=answers.keys,
@@ -221,11 +221,6 @@ class _Answers:
         self.ranks.append(int(np.flatnonzero(order == item.label)[0]))
         best = [[int(label), round(float(scores[label]), 5)] for label in order[:_BEST]]
         self.outputs.append({"true": item.label, "best": best})
-
-
-def _digest(classes: Sequence[str]) -> str:
-    """8 hexadecimal digits of the names: results with other names are not comparable."""
-    return hashlib.sha256("\n".join(classes).encode()).hexdigest()[:8]
 
 
 def _figures(classes: Sequence[str], outputs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
