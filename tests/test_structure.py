@@ -11,7 +11,7 @@ SOURCE = ROOT / "src/genlip"
 
 # From the ground up: each floor imports only those before it. A floor is a folder, or a file beside the folders.
 FLOORS = [
-    "lazy", "terminal", "everyday", "machine", "progress", "threads", "extras",
+    "lazy", "terminal", "suggestions", "machine", "progress", "threads", "extras",
     "synthetic", "model", "data", "recipes", "encoder", "speaker", "encoders",
     "report", "evaluate", "train", "export", "inspect", "plan",
     "quickstart", "cli",
@@ -48,7 +48,7 @@ TESTED_BY = {
     "inspect.figures": "inspect/test_inspection.py",
     "model.cache": "model/test_generation.py",
     "model.decoding": "model/test_generation.py",
-    "model.transfer": "model/test_pack.py",
+    "model.device_transfer": "model/test_pack.py",
     "recipes.run": "recipes/test_recipe.py",
     "synthetic.chart_kinds": "synthetic/test_charts.py",
     "synthetic.chart_layout": "synthetic/test_charts.py",

@@ -21,12 +21,12 @@ from genlip.data.images import ImageConfig, ImageLike, Patches, prepare_image
 from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_captions
 from genlip.encoder import Features, Fingerprint, evaluating, layer_numbers, weights_fingerprint
-from genlip.everyday import check_keywords
 from genlip.model.checkpoint import checkpoint_folder, load
 from genlip.model.decoding import Decoding
 from genlip.model.generation import generate, generate_steps, patch_readout
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
+from genlip.suggestions import check_keywords
 
 __all__ = ["Features", "PatchWords", "Speaker"]
 

@@ -202,9 +202,7 @@ def test_the_help_of_each_measurement_names_its_python_call(capsys):
         with pytest.raises(SystemExit):
             main(["eval", name, "--help"])
         told = capsys.readouterr().out
-        call = told[told.index("python: genlip.evaluate.") :].split("(")[0].removeprefix("python: ").split(".")
-        module = __import__(".".join(call[:-1]), fromlist=["x"])
-        assert callable(getattr(module, call[-1])), name
+        assert f"python: genlip.measure_{name.replace('-', '_')}(genlip.Speaker.load(MODEL), …)" in told
 
 
 @pytest.fixture

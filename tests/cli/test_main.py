@@ -127,7 +127,7 @@ def test_the_machine_chooses_the_precision_and_says_so(faster, told, model, imag
     monkeypatch.setattr("genlip.train.precision._product_time", lambda dtype: 1.0 if dtype == faster else 2.0)
     out = tmp_path / "features.safetensors"
     assert main(["encode", model, str(images[0]), "--out", str(out)]) == 0
-    said = "computing in bfloat16, which is faster on this cpu; --dtype float32 is exact\n"
+    said = "computing in bfloat16, which is faster on this machine; --dtype float32 is exact\n"
     assert capsys.readouterr().err == (said if told == "bfloat16" else "")
     (expected,) = genlip.Speaker.load(model, dtype=getattr(torch, told)).encode(images[:1])
     with safe_open(out, "pt") as file:

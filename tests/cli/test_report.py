@@ -58,4 +58,4 @@ def test_help_has_an_example_and_its_python_call(capsys):
         main(["report", "--help"])
     told = capsys.readouterr().out
     assert "  genlip report runs/quickstart" in told
-    assert "python: genlip.train.run_page.write_report(RUN)" in told
+    assert "python: genlip.write_report(RUN)" in told

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 import genlip
 from genlip.data.captions import Captions, train_tokenizer
+from genlip.data.folder_lock import own
 from genlip.data.loader import Loader
-from genlip.data.ownership import own
 from genlip.data.sample_counts import SkippedTooMany
 from genlip.data.samples import SampleReader
 from genlip.data.sources import open_source

@@ -295,7 +295,7 @@ def _captioned(args: argparse.Namespace) -> Any:
 
 def _any(args: argparse.Namespace) -> Any:
     """Images whose objects are known, if they are; else images of whatever set."""
-    from genlip.data.datasets.anything import open_any
+    from genlip.data.datasets.any_images import open_any
 
     return open_any(args.data, args.classes, args.fields, args.image_folder, args.allow_outside)
 
@@ -322,7 +322,7 @@ def _number_trained(args: argparse.Namespace, train: Any, test: Any) -> int:
 
 def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     """Measure with progress, store the result, and print the scores."""
-    from genlip.encoders.spelling import library_of
+    from genlip.encoders.names import library_of
     from genlip.evaluate.requirements import NEED_GENLIP, refusal
     from genlip.evaluate.resolution.measure import measure_resolution
     from genlip.evaluate.result_files import write_result

@@ -51,7 +51,7 @@ def check_output(args: argparse.Namespace) -> None:
 
 def find_images(patterns: Iterable[str]) -> list[str]:
     """The image files of these names, folders and globs, in order, without repetition."""
-    from genlip.data.walk import image_files
+    from genlip.data.file_search import image_files
 
     found, left_out = image_files(patterns)
     for note in left_out:

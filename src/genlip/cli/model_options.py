@@ -73,7 +73,7 @@ def model_name(args: argparse.Namespace) -> str:
 def load_encoder(args: argparse.Namespace) -> Encoder:
     """The model that the options ask for, of whatever library. Raises `UsageError` for options that it does not have."""
     from genlip import encoders
-    from genlip.encoders.spelling import library_of
+    from genlip.encoders.names import library_of
 
     library, name = library_of(args.model)
     if library != "timm" and getattr(args, "checkpoint", None):
@@ -91,14 +91,18 @@ def load_encoder(args: argparse.Namespace) -> Encoder:
     device, dtype = _placed(args)
     given = {"size": args.size, "max_patches": args.max_patches, "device": device, "dtype": dtype}
     given |= {option: getattr(args, option, False) for option in ("squash", "interpolate_positions")}
+    encoder: Encoder
     if library == "timm":
-        return encoders.timm(name, checkpoint=getattr(args, "checkpoint", None), **given)
-    return encoders.transformers(name, revision=args.revision, **given)
+        encoder = encoders.timm(name, checkpoint=getattr(args, "checkpoint", None), **given)
+    else:
+        encoder = encoders.transformers(name, revision=args.revision, **given)
+    _say_precision(args, dtype)
+    return encoder
 
 
 def load_speaker(args: argparse.Namespace) -> Speaker:
     """The model of genlip that the options ask for. Raises `UsageError` for a device that is not there."""
-    from genlip.encoders.spelling import check_genlip
+    from genlip.encoders.names import check_genlip
     from genlip.model.quantize import quantize_encoder
     from genlip.speaker import Speaker
 
@@ -116,11 +120,12 @@ def load_speaker(args: argparse.Namespace) -> Speaker:
     )
     if args.dtype == "int8":
         quantize_encoder(speaker.model)
+    _say_precision(args, dtype)
     return speaker
 
 
 def _placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
-    """The device and the precision that the options ask for; said, where the precision is chosen and not exact."""
+    """The device and the precision that the options ask for. Raises `UsageError` for a device that is not there."""
     import torch
 
     from genlip.train.precision import resolve_precision
@@ -129,9 +134,13 @@ def _placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     in_8_bits = args.dtype == "int8"
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() and not in_8_bits else "cpu"))
     precision = resolve_precision("auto", device) if args.dtype == "auto" else "float32" if in_8_bits else args.dtype
-    if args.dtype == "auto" and precision == "bfloat16":
-        print(f"computing in bfloat16, which is faster on this {device.type}; --dtype float32 is exact", file=sys.stderr)
     return device, getattr(torch, precision)
+
+
+def _say_precision(args: argparse.Namespace, dtype: torch.dtype) -> None:
+    """Once a model is loaded: say that the chosen precision is not exact."""
+    if args.dtype == "auto" and str(dtype) == "torch.bfloat16":
+        print("computing in bfloat16, which is faster on this machine; --dtype float32 is exact", file=sys.stderr)
 
 
 def check_folder(option: str, file: str) -> None:

@@ -10,7 +10,7 @@ import re
 from typing import Any, NoReturn
 
 from genlip.cli.model_options import UsageError
-from genlip.everyday import EVERYDAY, did_you_mean
+from genlip.suggestions import EVERYDAY, did_you_mean
 from genlip.terminal import complain, program
 
 __all__ = ["Parser", "add_command"]

@@ -20,8 +20,8 @@ from typing import Any, Literal, TypedDict
 from PIL import Image
 
 from genlip.data.examples import Caption, Choice, Conversation, Example, ImageLike, Unusable
+from genlip.data.folder_lock import own
 from genlip.data.images import decode_pixels, file_suffix, read_file
-from genlip.data.ownership import own
 from genlip.data.sources.base import Source
 from genlip.data.sources.fields import IMAGE_MARK
 from genlip.data.sources.mixture import Mixture, lengths

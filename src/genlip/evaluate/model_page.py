@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from genlip.encoders.spelling import library_of
+from genlip.encoders.names import library_of
 from genlip.evaluate.registry import MEASUREMENTS, section_of, title_of
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import evaluations_folder, read_results

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from genlip.model.attention_flex import FlexAttention
 from genlip.model.attention_varlen import VarlenAttention
+from genlip.model.device_transfer import on_device
 from genlip.model.pack import Pack
-from genlip.model.transfer import on_device
 
 __all__ = ["BACKENDS", "GroupedAttention", "PackAttention", "prefix_mask", "reference"]
 

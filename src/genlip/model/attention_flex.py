@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genlip.model.device_transfer import on_device
 from genlip.model.pack import Pack
-from genlip.model.transfer import on_device
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genlip.model.device_transfer import on_device
 from genlip.model.pack import Pack
-from genlip.model.transfer import on_device
 
 __all__ = ["Lengths", "TextReads", "VarlenAttention", "text_reads"]
 

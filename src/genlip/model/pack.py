@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genlip.model.device_transfer import on_device
 from genlip.model.positions import patch_positions, text_positions
-from genlip.model.transfer import on_device
 
 __all__ = ["Pack", "Sample", "ShapeRun"]
 

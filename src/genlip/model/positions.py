@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from genlip.model.config import GenLIPConfig
-from genlip.model.transfer import on_device
+from genlip.model.device_transfer import on_device
 
 __all__ = ["Rotary", "channel_axes", "patch_positions", "rotary_tables", "rotate", "text_positions"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from genlip.everyday import did_you_mean
+from genlip.suggestions import did_you_mean
 from genlip.train.precision import matrix_rate
 
 __all__ = ["GPUS", "HARDWARE", "Hardware", "find_hardware", "measure_cpu"]

@@ -22,13 +22,13 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from genlip.data.units import count
-from genlip.everyday import did_you_mean, nearest
 from genlip.model.checkpoint import read_config
 from genlip.model.config import PRESETS, GenLIPConfig
 from genlip.model.fields import shown
 from genlip.model.reading import parse_yaml, read_yaml
 from genlip.recipes.run import DataConfig, OptimizerConfig, Run
 from genlip.recipes.tasks import TASKS, check_task, imported
+from genlip.suggestions import did_you_mean, nearest
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from genlip.everyday import did_you_mean
 from genlip.model.fields import shown
+from genlip.suggestions import did_you_mean
 
 __all__ = ["TASKS", "TaskEntry", "check_task", "imported"]
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 import yaml
 from safetensors import SafetensorError
 
-from genlip.data.ownership import own
+from genlip.data.folder_lock import own
 from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sample_counts import SampleCounts, SkippedTooMany
 from genlip.data.sources import Source, hold_out, open_source

@@ -1,12 +1,11 @@
-"""The optimizer: AdamW with linear warm-up and cosine decay, as the paper trains; or Muon for the matrices of the blocks.
+"""The optimizer: AdamW, as the paper trains; or Muon for the matrices of the blocks.
 
-In: parameter groups and an `OptimizerConfig`. Out: optimizers, each for a part of the trained parameters, and the learning
-rate of every step as a pure function.
+In: parameter groups and an `OptimizerConfig`. Out: optimizers, each for a part of the trained parameters. The learning rate
+of every step comes from `schedule`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,7 +16,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from genlip.recipes.run import OptimizerConfig
 from genlip.train.task import ParameterGroup
 
-__all__ = ["freeze", "learning_rate", "make_optimizers", "set_learning_rate"]
+__all__ = ["freeze", "make_optimizers", "set_learning_rate"]
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
@@ -59,18 +58,6 @@ def make_optimizers(
             Muon(orthogonalised, lr=rate, weight_decay=decay, momentum=config.beta2, adjust_lr_fn="match_rms_adamw")
         )
     return found
-
-
-def learning_rate(config: OptimizerConfig, progress: float) -> float:
-    """The learning rate of the update after which `progress`, in (0, 1], of the run is done.
-
-    It rises linearly to the peak, and falls as a cosine to the final rate.
-    """
-    if progress < config.warmup_ratio:
-        return config.learning_rate * progress / config.warmup_ratio
-    done = (min(1.0, progress) - config.warmup_ratio) / (1 - config.warmup_ratio)
-    fall = (1 + math.cos(math.pi * done)) / 2
-    return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * fall
 
 
 def set_learning_rate(optimizers: Sequence[Optimizer], value: float) -> None:

@@ -15,7 +15,7 @@ from genlip.data.sources.procedural import is_procedural
 from genlip.recipes.recipe import differences
 from genlip.recipes.run import Run
 from genlip.train import checkpoints
-from genlip.train.optimizer import learning_rate
+from genlip.train.schedule import learning_rate
 
 __all__ = ["Resume", "checkpoint_to_resume"]
 

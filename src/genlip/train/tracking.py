@@ -26,7 +26,7 @@ from genlip.model.writing import naming
 from genlip.report.formatting import clock, one_line
 from genlip.report.html import thumbnail
 from genlip.terminal import harmless
-from genlip.train.panel import Panel
+from genlip.train.progress_panel import Panel
 from genlip.train.run_log import LOG, read_log
 from genlip.train.trackers import Recorder, open_recorder
 

@@ -19,9 +19,10 @@ import torch
 from torch.nn.utils import get_total_norm
 
 from genlip.data.packing import Batch
-from genlip.train.optimizer import learning_rate, set_learning_rate
+from genlip.train.optimizer import set_learning_rate
 from genlip.train.parallel import full
 from genlip.train.passes import Note, Passes, run_passes
+from genlip.train.schedule import learning_rate
 from genlip.train.state import State
 
 __all__ = ["DataUnreadable", "NonFinite", "Update", "update"]

@@ -19,7 +19,7 @@ import numpy as np
 from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.class_names import keyed_classes
 from genlip.data.examples import short_repr
-from genlip.data.walk import subfolders, walk
+from genlip.data.file_search import subfolders, walk
 from genlip.model.files import printable
 from genlip.model.reading import read_text
 

@@ -23,8 +23,8 @@ from genlip.data.datasets.base import Segmented
 from genlip.data.datasets.segmented_maps import MAX_PIXELS, read_labels
 from genlip.data.datasets.segmented_names import LabelNames, label_names
 from genlip.data.examples import short_repr
+from genlip.data.file_search import first_names, suffix_of, walk
 from genlip.data.images import decode
-from genlip.data.walk import first_names, suffix_of, walk
 from genlip.model.files import expanded, printable
 
 __all__ = ["IMAGES", "MAPS", "SegmentedFolder", "has_label_maps", "open_segmented_folder"]

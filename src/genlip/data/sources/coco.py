@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from genlip.data.examples import Caption, Unusable
+from genlip.data.file_search import first_names
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.tables import Files, check_inside
-from genlip.data.walk import first_names
 from genlip.model.fields import shown
 from genlip.model.files import expanded, printable
 from genlip.model.reading import MAX_TEXT_BYTES, read_json

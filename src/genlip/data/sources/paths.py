@@ -16,7 +16,7 @@ from typing import Any
 
 import fsspec
 
-from genlip.data.walk import files_of
+from genlip.data.file_search import files_of
 from genlip.model.files import expanded
 
 __all__ = ["expand", "file_system", "is_remote"]

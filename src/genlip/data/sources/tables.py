@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from genlip.data.examples import Caption, Example, Unusable, short_repr
+from genlip.data.file_search import Walked, first_names, suffix_of, walk
 from genlip.data.sources.fields import CaptionFields
-from genlip.data.walk import Walked, first_names, suffix_of, walk
 from genlip.model.fields import shown
 from genlip.model.files import one_line, printable
 from genlip.model.reading import MAX_TEXT_BYTES, parse_json, read_json, read_text

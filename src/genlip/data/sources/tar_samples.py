@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from genlip.data.file_search import is_hidden
 from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sources.tables import TEXT_SUFFIXES
-from genlip.data.walk import is_hidden
 from genlip.model.files import printable
 
 __all__ = ["Member", "Problems", "TarSample", "samples_of"]

@@ -1,4 +1,4 @@
-"""Anything: the path of any set -> its images, with objects, labels or captions if there are any.
+"""Any images: the path of any set -> its images, with objects, labels or captions if there are any.
 
 For measurements that need only images, and report more if objects are known: readout and views of features.
 """
@@ -12,9 +12,9 @@ from genlip.data.datasets.opening import open_labelled
 from genlip.data.datasets.regions import NamedSet
 from genlip.data.datasets.segmented_folder import has_label_maps
 from genlip.data.datasets.segmented_opening import open_named
+from genlip.data.file_search import Walked, walk
 from genlip.data.sources import Files, Source, open_source
 from genlip.data.sources.tables import has_captions
-from genlip.data.walk import Walked, walk
 from genlip.model.files import expanded, printable
 
 __all__ = ["open_any"]

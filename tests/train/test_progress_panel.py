@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from genlip.report.formatting import clock
-from genlip.train import panel
-from genlip.train.panel import Panel, rendered, sparkline
+from genlip.train import progress_panel as panel
+from genlip.train.progress_panel import Panel, rendered, sparkline
 
 FIGURES = {
     "step": 12340, "progress": 0.342, "left": 123456.0, "loss": 2.345678, "held_out": 2.401, "picture_gain": 0.534,

@@ -1,4 +1,4 @@
-"""`genlip.data.walk`: which files a folder or a pattern means."""
+"""`genlip.data.file_search`: which files a folder or a pattern means."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from genlip.data.file_search import files_of, first_names, image_files, subfolders, walk
 from genlip.data.images import _FORMATS, IMAGE_SUFFIXES
-from genlip.data.walk import files_of, first_names, image_files, subfolders, walk
 
 from .helpers import written
 

@@ -1,4 +1,4 @@
-"""`genlip.data.ownership`: one process at a time, whatever becomes of it."""
+"""`genlip.data.folder_lock`: one process at a time, whatever becomes of it."""
 
 import errno
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from genlip.data.ownership import own
+from genlip.data.folder_lock import own
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from genlip.data.ownership import own
+from genlip.data.folder_lock import own
 from genlip.data.workers import in_turn
 
 def make(worker, workers):

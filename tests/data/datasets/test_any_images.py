@@ -1,4 +1,4 @@
-"""`genlip.data.datasets.anything`: which kind of set each thing is read as, and options that it has no use for."""
+"""`genlip.data.datasets.any_images`: which kind of set each thing is read as, and options that it has no use for."""
 
 import re
 import struct
@@ -6,7 +6,7 @@ import struct
 import pytest
 from PIL import Image
 
-from genlip.data.datasets.anything import open_any
+from genlip.data.datasets.any_images import open_any
 from genlip.data.datasets.idx import IdxImages
 from genlip.data.datasets.labelled_folder import LabelledFiles
 from genlip.data.datasets.regions import NamedRegions

@@ -1,4 +1,4 @@
-"""Ownership: a lock on a folder, so that only one process writes to it.
+"""Folder lock: a lock on a folder, so that only one process writes to it.
 
 In: a folder. Out: the lock, until it is released or the process ends in any way. The operating system holds it, so no stale
 lock remains. The file `.lock` names the process that holds it.

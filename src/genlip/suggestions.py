@@ -1,4 +1,4 @@
-"""Everyday names: names of settings, commands and GPUs in other projects -> names in this project.
+"""Suggestions: names of settings, commands and GPUs in other projects -> names in this project.
 
 In: an unknown word, and the known words. Out: the known word that is probably meant. One table serves all kinds of words;
 only meanings that are known in the given context are suggested.

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from genlip.encoders.spelling import check_genlip, library_of
+from genlip.encoders.names import check_genlip, library_of
 
 
 @pytest.mark.parametrize(

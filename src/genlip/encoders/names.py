@@ -1,4 +1,4 @@
-"""Spelling: how a command names a model, and which library it belongs to.
+"""Names: how a command names a model, and which library it belongs to.
 
 In: what the user wrote, such as `timm:NAME`, `transformers:FOLDER`, or a folder or Hub id of genlip. Out: the library and
 the rest, or an error that names the right spelling.

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from genlip.cli.main import _parser
-from genlip.everyday import EVERYDAY, check_keywords, did_you_mean, nearest
 from genlip.plan.hardware import HARDWARE
 from genlip.recipes.recipe import keys
+from genlip.suggestions import EVERYDAY, check_keywords, did_you_mean, nearest
 
 SETTINGS = {
     "lr": "optimizer.learning_rate", "batch-size": "packing.batch", "batch_size": "packing.batch",

@@ -1,4 +1,4 @@
-"""Walk: a folder or a pattern -> its files; the only place that searches for data on disk.
+"""File search: a folder or a pattern -> its files; the only place that searches for data on disk.
 
 In: a folder. Out: its files, those of subfolders and of folders that links lead to, each folder once. Names that begin with
     a dot are ignored (macOS keeps `._a.jpg` beside `a.jpg`, Jupyter `.ipynb_checkpoints`), and so are folders that systems

@@ -1,0 +1,24 @@
+"""Schedule: the learning rate of every step, as a pure function of the progress of a run.
+
+In: an `OptimizerConfig` and the progress. Out: the learning rate: linear warm-up, then cosine decay.
+"""
+
+from __future__ import annotations
+
+import math
+
+from genlip.recipes.run import OptimizerConfig
+
+__all__ = ["learning_rate"]
+
+
+def learning_rate(config: OptimizerConfig, progress: float) -> float:
+    """The learning rate of the update after which `progress`, in (0, 1], of the run is done.
+
+    It rises linearly to the peak, and falls as a cosine to the final rate.
+    """
+    if progress < config.warmup_ratio:
+        return config.learning_rate * progress / config.warmup_ratio
+    done = (min(1.0, progress) - config.warmup_ratio) / (1 - config.warmup_ratio)
+    fall = (1 + math.cos(math.pi * done)) / 2
+    return config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * fall
