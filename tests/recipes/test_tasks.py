@@ -82,6 +82,8 @@ def test_keys_and_descriptions_of_a_task(tmp_path):
         "pairs.temperature",
         "pairs.bias",
         "pairs.dropout",
+        "pairs.loss_noise",
+        "pairs.scale_embeddings",
         "rate_of_loss",
     }
     assert (keys(ToyRun)["task"], keys()["task"]) == ("toy", "genlip")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from genlip.train.parallel import World, strategy
+from genlip.train.parallel import World, choose_strategy
 from genlip.train.sample_log import read_samples
 from genlip.train.tracking import read_log
 
@@ -74,9 +74,9 @@ def test_ranks_whose_data_ends_early_stay_in_step(tmp_path):
 
 def test_hybrid_needs_several_equal_nodes():
     with pytest.raises(ValueError, match="4 processes with 4 on this node are not several equal nodes; use fsdp"):
-        strategy("hybrid", World(0, 4, 4))
-    assert strategy("hybrid", World(0, 4, 2)) == "hybrid"
-    assert (strategy("auto", World(0, 4, 4)), strategy("fsdp", World())) == ("ddp", "single")
+        choose_strategy("hybrid", World(0, 4, 4))
+    assert choose_strategy("hybrid", World(0, 4, 2)) == "hybrid"
+    assert (choose_strategy("auto", World(0, 4, 4)), choose_strategy("fsdp", World())) == ("ddp", "single")
 
 
 def test_more_ranks_than_packs_are_refused_on_all(tmp_path):

@@ -12,18 +12,21 @@ from genlip.data.packing import Batch
 from genlip.data.sources import open_source
 from genlip.model.pack import Pack
 from genlip.recipes.tasks import TASKS
+from genlip.train import passes
 from genlip.train.parallel import World
 from genlip.train.passes import run_passes
 from genlip.train.state import begin
 from genlip.train.update import update
+from genlip.train.validation import held_out_set, measure
 
 from .distributed import program
-from .toy import ENTRY, toy_run, updates
+from .toy import ADAPTER, ENTRY, AdapterTask, ToyTask, resumed, toy_run, updates
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
     monkeypatch.setitem(TASKS, "toy", ENTRY)
+    monkeypatch.setitem(TASKS, "adapter", ADAPTER)
 
 
 @pytest.fixture
@@ -97,15 +100,83 @@ def alone(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(("ranks", "how", "packs"), [(2, "ddp", 6), (3, "ddp", 6), (2, "fsdp", 6), (3, "fsdp", 6)])
-def test_several_ranks_compute_what_one_does(ranks, how, packs, alone, tmp_path):
-    compare(tmp_path, alone, ranks, parallel=how)
+@pytest.mark.parametrize(("ranks", "strategy"), [(2, "ddp"), (3, "ddp"), (2, "fsdp"), (3, "fsdp")])
+def test_several_ranks_compute_what_one_does(ranks, strategy, alone, tmp_path):
+    compare(tmp_path, alone, ranks, parallel=strategy)
 
 
-def test_ranks_with_unequally_many_packs(tmp_path):
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_ranks_with_unequally_many_packs(strategy, tmp_path):
     """Five packs on three ranks: one of them runs an idle pack."""
     updates(tmp_path / "one", 3, packing__batch="5 packs", packing__streams=5)
-    compare(tmp_path / "three", tmp_path / "one", 3, packing__batch="5 packs", packing__streams=5, parallel="ddp")
+    compare(tmp_path / "three", tmp_path / "one", 3, packing__batch="5 packs", packing__streams=5, parallel=strategy)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_frozen_encoder_and_a_rank_without_images(strategy, tmp_path):
+    """A loss of packs; the encoder is frozen, the projector and the language model with tied weights are trained. Of five
+    packs on two ranks, those of the second rank hold no image, and its third pass is an idle one."""
+    changes = {"task": "adapter", "packing__batch": "5 packs", "packing__streams": 5}
+    updates(tmp_path / "one", 3, **changes)
+    found = compare(tmp_path / "two", tmp_path / "one", 2, parallel=strategy, **changes)
+    assert float(found["gradient.projector.weight"].abs().max()) > 0.01
+    assert not any(name.startswith("gradient.encoder") for name in found)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_loss_of_all_that_draws_random_numbers_draws_the_same_on_every_rank(strategy, tmp_path):
+    updates(tmp_path / "one", 3, pairs__loss_noise=0.5)
+    compare(tmp_path / "two", tmp_path / "one", 2, pairs__loss_noise=0.5, parallel=strategy)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_embeddings_may_use_parameters_of_the_loss(strategy, monkeypatch, tmp_path):
+    updates(tmp_path / "one", 3, pairs__scale_embeddings=True)
+    compare(tmp_path / "two", tmp_path / "one", 2, pairs__scale_embeddings=True, parallel=strategy)
+
+
+@pytest.mark.parametrize("task", ["toy", "adapter"])
+def test_a_run_is_saved_after_an_update_without_packs_and_resumed_from_shards_with_an_average(task, tmp_path):
+    """With the same weights, averages, optimizer states and held-out figures."""
+    changes = {"task": task, "parallel": "fsdp", "ema": 0.5}
+    program(Path(__file__).with_name("toy.py"), [str(tmp_path), json.dumps(changes), "resume"], 2)
+    here, there = json.loads((tmp_path / "resumed.json").read_text())
+    assert here == there
+    assert here["sharded"]
+    assert here["held_out"][0] != here["held_out"][1]
+    assert here["loss"] > 0
+
+
+def test_a_resumed_run_with_tied_weights_in_one_process(tmp_path):
+    resumed(tmp_path, task="adapter", ema=0.5)
+    here, there = json.loads((tmp_path / "resumed.json").read_text())
+    assert here == there
+    assert "head.weight" not in here["weights"]  # its first name is words.weight
+
+
+def test_an_idle_pack_with_terms_is_refused(monkeypatch, tmp_path):
+    run = toy_run(tmp_path, task="adapter", packing__batch="1 pack")
+    state = begin(run, World(), open_source("scenes:0"), None)
+    monkeypatch.setattr(AdapterTask, "loss", lambda self, model, pack: (model(pack, has_image=False).sum() * 0, 1))
+    idle = passes._Pass(state.task.idle(), None, 0, last=True)
+    with pytest.raises(RuntimeError, match="the idle pack of AdapterTask has 1 terms: its loss must have 0 terms"):
+        passes._train_on_pack(state, state.task, idle, passes.Passes(state.world.device))
+
+
+def test_a_loss_of_all_is_computed_in_full_precision_outside_autocast(monkeypatch, tmp_path):
+    """In training and in `full_precision_loss`, which a measurement calls."""
+    state = begin(toy_run(tmp_path, packing__batch="1 pack"), World(), open_source("scenes:0"), None)
+    found = []
+
+    def loss(self, model, embeddings):
+        found.append((embeddings.dtype, (embeddings[:, 0] @ embeddings[:, 1].T).dtype))
+        return (embeddings * model.bias * model.log_temperature).sum(), len(embeddings)
+
+    monkeypatch.setattr(ToyTask, "loss_of_all", loss)
+    state.precision = "bfloat16"
+    update(state, iter([Batch(Pack.of(samples(state, 4)))]), lambda *_: None, lambda: False)
+    measure(state, held_out_set(state.task.reader(open_source("scenes:1")), state.run))
+    assert found == [(torch.float32, torch.float32)] * 2
 
 
 def compare(out: Path, alone: Path, ranks: int, **changes):
@@ -117,6 +188,7 @@ def compare(out: Path, alone: Path, ranks: int, **changes):
     here, there = load_file(out / "found.safetensors"), load_file(alone / "found.safetensors")
     assert here.keys() == there.keys()
     assert max(float((here[name] - there[name]).abs().max()) for name in here) < 1e-9
+    return here
 
 
 def test_a_pack_with_an_embedding_that_is_nan_is_named(tmp_path):

@@ -62,7 +62,7 @@ def test_the_form_of_a_task_decides_how_its_loss_is_computed(tmp_path):
 
 
 def test_default_groups_hold_what_is_trained_and_muon_takes_the_matrices_of_blocks():
-    class Two(PackTask):
+    class Two(GenLIPTask):
         def __init__(self):
             pass
 

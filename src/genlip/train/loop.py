@@ -29,7 +29,7 @@ from genlip.terminal import program
 from genlip.threads import Threads
 from genlip.train import checkpoints
 from genlip.train.checkpoints import Checkpoints, added
-from genlip.train.parallel import join_world, strategy
+from genlip.train.parallel import choose_strategy, join_world
 from genlip.train.precision import matrix_rate
 from genlip.train.resume import Resume, checkpoint_to_resume
 from genlip.train.sample_log import SampleLog
@@ -305,9 +305,9 @@ class _Loop:
         state, run, world = self.state, self.state.run, self.state.world
         parameters = sum(p.numel() for p in state.model.parameters())
         self.matrix_rate = sum(world.gather(matrix_rate(world.device, state.precision)))
-        source, how = state.loader.reader.source, strategy(run.parallel, world)
+        source, strategy = state.loader.reader.source, choose_strategy(run.parallel, world)
         self.tracker.start(
-            step=state.step, parameters=parameters, precision=state.precision, attention=state.attention, parallel=how,
+            step=state.step, parameters=parameters, precision=state.precision, attention=state.attention, parallel=strategy,
             ranks=world.ranks, device=str(world.device), machine=machine(world.device), versions=versions(),
             threads=self.threads.most, threads_fixed=self.threads.fixed,
             matrix_rate=round(self.matrix_rate), source=run.data.source, samples=len(source),
@@ -318,7 +318,7 @@ class _Loop:
             f"{parameters / 1e6:.1f} M parameters, {len(source)} samples of {run.data.source} to learn from, "
             f"{number} of {run.data.held_out or 'it'} held out, {state.precision} and {state.attention} attention on "
             f"{world.device}"
-            + (f" times {world.ranks} by {how}" if world.ranks > 1 else f" with {self.threads}")
+            + (f" times {world.ranks} by {strategy}" if world.ranks > 1 else f" with {self.threads}")
             + (f", starting from {run.init_from}" if run.init_from and not state.step else "")
             + (f", going on after step {state.step}" if state.step else "")
         )

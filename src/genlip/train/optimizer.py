@@ -6,6 +6,7 @@ of every step comes from `schedule`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,7 +17,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from genlip.recipes.run import OptimizerConfig
 from genlip.train.task import ParameterGroup
 
-__all__ = ["freeze", "make_optimizers", "set_learning_rate"]
+__all__ = ["check_groups", "freeze", "make_optimizers", "set_learning_rate"]
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
@@ -33,6 +34,21 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
             parameter.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError(f"freeze {list(patterns)} leaves nothing to train")
+
+
+def check_groups(model: nn.Module, groups: Sequence[ParameterGroup]) -> None:
+    """Raise ValueError unless every parameter that is trained lies in exactly one group, and no other in any."""
+    times = Counter(id(parameter) for group in groups for parameter in group.parameters)
+    named = list(model.named_parameters())
+    wrong = {
+        "in no group": [name for name, p in named if p.requires_grad and not times[id(p)]],
+        "in several groups, or several times in one": [name for name, p in named if times[id(p)] > 1],
+        "in a group, but not trained": [name for name, p in named if times[id(p)] and not p.requires_grad],
+    }
+    if found := [f"{what}: {', '.join(names)}" for what, names in wrong.items() if names]:
+        raise ValueError(
+            f"parameter_groups: {'; '.join(found)}; every parameter with requires_grad must lie in exactly one group"
+        )
 
 
 def make_optimizers(

@@ -23,7 +23,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["Shared", "World", "full", "gradient_sync", "join_world", "shard", "share_model", "strategy"]
+__all__ = ["Shared", "World", "choose_strategy", "full", "gradient_sync", "join_world", "shard", "share_model"]
 
 _PATIENCE = timedelta(minutes=30)  # for the slowest rank: compiling, or writing to a busy disk
 
@@ -159,7 +159,7 @@ def _of_a_collective(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "ProcessGroup"))
 
 
-def strategy(wanted: str, world: World) -> Strategy:
+def choose_strategy(wanted: str, world: World) -> Strategy:
     """The strategy for a run's model. Raises ValueError where the number of processes does not allow it."""
     if world.ranks == 1:
         return "single"
@@ -183,18 +183,18 @@ class Shared(nn.Module):
         return use(self.model)
 
 
-def share_model(model: nn.Module, blocks: Iterable[nn.Module], how: Strategy, world: World) -> nn.Module:
+def share_model(model: nn.Module, blocks: Iterable[nn.Module], strategy: Strategy, world: World) -> nn.Module:
     """The model as this rank calls it, a `Shared` or its wrapper.
 
     Sharding changes the model itself: its parameters become `DTensor`s. Each of the blocks is gathered when it is called.
     """
     shared = Shared(model)
-    if how == "single":
+    if strategy == "single":
         return shared
-    if how == "ddp":
+    if strategy == "ddp":
         return DistributedDataParallel(shared, gradient_as_bucket_view=True)
     kind = world.device.type
-    if how == "hybrid":
+    if strategy == "hybrid":
         shape = (world.ranks // world.local_ranks, world.local_ranks)
         mesh = init_device_mesh(kind, shape, mesh_dim_names=("copies", "shards"))
     else:

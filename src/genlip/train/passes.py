@@ -19,10 +19,11 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from genlip.data.packing import Batch
 from genlip.train.parallel import gradient_sync
@@ -41,7 +42,7 @@ class Passes:
     Attributes:
         loss, terms: the loss as a sum, and the number of terms in it.
         failure: why no further batch could be read.
-        by_pack: a value that is finite only if the pack's loss can be, and the keys of the pack's samples.
+        by_pack: a value that is NaN or infinite if the pack's loss or embeddings are, and the keys of the pack's samples.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -90,7 +91,7 @@ def run_passes(state: State, batches: Iterator[Batch], note: Note) -> Passes:
         _train_on_all(state, state.task, list(passes), sums)
     else:
         for one in passes:
-            _train_on_pack(state, cast(PackTask, state.task), one, sums)
+            _train_on_pack(state, state.task, one, sums)
     return sums
 
 
@@ -121,21 +122,27 @@ def _packs(state: State, batches: Iterator[Batch], note: Note, sums: Passes) -> 
 
 def _train_on_pack(state: State, task: PackTask, one: _Pass, sums: Passes) -> None:
     """Accumulate the gradient of one pack's summed loss."""
-    _seed(state, one.place)
+    _seed(state, _row(state, one))
     pack = one.pack.to(state.world.device)
     with gradient_sync(state.shared, one.last):
         with autocast(state.precision, state.world.device):
             loss, terms = state.shared(lambda model: task.loss(model, pack))
         loss.backward()
+    if one.batch is None and int(terms):
+        raise RuntimeError(f"the idle pack of {type(task).__name__} has {int(terms)} terms: its loss must have 0 terms")
     sums.loss += loss.detach()
     sums.terms += terms
     sums.by_pack.append((loss.detach(), one.batch.keys if one.batch is not None else ()))
 
 
-def _seed(state: State, place: int) -> None:
-    """DropPath and dropout draw by (seed, update, row), so the draws do not depend on the number of ranks."""
-    row = state.world.rank + place * state.world.ranks
-    name = f"{state.run.seed}/{state.step}/{row}".encode()
+def _row(state: State, one: _Pass) -> int:
+    """The row of the update that a pass is for."""
+    return state.world.rank + one.place * state.world.ranks
+
+
+def _seed(state: State, part: int | Literal["loss"]) -> None:
+    """Seed a row of the update, or its loss of all, so that random draws do not depend on the number of ranks."""
+    name = f"{state.run.seed}/{state.step}/{part}".encode()
     torch.manual_seed(int.from_bytes(hashlib.blake2b(name, digest_size=7).digest()))
 
 
@@ -155,9 +162,12 @@ def _train_on_all(state: State, task: UpdateTask, passes: Sequence[_Pass], sums:
     in_order = [gathered[rank][place] for place in range(len(passes)) for rank in range(world.ranks)]
     everything = torch.cat(in_order)
     if not len(everything):
+        if isinstance(state.shared, FSDPModule):
+            state.shared.reshard()  # its parameters were gathered above, and no backward pass follows that shards them
         return
+    _seed(state, "loss")
     with torch.no_grad():  # or DDP would expect a backward pass
-        loss, terms, gradient, own = state.shared(lambda model: _gradients(task, model, everything))
+        loss, terms, gradient, loss_gradients = state.shared(lambda model: _gradients(task, model, everything))
     if world.leads:  # all ranks computed the same
         sums.loss += loss
         sums.terms += terms
@@ -166,7 +176,7 @@ def _train_on_all(state: State, task: UpdateTask, passes: Sequence[_Pass], sums:
         linear = partial(
             _linear,
             gradient=gradients[number * world.ranks + world.rank] if one.batch is not None else None,
-            own=own,
+            loss_gradients=loss_gradients,
             scale=float(world.leads and number == 0),  # the gradients of its own parameters count once
         )
         with gradient_sync(state.shared, one.last):
@@ -177,7 +187,7 @@ def _embed(
     state: State, task: UpdateTask, one: _Pass, then: Callable[[nn.Module, Tensor], Tensor] = lambda model, found: found
 ) -> Tensor:
     """Float[k ..], the embeddings of a pack in float32 or better, or what `then` makes of them in the same forward pass."""
-    _seed(state, one.place)
+    _seed(state, _row(state, one))
     pack = one.pack.to(state.world.device)
 
     def use(model: nn.Module) -> Tensor:
@@ -195,14 +205,14 @@ def _gradients(
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.enable_grad():
         leaf = embeddings.detach().requires_grad_()
-        loss, terms = task.loss_of_all(model, leaf)
+        loss, terms = task.full_precision_loss(model, leaf)
         gradient, *rest = torch.autograd.grad(loss, [leaf, *named.values()], allow_unused=True)
-    own = {name: value for name, value in zip(named, rest, strict=True) if value is not None}
-    return loss.detach(), terms, gradient, own
+    loss_gradients = {name: value for name, value in zip(named, rest, strict=True) if value is not None}
+    return loss.detach(), terms, gradient, loss_gradients
 
 
 def _linear(
-    model: nn.Module, embeddings: Tensor, *, gradient: Tensor | None, own: dict[str, Tensor], scale: float
+    model: nn.Module, embeddings: Tensor, *, gradient: Tensor | None, loss_gradients: dict[str, Tensor], scale: float
 ) -> Tensor:
     """Float[], a function of embeddings and parameters whose gradients are the given ones, and 0 for an idle pack.
 
@@ -210,4 +220,4 @@ def _linear(
     """
     total = (embeddings * (0 if gradient is None else gradient)).sum()
     named = dict(model.named_parameters())
-    return total + scale * sum((named[name] * value).sum() for name, value in own.items())
+    return total + scale * sum((named[name] * value).sum() for name, value in loss_gradients.items())

@@ -21,10 +21,10 @@ from genlip.recipes.run import Run
 from genlip.train import checkpoints
 from genlip.train.checkpoints import Checkpoints
 from genlip.train.ema import EMA
-from genlip.train.optimizer import freeze, make_optimizers
-from genlip.train.parallel import World, full, share_model, strategy
+from genlip.train.optimizer import check_groups, freeze, make_optimizers
+from genlip.train.parallel import World, choose_strategy, full, share_model
 from genlip.train.precision import Precision, resolve_precision
-from genlip.train.task import Task, task_class
+from genlip.train.task import PackTask, UpdateTask, task_class
 
 __all__ = ["State", "begin"]
 
@@ -49,7 +49,7 @@ class State:
 
     run: Run
     world: World
-    task: Task
+    task: PackTask | UpdateTask
     model: nn.Module
     shared: nn.Module
     attention: str
@@ -88,7 +88,10 @@ class State:
         return sum(parts, start=SampleCounts())
 
     def weights(self) -> dict[str, Tensor]:
-        """Copies of the whole weights in host memory, averaged ones if there are, on rank 0; all ranks must call."""
+        """Copies of the whole weights in host memory, averaged ones if there are, on rank 0; all ranks must call.
+
+        A parameter with several names has the first of them.
+        """
         named = self.average.weights if self.average else dict(self.model.named_parameters())
         whole = ((name, full(value.detach())) for name, value in named.items())
         return {name: value.to("cpu", copy=True) for name, value in whole if self.world.leads}
@@ -107,9 +110,9 @@ class State:
 
 def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     """The state to train from: that of the checkpoint `newest`, if there is one."""
-    how = strategy(run.parallel, world)
-    kind = task_class(run)
-    task = kind(run, world.first(lambda: kind.find_processor(run, source, newest)))
+    strategy = choose_strategy(run.parallel, world)
+    task_type = task_class(run)
+    task = task_type(run, world.first(lambda: task_type.find_processor(run, source, newest)))
     precision: Precision = world.agree(_precision(run, world, newest))
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     attention = world.agree(task.attention(world.device, dtype))
@@ -121,8 +124,10 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     freeze(model, run.freeze)
     if run.compile:
         task.compile(model)
-    shared = share_model(model, task.blocks(model), how, world)
-    optimizers = make_optimizers(task.parameter_groups(model), task.matrices(model), run.optimizer)
+    shared = share_model(model, task.blocks(model), strategy, world)
+    groups = task.parameter_groups(model)
+    check_groups(model, groups)
+    optimizers = make_optimizers(groups, task.matrices(model), run.optimizer)
     average = EMA(model, run.ema) if run.ema else None
     saved = checkpoints.restore(newest, model, optimizers, average, world) if newest else {}
     loader = Loader(

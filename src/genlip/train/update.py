@@ -149,7 +149,13 @@ def _with_causes(state: State, done: Update, passes: Passes) -> Update:
 
 def _step(state: State, loss: float, terms: float, rate: float) -> float:
     """Divide, clip, and step if all is finite; returns the gradient's norm before clipping."""
-    gradients = [p.grad for p in state.model.parameters() if p.grad is not None]
+    trained = {name: p.grad for name, p in state.model.named_parameters() if p.requires_grad}
+    if without := [name for name, gradient in trained.items() if gradient is None]:
+        raise RuntimeError(
+            f"update {state.step}: these trained parameters have no gradient: {', '.join(without)}; the loss of every pack "
+            "must use every trained parameter (multiply by 0 what a pack does not need), or freeze them"
+        )
+    gradients = [gradient for gradient in trained.values() if gradient is not None]
     mean = state.world.ranks / terms  # DDP and FSDP computed the mean over ranks
     norm = float(full(get_total_norm(gradients))) * mean
     if not (math.isfinite(loss) and math.isfinite(norm)):

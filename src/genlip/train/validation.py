@@ -32,7 +32,10 @@ def held_out_set(reader: Reader, run: Run) -> HeldOutSet:
 
 
 def measure(state: State, on: HeldOutSet | None) -> Measured | None:
-    """Measure with whole weights, averaged ones if there are; all ranks must call, rank 0 has `on` and gets the result."""
+    """Measure with whole weights, averaged ones if there are; all ranks must call.
+
+    Only rank 0 passes `on` and gets a result.
+    """
     model = _whole_model(state)
     if model is None or on is None:
         return None
@@ -52,8 +55,13 @@ def _whole_model(state: State) -> nn.Module | None:
         return None
     with torch.device("meta"):
         copy: nn.Module = state.task.build(state.attention)
-    copy.load_state_dict(weights, strict=False, assign=True)
-    for name, buffer in state.model.named_buffers():
+    for name, buffer in state.model.named_buffers(remove_duplicate=False):
         owner, _, last = name.rpartition(".")
-        copy.get_submodule(owner).register_buffer(last, buffer.clone())
+        setattr(copy.get_submodule(owner), last, buffer.clone())  # stays one that is stored, or one that is not
+    first = {id(parameter): name for name, parameter in state.model.named_parameters()}
+    names = {name: first[id(parameter)] for name, parameter in state.model.named_parameters(remove_duplicate=False)}
+    buffers = {name: value for name, value in copy.state_dict().items() if name not in names}
+    copy.load_state_dict(buffers | {name: weights[own] for name, own in names.items()}, assign=True)
+    if absent := [name for name, parameter in copy.named_parameters() if parameter.is_meta]:
+        raise RuntimeError(f"no values for the parameters {', '.join(absent)}: `build` must make the same parameters again")
     return copy.to(state.world.device).eval()
