@@ -4,7 +4,17 @@ import dataclasses
 
 import pytest
 
-from genlip.recipes.recipe import RecipeError, Run, describe_settings, differences, keys, load_recipe, recipe_names, to_yaml
+from genlip.recipes.recipe import (
+    RecipeError,
+    Run,
+    describe_settings,
+    differences,
+    for_processor,
+    keys,
+    load_recipe,
+    recipe_names,
+    to_yaml,
+)
 
 from ..train.helpers import small_run
 
@@ -132,6 +142,28 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(RecipeError, match=message):
             load_recipe(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("overrides", [[], ["--task", "genlip"]])
+def test_recipes_that_inherit_from_each_other_are_refused(overrides, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"base: ../{tmp_path.name}/b.yaml\n")
+    (tmp_path / "b.yaml").write_text("base: [quickstart, a.yaml]\n")
+    with pytest.raises(
+        RecipeError, match=r"recipes inherit from each other in a circle: \S*a\.yaml -> \S*b\.yaml -> \S*a\.yaml$"
+    ):
+        load_recipe(tmp_path / "a.yaml", overrides)
+    with pytest.raises(RecipeError, match="in a circle"):
+        for_processor(tmp_path / "a.yaml")
+
+
+def test_the_settings_of_later_bases_win_and_a_base_may_be_named_twice(tmp_path):
+    (tmp_path / "a.yaml").write_text("base: quickstart\nsteps: 3\nseed: 4\n")
+    (tmp_path / "b.yaml").write_text("base: quickstart\nseed: 5\n")
+    (tmp_path / "c.yaml").write_text("base: [a.yaml, b.yaml]\nema: 0.5\n")
+    run, base = load_recipe(tmp_path / "c.yaml"), load_recipe("quickstart")
+    assert (run.steps, run.seed, run.ema) == (base.steps, 5, 0.5)
+    assert for_processor(tmp_path / "c.yaml")
+    assert not for_processor("stage1_l16")
 
 
 def test_differences_name_what_changes_the_result_and_nothing_else(tmp_path):

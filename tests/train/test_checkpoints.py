@@ -117,3 +117,35 @@ def test_a_file_that_changed_or_is_gone_makes_it_damaged(tmp_path):
     (first / "state.json").unlink()
     with pytest.raises(ValueError, match="is damaged"):
         read_progress(first)
+
+
+def test_a_run_of_another_version_says_how_to_use_its_weights(tmp_path):
+    folder = write(Checkpoints(small_run(tmp_path), World()), 1)
+    file = folder / "run.yaml"
+    file.write_text(file.read_text().replace("init_from:", "start_from:"))
+    message = (
+        r"unknown key start_from; did you mean init_from\?.*by another version .* --init_from \S*step-00000001"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_run(folder)
+
+
+def test_tied_weights_are_restored_tied(tmp_path):
+    def tied(seed):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 3, bias=False))
+        model[1].weight = model[0].weight
+        optimizer, average = AdamW(model.parameters(), lr=0.1), EMA(model, 0.5)
+        model(torch.tensor([0, 2])).square().sum().backward()
+        optimizer.step()
+        return model, [optimizer], average
+
+    saved, other = tied(0), tied(1)
+    to = Checkpoints(small_run(tmp_path), World())
+    folder = to.save(1, training_tensors(*saved), {}, export)
+    to.finish()
+    restore(folder, *other, World())
+    assert torch.equal(other[0][0].weight, saved[0][0].weight)
+    assert other[0][1].weight is other[0][0].weight
+    states = [next(iter(one[1][0].state.values())) for one in (saved, other)]
+    assert torch.equal(states[0]["exp_avg"], states[1]["exp_avg"])

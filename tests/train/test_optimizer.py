@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from genlip.recipes.recipe import OptimizerConfig
-from genlip.train.optimizer import make_optimizers, set_learning_rate
+from genlip.train.optimizer import check_groups, make_optimizers, set_learning_rate
 from genlip.train.task import ParameterGroup
 from tests.model.helpers import small_model
 
@@ -91,3 +91,18 @@ def test_each_group_has_the_schedules_rate_times_its_scale():
         (id(weights[0]), 1.0),
         (id(weights[2]), 0.1),
     ]
+
+
+def test_every_trained_parameter_lies_in_exactly_one_group():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    model[1].bias.requires_grad_(False)
+    trained = [model[0].weight, model[0].bias, model[1].weight]
+    check_groups(model, [ParameterGroup(trained[:1]), ParameterGroup(trained[1:], 0.1)])
+    for groups, message in (
+        ([trained[:2]], r"in no group: 1\.weight; every parameter"),
+        ([trained, trained[1:2]], r"in several groups, or several times in one: 0\.bias; "),
+        ([[*trained, trained[0]]], r"in several groups, or several times in one: 0\.weight; "),
+        ([[*trained, model[1].bias]], r"in a group, but not trained: 1\.bias; "),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_groups(model, [ParameterGroup(group) for group in groups])

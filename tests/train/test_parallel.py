@@ -1,6 +1,8 @@
 """Several processes train what one does: DDP, FSDP2 and hybrid shards over gloo, in float64."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,29 @@ def test_more_ranks_than_packs_are_refused_on_all(tmp_path):
     told = launch(tmp_path, 2, check=False, **{"packing.batch": "1 pack"})
     # The other rank may be stopped before it prints the same.
     assert re.search(r"rank [01] of 2 with 1 packs an update: every rank needs at least one; raise packing\.batch", told)
+
+
+def test_an_error_in_the_held_out_samples_ends_all_ranks(tmp_path):
+    """Without torchrun, which would stop the other rank: it ends itself, and waits for no collective."""
+    from .test_loop import images
+
+    changes = {"data.source": "scenes:0", "data.held_out": str(images(tmp_path / "in", good=1, bad=1))}
+    script = f"from tests.train.distributed import *\ntrain_here(Path({str(tmp_path / 'out')!r}), **{changes!r})"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    place = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", script], cwd=ROOT, env=place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    told = [rank.communicate(timeout=120)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    assert "1 usable held-out samples: need at least 2" in told[0]
+    assert "Traceback" not in told[1]
 
 
 def test_one_process_needs_no_group(tmp_path):

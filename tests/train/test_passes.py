@@ -46,9 +46,11 @@ def gradients(state):
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("packs", [1, 2, 3])
-def test_loss_and_gradients_of_packs_are_those_of_one_large_batch(packs, tmp_path):
-    run = toy_run(tmp_path, packing__batch=f"{packs} packs", packing__max_tokens=400, pairs__dropout=0)
+@pytest.mark.parametrize(("packs", "scale_embeddings"), [(1, False), (2, False), (3, False), (3, True)])
+def test_loss_and_gradients_of_packs_are_those_of_one_large_batch(packs, scale_embeddings, tmp_path):
+    """Also where embeddings and loss use the same parameter."""
+    changes = {"pairs__dropout": 0, "pairs__scale_embeddings": scale_embeddings}
+    run = toy_run(tmp_path, packing__batch=f"{packs} packs", packing__max_tokens=400, **changes)
     state = begin(run, World(), open_source("scenes:0"), None)
     some = samples(state, 12)
     cuts = [0, 5, 9, 12] if packs == 3 else [0, 7, 12] if packs == 2 else [0, 12]  # packs of different sizes
@@ -130,7 +132,7 @@ def test_a_loss_of_all_that_draws_random_numbers_draws_the_same_on_every_rank(st
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_embeddings_may_use_parameters_of_the_loss(strategy, monkeypatch, tmp_path):
+def test_embeddings_may_use_parameters_of_the_loss(strategy, tmp_path):
     updates(tmp_path / "one", 3, pairs__scale_embeddings=True)
     compare(tmp_path / "two", tmp_path / "one", 2, pairs__scale_embeddings=True, parallel=strategy)
 

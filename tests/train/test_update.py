@@ -4,12 +4,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from genlip.data.sources import open_source
+from genlip.recipes.tasks import TASKS
 from genlip.train.checkpoints import latest
 from genlip.train.loop import NonFinite, train_model
+from genlip.train.parallel import World
 from genlip.train.sample_log import read_samples
+from genlip.train.state import begin
 from genlip.train.tracking import read_log
+from genlip.train.update import update
 
 from .helpers import small_run
+from .toy import ADAPTER, ENTRY, AdapterTask, toy_run
 
 
 class Poison:
@@ -34,6 +40,12 @@ class Poison:
             return None
         self.calls += 1
         return output * float("nan") if self.calls == 1 or not self.only else None
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    monkeypatch.setitem(TASKS, "toy", ENTRY)
+    monkeypatch.setitem(TASKS, "adapter", ADAPTER)
 
 
 def test_an_update_whose_loss_is_no_number_is_left_out_and_its_samples_named(tmp_path):
@@ -117,3 +129,22 @@ def test_compiled_blocks_train_what_plain_ones_do(tmp_path):
         for name in ("false", "true")
     )
     assert max(float((plain[name] - compiled[name]).abs().max()) for name in plain) < 1e-4
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_trained_parameter_without_a_gradient_is_named(tmp_path, monkeypatch):
+    state = begin(toy_run(tmp_path, task="adapter"), World(), open_source("scenes:0"), None)
+    words = state.model.words.weight
+    monkeypatch.setattr(AdapterTask, "loss", lambda self, model, pack: (words[pack.token_ids].sum(), 1))
+    with pytest.raises(
+        RuntimeError, match=r"update 1: these trained parameters have no gradient: projector\.weight, .*must use"
+    ):
+        update(state, state.loader.batches(), lambda *_: None, lambda: False)
+
+
+@pytest.mark.usefixtures("toys")
+def test_a_parameter_in_no_group_is_refused_at_the_start(tmp_path, monkeypatch):
+    groups = AdapterTask.parameter_groups
+    monkeypatch.setattr(AdapterTask, "parameter_groups", lambda self, model: groups(self, model)[1:])
+    with pytest.raises(ValueError, match=r"in no group: projector\.weight, projector\.bias; every"):
+        begin(toy_run(tmp_path, task="adapter"), World(), open_source("scenes:0"), None)

@@ -71,6 +71,22 @@ def test_a_copy_for_measuring_has_the_buffers_of_the_model(state):
     assert torch.equal(copy.inner.weight, state.model.inner.weight)
 
 
+def test_a_copy_with_other_parameters_is_refused(state, monkeypatch):
+    class Lazy(nn.Linear):
+        def _load_from_state_dict(self, *_):
+            pass
+
+    state.model = nn.Linear(2, 2)
+    state.average = EMA(state.model, 0.5)
+    on = held_out_set(state.task.reader(open_source("scenes:1")), state.run)
+    monkeypatch.setattr(state.task, "build", lambda attention: Lazy(2, 2))
+    with pytest.raises(RuntimeError, match="no values for the parameters weight, bias: `build` must make"):
+        measure(state, on)
+    monkeypatch.setattr(state.task, "build", lambda attention: nn.Linear(2, 2, bias=False))
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        measure(state, on)
+
+
 def test_other_ranks_measure_nothing(state):
     assert measure(state, None) is None
 

@@ -37,6 +37,7 @@ __all__ = [
     "OptimizerConfig",
     "RecipeError",
     "Run",
+    "UnknownKeyError",
     "as_run",
     "describe_settings",
     "differences",
@@ -53,6 +54,8 @@ _ASIDE = {  # where and how often results are stored, and how the same computati
 }  # fmt: skip
 
 
+Recipes = list[tuple[str, dict[str, Any]]]  # name or file, and content
+
 _MISSING = dataclasses.MISSING
 _FOR_PROCESSOR = ("_cpu", "quickstart")
 _COMMAND_LINE = "the command line"  # the place of a setting that is not in a file
@@ -62,6 +65,10 @@ _NO_SETTINGS = dict.fromkeys(("gpu", "gpus", "device", "devices", "cuda", "num_g
 
 class RecipeError(ValueError):
     """A recipe or an override that cannot be read. The message names the nearest known key."""
+
+
+class UnknownKeyError(RecipeError):
+    """A recipe or an override with a key that is not a setting."""
 
 
 def recipe_names() -> list[str]:
@@ -79,8 +86,7 @@ def keys(kind: type[Run] = Run) -> dict[str, Any]:
 
 def for_processor(name_or_file: str | Path) -> bool:
     """Whether a recipe is written for a processor: it is `quickstart` or `_cpu`, or inherits from one of these."""
-    recipe = _read(name_or_file)
-    return str(name_or_file) in _FOR_PROCESSOR or any(map(for_processor, _bases(name_or_file, recipe)))
+    return any(name in _FOR_PROCESSOR for name, _ in _with_bases(name_or_file))
 
 
 def describe_settings(kind: type[Run] = Run) -> str:
@@ -117,12 +123,13 @@ def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
     """
     try:
         given = _overrides(overrides)
-        kind = _run_class(name_or_file, given)
+        recipes = _with_bases(name_or_file)
+        run_type = _run_class(recipes, given)
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(kind)
-        written, replaced = _settings(name_or_file, kind), _checked(given, _COMMAND_LINE, kind)
+        parser.add_class_arguments(run_type)
+        written, replaced = _settings(recipes, run_type), _checked(given, _COMMAND_LINE, run_type)
         arguments = [f"--{key}={_as_text(value)}" for key, value in _over(written, replaced).items()]
-        return kind(**vars(parser.instantiate(parser.parse_args(arguments))))
+        return run_type(**vars(parser.instantiate(parser.parse_args(arguments))))
     except RecipeError:
         raise
     except argparse.ArgumentError as error:
@@ -130,32 +137,22 @@ def load_recipe(name_or_file: str | Path, overrides: Sequence[str] = ()) -> Run:
         if found is None or (key := found[1]) not in written | replaced:
             raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
         where = _COMMAND_LINE if key in replaced else name_or_file
-        raise RecipeError(f"{where}: {_misfit(kind, key, (written | replaced)[key])}") from None
+        raise RecipeError(f"{where}: {_misfit(run_type, key, (written | replaced)[key])}") from None
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{name_or_file}: {' '.join(str(error).split())}") from error
 
 
-def _run_class(name_or_file: str | Path, overrides: Sequence[tuple[str, Any]]) -> type[Run]:
+def _run_class(recipes: Recipes, overrides: Sequence[tuple[str, Any]]) -> type[Run]:
     """The class that a recipe is read into: that of the task which the command line, the recipe or its bases name."""
-    given = dict(overrides).get("task")
-    named = _named_task(name_or_file) if given is None else given
-    name = Run.task if named is None else named
+    named = [(where, recipe["task"]) for where, recipe in recipes if recipe.get("task") is not None]
+    given = [(_COMMAND_LINE, value) for key, value in overrides if key == "task"]
+    where, name = [(recipes[-1][0], Run.task), *named, *given][-1]
     try:
         check_task(name)
     except ValueError as error:
-        raise RecipeError(f"{_COMMAND_LINE if given is not None else name_or_file}: {error}") from None
-    kind: type[Run] = imported(TASKS[name].run)
-    return kind
-
-
-def _named_task(name_or_file: str | Path, above: tuple[str, ...] = ()) -> Any:
-    """The `task` of a recipe, or else that of the last of its bases that has one, or None."""
-    name = str(name_or_file)
-    if name in above:
-        raise RecipeError(f"{name}: recipes inherit from each other in a circle: {' -> '.join((*above, name))}")
-    recipe = _read(name_or_file)
-    below = [_named_task(base, (*above, name)) for base in _bases(name_or_file, recipe)]
-    return recipe.get("task", next((task for task in reversed(below) if task is not None), None))
+        raise RecipeError(f"{where}: {error}") from None
+    found: type[Run] = imported(TASKS[name].run)
+    return found
 
 
 def as_run(run: Run | str | Path, overrides: Sequence[str] = ()) -> Run:
@@ -209,21 +206,35 @@ def differences(before: Run, after: Run) -> list[str]:
     return [f"{key}: {old[key]} -> {new[key]}" for key in both if old[key] != new[key] and key not in _ASIDE]
 
 
-def _settings(name_or_file: str | Path, kind: type[Run]) -> dict[str, Any]:
-    """Dotted key -> value: the settings of the recipe's bases, replaced by its own."""
-    recipe = _read(name_or_file)
+def _settings(recipes: Recipes, kind: type[Run]) -> dict[str, Any]:
+    """Dotted key -> value: the settings of each recipe replace those of the recipes before it."""
     settings: dict[str, Any] = {}
-    for base in _bases(name_or_file, recipe):
-        settings |= _settings(base, kind)
-    recipe.pop("base", None)
-    return _over(settings, _checked(_flat(recipe), str(name_or_file), kind))
+    for name, recipe in recipes:
+        settings = _over(settings, _checked(_flat(recipe), name, kind))
+    return settings
 
 
-def _bases(name_or_file: str | Path, recipe: dict[str, Any]) -> list[str | Path]:
-    """The bases of a recipe: files in the same folder, else recipes of the package."""
-    bases = recipe.get("base", [])
-    beside = [(base, Path(name_or_file).parent / str(base)) for base in ([bases] if isinstance(bases, str) else bases)]
-    return [path if path.is_file() else base for base, path in beside]
+def _with_bases(name_or_file: str | Path) -> Recipes:
+    """A recipe after its bases, and each of those after its own; a base is a file in the same folder, or a packaged recipe.
+
+    Raises RecipeError where recipes inherit from each other in a circle.
+    """
+    read: dict[str, dict[str, Any]] = {}
+
+    def collect(name: str, above: tuple[str, ...]) -> Recipes:
+        place = str(Path(name).resolve()) if Path(name).is_file() else name
+        if place in above:
+            raise RecipeError(f"{name}: recipes inherit from each other in a circle: {' -> '.join((*above, place))}")
+        if place not in read:
+            read[place] = _read(name)
+        recipe, found = dict(read[place]), []
+        bases = recipe.pop("base", [])
+        for base in [bases] if isinstance(bases, str) else bases:
+            beside = Path(name).parent / str(base)
+            found += collect(str(beside if beside.is_file() else base), (*above, place))
+        return [*found, (name, recipe)]
+
+    return collect(str(name_or_file), ())
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -328,11 +339,11 @@ def _check_key(kind: type[Run], known: Mapping[str, Any], key: str, value: Any, 
             f"{where}: {key} is {given!r}, but {key} is a section ({names}): write its settings, as in {written}"
         )
     if key.rpartition(".")[0] in known:
-        raise RecipeError(f"{where}: unknown key {key}: {key.rpartition('.')[0]} is a single value, not a section")
+        raise UnknownKeyError(f"{where}: unknown key {key}: {key.rpartition('.')[0]} is a single value, not a section")
     if (near := nearest(key, known)) is not None:
-        raise RecipeError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(kind, near)})")
+        raise UnknownKeyError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(kind, near)})")
     hint = _NO_SETTINGS.get(key, f"the keys are {', '.join(known)}")
-    raise RecipeError(f"{where}: unknown key {key}; {hint}")
+    raise UnknownKeyError(f"{where}: unknown key {key}; {hint}")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -39,7 +39,7 @@ from torch.optim import Optimizer
 from genlip.model.checkpoint import step_folders
 from genlip.model.fields import checked
 from genlip.model.reading import read_json
-from genlip.recipes.recipe import Run, load_recipe, to_yaml
+from genlip.recipes.recipe import Run, UnknownKeyError, load_recipe, to_yaml
 from genlip.train.ema import EMA
 from genlip.train.parallel import World
 
@@ -235,8 +235,14 @@ def latest(out: str | Path) -> Path | None:
 
 
 def read_run(folder: Path) -> Run:
-    """The resolved run that a checkpoint was written by."""
-    return load_recipe(folder / "run.yaml")
+    """The resolved run that a checkpoint was written by. Raises ValueError for one of an older version with other keys."""
+    try:
+        return load_recipe(folder / "run.yaml")
+    except UnknownKeyError as error:
+        raise ValueError(
+            f"{error}; the run was written by another version of genlip and cannot be resumed: start a new run from its "
+            f"weights with --init_from {folder} and a new --out"
+        ) from error
 
 
 def _synchronise(folder: Path) -> None:

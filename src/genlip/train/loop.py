@@ -89,8 +89,9 @@ def train_model(
         Path(run.out).mkdir(parents=True, exist_ok=True)  # other nodes may see the folder of rank 0 late
         source, measured = _sources(run)
         state = begin(run, world, source, newest)
-        held_out = held_out_set(state.task.reader(measured), run) if world.leads else None
-        with _Loop(state, held_out, threads, on_step) as loop:
+        held_out: list[HeldOutSet] = []  # of rank 0; an error in reading it ends all ranks
+        world.first(lambda: held_out.append(held_out_set(state.task.reader(measured), run)))
+        with _Loop(state, held_out[0] if world.leads else None, threads, on_step) as loop:
             return loop.go()
 
 
