@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from genlip.recipes.recipe import RecipeError, Run, describe_settings, differences, keys, load_recipe, to_yaml
-from genlip.recipes.tasks import TASKS, check_task, imported
+from genlip.recipes.tasks import TASKS, check_task, import_object
 
 from ..train.toy import ENTRY, PairConfig, ToyRun
 
@@ -41,8 +41,8 @@ def test_the_nearest_task_is_named_and_where_it_stands(tmp_path):
 
 
 def test_an_entry_names_what_is_imported():
-    assert imported("genlip.recipes.run:Run") is Run
-    assert imported(TASKS["genlip"].run) is Run
+    assert import_object("genlip.recipes.run:Run") is Run
+    assert import_object(TASKS["genlip"].run) is Run
 
 
 @pytest.mark.usefixtures("toy")

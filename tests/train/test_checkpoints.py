@@ -123,9 +123,7 @@ def test_a_run_of_another_version_says_how_to_use_its_weights(tmp_path):
     folder = write(Checkpoints(small_run(tmp_path), World()), 1)
     file = folder / "run.yaml"
     file.write_text(file.read_text().replace("init_from:", "start_from:"))
-    message = (
-        r"unknown key start_from; did you mean init_from\?.*by another version .* --init_from \S*step-00000001"
-    )
+    message = r"unknown key start_from; did you mean init_from\?.*by another version .* --init_from \S*step-00000001"
     with pytest.raises(ValueError, match=message):
         read_run(folder)
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from genlip.data.sources import open_source
 from genlip.recipes.recipe import RecipeError, load_recipe
 from genlip.recipes.run import Run
-from genlip.recipes.tasks import TASKS, imported
+from genlip.recipes.tasks import TASKS, import_object
 from genlip.train import task as task_module
 from genlip.train.checkpoints import latest, read_run
 from genlip.train.genlip_task import GenLIPTask
@@ -47,7 +47,7 @@ def test_the_engine_does_not_know_the_model(file):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_entry_can_be_imported(name):
-    run, kind = imported(TASKS[name].run), imported(TASKS[name].task)
+    run, kind = import_object(TASKS[name].run), import_object(TASKS[name].task)
     assert issubclass(run, Run)
     assert run.__dataclass_fields__["task"].default == name
     assert PackTask in kind.__mro__ or UpdateTask in kind.__mro__

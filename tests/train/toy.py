@@ -32,7 +32,7 @@ from genlip.recipes.recipe import load_recipe
 from genlip.recipes.run import Run
 from genlip.recipes.tasks import TASKS, TaskEntry
 from genlip.train.checkpoints import Checkpoints
-from genlip.train.parallel import full, join_world
+from genlip.train.parallel import join_world, whole_tensor
 from genlip.train.state import State, begin
 from genlip.train.task import HeldOutSet, Measured, PackTask, ParameterGroup, Task, UpdateTask
 from genlip.train.update import update
@@ -237,7 +237,7 @@ def updates(out: Path, number: int, **changes: object) -> None:
             state = begin(toy_run(out, **changes), world, open_source("scenes:0"), None)
             batches = state.loader.batches() if state.run.task == "toy" else _with_images_in_even_rows(state)
             done = [update(state, batches, lambda *_: None, lambda: False) for _ in range(number)]
-            gradients = {name: full(p.grad) for name, p in state.model.named_parameters() if p.requires_grad}
+            gradients = {name: whole_tensor(p.grad) for name, p in state.model.named_parameters() if p.requires_grad}
             weights = state.weights()
             if world.leads:
                 _store(out, state, done, gradients, weights)
@@ -267,7 +267,7 @@ def resumed(out: Path, **changes: object) -> None:
         to = Checkpoints(run, world)
         folder = state.save(to)
         to.finish()
-        world.wait()
+        world.barrier()
         again = begin(run, world, source, folder)
         on = held_out_set(state.task.reader(open_source("scenes:1")), run) if world.leads else None
         found = [_figures(state, batches, on), _figures(again, again.loader.batches(), on)]

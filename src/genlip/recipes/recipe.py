@@ -27,7 +27,7 @@ from genlip.model.config import PRESETS, GenLIPConfig
 from genlip.model.fields import shown
 from genlip.model.reading import parse_yaml, read_yaml
 from genlip.recipes.run import DataConfig, OptimizerConfig, Run
-from genlip.recipes.tasks import TASKS, check_task, imported
+from genlip.recipes.tasks import TASKS, check_task, import_object
 from genlip.suggestions import did_you_mean, nearest
 
 log = logging.getLogger(__name__)
@@ -77,11 +77,13 @@ def recipe_names() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml") and not name.startswith("_"))
 
 
-def keys(kind: type[Run] = Run) -> dict[str, Any]:
-    """Every dotted key of a run with its default; `kind` is the class that the recipes of a task are read into."""
-    hints = typing.get_type_hints(kind)
-    needed = [one.name for one in dataclasses.fields(kind) if one.default is _MISSING and one.default_factory is _MISSING]
-    return dict(_flat(_plain(dataclasses.asdict(kind(**{name: hints[name]() for name in needed})))))
+def keys(run_type: type[Run] = Run) -> dict[str, Any]:
+    """Every dotted key of a run with its default; `run_type` is the class that the recipes of a task are read into."""
+    hints = typing.get_type_hints(run_type)
+    needed = [
+        one.name for one in dataclasses.fields(run_type) if one.default is _MISSING and one.default_factory is _MISSING
+    ]
+    return dict(_flat(_plain(dataclasses.asdict(run_type(**{name: hints[name]() for name in needed})))))
 
 
 def for_processor(name_or_file: str | Path) -> bool:
@@ -89,26 +91,26 @@ def for_processor(name_or_file: str | Path) -> bool:
     return any(name in _FOR_PROCESSOR for name, _ in _with_bases(name_or_file))
 
 
-def describe_settings(kind: type[Run] = Run) -> str:
+def describe_settings(run_type: type[Run] = Run) -> str:
     """Every key with its default and what it means, a line each, for help texts."""
     lines = []
-    for key, default in keys(kind).items():
+    for key, default in keys(run_type).items():
         shown = _as_text(default).encode("unicode_escape").decode() or "''"
-        lines.append(f"  --{key} {shown}\n        {_meaning(kind, key)}.")
+        lines.append(f"  --{key} {shown}\n        {_meaning(run_type, key)}.")
     return "\n".join(lines)
 
 
-def _meaning(kind: type[Run], key: str) -> str:
+def _meaning(run_type: type[Run], key: str) -> str:
     """The description of a setting in the docstring of the dataclass that holds it, or of a class that it inherits from."""
-    owner, name = _owner(kind, key)
+    owner, name = _owner(run_type, key)
     parsed = (docstring_parser.parse(base.__doc__ or "").params for base in reversed(owner.__mro__))
-    told = {param.arg_name: param.description or "" for params in parsed for param in params}
-    return " ".join(told[name].split()).rstrip(".")
+    described = {param.arg_name: param.description or "" for params in parsed for param in params}
+    return " ".join(described[name].split()).rstrip(".")
 
 
-def _owner(kind: type[Run], key: str) -> tuple[Any, str]:
+def _owner(run_type: type[Run], key: str) -> tuple[Any, str]:
     """The dataclass that holds a dotted key, and the name of its field."""
-    owner: Any = kind
+    owner: Any = run_type
     *parts, name = key.split(".")
     for part in parts:
         owner = typing.get_type_hints(owner)[part]
@@ -151,7 +153,7 @@ def _run_class(recipes: Recipes, overrides: Sequence[tuple[str, Any]]) -> type[R
         check_task(name)
     except ValueError as error:
         raise RecipeError(f"{where}: {error}") from None
-    found: type[Run] = imported(TASKS[name].run)
+    found: type[Run] = import_object(TASKS[name].run)
     return found
 
 
@@ -167,9 +169,9 @@ def as_run(run: Run | str | Path, overrides: Sequence[str] = ()) -> Run:
     return run
 
 
-def _misfit(kind: type[Run], key: str, value: Any) -> str:
+def _misfit(run_type: type[Run], key: str, value: Any) -> str:
     """The message for a value whose type is not that of its key."""
-    owner, name = _owner(kind, key)
+    owner, name = _owner(run_type, key)
     hint = typing.get_type_hints(owner)[name]
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     return f"{key} is {shown(_as_text(value))}: need {_needed(hint)}{did_you_mean(str(value), choices)}"
@@ -180,10 +182,10 @@ def _needed(hint: Any) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
     if hint in words:
         return words[hint]
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
-    if kind is Literal:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
         return f"one of {', '.join(parts)}"
-    if kind in (UnionType, typing.Union):
+    if origin in (UnionType, typing.Union):
         return " or ".join(map(_needed, parts))
     if parts[-1] is Ellipsis:
         return f"a list, each item {_needed(parts[0])}"
@@ -206,11 +208,11 @@ def differences(before: Run, after: Run) -> list[str]:
     return [f"{key}: {old[key]} -> {new[key]}" for key in both if old[key] != new[key] and key not in _ASIDE]
 
 
-def _settings(recipes: Recipes, kind: type[Run]) -> dict[str, Any]:
+def _settings(recipes: Recipes, run_type: type[Run]) -> dict[str, Any]:
     """Dotted key -> value: the settings of each recipe replace those of the recipes before it."""
     settings: dict[str, Any] = {}
     for name, recipe in recipes:
-        settings = _over(settings, _checked(_flat(recipe), name, kind))
+        settings = _over(settings, _checked(_flat(recipe), name, run_type))
     return settings
 
 
@@ -269,16 +271,16 @@ def _overrides(words: Sequence[str]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _checked(pairs: Iterable[tuple[str, Any]], where: str, kind: type[Run]) -> dict[str, Any]:
+def _checked(pairs: Iterable[tuple[str, Any]], where: str, run_type: type[Run]) -> dict[str, Any]:
     """The settings with a model's name replaced by its sizes, and 20k or 8B as numbers; refuses unknown keys."""
     settings: dict[str, Any] = {}
-    known = keys(kind)
-    sizes = typing.get_type_hints(kind)["model"] is GenLIPConfig  # a name then stands for them
+    known = keys(run_type)
+    sizes = typing.get_type_hints(run_type)["model"] is GenLIPConfig  # a name then stands for them
     for key, value in pairs:
         if key == "model" and isinstance(value, str) and sizes:
             settings |= {f"model.{name}": part for name, part in _model(value).items()}
             continue
-        _check_key(kind, known, key, value, where)
+        _check_key(run_type, known, key, value, where)
         numeric = isinstance(known[key], int) and not isinstance(known[key], bool)
         if numeric and isinstance(value, str) and re.search(r"\d[kKMBT]$", value):
             try:
@@ -326,7 +328,7 @@ def _read(name_or_file: str | Path) -> dict[str, Any]:
     return recipe
 
 
-def _check_key(kind: type[Run], known: Mapping[str, Any], key: str, value: Any, where: str) -> None:
+def _check_key(run_type: type[Run], known: Mapping[str, Any], key: str, value: Any, where: str) -> None:
     """Raise RecipeError if a key is not a setting; the message names the most similar one and its meaning."""
     if key in known:
         return
@@ -341,7 +343,7 @@ def _check_key(kind: type[Run], known: Mapping[str, Any], key: str, value: Any, 
     if key.rpartition(".")[0] in known:
         raise UnknownKeyError(f"{where}: unknown key {key}: {key.rpartition('.')[0]} is a single value, not a section")
     if (near := nearest(key, known)) is not None:
-        raise UnknownKeyError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(kind, near)})")
+        raise UnknownKeyError(f"{where}: unknown key {key}; did you mean {near}? ({_meaning(run_type, near)})")
     hint = _NO_SETTINGS.get(key, f"the keys are {', '.join(known)}")
     raise UnknownKeyError(f"{where}: unknown key {key}; {hint}")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from genlip.model.fields import shown
 from genlip.suggestions import did_you_mean
 
-__all__ = ["TASKS", "TaskEntry", "check_task", "imported"]
+__all__ = ["TASKS", "TaskEntry", "check_task", "import_object"]
 
 
 class TaskEntry(NamedTuple):
@@ -36,7 +36,7 @@ def check_task(name: Any) -> None:
         raise ValueError(f"task is {shown(str(name))}: need one of {', '.join(TASKS)}{did_you_mean(str(name), TASKS)}")
 
 
-def imported(place: str) -> Any:
-    """What stands at "module:name"."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+def import_object(name: str) -> Any:
+    """The object named by "module:name"."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)

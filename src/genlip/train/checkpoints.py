@@ -77,13 +77,13 @@ class Checkpoints:
         """
         self.finish()
         target = self.folder / f"step-{step:08d}"
-        if self.world.agree(target.is_dir()):  # a signal just after a save requests the same again
+        if self.world.broadcast(target.is_dir()):  # a signal just after a save requests the same again
             return target
         partial = target.with_suffix(".partial")
         try:
             if self.world.leads:
                 (partial / "training").mkdir(parents=True)
-            self.world.wait()
+            self.world.barrier()
             writer = HuggingFaceStorageWriter(str(partial / "training"), save_distributed=True)
             alone = self.world.ranks == 1
             shards = async_save(tensors, storage_writer=writer, process_group=self.group, no_dist=alone)  # type: ignore[arg-type]

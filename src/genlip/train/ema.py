@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from genlip.train.parallel import shard
+from genlip.train.parallel import local_shard
 
 __all__ = ["EMA"]
 
@@ -27,5 +27,5 @@ class EMA:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the weights after update number `step`."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        now = [shard(p) for p in model.parameters()]
-        torch._foreach_lerp_([shard(value) for value in self.weights.values()], now, 1 - decay)
+        now = [local_shard(p) for p in model.parameters()]
+        torch._foreach_lerp_([local_shard(value) for value in self.weights.values()], now, 1 - decay)

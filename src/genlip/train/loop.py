@@ -84,13 +84,13 @@ def train_model(
         Threads(run.threads, world.device, world.ranks == 1 and not run.compile) as threads,
         ExitStack() as owned,
     ):
-        world.first(lambda: owned.enter_context(own(Path(run.out), "run")))
-        newest = world.first(lambda: checkpoint_to_resume(run, resume))
+        world.on_rank_0(lambda: owned.enter_context(own(Path(run.out), "run")))
+        newest = world.on_rank_0(lambda: checkpoint_to_resume(run, resume))
         Path(run.out).mkdir(parents=True, exist_ok=True)  # other nodes may see the folder of rank 0 late
         source, measured = _sources(run)
         state = begin(run, world, source, newest)
         held_out: list[HeldOutSet] = []  # of rank 0; an error in reading it ends all ranks
-        world.first(lambda: held_out.append(held_out_set(state.task.reader(measured), run)))
+        world.on_rank_0(lambda: held_out.append(held_out_set(state.task.reader(measured), run)))
         with _Loop(state, held_out[0] if world.leads else None, threads, on_step) as loop:
             return loop.go()
 
@@ -247,7 +247,7 @@ class _Loop:
             figures = {name: round(value, 5) for name, value in found.figures.items()}
             tracker.held_out(state.step, found.unit, **figures)
             tracker.spoken(state.step, found.spoken)
-        state.world.wait()
+        state.world.barrier()
 
     def save(self, wait: bool = False) -> Path:
         """Start to write a checkpoint of this step, if there is none; `wait` until it is complete."""
@@ -257,7 +257,7 @@ class _Loop:
             self.tracker.event("save", step=self.saved, seconds=round(time.perf_counter() - began, 3), path=str(self.path))
         if wait:
             self.checkpoints.finish()
-            self.state.world.wait()  # if a rank exits early, torchrun stops rank 0 while it writes
+            self.state.world.barrier()  # if a rank exits early, torchrun stops rank 0 while it writes
         return self.path
 
     def save_and_stop(self) -> None:
@@ -279,8 +279,8 @@ class _Loop:
         if isinstance(failure, DataUnreadable) and failure.stop:
             self.save_and_stop()
         saved = f"; what was learned is saved: {self.save(wait=True)}" if self.state.step else ""
-        kind = SkippedTooMany if isinstance(failure.__cause__ or failure, SkippedTooMany) else NoData
-        raise kind(f"{failure}{saved}") from failure
+        error_type = SkippedTooMany if isinstance(failure.__cause__ or failure, SkippedTooMany) else NoData
+        raise error_type(f"{failure}{saved}") from failure
 
     def finish(self) -> Path:
         """Report, measure and save at the end of the run, and export the model."""
@@ -298,7 +298,7 @@ class _Loop:
             self.tracker.say(f"{counts.skipped.total()} of {counts.seen} samples could not be used: {counts.words()}")
         if counts.squeezed:
             self.tracker.say(f"{counts.squeezed} images are longer than images.max_patches to 1 and were squeezed")
-        state.world.wait()
+        state.world.barrier()
         return model
 
     def announce(self) -> None:

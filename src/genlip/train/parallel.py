@@ -23,7 +23,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["Shared", "World", "choose_strategy", "full", "gradient_sync", "join_world", "shard", "share_model"]
+__all__ = ["Shared", "World", "choose_strategy", "gradient_sync", "join_world", "local_shard", "share_model", "whole_tensor"]
 
 _PATIENCE = timedelta(minutes=30)  # for the slowest rank: compiling, or writing to a busy disk
 
@@ -81,7 +81,7 @@ class World:
         dist.all_gather(gathered, padded)
         return [one[: int(number)] for one, number in zip(gathered, lengths, strict=True)]
 
-    def agree(self, thing: Any) -> Any:
+    def broadcast(self, thing: Any) -> Any:
         """The object of rank 0, on all ranks."""
         if self.ranks == 1:
             return thing
@@ -89,7 +89,7 @@ class World:
         dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
         return held[0]
 
-    def first(self, find: Callable[[], T]) -> T:
+    def on_rank_0(self, find: Callable[[], T]) -> T:
         """What `find` returns on rank 0, on all ranks. If it raises ValueError or OSError, rank 0 does too; others exit."""
         found: T | None = None
         error: Exception | None = None
@@ -98,14 +98,14 @@ class World:
                 found = find()
             except (ValueError, OSError) as failure:
                 error = failure
-        found, failed = self.agree((found, error is not None))
+        found, failed = self.broadcast((found, error is not None))
         if error is not None:
             raise error
         if failed:
             raise SystemExit(1)
         return found  # type: ignore[return-value]
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until all ranks have called this."""
         if self.ranks > 1:
             dist.barrier()
@@ -193,12 +193,12 @@ def share_model(model: nn.Module, blocks: Iterable[nn.Module], strategy: Strateg
         return shared
     if strategy == "ddp":
         return DistributedDataParallel(shared, gradient_as_bucket_view=True)
-    kind = world.device.type
+    device_type = world.device.type
     if strategy == "hybrid":
         shape = (world.ranks // world.local_ranks, world.local_ranks)
-        mesh = init_device_mesh(kind, shape, mesh_dim_names=("copies", "shards"))
+        mesh = init_device_mesh(device_type, shape, mesh_dim_names=("copies", "shards"))
     else:
-        mesh = init_device_mesh(kind, (world.ranks,))
+        mesh = init_device_mesh(device_type, (world.ranks,))
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(shared, mesh=mesh)
@@ -214,11 +214,11 @@ def gradient_sync(model: nn.Module, last: bool) -> AbstractContextManager[object
     return nullcontext()
 
 
-def full(value: Tensor) -> Tensor:
+def whole_tensor(value: Tensor) -> Tensor:
     """The whole of a tensor that may be sharded; all ranks must call."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def shard(value: Tensor) -> Tensor:
+def local_shard(value: Tensor) -> Tensor:
     """This rank's part of a tensor that may be sharded, in place."""
     return value.to_local() if isinstance(value, DTensor) else value

@@ -190,15 +190,15 @@ def _risen(log: _Logged) -> Iterator[str]:
     train = [(event["step"], event["loss"]) for event in log.all("train") if event.get("loss") is not None]
     before = [loss for step, loss in train if step <= best][-_RECENT:]
     since = [loss for step, loss in train if step > best][-_RECENT:]
-    told = f"The held-out loss has risen from {least:.3f} at step {best:,}, its lowest, to {now:.3f}"
+    message = f"The held-out loss has risen from {least:.3f} at step {best:,}, its lowest, to {now:.3f}"
     first, last = (statistics.fmean(some) if some else math.nan for some in (before, since))
     if last < first and now > _OVERFIT * least:
         yield (
-            f"{told}, while the training loss fell from {first:.3f} to {last:.3f}: the model is overfitting. "
+            f"{message}, while the training loss fell from {first:.3f} to {last:.3f}: the model is overfitting. "
             f"The weights of step {best:,} are better; take more samples, or end the run there."
         )
     elif now > _RISE * least:
-        yield f"{told}: training has become unstable; the weights of that step may be better, or a lower learning rate."
+        yield f"{message}: training has become unstable; the weights of that step may be better, or a lower learning rate."
 
 
 def _times(number: int) -> str:
@@ -296,7 +296,7 @@ def _skipped(log: _Logged) -> list[Section]:
     if not reasons:
         return []
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
-    rows = [[reason, source, f"{len(told):,}", told[:_EXAMPLES_SHOWN]] for (source, reason), told in ordered]
+    rows = [[reason, source, f"{len(messages):,}", messages[:_EXAMPLES_SHOWN]] for (source, reason), messages in ordered]
     return [Section("Samples that could not be used", html.table(["reason", "source", "number", "such as"], rows))]
 
 
@@ -317,7 +317,7 @@ def _spoken(log: _Logged, folder: Path) -> list[Section]:
     note = f"At step {evaluations[-1]['step']:,}, {exact} of {len(last)} captions were exactly the true ones. " + (
         f"These are the first {_IMAGES_SHOWN} of them. " if len(said) > _IMAGES_SHOWN else ""
     )
-    shown = [_speech(told, folder) for told in list(said.values())[:_IMAGES_SHOWN]]
+    shown = [_speech(history, folder) for history in list(said.values())[:_IMAGES_SHOWN]]
     return [
         Section(
             "Captions of held-out images",
@@ -327,15 +327,15 @@ def _spoken(log: _Logged, folder: Path) -> list[Section]:
     ]
 
 
-def _speech(told: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> CaptionHistory:
-    sample = told[-1][1]
-    return CaptionHistory(_picture(folder, sample.get("image")), sample["true"], _some(_changes(told), _TIMES_SHOWN))
+def _speech(history: Sequence[tuple[int, Mapping[str, Any]]], folder: Path) -> CaptionHistory:
+    sample = history[-1][1]
+    return CaptionHistory(_picture(folder, sample.get("image")), sample["true"], _some(_changes(history), _TIMES_SHOWN))
 
 
-def _changes(told: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[str, str]]:
+def _changes(history: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[str, str]]:
     """(steps, caption) of each run of equal captions."""
     runs: list[tuple[int, int, str]] = []
-    for step, sample in told:
+    for step, sample in history:
         if runs and runs[-1][2] == sample["spoken"]:
             runs[-1] = (runs[-1][0], step, sample["spoken"])
         else:

@@ -35,7 +35,7 @@ def interruptible() -> Iterator[list[float]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {kind: handler for kind in SIGNALS if (handler := signal.getsignal(kind)) is not signal.SIG_IGN}
+    before = {signum: handler for signum in SIGNALS if (handler := signal.getsignal(signum)) is not signal.SIG_IGN}
     terminals = [number for number in (1, 2) if os.isatty(number)]
     once = threading.RLock()
 
@@ -52,8 +52,8 @@ def interruptible() -> Iterator[list[float]]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if not first(number):
-            for kind, handler in before.items():
-                signal.signal(kind, handler)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
             signal.raise_signal(number)
 
     def listen() -> None:
@@ -66,15 +66,15 @@ def interruptible() -> Iterator[list[float]]:
     os.set_blocking(writer, False)
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
-    for kind in before:
-        signal.signal(kind, handle)
+    for signum in before:
+        signal.signal(signum, handle)
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield received
     finally:
         signal.set_wakeup_fd(woken)
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
         os.write(writer, b"\0")
         thread.join()
         os.close(reader)

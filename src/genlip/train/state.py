@@ -22,7 +22,7 @@ from genlip.train import checkpoints
 from genlip.train.checkpoints import Checkpoints
 from genlip.train.ema import EMA
 from genlip.train.optimizer import check_groups, freeze, make_optimizers
-from genlip.train.parallel import World, choose_strategy, full, share_model
+from genlip.train.parallel import World, choose_strategy, share_model, whole_tensor
 from genlip.train.precision import Precision, resolve_precision
 from genlip.train.task import PackTask, UpdateTask, task_class
 
@@ -93,7 +93,7 @@ class State:
         A parameter with several names has the first of them.
         """
         named = self.average.weights if self.average else dict(self.model.named_parameters())
-        whole = ((name, full(value.detach())) for name, value in named.items())
+        whole = ((name, whole_tensor(value.detach())) for name, value in named.items())
         return {name: value.to("cpu", copy=True) for name, value in whole if self.world.leads}
 
     def save(self, to: Checkpoints) -> Path:
@@ -112,10 +112,10 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     """The state to train from: that of the checkpoint `newest`, if there is one."""
     strategy = choose_strategy(run.parallel, world)
     task_type = task_class(run)
-    task = task_type(run, world.first(lambda: task_type.find_processor(run, source, newest)))
-    precision: Precision = world.agree(_precision(run, world, newest))
+    task = task_type(run, world.on_rank_0(lambda: task_type.find_processor(run, source, newest)))
+    precision: Precision = world.broadcast(_precision(run, world, newest))
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    attention = world.agree(task.attention(world.device, dtype))
+    attention = world.broadcast(task.attention(world.device, dtype))
     torch.manual_seed(run.seed)  # the same weights on every rank
     model: nn.Module = task.build(attention)
     if run.init_from and newest is None:

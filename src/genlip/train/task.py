@@ -25,7 +25,7 @@ from genlip.data.samples import Reader
 from genlip.data.sources import Source
 from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.recipes.run import Run
-from genlip.recipes.tasks import TASKS, imported
+from genlip.recipes.tasks import TASKS, import_object
 
 __all__ = ["HeldOutSet", "Measured", "PackTask", "ParameterGroup", "Task", "UpdateTask", "task_class"]
 
@@ -198,11 +198,11 @@ class UpdateTask(Task):
 def task_class(run: Run) -> type[PackTask | UpdateTask]:
     """The class of the run's task. Raises ValueError if the run is of another class than the task's recipes."""
     entry = TASKS[run.task]
-    wanted: type[Run] = imported(entry.run)
+    wanted: type[Run] = import_object(entry.run)
     if not isinstance(run, wanted):
         raise ValueError(
             f"the run is a {type(run).__name__}, and recipes of task {run.task} are {wanted.__name__}: read the recipe "
             "with load_recipe"
         )
-    found: type[PackTask | UpdateTask] = imported(entry.task)
+    found: type[PackTask | UpdateTask] = import_object(entry.task)
     return found

@@ -20,7 +20,7 @@ from torch.nn.utils import get_total_norm
 
 from genlip.data.packing import Batch
 from genlip.train.optimizer import set_learning_rate
-from genlip.train.parallel import full
+from genlip.train.parallel import whole_tensor
 from genlip.train.passes import Note, Passes, run_passes
 from genlip.train.schedule import learning_rate
 from genlip.train.state import State
@@ -143,7 +143,7 @@ def _with_causes(state: State, done: Update, passes: Passes) -> Update:
     """The same update with the samples and parameters that may be the cause of a loss that is NaN or infinite."""
     suspects = [key for keys in state.world.gather(passes.suspects()) for key in keys]
     gradients = ((name, p.grad) for name, p in state.model.named_parameters() if p.grad is not None)
-    broken = [name for name, gradient in gradients if not torch.isfinite(full(gradient)).all()]
+    broken = [name for name, gradient in gradients if not torch.isfinite(whole_tensor(gradient)).all()]
     return dataclasses.replace(done, suspects=tuple(suspects), broken=tuple(broken))
 
 
@@ -157,7 +157,7 @@ def _step(state: State, loss: float, terms: float, rate: float) -> float:
         )
     gradients = [gradient for gradient in trained.values() if gradient is not None]
     mean = state.world.ranks / terms  # DDP and FSDP computed the mean over ranks
-    norm = float(full(get_total_norm(gradients))) * mean
+    norm = float(whole_tensor(get_total_norm(gradients))) * mean
     if not (math.isfinite(loss) and math.isfinite(norm)):
         return norm
     torch._foreach_mul_(gradients, mean * min(1.0, state.run.optimizer.max_grad_norm / (norm + 1e-6)))
