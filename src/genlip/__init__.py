@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from genlip.lazy import lazy
 
 if TYPE_CHECKING:
+    from genlip.data.datasets.any_images import open_any
     from genlip.data.datasets.opening import open_labelled
     from genlip.data.datasets.segmented_opening import open_segmented
     from genlip.data.images import ImageConfig, ImageError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from genlip.evaluate.attention.measure import measure_attention
     from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
     from genlip.evaluate.comparison.compare import compare_models
+    from genlip.evaluate.comparison.page import comparison_text
     from genlip.evaluate.features.measure import measure_features
     from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
     from genlip.evaluate.readout.measure import measure_readout
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from genlip.export import export_model
     from genlip.export.hub import push_model
     from genlip.inspect.inspection import inspect_source
+    from genlip.inspect.page import inspection_text
     from genlip.model.checkpoint import CheckpointError, load, save
     from genlip.model.config import GenLIPConfig
     from genlip.model.decoding import Decoding
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from genlip.model.pack import Pack, Sample
     from genlip.plan.plan import Plan
     from genlip.plan.planner import plan_run
+    from genlip.plan.text import plan_text
     from genlip.quickstart import run_quickstart
     from genlip.recipes.recipe import Run, load_recipe
     from genlip.speaker import PatchWords, Speaker
@@ -71,11 +75,13 @@ _HOMES = {
     "Speaker": "speaker",
     "ZeroShotConfig": "evaluate.zero_shot.measure",
     "compare_models": "evaluate.comparison.compare",
+    "comparison_text": "evaluate.comparison.page",
     "evaluations_folder": "evaluate.result_files",
     "export_model": "export",
     "generate": "model.generation",
     "generate_steps": "model.generation",
     "inspect_source": "inspect.inspection",
+    "inspection_text": "inspect.page",
     "load": "model.checkpoint",
     "load_recipe": "recipes.recipe",
     "measure_attention": "evaluate.attention.measure",
@@ -86,11 +92,13 @@ _HOMES = {
     "measure_resolution": "evaluate.resolution.measure",
     "measure_segmentation": "evaluate.segmentation.measure",
     "measure_zero_shot": "evaluate.zero_shot.measure",
+    "open_any": "data.datasets.any_images",
     "open_labelled": "data.datasets.opening",
     "open_segmented": "data.datasets.segmented_opening",
     "open_source": "data.sources",
     "patch_readout": "model.generation",
     "plan_run": "plan.planner",
+    "plan_text": "plan.text",
     "push_model": "export.hub",
     "read_results": "evaluate.result_files",
     "run_quickstart": "quickstart",
@@ -124,11 +132,13 @@ __all__ = [
     "ZeroShotConfig",
     "__version__",
     "compare_models",
+    "comparison_text",
     "evaluations_folder",
     "export_model",
     "generate",
     "generate_steps",
     "inspect_source",
+    "inspection_text",
     "load",
     "load_recipe",
     "measure_attention",
@@ -139,11 +149,13 @@ __all__ = [
     "measure_resolution",
     "measure_segmentation",
     "measure_zero_shot",
+    "open_any",
     "open_labelled",
     "open_segmented",
     "open_source",
     "patch_readout",
     "plan_run",
+    "plan_text",
     "push_model",
     "read_results",
     "run_quickstart",

@@ -10,7 +10,7 @@ from genlip.data.examples import Example
 from genlip.data.images import ImageConfig
 from genlip.data.packing import PackingConfig
 from genlip.data.sources import Mixture
-from genlip.inspect.page import inspection_page, summary, warnings
+from genlip.inspect.page import inspection_page, inspection_text, warnings
 
 from ..data import small_run
 from ..data.helpers import READ, InMemory, small_config, small_tokenizer
@@ -58,7 +58,7 @@ def test_what_looks_wrong_is_said_with_what_to_change_and_nothing_else_is(exampl
     assert len(warnings(found)) == len(expected), warnings(found)
     for warning, part in zip(warnings(found), expected, strict=True):
         assert part in warning
-        assert f"warning: {warning}" in summary(found)
+        assert f"warning: {warning}" in inspection_text(found)
     assert ("No problems were found." in inspection_page(found)) == (not expected)
 
 
@@ -75,7 +75,7 @@ def test_a_pack_that_is_too_small_for_images_and_their_text_is_said():
 
 def test_a_summary_says_what_was_found():
     bad = [Example(f"key {i}", b"no image", "x") for i in range(3)]
-    lines = summary(inspected([*sized((200, 1), (8, 8), (1, 200)), Example("a", image(), TALK), *bad])).split("\n")
+    lines = inspection_text(inspected([*sized((200, 1), (8, 8), (1, 200)), Example("a", image(), TALK), *bad])).split("\n")
     assert lines[0] == "memory: 7 examples, 7 looked at, 4 usable"
     assert lines[1] == "skipped: not an image: 3, such as key 0: 8 bytes: not an image in a known format: plain text " + READ
     assert "image size: median 8, from 1 to 200 wide, median 8, from 1 to 200 high, in pixels" in lines
@@ -86,7 +86,7 @@ def test_a_summary_says_what_was_found():
 def test_parts_are_listed():
     parts = [InMemory(captioned("a"), "x"), InMemory(captioned("b", "c"), "y"), InMemory([], "nothing")]
     found = inspected(Mixture(parts))
-    assert [line for line in summary(found).split("\n") if line.startswith("part ")] == [
+    assert [line for line in inspection_text(found).split("\n") if line.startswith("part ")] == [
         "part x: 1 example, 1 per epoch (1.00 times each), 1 looked at, 1 usable",
         "part y: 2 examples, 2 per epoch (1.00 times each), 2 looked at, 2 usable",
         "part nothing: 0 examples, 0 per epoch, 0 looked at, 0 usable",
@@ -132,14 +132,14 @@ def test_hostile_texts_stay_texts():
 
 
 def test_words_for_a_terminal_hold_no_commands_for_it():
-    text = summary(inspected(hostile()))
+    text = inspection_text(inspected(hostile()))
     assert all(letter.isprintable() for line in text.split("\n") for letter in line)
     text.encode("utf8")
 
 
 def test_a_name_of_several_lines_stays_one_line_each():
     source = InMemory([Example("a\nb", b"", "x"), *captioned("x")], "name\nof two lines")
-    lines = summary(inspected(source)).split("\n")
+    lines = inspection_text(inspected(source)).split("\n")
     assert lines[0].startswith("name of two lines: 2 examples")
     assert all(": " in line for line in lines)
 

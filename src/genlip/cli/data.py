@@ -76,7 +76,7 @@ def _inspect(args: argparse.Namespace) -> None:
     from genlip.data.packing import PackingConfig
     from genlip.data.sources import open_source
     from genlip.inspect.inspection import inspect_source, usual_captions
-    from genlip.inspect.page import inspection_page, summary, warnings
+    from genlip.inspect.page import inspection_page, inspection_text, warnings
     from genlip.model.config import GenLIPConfig
     from genlip.model.writing import write_json, write_text
     from genlip.progress import progress
@@ -95,7 +95,7 @@ def _inspect(args: argparse.Namespace) -> None:
     with progress("looking at images", min(args.samples, len(source))) as advance:
         settings: dict[str, Any] = {"samples": args.samples, "seed": args.seed}
         found = inspect_source(source, images, captions, packing, model_config=model, **settings, advance=advance)
-    say(summary(found))
+    say(inspection_text(found))
     if args.out:
         write_text(Path(args.out), inspection_page(found))
         say(f"page: {args.out}")

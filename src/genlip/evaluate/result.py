@@ -21,7 +21,10 @@ from genlip.machine import machine, versions
 from genlip.model.writing import escaped
 from genlip.speaker import Speaker
 
-__all__ = ["Result", "measured_on", "settings_of"]
+__all__ = ["IMAGE_SETTINGS", "Result", "measured_on", "settings_of"]
+
+# Settings of a result that say how images were prepared; the others are the measurement's own.
+IMAGE_SETTINGS = ("resize", "size", "patches", "mean", "std", "interpolation")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ class Packs(NamedTuple):
     patch_share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Inspection:
     """Statistics of a source, from the examples looked at.
 
@@ -118,6 +118,10 @@ class Inspection:
     captions: CaptionConfig
     packing: PackingConfig
     patch_size: int
+
+    def __repr__(self) -> str:
+        """One line; `genlip.inspection_text` gives all figures."""
+        return f"<Inspection of {self.name!r}: {self.usable:,} of {self.looked_at:,} examples usable>"
 
     @property
     def usable(self) -> int:

@@ -15,7 +15,7 @@ from genlip.report.formatting import compact, counted, estimate, figure, one_lin
 from genlip.report.html import Headline, Section, Thumbnail
 from genlip.terminal import harmless
 
-__all__ = ["inspection_page", "summary", "warnings"]
+__all__ = ["inspection_page", "inspection_text", "warnings"]
 
 
 # -- warnings
@@ -98,7 +98,7 @@ def _size_warnings(found: Inspection) -> Iterator[str]:
 # -- words
 
 
-def summary(found: Inspection) -> str:
+def inspection_text(found: Inspection) -> str:
     """All figures and warnings, as lines for a terminal."""
     figures = {**_image_words(found), **_caption_words(found), **_pack_words(found)}
     lines = [

@@ -69,7 +69,7 @@ class Scaling(NamedTuple):
     outcome: Outcome
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """The needs of a run; times in seconds, sizes in bytes, work in FLOPs.
 
@@ -143,6 +143,11 @@ class Plan:
     def processors(self, number: int) -> str:
         """A number of ranks in words: "8 GPUs", or "2 processes" on a processor."""
         return counted(number, "process" if self.on_cpu else "GPU")
+
+    def __repr__(self) -> str:
+        """One line; `genlip.plan_text` gives the tables of `genlip plan`."""
+        size = f"{self.parameters.total / 1e6:,.1f} M parameters, {self.memory.total / 2**30:.1f} GiB"
+        return f"<Plan of {self.run!r} on {self.sharing.ranks} x {self.hardware.name}: {size}, {self.days:.3g} days>"
 
     def to_json(self) -> dict[str, Any]:
         """Every figure, for `json.dumps`."""

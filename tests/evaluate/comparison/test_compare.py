@@ -134,7 +134,7 @@ def test_a_score_that_only_one_model_has_is_left_out(tmp_path: Path) -> None:
 def test_models_that_share_nothing_are_told_what_to_do(tmp_path: Path) -> None:
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
     write_result(result(FIRST), a)
-    write_result(result(FIRST, size=96), b)
+    write_result(result(FIRST, settings={"size": 64, "epochs": 2}), b)
     comparison = compare_models([a, b])
     assert "No measurement is shared" in comparison_page(comparison)
     text = comparison_text(comparison, width=400)
@@ -216,3 +216,28 @@ def test_text_and_page_say_why_a_loss_is_not_compared(second: str | None, told: 
     found = compare_models(names)
     assert told in " ".join(comparison_text(found, width=300).split())
     assert told in comparison_page(found)
+
+
+def test_encoders_of_other_image_sizes_are_compared_and_the_page_says_so(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("ours", "theirs", "both")]
+    write_result(result(FIRST, settings={"resize": "fixed", "size": 64, "epochs": 3}), names[0])
+    write_result(result(FIRST + 0.125, settings={"resize": "fixed", "size": 224, "epochs": 3}), names[1])
+    for size in (32, 48):  # which of the two is meant is not known
+        write_result(result(SECOND, settings={"resize": "fixed", "size": size, "epochs": 3}), names[2])
+    found = compare_models(names)
+    assert [list(one.results) for one in found.shared] == [names[:2]]
+    assert [one.model for one in found.alone] == [names[2]] * 2
+    assert found.shared[0].image_settings == {
+        name: {"resize": "fixed", "size": size} for name, size in zip(names, (64, 224), strict=False)
+    }
+    for text in (" ".join(comparison_text(found).split()), comparison_page(found)):
+        assert "Settings: epochs 3. Images were prepared differently:" in text
+        assert "size 64 for ours; resize fixed, size 224 for theirs" in text
+    assert repr(found) == f"<Comparison of {', '.join(names)}: 1 shared measurements>"
+
+
+def test_other_settings_than_those_of_images_are_never_compared(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("a", "b")]
+    write_result(result(FIRST, settings={"size": 64, "epochs": 3}), names[0])
+    write_result(result(SECOND, settings={"size": 224, "epochs": 4}), names[1])
+    assert compare_models(names).shared == []

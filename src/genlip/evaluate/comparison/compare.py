@@ -4,23 +4,25 @@ In: folders of models with stored results. Out: each score of each model with it
 first model's by a paired bootstrap: both are resampled in the same way, because images that are hard for one model are
 mostly hard for the other.
 
-Results are the same measurement if set and settings are exactly the same. Images are paired by their keys; where the
-keys differ, a key that occurs twice is left out, because its rows cannot be paired. Scores that are counted in tokens are
-compared only between models of the same tokenizer: a loss per token is lower where tokens are shorter.
+Results are the same measurement if set and settings are exactly the same. If no other model has such a result, how images
+are prepared may differ, because the size of an image belongs to an encoder; pages then say so. Images are paired by their
+keys; where the keys differ, a key that occurs twice is left out, because its rows cannot be paired. Scores that are counted
+in tokens are compared only between models of the same tokenizer: a loss per token is lower where tokens are shorter.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from genlip.evaluate.model_page import stored_results
-from genlip.evaluate.result import Result
+from genlip.evaluate.result import IMAGE_SETTINGS, Result
 from genlip.evaluate.scores import Difference, Scores, difference
 
 __all__ = ["Alone", "Comparison", "Pairing", "Shared", "compare_models", "paired", "short_names", "tokenizers"]
@@ -44,6 +46,12 @@ class Shared:
         return next(iter(self.results))
 
     @property
+    def image_settings(self) -> dict[str, dict[str, Any]]:
+        """How images were prepared, by model; empty if it was the same for all."""
+        of_models = {model: _split(result)[1] for model, result in self.results.items()}
+        return of_models if len({str(settings) for settings in of_models.values()}) > 1 else {}
+
+    @property
     def scores(self) -> list[str]:
         """Names of the scores that at least two results have, in the first one's order."""
         names = list(dict.fromkeys(name for result in self.results.values() for name in result.scores))
@@ -58,13 +66,17 @@ class Alone:
     result: Result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Models, what they share, and what only one of them has."""
 
     models: tuple[str, ...]
     shared: Sequence[Shared]
     alone: Sequence[Alone]
+
+    def __repr__(self) -> str:
+        """One line; `genlip.comparison_text` gives the tables of `genlip compare`."""
+        return f"<Comparison of {', '.join(self.models)}: {len(self.shared)} shared measurements>"
 
 
 @dataclass(frozen=True)
@@ -98,13 +110,35 @@ def compare_models(folders: Sequence[str]) -> Comparison:
     for folder in folders:
         for result in stored_results(folder)[1]:
             by_identity.setdefault(result.identity, {})[folder] = result
+    shared = [Shared(kind, data, results) for (kind, data, _), results in by_identity.items() if len(results) > 1]
+    single = [pair for results in by_identity.values() if len(results) == 1 for pair in results.items()]
+    others, alone = _prepared_differently(single)
+    return Comparison(tuple(folders), [*shared, *others], alone)
+
+
+def _prepared_differently(single: Sequence[tuple[str, Result]]) -> tuple[list[Shared], list[Alone]]:
+    """Of results that only one model has, those that differ from other models' in the preparation of images alone.
+
+    A model with several such results is left out: which of them is meant is not known.
+    """
+    groups: dict[str, list[tuple[str, Result]]] = {}
+    for model, result in single:
+        rest = _split(result)[0]
+        groups.setdefault(json.dumps([result.measurement, result.data, rest], sort_keys=True), []).append((model, result))
     shared, alone = [], []
-    for (measurement, data, _), results in by_identity.items():
-        if len(results) > 1:
-            shared.append(Shared(measurement, data, results))
-        else:
-            alone += [Alone(model, result) for model, result in results.items()]
-    return Comparison(tuple(folders), shared, alone)
+    for some in groups.values():
+        times = Counter(model for model, _ in some)
+        once = {model: result for model, result in some if times[model] == 1}
+        if len(once) > 1:
+            shared.append(Shared(some[0][1].measurement, some[0][1].data, once))
+        alone += [Alone(model, result) for model, result in some if len(once) < 2 or model not in once]
+    return shared, alone
+
+
+def _split(result: Result) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a result apart from those of its images, and these."""
+    images = {name: value for name, value in result.settings.items() if name in IMAGE_SETTINGS}
+    return {name: value for name, value in result.settings.items() if name not in IMAGE_SETTINGS}, images
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:

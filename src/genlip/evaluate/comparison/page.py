@@ -14,6 +14,7 @@ from rich.table import Table
 
 from genlip.evaluate.comparison.compare import Comparison, Shared, paired, short_names, tokenizers
 from genlip.evaluate.registry import title_of
+from genlip.evaluate.result import IMAGE_SETTINGS
 from genlip.evaluate.score_table import interval_words, number_words, set_words, settings_words, signed_words
 from genlip.report import html
 from genlip.report.html import Section
@@ -32,7 +33,7 @@ def comparison_text(comparison: Comparison, width: int = 120) -> str:
     file, names = io.StringIO(), short_names(comparison.models)
     console = Console(file=file, width=width, color_system=None)
     for shared in comparison.shared:
-        table = Table(*_HEAD, title=escape(_title(shared)), caption=escape(_settings(shared)), title_justify="left")
+        table = Table(*_HEAD, title=escape(_title(shared)), caption=escape(_settings(shared, names)), title_justify="left")
         for row in _rows(shared, names):
             table.add_row(*map(escape, row))
         console.print(table)
@@ -47,7 +48,7 @@ def comparison_page(comparison: Comparison) -> str:
     folders = html.key_value_table({short: model for model, short in names.items()})
     sections = [Section("What is compared", html.paragraphs(_story(comparison)) + folders)]
     for shared in comparison.shared:
-        body = html.table(_HEAD, _rows(shared, names)) + html.paragraphs(_settings(shared)) + _curves(shared)
+        body = html.table(_HEAD, _rows(shared, names)) + html.paragraphs(_settings(shared, names)) + _curves(shared)
         sections.append(Section(_title(shared), body))
     if comparison.alone:
         rows = [[names[one.model], title_of(one.result.measurement), set_words(one.result.data)] for one in comparison.alone]
@@ -69,8 +70,13 @@ def _title(shared: Shared) -> str:
     return f"{title_of(shared.measurement)} on {set_words(shared.data)}"
 
 
-def _settings(shared: Shared) -> str:
-    return f"Settings: {settings_words(shared.results[shared.first].settings)}."
+def _settings(shared: Shared, names: Mapping[str, str]) -> str:
+    settings, differ = shared.results[shared.first].settings, shared.image_settings
+    if not differ:
+        return f"Settings: {settings_words(settings)}."
+    common = {name: value for name, value in settings.items() if name not in IMAGE_SETTINGS}
+    own = "; ".join(f"{settings_words(images)} for {names[model]}" for model, images in differ.items())
+    return f"{f'Settings: {settings_words(common)}. ' if common else ''}Images were prepared differently: {own}."
 
 
 def _rows(shared: Shared, names: Mapping[str, str]) -> Iterator[list[str]]:
