@@ -49,7 +49,12 @@ class GenLIPTask(PackTask):
         """The tokenizer of the checkpoint, of `init_from` or of `tokenizer`, or one trained on the captions."""
         if newest is not None:
             return load_tokenizer(newest).to_str()
-        given = checkpoint.checkpoint_folder(run.init_from) if run.init_from else None
+        try:
+            given = checkpoint.checkpoint_folder(run.init_from) if run.init_from else None
+        except checkpoint.CheckpointError as error:
+            raise checkpoint.CheckpointError(
+                f"{error}; it is init_from: train that model first, or set --init_from"
+            ) from error
         if run.tokenizer != "bpe":
             tokenizer = load_tokenizer(run.tokenizer)
             if given is not None and (Path(given) / "tokenizer.json").is_file():

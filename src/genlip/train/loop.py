@@ -327,15 +327,24 @@ class _Loop:
 
 def _sources(run: Run) -> tuple[Source, Source]:
     """The source for training, and the one for measuring."""
-    source = open_source(run.data.source, run.data.fields, allow_outside=run.data.allow_outside)
+    source = _open(run, "source")
     if run.data.held_out:
-        return source, open_source(run.data.held_out, run.data.fields, allow_outside=run.data.allow_outside)
+        return source, _open(run, "held_out")
     if len(source) < 2 * run.data.held_out_samples:
         raise ValueError(
             f"{run.data.source}: {len(source)} samples, of which {run.data.held_out_samples} would be held out, and at most "
             "half may be; name a source with --data.held_out or lower --data.held_out_samples"
         )
     return hold_out(source, run.data.held_out_samples, run.seed)
+
+
+def _open(run: Run, setting: str) -> Source:
+    """The source of a setting of `run.data`, which errors name."""
+    try:
+        return open_source(getattr(run.data, setting), run.data.fields, allow_outside=run.data.allow_outside)
+    except (ValueError, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{error}; it is data.{setting} of the recipe, and --data.{setting} names another") from error
 
 
 def _replace(folder: Path, write: Callable[[Path], None]) -> None:
