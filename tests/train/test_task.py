@@ -16,9 +16,12 @@ from genlip.train import task as task_module
 from genlip.train.checkpoints import latest, read_run
 from genlip.train.genlip_task import GenLIPTask
 from genlip.train.loop import Interrupted, train_model
+from genlip.train.parallel import World
 from genlip.train.run_page import write_report
+from genlip.train.state import begin
 from genlip.train.task import PackTask, ParameterGroup, UpdateTask, task_class
 from genlip.train.tracking import read_log
+from genlip.train.update import update
 
 from .helpers import small_run
 from .test_loop import stop_after
@@ -75,6 +78,23 @@ def test_default_groups_hold_what_is_trained_and_muon_takes_the_matrices_of_bloc
     assert [id(p) for p in group.parameters] == [id(model[0].weight), id(model[0].bias), id(model[1].weight)]
     assert group.rate_scale == ParameterGroup([]).rate_scale == 1
     assert [id(p) for p in Two().matrices(model)] == [id(model[0].weight)]
+
+
+def test_a_task_that_lacks_a_method_is_refused_where_it_is_made():
+    class Incomplete(GenLIPTask):
+        idle = PackTask.idle
+
+    with pytest.raises(TypeError, match=r"abstract method '?idle"):
+        Incomplete(None, "")
+
+
+@pytest.mark.usefixtures("toy")
+def test_frozen_parameters_of_another_task_stay(tmp_path):
+    begun = begin(toy_run(tmp_path, freeze='["images.*"]'), World(), open_source("scenes:0"), None)
+    before = {name: p.detach().clone() for name, p in begun.model.named_parameters()}
+    update(begun, begun.loader.batches(), lambda *_: None, lambda: False)
+    moved = {name for name, p in begun.model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == before.keys() - {"images.0.weight", "images.0.bias"}
 
 
 @pytest.mark.usefixtures("toy")

@@ -145,7 +145,7 @@ class ToyTask(_Prepared, UpdateTask):
 
     def parameter_groups(self, model: Towers) -> list[ParameterGroup]:
         of_loss = [model.log_temperature, model.bias]
-        others = [p for p in model.parameters() if all(p is not one for one in of_loss)]
+        others = [p for p in model.parameters() if p.requires_grad and all(p is not one for one in of_loss)]
         return [ParameterGroup(others), ParameterGroup(of_loss, self.run.rate_of_loss)]
 
     def embed(self, model: Towers, pack: Pack) -> Tensor:

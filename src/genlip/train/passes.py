@@ -7,7 +7,8 @@ The loss of a `PackTask` is one forward and one backward pass for each pack. Tha
 all packs and ranks at once, which are not held with their graphs:
 
     1  embed each pack without gradients, and gather the embeddings of all ranks in the order of their rows
-    2  on every rank, compute the loss of all and its gradient with respect to the embeddings and its own parameters
+    2  on every rank, with the same random numbers, compute the loss of all and its gradient with respect to the
+       embeddings and its own parameters
     3  embed each pack again, with the same random numbers, and backpropagate the gradient of its embeddings
 
 By the chain rule this is the gradient of the loss of one large batch.

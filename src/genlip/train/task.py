@@ -66,7 +66,7 @@ class ParameterGroup:
 
 
 class Task(ABC):
-    """What both forms have in common. A task inherits from `PackTask` or `UpdateTask`, and so gets the defaults below.
+    """What both forms have in common. A task inherits from `PackTask` or `UpdateTask`, which have the defaults below.
 
     The model is an `nn.Module` whose state is its parameters: buffers are not saved, and follow from the run. A single
     number is a parameter of shape [1], because FSDP takes no scalars. In training, the model draws random numbers from
