@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import genlip
 import genlip.encoders
+from genlip.cli.eval import _partial
 from genlip.cli.main import main
 from genlip.data.datasets.opening import open_labelled
 from genlip.data.sources import open_source
@@ -78,6 +79,19 @@ def test_captioning_says_and_stores_what_python_finds(model, capsys):
     assert f"page of all results: genlip report {model}" in said
     assert main(["report", model]) == 0
     assert "scenes:1" in (Path(model) / "evaluations/report.html").read_text(encoding="utf8")
+
+
+def test_captions_of_an_interrupted_measurement_are_found_whatever_does_not_change_them(monkeypatch):
+    found = []
+    monkeypatch.setattr("genlip.cli.eval._captioned", lambda args: [])
+    monkeypatch.setattr("genlip.cli.eval._run", lambda args, total, measure: found.append(_partial(args)))
+    asked = ["eval", "captioning", "m", "scenes:1"]
+    same = [[], ["--batch-size", "3"], ["--device", "cpu"], ["--threads", "2"], ["--transcription"]]
+    others = [["--max-tokens", "3"], ["--limit", "9"], ["--prompt", "a"], ["--dtype", "bfloat16"], ["--size", "64"]]
+    for more in (*same, *others):
+        assert main([*asked, *more]) == 0
+    assert len(set(found[: len(same)])) == 1
+    assert len(set(found)) == 1 + len(others)
 
 
 @pytest.mark.parametrize("name", ["readout", "attention"])

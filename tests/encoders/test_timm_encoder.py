@@ -1,6 +1,7 @@
 """timm's towers as encoders: pixels of timm's own transform, features of its own forward pass, and nothing guessed."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import timm as library
 import torch
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_data_config
+from timm.layers import LayerNorm
 
 import genlip
 from genlip.encoders import TimmEncoder, timm
@@ -142,9 +144,39 @@ def test_the_fingerprint_follows_weights_and_preprocessing():
     json.dumps([one.fingerprint(), one.description()])
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("vit_base_patch16_siglip_224", {"act_layer": "gelu"}, {"act_layer": "quick_gelu"}),
+        (
+            "vit_base_patch16_siglip_224",
+            {"norm_layer": partial(LayerNorm, eps=1e-6)},
+            {"norm_layer": partial(LayerNorm, eps=1e-2)},
+        ),
+        ("vit_small_patch16_dinov3", {"rope_temperature": 100.0}, {"rope_temperature": 7.0}),
+    ],
+)
+def test_the_fingerprint_follows_what_is_computed_with_the_same_weights(name, first, second):
+    one, other = (TimmEncoder(random_timm(name, img_size=64, **{"num_heads": 2, **how})) for how in (first, second))
+    other.model.load_state_dict(one.model.state_dict())
+    assert one.fingerprint().weights == other.fingerprint().weights
+    before = one.fingerprint()
+    assert not torch.equal(one.encode(IMAGES[:1])[0].patches, other.encode(IMAGES[:1])[0].patches)
+    assert one.fingerprint() == before, "a forward pass changes nothing"
+    assert before != other.fingerprint()
+
+
+def test_an_activation_that_is_a_function_is_named_in_the_fingerprint():
+    one = TimmEncoder(random_timm(img_size=64))
+    before = one.fingerprint()
+    one.model.blocks[0].function = torch.nn.functional.mish
+    assert one.fingerprint() != before
+    json.dumps(one.fingerprint())
+
+
 def test_a_tower_says_what_it_is():
     encoder = TimmEncoder(random_timm(img_size=64), "timm:siglip")
-    assert (encoder.width, encoder.heads, encoder.layers, encoder.patch_size, encoder.speaks) == (32, 4, 2, 16, False)
+    assert (encoder.width, encoder.heads, encoder.layers, encoder.patch_size) == (32, 4, 2, 16)
     assert repr(encoder) == "TimmEncoder(timm:siglip, 2 layers of width 32, fixed 64 pixels, float32 on cpu)"
     assert encoder.description()["encoder"]["library"] == f"timm {library.__version__}"
     assert genlip.encoders.timm is timm

@@ -77,13 +77,26 @@ def test_settings_and_fingerprint_can_be_stored(tower):
     assert {"image_mean", "image_std"} <= preprocessing.keys()
 
 
+@pytest.mark.parametrize(("kind", "field", "value"), [("clip", "hidden_act", "gelu"), ("siglip", "layer_norm_eps", 1e-2)])
+def test_the_fingerprint_follows_what_is_computed_with_the_same_weights(kind, field, value):
+    model, processor = random_tower(kind)
+    other = type(model)(type(model.config)(**{**model.config.to_dict(), field: value})).eval()
+    other.load_state_dict(model.state_dict())
+    one, two = TransformersEncoder(model, processor), TransformersEncoder(other, processor)
+    assert one.fingerprint().weights == two.fingerprint().weights
+    assert not torch.allclose(one.encode(IMAGES[:1])[0].patches, two.encode(IMAGES[:1])[0].patches)
+    assert one.fingerprint() != two.fingerprint()
+    json.dumps(one.fingerprint())
+
+
 def test_native_images_have_at_most_so_many_patches(tmp_path):
     encoder = transformers(saved_tower("siglip2", tmp_path))
     assert encoder.image_settings() == {"resize": "native", "patches": [1, 20]}
     few = encoder.resized(max_patches=6)
-    assert [few.prepare(image).grid for image in IMAGES[:3]] == [(2, 2), (1, 4), (6, 1)] or all(
-        np.prod(few.prepare(image).grid) <= 6 for image in IMAGES
-    )
+    grids = [few.prepare(image).grid for image in IMAGES]
+    expected = random_tower("siglip2")[1](images=IMAGES, max_num_patches=6)["spatial_shapes"]
+    assert grids == [tuple(one) for one in np.asarray(expected).tolist()]
+    assert all(rows * columns <= 6 for rows, columns in grids)
     assert encoder.image_settings()["patches"] == [1, 20]
     with pytest.raises(ValueError, match="reads native images"):
         encoder.resized(size=64)

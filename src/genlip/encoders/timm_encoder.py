@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from genlip.model.reading import read_json
 __all__ = ["TimmEncoder", "timm"]
 
 _CLASSES = ("VisionTransformer", "Eva", "NaFlexVit")
+_NO_MATTER = ("training", "fused_attn", "grad_checkpointing")  # attributes of modules; the second differs by machine
 _PREPROCESSING = ("mean", "std", "interpolation", "crop_pct")
 
 
@@ -158,6 +160,10 @@ class TimmEncoder(Tower):
         """Whether timm's transform keeps the edges of images."""
         return self._native or (self._settings.get("crop_mode") == "squash" and self._settings["crop_pct"] == 1.0)
 
+    def architecture(self) -> list[list[Any]]:
+        """Of each module its name, its class, and its attributes that are numbers, texts or functions."""
+        return [[name, type(module).__name__, _attributes(module)] for name, module in self.model.named_modules()]
+
     def preprocessing(self) -> dict[str, Any]:
         """What `timm.data.create_transform` is given."""
         settings = {name: self._settings[name] for name in _PREPROCESSING}
@@ -215,6 +221,19 @@ def _create(library: Any, architecture: str, pretrained: bool, arguments: Mappin
             f"{architecture}: not a vision transformer of timm: need one of the classes {', '.join(_CLASSES)}"
         ) from None
     return model
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """The public attributes that features can depend on; functions, such as activations, by name."""
+    found = {name: value for name, value in vars(module).items() if name not in _NO_MATTER and not name.startswith("_")}
+    shown = {name: value.__qualname__ if isinstance(value, FunctionType) else value for name, value in found.items()}
+    return {name: shown[name] for name in sorted(shown) if _is_plain(shown[name])}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(one) for one in value)
+    return value is None or isinstance(value, (str, int, float))
 
 
 def _check_class(model: nn.Module, name: str) -> None:

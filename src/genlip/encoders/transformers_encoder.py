@@ -179,6 +179,11 @@ class TransformersEncoder(Tower):
         """Whether the image processor keeps the edges of images."""
         return self._kind.cut or not getattr(self._processor, "do_center_crop", False)
 
+    def architecture(self) -> dict[str, Any]:
+        """The config of the model, without its place and the version of the library that wrote it."""
+        found: dict[str, Any] = self._config.to_dict()
+        return {key: found[key] for key in sorted(found) if key not in ("_name_or_path", "transformers_version")}
+
     def preprocessing(self) -> dict[str, Any]:
         """The settings of the image processor."""
         found = {
