@@ -123,6 +123,70 @@ def test_squashing_keeps_the_whole_image_and_a_crop_its_proportion(tmp_path):
     assert (larger["size"], larger["crop_size"]) == ({"shortest_edge": 128}, {"height": 112, "width": 112})
 
 
+def clip(**settings):
+    return TransformersEncoder(
+        random_tower("clip")[0], library.CLIPImageProcessor(**settings["processor"]), **settings["how"]
+    )
+
+
+def test_a_crop_that_is_not_square_is_replaced_whichever_side_is_the_size():
+    for crop in ({"height": 64, "width": 96}, {"height": 96, "width": 64}):
+        processor = {"size": {"shortest_edge": 80}, "crop_size": crop}
+        encoder = clip(processor=processor, how={"size": 64})
+        assert encoder.preprocessing()["crop_size"] == {"height": 64, "width": 64}
+        assert encoder.preprocessing()["size"] == {"shortest_edge": 80}
+        assert {encoder.prepare(image).grid for image in IMAGES} == {(4, 4)}
+
+
+def test_a_processor_without_crop_needs_squash_where_images_keep_their_shape():
+    processor = {"size": {"shortest_edge": 64}, "do_center_crop": False}
+    for how in ({}, {"size": 64}):
+        with pytest.raises(ValueError, match=r"no square images of one size \(shortest_edge 64\): give squash=True"):
+            clip(processor=processor, how=how)
+    for how in ({"squash": True}, {"squash": True, "size": 64}):
+        encoder = clip(processor=processor, how=how)
+        assert encoder.preprocessing()["size"] == {"height": 64, "width": 64}
+        assert {one.grid for one in encoder.encode(IMAGES)} == {(4, 4)}
+    oblong = {"size": {"height": 64, "width": 96}, "do_center_crop": False}
+    with pytest.raises(ValueError, match=r"\(height 64, width 96\): give size=…"):
+        clip(processor=oblong, how={"squash": True})
+
+
+def test_a_processor_that_does_not_resize_is_refused_unless_it_crops():
+    processor = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}, "do_resize": False}
+    assert {one.grid for one in clip(processor=processor, how={}).encode(IMAGES)} == {(4, 4)}
+    for more, how in (({}, {"squash": True}), ({"do_center_crop": False}, {})):
+        with pytest.raises(ValueError, match="has do_resize false, so its images keep their sizes"):
+            clip(processor={**processor, **more}, how=how)
+    with pytest.raises(ValueError, match="reads native images, which are never cropped: leave squash out"):
+        TransformersEncoder(*random_tower("siglip2"), squash=True)
+
+
+def test_squash_is_in_the_name():
+    assert TransformersEncoder(*random_tower("clip"), "transformers:clip", squash=True).name == "transformers:clip+squash"
+
+
+def test_a_model_of_images_and_texts_in_memory_is_refused_with_the_way_to_its_vision_part():
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    config = library.CLIPConfig(text_config={**small, "vocab_size": 99}, vision_config={**small, "image_size": 64})
+    with pytest.raises(ValueError, match=r"clip is a CLIPModel, and a CLIPVisionModel is needed: load its vision part by"):
+        TransformersEncoder(library.CLIPModel(config), random_tower("clip")[1], "clip")
+
+
+def test_code_of_a_repository_is_never_run(tmp_path, monkeypatch):
+    folder = saved_tower("siglip", tmp_path)
+    file = folder / "preprocessor_config.json"
+    stored = json.loads(file.read_text())
+    stored |= {"image_processor_type": "Mine", "auto_map": {"AutoImageProcessor": "mine.Mine"}}
+    file.write_text(json.dumps(stored))
+    (folder / "mine.py").write_text("raise SystemExit('run')")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "n")
+    with pytest.raises(ValueError, match=r"Transformers has no image processor for .*, and code of a repository is not run"):
+        transformers(folder)
+    assert not asked
+
+
 def test_the_vision_part_of_a_model_of_images_and_texts_is_read(tmp_path):
     vision = library.SiglipVisionConfig(
         image_size=64, patch_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48

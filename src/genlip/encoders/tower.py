@@ -30,7 +30,7 @@ from genlip.encoder import (
     weights_fingerprint,
 )
 
-__all__ = ["PreparedImage", "Tower", "missing_settings"]
+__all__ = ["PreparedImage", "Tower", "name_with_choices"]
 
 _LONGEST = 200  # times the shorter side: many processors enlarge the shorter side first, whatever the other becomes
 
@@ -251,8 +251,12 @@ class Tower(ABC):
                 yield list(places), list(prepared)
 
 
-def missing_settings(found: Mapping[str, Any], needed: Sequence[str], where: str) -> None:
-    """Raise ValueError for preprocessing settings that are missing: none of them is ever guessed."""
-    if missing := [name for name in needed if found.get(name) is None]:
-        arguments = ", ".join(f"{name}=…" for name in missing)
-        raise ValueError(f"{where} does not say {' and '.join(missing)} of its images: give {arguments}")
+def name_with_choices(name: str, squash: bool, changed: Mapping[str, Any] | None = None) -> str:
+    """The name of a model, as in NAME+squash+crop_pct=0.8: results with other preprocessing are those of another model.
+
+    changed  settings of the preprocessing that are not the model's own
+    """
+    told = ["squash"] if squash else []
+    for key, value in sorted((changed or {}).items()):
+        told.append(f"{key}={','.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+    return "+".join([name, *told])
