@@ -190,6 +190,10 @@ def test_weights_on_the_hub_are_read_from_safetensors_alone(tmp_path, monkeypatc
     whole = library.create_model("test_vit", num_classes=1000).eval()
     with running_hub(tmp_path / "hub") as hub:
         hub_at(hub.url, tmp_path / "home", monkeypatch)
+        with pytest.raises(
+            CheckpointError, match=r"test_vit: weights published with timm: timm/test_vit\.r160_in1k: no such"
+        ):
+            timm("test_vit")
         folder = hub.branch("timm/test_vit.r160_in1k")
         folder.mkdir(parents=True)
         torch.save(whole.state_dict(), folder / "pytorch_model.bin")
@@ -280,9 +284,13 @@ def test_a_tower_says_what_it_is():
         (
             "naflexvit_base_patch16_siglip",
             {"squash": True},
-            "reads native images, which are never cropped: leave squash out",
+            "reads native images, which are never cropped: leave squash .--squash. out",
         ),
-        ("test_vit", {"squash": True, "preprocessing": {"crop_pct": 0.9}}, "has a crop in preprocessing: leave squash out"),
+        (
+            "test_vit",
+            {"squash": True, "preprocessing": {"crop_pct": 0.9}},
+            "has a crop in preprocessing: leave squash .--squash. out",
+        ),
         ("nonsense", {}, "nonsense: timm .* has no such model"),
         ("test_vit", {"max_patches": 9}, "reads images of a fixed size: give size instead of max_patches"),
         (

@@ -10,6 +10,7 @@ import transformers as library
 from genlip.encoders import TransformersEncoder, transformers
 from genlip.model.checkpoint import CheckpointError
 
+from ..export.hub_standin import hub_at, running_hub
 from .towers import IMAGES, random_tower, saved_tower
 
 PREFIX = {"siglip": 0, "siglip2": 0, "clip": 1, "dinov2": 1, "dinov2_with_registers": 4, "dinov3_vit": 5}
@@ -158,7 +159,7 @@ def test_a_processor_that_does_not_resize_is_refused_unless_it_crops():
     for more, how in (({}, {"squash": True}), ({"do_center_crop": False}, {})):
         with pytest.raises(ValueError, match="has do_resize false, so its images keep their sizes"):
             clip(processor={**processor, **more}, how=how)
-    with pytest.raises(ValueError, match="reads native images, which are never cropped: leave squash out"):
+    with pytest.raises(ValueError, match=r"reads native images, which are never cropped: leave squash .--squash. out"):
         TransformersEncoder(*random_tower("siglip2"), squash=True)
 
 
@@ -227,11 +228,31 @@ def test_missing_and_unsafe_files_are_refused(tmp_path):
         transformers(folder)
 
 
+def test_a_repository_is_read_like_a_folder_and_without_pickles(tmp_path, monkeypatch):
+    with running_hub(tmp_path / "hub") as hub:
+        hub_at(hub.url, tmp_path / "home", monkeypatch)
+        folder = saved_tower("siglip", hub.branch("owner/tower", "v2"))
+        torch.save({}, folder / "pytorch_model.bin")
+        encoder = transformers("owner/tower", revision="v2")
+        assert hub.fetched() == ["config.json", "model.safetensors", "preprocessor_config.json"]
+        assert encoder.name == "transformers:owner/tower"
+        assert encoder.fingerprint() == transformers(folder).fingerprint()
+        (folder / "model.safetensors").unlink()
+        with pytest.raises(CheckpointError, match=r"owner/tower: no \.safetensors file; other formats are not read"):
+            transformers("owner/tower", revision="v2")
+        assert "pytorch_model.bin" not in hub.fetched()
+        with pytest.raises(CheckpointError, match="owner/none: no such folder, and the Hugging Face Hub did not give it"):
+            transformers("owner/none")
+
+
 def test_other_models_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match=r"config\.json has model_type 'bert': need one of siglip, "):
         transformers(tmp_path)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no config\.json of a model of Transformers"):
+        transformers(tmp_path / "empty")
+    with pytest.raises(CheckpointError, match=r"nowhere/there: no such folder, and the Hugging Face Hub did not give it"):
         transformers(tmp_path / "nowhere/there")
     model, processor = random_tower("siglip")
     with pytest.raises(ValueError, match="reads images of a fixed size: give size instead of max_patches"):

@@ -121,7 +121,7 @@ class TimmEncoder(Tower):
         check_keywords("preprocessing", chosen, [*_PREPROCESSING, "crop_mode"])
         if squash and (self._native or chosen.keys() & {"crop_pct", "crop_mode"}):
             reason = "reads native images, which are never cropped" if self._native else "has a crop in preprocessing"
-            raise ValueError(f"{name} {reason}: leave squash out")
+            raise ValueError(f"{name} {reason}: leave squash (--squash) out")
         self._settings: dict[str, Any] = {**own, **chosen} | ({"crop_mode": "squash", "crop_pct": 1.0} if squash else {})
         if missing := [key for key in _PREPROCESSING if self._settings.get(key) is None]:
             raise ValueError(
@@ -250,12 +250,13 @@ def _check_name(library: Any, name: str) -> None:
     try:
         library.get_pretrained_cfg(name)
     except RuntimeError:
-        raise ValueError(f"{name}: timm {library.__version__} has no such tag: {_tags(library, name)}") from None
+        raise ValueError(f"{name}: timm {library.__version__} has no such tag: need {_tags(library, name)}") from None
 
 
 def _tags(library: Any, name: str) -> str:
     architecture = name.partition(".")[0]
-    return f"need one of {', '.join(library.list_pretrained(f'{architecture}.*')) or f'no tag, as in {architecture}'}"
+    found = library.list_pretrained(f"{architecture}.*")
+    return f"one of {', '.join(found)}" if found else f"{architecture}, which has no tags"
 
 
 def _check_untagged(library: Any, architecture: str, preprocessing: Mapping[str, Any]) -> None:
@@ -284,10 +285,16 @@ def _from_hub(library: Any, architecture: str) -> nn.Module:
             f"{architecture}: timm has no weights of this model on the Hub: give checkpoint=FILE.safetensors (--checkpoint)"
         )
     _check_class(_create(library, architecture, {"depth": 1}), architecture)  # before anything large is downloaded
-    file = fetch(repository, pickles=False) / "model.safetensors"
+    try:
+        file = fetch(repository, pickles=False) / "model.safetensors"
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{architecture}: weights published with timm: {error}; or give checkpoint=FILE.safetensors (--checkpoint)"
+        ) from error
     if not file.is_file():
         raise CheckpointError(
-            f"{repository}: it has no model.safetensors; other formats are not read, because they can run code"
+            f"{repository}: it has no model.safetensors; other formats are not read, because they can run code; "
+            "give checkpoint=FILE.safetensors (--checkpoint)"
         )
     return _create(library, architecture, {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}})
 

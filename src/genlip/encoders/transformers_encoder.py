@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from genlip.encoders.tower import PreparedImage, Tower, name_with_choices
 from genlip.extras import require
 from genlip.model.checkpoint import CheckpointError
+from genlip.model.download import fetch
+from genlip.model.reading import read_json
 
 __all__ = ["MODEL_TYPES", "TransformersEncoder", "transformers"]
 
@@ -90,16 +92,17 @@ def transformers(
     """
     require("torchvision", "timm")
     library: Any = require("transformers", "transformers")
-    where, more = os.fspath(folder_or_id), {"revision": revision} if revision else {}
-    kind = _kind(library, where, more)
-    processor = _processor(library, where, kind, more)
-    if Path(where).is_dir() and not any(Path(where).glob("*.safetensors")):
+    where = os.fspath(folder_or_id)
+    folder = Path(where) if Path(where).is_dir() else fetch(where, revision, pickles=False)
+    kind = _kind(where, folder)
+    processor = _processor(library, where, folder, kind)
+    if not any(folder.glob("*.safetensors")):
         raise CheckpointError(
             f"{where}: no .safetensors file; other formats are not read, because they can run code: save the model with "
             "save_pretrained of a current Transformers"
         )
     model, report = getattr(library, kind.model).from_pretrained(
-        where, use_safetensors=True, output_loading_info=True, dtype=dtype or torch.float32, **more
+        folder, use_safetensors=True, output_loading_info=True, dtype=dtype or torch.float32
     )
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{where}: {len(missing)} parameters of {kind.model} are missing: {', '.join(missing[:5])}")
@@ -139,7 +142,7 @@ class TransformersEncoder(Tower):
         self._processor = copy.deepcopy(processor)
         crops = bool(getattr(processor, "do_center_crop", False))
         if squash and self._kind.cut:
-            raise ValueError(f"{name} reads native images, which are never cropped: leave squash out")
+            raise ValueError(f"{name} reads native images, which are never cropped: leave squash (--squash) out")
         if not getattr(processor, "do_resize", True) and (squash or self._kind.cut or not crops):
             raise ValueError(
                 f"the image processor of {name} has do_resize false, so its images keep their sizes: set do_resize to true "
@@ -276,23 +279,23 @@ class TransformersEncoder(Tower):
                 hook.remove()
 
 
-def _kind(library: Any, where: str, more: dict[str, Any]) -> _Kind:
+def _kind(where: str, folder: Path) -> _Kind:
     """The class that a config.json asks for. Raises ValueError for an unknown one, and where there is no config.json."""
-    try:
-        config, _ = library.PretrainedConfig.get_config_dict(where, **more)
-    except OSError as error:
-        raise ValueError(f"{where}: no config.json of a model of Transformers: {str(error).splitlines()[0]}") from error
-    found = config.get("model_type")
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{where}: no config.json of a model of Transformers")
+    config: Any = read_json(file)
+    found = config.get("model_type") if isinstance(config, dict) else None
     if found not in MODEL_TYPES:
         raise ValueError(f"{where}: config.json has model_type {found!r}: need one of {', '.join(MODEL_TYPES)}")
     return MODEL_TYPES[found]
 
 
-def _processor(library: Any, where: str, kind: _Kind, more: dict[str, Any]) -> Any:
+def _processor(library: Any, where: str, folder: Path, kind: _Kind) -> Any:
     """The image processor of a folder. Raises ValueError where it has none, or where its file leaves settings out."""
     try:
         mixin: Any = require("transformers.image_processing_base", "transformers")
-        stored, _ = mixin.ImageProcessingMixin.get_image_processor_dict(where, **more)
+        stored, _ = mixin.ImageProcessingMixin.get_image_processor_dict(folder)
     except OSError as error:
         raise ValueError(
             f"{where}: no preprocessor_config.json, so size, mean and standard deviation of its images are not known; copy "
@@ -305,7 +308,7 @@ def _processor(library: Any, where: str, kind: _Kind, more: dict[str, Any]) -> A
             f"{where}: preprocessor_config.json lacks {', '.join(missing)}: add what the model was trained with"
         )
     try:
-        return library.AutoImageProcessor.from_pretrained(where, trust_remote_code=False, **more)
+        return library.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     except ValueError as error:
         raise ValueError(
             f"{where}: Transformers has no image processor for preprocessor_config.json, and code of a repository is not run"
