@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from genlip.encoder import Encoder, Features, evaluating, layer_numbers, weights_fingerprint
+from genlip.encoder import (
+    Encoder,
+    Features,
+    check_batches,
+    check_one_limit,
+    evaluating,
+    layer_numbers,
+    weights_fingerprint,
+)
 
 from .evaluate.speaking import small_speaker
 
@@ -56,3 +64,16 @@ def test_a_fingerprint_changes_with_any_weight_that_counts_and_with_no_other():
     with torch.no_grad():
         model.blocks[0].self_attn.k_proj.bias[0] += 1e-3
     assert weights_fingerprint(model, ("visual.",)) != encoder
+
+
+def test_lists_and_limits_that_cannot_be_are_named():
+    check_batches([b"one"], 1, tuple)
+    for single in ("a.png", b"one", (1, 2)):
+        with pytest.raises(TypeError, match=r"images is a single \w+: give a list, such as \[image\]"):
+            check_batches(single, 1, tuple)
+    with pytest.raises(ValueError, match="batch_size is 0: it must be at least 1"):
+        check_batches([], 0, tuple)
+    check_one_limit(8, None)
+    for both in ((8, 8), (None, None)):
+        with pytest.raises(ValueError, match=f"size {both[0]} and max_patches {both[1]}: give one of both"):
+            check_one_limit(*both)

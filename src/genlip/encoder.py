@@ -10,17 +10,29 @@ Axes: p patches of an image, D encoder width.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from genlip.data.images import ImageLike
 
-__all__ = ["Encoder", "Features", "Fingerprint", "Prepared", "evaluating", "layer_numbers", "weights_fingerprint"]
+__all__ = [
+    "Encoder",
+    "Features",
+    "Fingerprint",
+    "Prepared",
+    "check_batches",
+    "check_one_limit",
+    "evaluating",
+    "layer_numbers",
+    "weights_fingerprint",
+]
 
 
 class Features(NamedTuple):
@@ -67,11 +79,6 @@ class Encoder(Protocol):
     @property
     def name(self) -> str:
         """What messages call it, as the user spelled it."""
-        ...
-
-    @property
-    def speaks(self) -> bool:
-        """Whether it also writes captions."""
         ...
 
     @property
@@ -177,6 +184,23 @@ def layer_numbers(layers: Sequence[int], count: int) -> list[int]:
         if not -count <= layer < count:
             raise ValueError(f"layer {layer} of a model with {count} layers: need {-count} to {count - 1}")
     return [layer % count for layer in layers]
+
+
+def check_batches(images: Sequence[Any], batch_size: int, prepared: type) -> None:
+    """Raise TypeError for a single image where a list is needed, and ValueError for a batch size below 1.
+
+    prepared  what the encoder's `prepare` returns
+    """
+    if isinstance(images, (str, bytes, os.PathLike, Image.Image, prepared)):
+        raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+
+
+def check_one_limit(size: int | None, max_patches: int | None) -> None:
+    """Raise ValueError unless exactly one of both is given."""
+    if (size is None) == (max_patches is None):
+        raise ValueError(f"size {size} and max_patches {max_patches}: give one of both")
 
 
 @contextmanager

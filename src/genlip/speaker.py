@@ -13,14 +13,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from genlip.data.captions import Captions
 from genlip.data.images import ImageConfig, ImageLike, Patches, prepare_image
 from genlip.data.packing import pack_images
 from genlip.data.preprocessing import load_captions
-from genlip.encoder import Features, Fingerprint, evaluating, layer_numbers, weights_fingerprint
+from genlip.encoder import (
+    Features,
+    Fingerprint,
+    check_batches,
+    check_one_limit,
+    evaluating,
+    layer_numbers,
+    weights_fingerprint,
+)
 from genlip.model.checkpoint import checkpoint_folder, load
 from genlip.model.decoding import Decoding
 from genlip.model.generation import generate, generate_steps, patch_readout
@@ -28,7 +35,7 @@ from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
 from genlip.suggestions import check_keywords
 
-__all__ = ["Features", "PatchWords", "Speaker"]
+__all__ = ["PatchWords", "Speaker"]
 
 _ENCODER = ("vision_embeddings.", "visual.", "ln_post.")  # parameters that features depend on; text parameters may change
 _REPETITION_STOP = 8  # of captions; `genlip caption` has the same default
@@ -183,8 +190,7 @@ class Speaker:
 
         Raises ValueError for a size that is no multiple of the patch size, and unless one of both is given.
         """
-        if (size is None) == (max_patches is None):
-            raise ValueError(f"size {size} and max_patches {max_patches}: give one of both")
+        check_one_limit(size, max_patches)
         other = copy.copy(self)
         if size is not None:
             other.images = dataclasses.replace(self.images, resize="fixed", size=size)
@@ -273,10 +279,7 @@ class Speaker:
         return dataclasses.replace(Decoding(end_ids=(self.captions.end_ids[0],)), **changes)
 
     def _packs(self, images: Sequence[ImageLike | Patches], batch_size: int, with_prompt: bool) -> Iterator[Pack]:
-        if isinstance(images, (str, bytes, os.PathLike, Image.Image, Patches)):
-            raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+        check_batches(images, batch_size, Patches)
         prompt = self.captions.prompt_ids if with_prompt else []
         for start in range(0, len(images), batch_size):
             yield pack_images(images[start : start + batch_size], self.images, self.model.config, prompt).to(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 import genlip
 import genlip.encoders
+from genlip.cli.eval import _partial
 from genlip.cli.main import main
 from genlip.data.datasets.opening import open_labelled
 from genlip.data.sources import open_source
@@ -78,6 +79,19 @@ def test_captioning_says_and_stores_what_python_finds(model, capsys):
     assert f"page of all results: genlip report {model}" in said
     assert main(["report", model]) == 0
     assert "scenes:1" in (Path(model) / "evaluations/report.html").read_text(encoding="utf8")
+
+
+def test_captions_of_an_interrupted_measurement_are_found_whatever_does_not_change_them(monkeypatch):
+    found = []
+    monkeypatch.setattr("genlip.cli.eval._captioned", lambda args: [])
+    monkeypatch.setattr("genlip.cli.eval._run", lambda args, total, measure: found.append(_partial(args)))
+    asked = ["eval", "captioning", "m", "scenes:1"]
+    same = [[], ["--batch-size", "3"], ["--device", "cpu"], ["--threads", "2"], ["--transcription"]]
+    others = [["--max-tokens", "3"], ["--limit", "9"], ["--prompt", "a"], ["--dtype", "bfloat16"], ["--size", "64"]]
+    for more in (*same, *others):
+        assert main([*asked, *more]) == 0
+    assert len(set(found[: len(same)])) == 1
+    assert len(set(found)) == 1 + len(others)
 
 
 @pytest.mark.parametrize("name", ["readout", "attention"])
@@ -214,7 +228,7 @@ def towers(tmp_path, monkeypatch):
     saved_tower("siglip2", tmp_path / "siglip2")
     saved_tower("siglip", tmp_path / "siglip")
     return {
-        "timm": ["timm:test_vit", "--checkpoint", "vit.safetensors", "--squash"],
+        "timm": ["timm:test_vit.r160_in1k", "--checkpoint", "vit.safetensors", "--squash"],
         "siglip2": ["transformers:siglip2"],
         "siglip": ["transformers:siglip"],
     }
@@ -231,7 +245,7 @@ def test_towers_of_other_libraries_are_measured_reported_and_compared(tower, tow
     }
     for name, arguments in calls.items():
         assert main(["eval", name, model, *arguments, *options, "--dtype", "float32"]) == 0, capsys.readouterr().err
-    shown = model if tower == "siglip2" else f"{model}@vit.safetensors"
+    shown = model if tower == "siglip2" else f"{model}@vit.safetensors+squash"
     folder = Path("evaluations") / shown.replace(":", "--")
     found = {result.measurement: result for result in read_results(folder)}
     assert found.keys() == calls.keys()
@@ -249,9 +263,9 @@ def test_towers_of_other_libraries_are_measured_reported_and_compared(tower, tow
 def test_python_and_the_command_measure_towers_alike(towers, classes):
     model, *options = towers["timm"]
     assert main(["eval", "probe", model, classes, "--train", classes, *options, "--dtype", "float32", "--epochs", "2"]) == 0
-    (stored_result,) = read_results(Path("evaluations/timm--test_vit@vit.safetensors"))
+    (stored_result,) = read_results(Path("evaluations/timm--test_vit.r160_in1k@vit.safetensors+squash"))
     data, config = open_labelled(classes), ProbeConfig(epochs=2)
-    encoder = genlip.encoders.timm("test_vit", checkpoint="vit.safetensors", squash=True)
+    encoder = genlip.encoders.timm("test_vit.r160_in1k", checkpoint="vit.safetensors", squash=True)
     result = measure_probe(encoder, data, data, config, model=encoder.name)
     assert (result.identity, result.model, list(result.keys)) == (
         stored_result.identity, stored_result.model, list(stored_result.keys),
@@ -271,26 +285,33 @@ def test_a_curve_of_a_tower_needs_leave_to_resample_positions(towers, classes, c
     ("arguments", "message"),
     [
         (
-            ["captioning", "timm:test_vit", "scenes:1"],
-            "captioning needs a model that speaks, and timm:test_vit gives features",
+            ["captioning", "timm:test_vit.r160_in1k", "scenes:1"],
+            "captioning needs a model that speaks, and timm:test_vit.r160_in1k gives features",
         ),
         (["readout", "transformers:siglip", "scenes:1"], "readout needs a model that speaks, and transformers:siglip gives"),
         (
-            ["attention", "timm:test_vit", "scenes:1"],
-            "attention reads the attention weights of a GenLIP, and timm:test_vit is",
+            ["attention", "timm:test_vit.r160_in1k", "scenes:1"],
+            "attention reads the attention weights of a GenLIP, and timm:test_vit.r160_in1k is",
         ),
         (
             ["features", "siglip", "scenes:1"],
             "siglip holds a siglip_vision_model of Transformers, no GenLIP: write transfor",
         ),
         (
-            ["features", "timm:test_vit", "scenes:1", "--checkpoint", "vit.safetensors"],
+            ["features", "timm:test_vit.r160_in1k", "scenes:1", "--checkpoint", "vit.safetensors"],
             "features needs patches of whole images",
         ),
-        (["features", "timm:test_vit", "scenes:1", "--tokenizer", "a"], "--tokenizer: timm:test_vit has no such option"),
+        (
+            ["features", "timm:test_vit.r160_in1k", "scenes:1", "--tokenizer", "a"],
+            "--tokenizer: timm:test_vit.r160_in1k has no such option",
+        ),
         (
             ["features", "transformers:siglip", "scenes:1", "--checkpoint", "a"],
             "--checkpoint a: only a model of timm takes one",
+        ),
+        (
+            ["features", "timm:test_vit", "scenes:1", "--checkpoint", "vit.safetensors"],
+            "its name has no tag, so mean, std, interpolation, crop_pct of its images are unknown: name the weights",
         ),
         (["features", "owner/name", "scenes:1", "--squash"], "--squash: only a timm: or transformers: model takes it"),
     ],
@@ -301,7 +322,7 @@ def test_what_a_tower_cannot_do_is_one_line(arguments, message, towers, capsys):
 
 def test_other_commands_name_the_right_one_for_a_tower(towers, tmp_path, capsys):
     Image.new("RGB", (8, 8)).save("a.png")
-    assert "timm:test_vit is a model of timm, and this command takes one of genlip" in error_line(
-        capsys, "encode", "timm:test_vit", "a.png"
+    assert "timm:test_vit.r160_in1k is a model of timm, and this command takes one of genlip" in error_line(
+        capsys, "encode", "timm:test_vit.r160_in1k", "a.png"
     )
     assert "write transformers:siglip" in error_line(capsys, "caption", "siglip", "a.png")

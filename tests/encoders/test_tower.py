@@ -7,7 +7,7 @@ from PIL import Image
 
 from genlip.data.images import ImageError
 from genlip.encoders import TimmEncoder, TransformersEncoder
-from genlip.encoders.tower import missing_settings
+from genlip.encoders.tower import name_with_choices
 
 from .towers import IMAGES, random_timm, random_tower
 
@@ -71,7 +71,7 @@ def test_features_keep_no_graph_and_are_of_the_models_type(encoder):
     assert (one.patches.dtype, one.patches.shape) == (torch.float32, (int(np.prod(one.grid)), 32))
 
 
-def test_settings_that_are_missing_are_named_with_their_arguments():
-    missing_settings({"mean": 1, "std": 2}, ["mean", "std"], "it")
-    with pytest.raises(ValueError, match="it does not say mean and std of its images: give mean=…, std=…"):
-        missing_settings({"mean": None}, ["mean", "std"], "it")
+def test_choices_of_the_preprocessing_are_in_the_name():
+    assert name_with_choices("timm:vit", False) == "timm:vit"
+    assert name_with_choices("timm:vit", True) == "timm:vit+squash"
+    assert name_with_choices("vit", True, {"std": (0.5, 1), "mean": [0.1]}) == "vit+squash+mean=0.1+std=0.5,1"

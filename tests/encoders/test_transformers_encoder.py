@@ -10,6 +10,7 @@ import transformers as library
 from genlip.encoders import TransformersEncoder, transformers
 from genlip.model.checkpoint import CheckpointError
 
+from ..export.hub_standin import hub_at, running_hub
 from .towers import IMAGES, random_tower, saved_tower
 
 PREFIX = {"siglip": 0, "siglip2": 0, "clip": 1, "dinov2": 1, "dinov2_with_registers": 4, "dinov3_vit": 5}
@@ -77,13 +78,26 @@ def test_settings_and_fingerprint_can_be_stored(tower):
     assert {"image_mean", "image_std"} <= preprocessing.keys()
 
 
+@pytest.mark.parametrize(("kind", "field", "value"), [("clip", "hidden_act", "gelu"), ("siglip", "layer_norm_eps", 1e-2)])
+def test_the_fingerprint_follows_what_is_computed_with_the_same_weights(kind, field, value):
+    model, processor = random_tower(kind)
+    other = type(model)(type(model.config)(**{**model.config.to_dict(), field: value})).eval()
+    other.load_state_dict(model.state_dict())
+    one, two = TransformersEncoder(model, processor), TransformersEncoder(other, processor)
+    assert one.fingerprint().weights == two.fingerprint().weights
+    assert not torch.allclose(one.encode(IMAGES[:1])[0].patches, two.encode(IMAGES[:1])[0].patches)
+    assert one.fingerprint() != two.fingerprint()
+    json.dumps(one.fingerprint())
+
+
 def test_native_images_have_at_most_so_many_patches(tmp_path):
     encoder = transformers(saved_tower("siglip2", tmp_path))
     assert encoder.image_settings() == {"resize": "native", "patches": [1, 20]}
     few = encoder.resized(max_patches=6)
-    assert [few.prepare(image).grid for image in IMAGES[:3]] == [(2, 2), (1, 4), (6, 1)] or all(
-        np.prod(few.prepare(image).grid) <= 6 for image in IMAGES
-    )
+    grids = [few.prepare(image).grid for image in IMAGES]
+    expected = random_tower("siglip2")[1](images=IMAGES, max_num_patches=6)["spatial_shapes"]
+    assert grids == [tuple(one) for one in np.asarray(expected).tolist()]
+    assert all(rows * columns <= 6 for rows, columns in grids)
     assert encoder.image_settings()["patches"] == [1, 20]
     with pytest.raises(ValueError, match="reads native images"):
         encoder.resized(size=64)
@@ -108,6 +122,70 @@ def test_squashing_keeps_the_whole_image_and_a_crop_its_proportion(tmp_path):
     assert transformers(folder, squash=True).preprocessing()["size"] == {"height": 56, "width": 56}
     larger = transformers(folder, size=112, interpolate_positions=True).preprocessing()
     assert (larger["size"], larger["crop_size"]) == ({"shortest_edge": 128}, {"height": 112, "width": 112})
+
+
+def clip(**settings):
+    return TransformersEncoder(
+        random_tower("clip")[0], library.CLIPImageProcessor(**settings["processor"]), **settings["how"]
+    )
+
+
+def test_a_crop_that_is_not_square_is_replaced_whichever_side_is_the_size():
+    for crop in ({"height": 64, "width": 96}, {"height": 96, "width": 64}):
+        processor = {"size": {"shortest_edge": 80}, "crop_size": crop}
+        encoder = clip(processor=processor, how={"size": 64})
+        assert encoder.preprocessing()["crop_size"] == {"height": 64, "width": 64}
+        assert encoder.preprocessing()["size"] == {"shortest_edge": 80}
+        assert {encoder.prepare(image).grid for image in IMAGES} == {(4, 4)}
+
+
+def test_a_processor_without_crop_needs_squash_where_images_keep_their_shape():
+    processor = {"size": {"shortest_edge": 64}, "do_center_crop": False}
+    for how in ({}, {"size": 64}):
+        with pytest.raises(ValueError, match=r"no square images of one size \(shortest_edge 64\): give squash=True"):
+            clip(processor=processor, how=how)
+    for how in ({"squash": True}, {"squash": True, "size": 64}):
+        encoder = clip(processor=processor, how=how)
+        assert encoder.preprocessing()["size"] == {"height": 64, "width": 64}
+        assert {one.grid for one in encoder.encode(IMAGES)} == {(4, 4)}
+    oblong = {"size": {"height": 64, "width": 96}, "do_center_crop": False}
+    with pytest.raises(ValueError, match=r"\(height 64, width 96\): give size=…"):
+        clip(processor=oblong, how={"squash": True})
+
+
+def test_a_processor_that_does_not_resize_is_refused_unless_it_crops():
+    processor = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}, "do_resize": False}
+    assert {one.grid for one in clip(processor=processor, how={}).encode(IMAGES)} == {(4, 4)}
+    for more, how in (({}, {"squash": True}), ({"do_center_crop": False}, {})):
+        with pytest.raises(ValueError, match="has do_resize false, so its images keep their sizes"):
+            clip(processor={**processor, **more}, how=how)
+    with pytest.raises(ValueError, match=r"reads native images, which are never cropped: leave squash .--squash. out"):
+        TransformersEncoder(*random_tower("siglip2"), squash=True)
+
+
+def test_squash_is_in_the_name():
+    assert TransformersEncoder(*random_tower("clip"), "transformers:clip", squash=True).name == "transformers:clip+squash"
+
+
+def test_a_model_of_images_and_texts_in_memory_is_refused_with_the_way_to_its_vision_part():
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    config = library.CLIPConfig(text_config={**small, "vocab_size": 99}, vision_config={**small, "image_size": 64})
+    with pytest.raises(ValueError, match=r"clip is a CLIPModel, and a CLIPVisionModel is needed: load its vision part by"):
+        TransformersEncoder(library.CLIPModel(config), random_tower("clip")[1], "clip")
+
+
+def test_code_of_a_repository_is_never_run(tmp_path, monkeypatch):
+    folder = saved_tower("siglip", tmp_path)
+    file = folder / "preprocessor_config.json"
+    stored = json.loads(file.read_text())
+    stored |= {"image_processor_type": "Mine", "auto_map": {"AutoImageProcessor": "mine.Mine"}}
+    file.write_text(json.dumps(stored))
+    (folder / "mine.py").write_text("raise SystemExit('run')")
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "n")
+    with pytest.raises(ValueError, match=r"Transformers has no image processor for .*, and code of a repository is not run"):
+        transformers(folder)
+    assert not asked
 
 
 def test_the_vision_part_of_a_model_of_images_and_texts_is_read(tmp_path):
@@ -150,11 +228,31 @@ def test_missing_and_unsafe_files_are_refused(tmp_path):
         transformers(folder)
 
 
+def test_a_repository_is_read_like_a_folder_and_without_pickles(tmp_path, monkeypatch):
+    with running_hub(tmp_path / "hub") as hub:
+        hub_at(hub.url, tmp_path / "home", monkeypatch)
+        folder = saved_tower("siglip", hub.branch("owner/tower", "v2"))
+        torch.save({}, folder / "pytorch_model.bin")
+        encoder = transformers("owner/tower", revision="v2")
+        assert hub.fetched() == ["config.json", "model.safetensors", "preprocessor_config.json"]
+        assert encoder.name == "transformers:owner/tower"
+        assert encoder.fingerprint() == transformers(folder).fingerprint()
+        (folder / "model.safetensors").unlink()
+        with pytest.raises(CheckpointError, match=r"owner/tower: no \.safetensors file; other formats are not read"):
+            transformers("owner/tower", revision="v2")
+        assert "pytorch_model.bin" not in hub.fetched()
+        with pytest.raises(CheckpointError, match="owner/none: no such folder, and the Hugging Face Hub did not give it"):
+            transformers("owner/none")
+
+
 def test_other_models_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match=r"config\.json has model_type 'bert': need one of siglip, "):
         transformers(tmp_path)
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no config\.json of a model of Transformers"):
+        transformers(tmp_path / "empty")
+    with pytest.raises(CheckpointError, match=r"nowhere/there: no such folder, and the Hugging Face Hub did not give it"):
         transformers(tmp_path / "nowhere/there")
     model, processor = random_tower("siglip")
     with pytest.raises(ValueError, match="reads images of a fixed size: give size instead of max_patches"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from genlip.cli.model_options import UsageError, add_encoder, add_model, check_folder, load_encoder, model_name
 from genlip.cli.parser import add_command
+from genlip.evaluate.requirements import NEED_GENLIP, refusal
 from genlip.terminal import program, say
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def _run_captioning(args: argparse.Namespace) -> None:
 
 def _partial(args: argparse.Namespace) -> Path:
     """Where captions are stored until all are generated: two measurements at once must not share it."""
-    asked = {name: str(value) for name, value in vars(args).items() if name not in ("run", "batch", "device", "threads")}
+    same = ("run", "batch_size", "device", "threads", "transcription")  # captions do not change with these
+    asked = {name: str(value) for name, value in vars(args).items() if name not in same}
     return _out(args) / f"captioning.{hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()[:8]}.jsonl"
 
 
@@ -218,7 +220,7 @@ def _add(
     folder = name.replace("-", "_")
     call = f"python: genlip.measure_{folder}(genlip.Speaker.load(MODEL), …)"
     parser: argparse.ArgumentParser = add_command(inner, name, run, summary, f"{example}\n\n{call}")
-    others = "" if name in ("captioning", "zero-shot", "readout", "attention") else _OTHERS
+    others = "" if name in NEED_GENLIP else _OTHERS
     parser.add_argument("model", metavar="MODEL", help=f"folder of a model, or its id on the Hugging Face Hub{others}")
     parser.add_argument("data", metavar="DATA", help=data)
     number = "all" if images is None else str(images)
@@ -323,7 +325,6 @@ def _number_trained(args: argparse.Namespace, train: Any, test: Any) -> int:
 def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     """Measure with progress, store the result, and print the scores."""
     from genlip.encoders.names import library_of
-    from genlip.evaluate.requirements import NEED_GENLIP, refusal
     from genlip.evaluate.resolution.measure import measure_resolution
     from genlip.evaluate.result_files import write_result
     from genlip.progress import progress

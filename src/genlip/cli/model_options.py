@@ -52,7 +52,11 @@ def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[st
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
     """Add the options of models of other libraries, for `load_encoder`."""
-    parser.add_argument("--checkpoint", help="weights of a timm: model, a .safetensors file (default: timm's, from the Hub)")
+    parser.add_argument(
+        "--checkpoint",
+        help="weights of a timm:NAME.TAG model, a .safetensors file; images are prepared as for the published weights of "
+        "TAG (default: timm's weights, from the Hub)",
+    )
     parser.add_argument(
         "--squash",
         action="store_true",
@@ -65,9 +69,11 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
 
 
 def model_name(args: argparse.Namespace) -> str:
-    """What results call the model: as it was spelled, with its checkpoint, if one was given."""
+    """What results call the model, which is the name of its encoder: as it was spelled, with its checkpoint and squash."""
+    from genlip.encoders.tower import name_with_choices
+
     checkpoint = getattr(args, "checkpoint", None)
-    return f"{args.model}@{checkpoint}" if checkpoint else str(args.model)
+    return name_with_choices(f"{args.model}@{checkpoint}" if checkpoint else str(args.model), getattr(args, "squash", False))
 
 
 def load_encoder(args: argparse.Namespace) -> Encoder:
@@ -78,7 +84,7 @@ def load_encoder(args: argparse.Namespace) -> Encoder:
     library, name = library_of(args.model)
     if library != "timm" and getattr(args, "checkpoint", None):
         raise UsageError(
-            f"--checkpoint {args.checkpoint}: only a model of timm takes one, as in timm:vit_base_patch16_siglip_224"
+            f"--checkpoint {args.checkpoint}: only a model of timm takes one, as in timm:vit_base_patch16_siglip_224.webli"
         )
     if not library:
         for option in ("squash", "interpolate_positions"):

@@ -1,32 +1,38 @@
 """timm: its vision transformers as encoders, such as SigLIP, SigLIP 2, DINOv2, DINOv3 and the NaFlex models.
 
-In: the name of a model in timm, or a folder in timm's layout; weights from a safetensors file, or from the Hub in timm's own
-way. Out: an `Encoder` whose images go through timm's own evaluation transform, and whose features are those of
-`forward_features` without class and register tokens.
+In: the name of a model in timm, or a folder in timm's layout; weights from a safetensors file, here or on the Hub. Out:
+an `Encoder` whose images go through timm's own evaluation transform, and whose features are those of `forward_features`
+without class and register tokens.
 
-Nothing is guessed: mean, standard deviation, interpolation and crop are those of the model's `pretrained_cfg`, and learned
-positions are resampled only on request.
+Nothing is guessed: mean, standard deviation, interpolation and crop are those that the weights were published with. They are
+in config.json of a folder, and in timm itself for its own weights. Other weights need the tag of the weights that they were
+made from, as in NAME.TAG, or the settings themselves. Learned positions are resampled only on request.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from genlip.encoders.tower import PreparedImage, Tower, missing_settings
+from genlip.encoders.tower import PreparedImage, Tower, name_with_choices
 from genlip.extras import require
 from genlip.model.checkpoint import CheckpointError
+from genlip.model.download import fetch
 from genlip.model.reading import read_json
+from genlip.suggestions import check_keywords
 
 __all__ = ["TimmEncoder", "timm"]
 
 _CLASSES = ("VisionTransformer", "Eva", "NaFlexVit")
+_NO_MATTER = ("training", "fused_attn", "grad_checkpointing")  # attributes of modules; the second differs by machine
 _PREPROCESSING = ("mean", "std", "interpolation", "crop_pct")
 
 
@@ -45,15 +51,15 @@ def timm(
 ) -> TimmEncoder:
     """A vision transformer of timm as an encoder.
 
-    name           as `timm.create_model` takes it, or a folder with timm's config.json and model.safetensors
+    name           NAME or NAME.TAG of timm, or a folder with timm's config.json and model.safetensors
     checkpoint     a .safetensors file, or a folder with model.safetensors; None takes timm's own weights from the Hub
     pretrained     False keeps random weights, where no checkpoint is given
     size           side of the images in pixels; None takes the size of the learned positions
     max_patches    of NaFlex models, the most patches of an image; None takes as many as the square input of its config has
     interpolate_positions  resample learned positions, as timm does, where `size` differs from theirs
     squash         resize the whole image to a square, instead of cropping it
-    preprocessing  "mean", "std", "interpolation", "crop_pct", "crop_mode", where the model's `pretrained_cfg` lacks them or
-                   others are wanted
+    preprocessing  "mean", "std", "interpolation", "crop_pct", "crop_mode", where config.json lacks them, where the name has
+                   no tag beside a checkpoint, or where others are wanted
 
     Raises ValueError for other models than vision transformers, for missing settings and for sizes that do not fit, and
     `CheckpointError` for weights that do not.
@@ -61,23 +67,25 @@ def timm(
     require("torchvision", "timm")
     library: Any = require("timm", "timm")
     folder, arguments = Path(name), dict[str, Any]()
+    own: dict[str, Any] | None = None  # preprocessing of the weights; None for that of timm's tag
     if (folder / "config.json").is_file():
-        architecture, arguments = _read_config(folder)
+        architecture, arguments, own = _read_config(folder)
         checkpoint = checkpoint or folder
     else:
         architecture = os.fspath(name)
-        if not library.is_model(architecture):
-            raise ValueError(
-                f"{architecture}: timm {library.__version__} has no such model, and it is no folder with config.json"
-            )
-    from_hub = pretrained and checkpoint is None
-    if from_hub and not getattr(library.get_pretrained_cfg(architecture), "hf_hub_id", None):
-        raise CheckpointError(
-            f"{architecture}: timm has no weights of this model on the Hub: give checkpoint=FILE.safetensors"
-        )
-    model = _create(library, architecture, from_hub, arguments)
+        _check_name(library, architecture)
+        if checkpoint is not None and "." not in architecture:
+            _check_untagged(library, architecture, preprocessing or {})
+            own = {}
+    if pretrained and checkpoint is None:
+        model = _from_hub(library, architecture)
+    else:
+        model = _create(library, architecture, arguments)
+    _check_class(model, architecture)
     if checkpoint is not None:
         _load(model, Path(checkpoint))
+    if own is not None:  # timm fills what is missing in it with defaults
+        model.pretrained_cfg = own  # type: ignore[assignment]
     shown = f"timm:{name}" + (f"@{checkpoint}" if checkpoint is not None and checkpoint != folder else "")
     return TimmEncoder(
         model.to(device, dtype),
@@ -109,22 +117,28 @@ class TimmEncoder(Tower):
         self.library = f"timm {library.__version__}"
         self._native = type(model).__name__ == "NaFlexVit"
         self._module: Any = model
-        self._settings: dict[str, Any] = {**_pretrained_cfg(model), **(preprocessing or {})}
-        if squash:
-            self._settings |= {"crop_mode": "squash", "crop_pct": 1.0}
-        missing_settings(self._settings, _PREPROCESSING, f"the pretrained_cfg of {name}")
+        own, chosen = _pretrained_cfg(model), dict(preprocessing or {})
+        check_keywords("preprocessing", chosen, [*_PREPROCESSING, "crop_mode"])
+        if squash and (self._native or chosen.keys() & {"crop_pct", "crop_mode"}):
+            reason = "reads native images, which are never cropped" if self._native else "has a crop in preprocessing"
+            raise ValueError(f"{name} {reason}: leave squash (--squash) out")
+        self._settings: dict[str, Any] = {**own, **chosen} | ({"crop_mode": "squash", "crop_pct": 1.0} if squash else {})
+        if missing := [key for key in _PREPROCESSING if self._settings.get(key) is None]:
+            raise ValueError(
+                f"{name}: its pretrained_cfg does not say {', '.join(missing)} of its images: complete it, or in "
+                f"Python give {_arguments(missing)}"
+            )
         if self._native:
             if size is not None:
                 raise ValueError(f"{name} reads native images: give max_patches instead of size")
-            max_patches = max_patches or self._square_patches(name)
+            max_patches = max_patches or self._patches_of_input(name)
         elif max_patches is not None:
             raise ValueError(f"{name} reads images of a fixed size: give size instead of max_patches")
         else:
-            learned = getattr(self._module.patch_embed, "img_size", None)
-            size = size or (learned[0] if learned else None)
-            if size is None:
-                raise ValueError(f"{name} does not say the size of its images: give size=…")
-        super().__init__(name, model, size, max_patches, interpolate_positions)
+            size = size or self._own_size(name)
+        changed = {key: value for key, value in chosen.items() if _listed(own.get(key)) != _listed(value)}
+        super().__init__(name_with_choices(name, squash, changed), model, size, max_patches, interpolate_positions)
+        self._check_square()
 
     @property
     def width(self) -> int:
@@ -158,10 +172,14 @@ class TimmEncoder(Tower):
         """Whether timm's transform keeps the edges of images."""
         return self._native or (self._settings.get("crop_mode") == "squash" and self._settings["crop_pct"] == 1.0)
 
+    def architecture(self) -> list[list[Any]]:
+        """Of each module its name, its class, and its attributes that are numbers, texts or functions."""
+        return [[name, type(module).__name__, _attributes(module)] for name, module in self.model.named_modules()]
+
     def preprocessing(self) -> dict[str, Any]:
         """What `timm.data.create_transform` is given."""
         settings = {name: self._settings[name] for name in _PREPROCESSING}
-        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
+        settings = {key: _listed(value) for key, value in settings.items()}
         if self._native:
             return settings | {"naflex": True, "patch_size": self.patch_size, "max_seq_len": self.max_patches}
         crop = self._settings.get("crop_mode") or "center"  # timm's own default
@@ -196,31 +214,125 @@ class TimmEncoder(Tower):
                 f"{self.name} was created for one size: create it with dynamic_img_size=True for size={self.size}"
             )
 
-    def _square_patches(self, name: str) -> int:
-        missing_settings({"max_patches": self._settings.get("input_size")}, ["max_patches"], f"the pretrained_cfg of {name}")
-        return int((self._settings["input_size"][1] // self.patch_size) ** 2)
+    def _own_size(self, name: str) -> int:
+        """Side of the images of a model with a fixed size, as it was created."""
+        found = getattr(self._module.patch_embed, "img_size", None)
+        if found is None or (self.learned_size is None and not self._settings.get("input_size")):
+            raise ValueError(f"{name} does not say the size of its images: give size=… (--size)")
+        return int(found[0])
+
+    def _patches_of_input(self, name: str) -> int:
+        """Patches of an image of the size that a NaFlex model was published with."""
+        found = self._settings.get("input_size")
+        if found is None:
+            raise ValueError(f"{name} does not say the size of its images: give max_patches=… (--max-patches)")
+        return int((found[1] // self.patch_size) * (found[2] // self.patch_size))
+
+    def _check_square(self) -> None:
+        """Raise ValueError for patches, or for a grid of learned positions, that are not square."""
+        embed = self._module.embeds if self._native else self._module.patch_embed
+        for what, found in (("patches", embed.patch_size), ("images", getattr(embed, "img_size", None) or (0, 0))):
+            if found[0] != found[1]:
+                raise ValueError(
+                    f"{self.name} reads {what} of {found[0]} x {found[1]} pixels: only square ones are supported"
+                )
 
 
-def _create(library: Any, architecture: str, pretrained: bool, arguments: Mapping[str, Any]) -> nn.Module:
+def _check_name(library: Any, name: str) -> None:
+    """Raise ValueError for anything else than NAME or NAME.TAG of timm."""
+    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        raise ValueError(
+            f"{name}: {name.partition(':')[0]}: is not supported: give a name of timm, or a folder with config.json and "
+            "model.safetensors, such as a downloaded repository"
+        )
+    if not library.is_model(name):
+        raise ValueError(f"{name}: timm {library.__version__} has no such model, and it is no folder with config.json")
+    try:
+        library.get_pretrained_cfg(name)
+    except RuntimeError:
+        raise ValueError(f"{name}: timm {library.__version__} has no such tag: need {_tags(library, name)}") from None
+
+
+def _tags(library: Any, name: str) -> str:
+    architecture = name.partition(".")[0]
+    found = library.list_pretrained(f"{architecture}.*")
+    return f"one of {', '.join(found)}" if found else f"{architecture}, which has no tags"
+
+
+def _check_untagged(library: Any, architecture: str, preprocessing: Mapping[str, Any]) -> None:
+    """Raise ValueError where neither a tag nor the settings say how images of a checkpoint are prepared."""
+    if missing := [key for key in _PREPROCESSING if preprocessing.get(key) is None]:
+        raise ValueError(
+            f"{architecture} with a checkpoint: its name has no tag, so {', '.join(missing)} of its images are unknown: "
+            f"name the weights that the checkpoint was made from, {_tags(library, architecture)}; or in Python give "
+            f"{_arguments(missing)}"
+        )
+
+
+def _arguments(missing: Sequence[str]) -> str:
+    return "preprocessing={" + ", ".join(f'"{key}": …' for key in missing) + "}"
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _from_hub(library: Any, architecture: str) -> nn.Module:
+    """The model with timm's own weights, from a safetensors file alone. Raises `CheckpointError` where there is none."""
+    repository = getattr(library.get_pretrained_cfg(architecture), "hf_hub_id", None)
+    if not repository:
+        raise CheckpointError(
+            f"{architecture}: timm has no weights of this model on the Hub: give checkpoint=FILE.safetensors (--checkpoint)"
+        )
+    _check_class(_create(library, architecture, {"depth": 1}), architecture)  # before anything large is downloaded
+    try:
+        file = fetch(repository, pickles=False) / "model.safetensors"
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{architecture}: weights published with timm: {error}; or give checkpoint=FILE.safetensors (--checkpoint)"
+        ) from error
+    if not file.is_file():
+        raise CheckpointError(
+            f"{repository}: it has no model.safetensors; other formats are not read, because they can run code; "
+            "give checkpoint=FILE.safetensors (--checkpoint)"
+        )
+    return _create(library, architecture, {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}})
+
+
+def _create(library: Any, architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     """The model without its classifier. Vision transformers that can read other sizes than their own are prepared for it."""
     dynamic = {} if "naflex" in architecture else {"dynamic_img_size": True}
     try:
-        model: nn.Module = library.create_model(
-            architecture, pretrained=pretrained, **{"num_classes": 0, **dynamic, **arguments}
-        )
+        model: nn.Module = library.create_model(architecture, **{"num_classes": 0, **dynamic, **arguments})
     except TypeError as error:
         if "dynamic_img_size" not in str(error):
             raise
-        raise ValueError(
-            f"{architecture}: not a vision transformer of timm: need one of the classes {', '.join(_CLASSES)}"
-        ) from None
+        kind = re.match(r"(\w+)\.__init__", str(error))
+        raise ValueError(_unsupported(architecture, kind[1] if kind else "model of another class")) from None
     return model
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """The public attributes that features can depend on; functions, such as activations, by name."""
+    found = {name: value for name, value in vars(module).items() if name not in _NO_MATTER and not name.startswith("_")}
+    shown = {name: value.__qualname__ if isinstance(value, FunctionType) else value for name, value in found.items()}
+    return {name: shown[name] for name in sorted(shown) if _is_plain(shown[name])}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(one) for one in value)
+    return value is None or isinstance(value, (str, int, float))
 
 
 def _check_class(model: nn.Module, name: str) -> None:
     kind = type(model).__name__
     if kind not in _CLASSES:
-        raise ValueError(f"{name} is a {kind} of timm: need one of the classes {', '.join(_CLASSES)}")
+        raise ValueError(_unsupported(name, kind))
+
+
+def _unsupported(name: str, kind: str) -> str:
+    return f"{name}: timm's {kind} is not among the supported classes {', '.join(_CLASSES)}"
 
 
 def _pretrained_cfg(model: nn.Module) -> dict[str, Any]:
@@ -228,15 +340,16 @@ def _pretrained_cfg(model: nn.Module) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else found.to_dict()
 
 
-def _read_config(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Architecture, and arguments of `create_model`, of a folder in timm's layout."""
+def _read_config(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Architecture, arguments of `create_model`, and the stored `pretrained_cfg` of a folder in timm's layout."""
     config: Any = read_json(folder / "config.json")
     if not isinstance(config, dict) or "architecture" not in config:
         raise ValueError(
             f"{folder / 'config.json'}: no config of timm, which names an architecture; see {_spelling(folder)}"
         )
-    arguments = {"pretrained_cfg": config.get("pretrained_cfg", {}), **config.get("model_args", {})}
-    return str(config["architecture"]), arguments
+    stored = config.get("pretrained_cfg", config)  # older files have the settings beside the architecture
+    known = {key: stored[key] for key in ("input_size", "fixed_input_size", "classifier") if key in stored}
+    return str(config["architecture"]), {"pretrained_cfg": known, **config.get("model_args", {})}, dict(stored)
 
 
 def _spelling(folder: Path) -> str:
@@ -261,7 +374,7 @@ def _load(model: nn.Module, path: Path) -> None:
     except SafetensorError as error:
         raise CheckpointError(f"{file}: damaged: {error}") from error
     needed = model.state_dict()
-    classifiers = _pretrained_cfg(model).get("classifier") or ()
+    classifiers = _pretrained_cfg(model).get("classifier") or "head"
     ignored = tuple(f"{one}." for one in ([classifiers] if isinstance(classifiers, str) else classifiers))
     faults = [f"{name}: missing" for name in needed if name not in weights]
     faults += [

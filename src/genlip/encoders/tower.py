@@ -9,7 +9,6 @@ Axes: b images with the same grid, p patches of an image, D encoder width.
 from __future__ import annotations
 
 import copy
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -21,9 +20,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from genlip.data.images import ImageError, ImageLike, decode
-from genlip.encoder import Features, Fingerprint, evaluating, layer_numbers, weights_fingerprint
+from genlip.encoder import (
+    Features,
+    Fingerprint,
+    check_batches,
+    check_one_limit,
+    evaluating,
+    layer_numbers,
+    weights_fingerprint,
+)
 
-__all__ = ["PreparedImage", "Tower", "missing_settings"]
+__all__ = ["PreparedImage", "Tower", "name_with_choices"]
 
 _LONGEST = 200  # times the shorter side: many processors enlarge the shorter side first, whatever the other becomes
 
@@ -53,7 +60,6 @@ class Tower(ABC):
     """
 
     library: str
-    speaks = False
     min_patches = 1
 
     def __init__(
@@ -106,6 +112,10 @@ class Tower(ABC):
         """Whether the grid of patches covers the whole image."""
 
     @abstractmethod
+    def architecture(self) -> Any:
+        """Everything that the forward pass depends on besides the parameters, such as activations; JSON-ready."""
+
+    @abstractmethod
     def preprocessing(self) -> dict[str, Any]:
         """Everything that turns an image into numbers; JSON-ready."""
 
@@ -148,9 +158,15 @@ class Tower(ABC):
         return {"encoder": {"library": self.library, "preprocessing": self.preprocessing()}}
 
     def fingerprint(self) -> Fingerprint:
-        """Of the weights, of the sizes that the weights do not tell, and of the preprocessing."""
-        settings = [self.library, type(self.model).__name__, self.layers, self.heads, self.patch_size, self.image_settings()]
-        return Fingerprint([*settings, self.preprocessing()], weights_fingerprint(self.model))
+        """Of the weights, of what is computed with them, and of the preprocessing."""
+        settings = [
+            self.library,
+            type(self.model).__name__,
+            self.architecture(),
+            self.image_settings(),
+            self.preprocessing(),
+        ]
+        return Fingerprint(settings, weights_fingerprint(self.model))
 
     def prepare(self, image: ImageLike) -> PreparedImage:
         """Decode an image, and prepare it as the model's own library does. Raises `ImageError`."""
@@ -180,8 +196,7 @@ class Tower(ABC):
 
         Raises ValueError where the model cannot read such images.
         """
-        if (size is None) == (max_patches is None):
-            raise ValueError(f"size {size} and max_patches {max_patches}: give one of both")
+        check_one_limit(size, max_patches)
         if (size is None) != (self.size is None):
             able = "images of a fixed size (sizes)" if self.size else "native images (max_patches, --budgets)"
             raise ValueError(f"{self.name} reads {able} alone")
@@ -210,10 +225,7 @@ class Tower(ABC):
         forward: Callable[[Tensor, tuple[int, int]], list[Tensor]],
     ) -> list[list[Features]]:
         """For each image what `forward` returns: a list of Float[b p D] for images with the same grid."""
-        if isinstance(images, (str, bytes, os.PathLike, Image.Image, PreparedImage)):
-            raise TypeError(f"images is a single {type(images).__name__}: give a list, such as [image]")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
+        check_batches(images, batch_size, PreparedImage)
         found: dict[int, list[Features]] = {}
         with evaluating(self.model):
             for places, prepared in self._alike(images, batch_size):
@@ -239,8 +251,12 @@ class Tower(ABC):
                 yield list(places), list(prepared)
 
 
-def missing_settings(found: Mapping[str, Any], needed: Sequence[str], where: str) -> None:
-    """Raise ValueError for preprocessing settings that are missing: none of them is ever guessed."""
-    if missing := [name for name in needed if found.get(name) is None]:
-        arguments = ", ".join(f"{name}=…" for name in missing)
-        raise ValueError(f"{where} does not say {' and '.join(missing)} of its images: give {arguments}")
+def name_with_choices(name: str, squash: bool, changed: Mapping[str, Any] | None = None) -> str:
+    """The name of a model, as in NAME+squash+crop_pct=0.8: results with other preprocessing are those of another model.
+
+    changed  settings of the preprocessing that are not the model's own
+    """
+    told = ["squash"] if squash else []
+    for key, value in sorted((changed or {}).items()):
+        told.append(f"{key}={','.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+    return "+".join([name, *told])

@@ -20,9 +20,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from genlip.encoders.tower import PreparedImage, Tower
+from genlip.encoders.tower import PreparedImage, Tower, name_with_choices
 from genlip.extras import require
 from genlip.model.checkpoint import CheckpointError
+from genlip.model.download import fetch
+from genlip.model.reading import read_json
 
 __all__ = ["MODEL_TYPES", "TransformersEncoder", "transformers"]
 
@@ -90,16 +92,17 @@ def transformers(
     """
     require("torchvision", "timm")
     library: Any = require("transformers", "transformers")
-    where, more = os.fspath(folder_or_id), {"revision": revision} if revision else {}
-    kind = _kind(library, where, more)
-    processor = _processor(library, where, kind, more)
-    if Path(where).is_dir() and not any(Path(where).glob("*.safetensors")):
+    where = os.fspath(folder_or_id)
+    folder = Path(where) if Path(where).is_dir() else fetch(where, revision, pickles=False)
+    kind = _kind(where, folder)
+    processor = _processor(library, where, folder, kind)
+    if not any(folder.glob("*.safetensors")):
         raise CheckpointError(
             f"{where}: no .safetensors file; other formats are not read, because they can run code: save the model with "
             "save_pretrained of a current Transformers"
         )
     model, report = getattr(library, kind.model).from_pretrained(
-        where, use_safetensors=True, output_loading_info=True, dtype=dtype or torch.float32, **more
+        folder, use_safetensors=True, output_loading_info=True, dtype=dtype or torch.float32
     )
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{where}: {len(missing)} parameters of {kind.model} are missing: {', '.join(missing[:5])}")
@@ -135,7 +138,16 @@ class TransformersEncoder(Tower):
         if model_type not in MODEL_TYPES:
             raise ValueError(f"{name} is a {type(model).__name__} of Transformers: need one of {', '.join(MODEL_TYPES)}")
         self._kind = MODEL_TYPES[model_type]
+        _check_class(model, self._kind, name)
         self._processor = copy.deepcopy(processor)
+        crops = bool(getattr(processor, "do_center_crop", False))
+        if squash and self._kind.cut:
+            raise ValueError(f"{name} reads native images, which are never cropped: leave squash (--squash) out")
+        if not getattr(processor, "do_resize", True) and (squash or self._kind.cut or not crops):
+            raise ValueError(
+                f"the image processor of {name} has do_resize false, so its images keep their sizes: set do_resize to true "
+                "in preprocessor_config.json"
+            )
         if self._kind.cut:
             if size is not None:
                 raise ValueError(f"{name} reads native images: give max_patches instead of size")
@@ -143,10 +155,15 @@ class TransformersEncoder(Tower):
         elif max_patches is not None:
             raise ValueError(f"{name} reads images of a fixed size: give size instead of max_patches")
         else:
-            size = size or _side(processor, name)
+            if not crops and not squash and not _is_square(processor.size):
+                raise ValueError(
+                    f"the image processor of {name} makes no square images of one size ({_shown(processor.size)}): give "
+                    "squash=True (--squash) to resize whole images to a square"
+                )
+            size = size or _side(processor.crop_size if crops else processor.size, name)
             if squash:
                 self._processor.do_center_crop = False
-        super().__init__(name, model, size, max_patches, interpolate_positions)
+        super().__init__(name_with_choices(name, squash), model, size, max_patches, interpolate_positions)
         self._resize_processor()
 
     @property
@@ -178,6 +195,11 @@ class TransformersEncoder(Tower):
     def whole_image(self) -> bool:
         """Whether the image processor keeps the edges of images."""
         return self._kind.cut or not getattr(self._processor, "do_center_crop", False)
+
+    def architecture(self) -> dict[str, Any]:
+        """The config of the model, without its place and the version of the library that wrote it."""
+        found: dict[str, Any] = self._config.to_dict()
+        return {key: found[key] for key in sorted(found) if key not in ("_name_or_path", "transformers_version")}
 
     def preprocessing(self) -> dict[str, Any]:
         """The settings of the image processor."""
@@ -257,23 +279,23 @@ class TransformersEncoder(Tower):
                 hook.remove()
 
 
-def _kind(library: Any, where: str, more: dict[str, Any]) -> _Kind:
+def _kind(where: str, folder: Path) -> _Kind:
     """The class that a config.json asks for. Raises ValueError for an unknown one, and where there is no config.json."""
-    try:
-        config, _ = library.PretrainedConfig.get_config_dict(where, **more)
-    except OSError as error:
-        raise ValueError(f"{where}: no config.json of a model of Transformers: {str(error).splitlines()[0]}") from error
-    found = config.get("model_type")
+    file = folder / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{where}: no config.json of a model of Transformers")
+    config: Any = read_json(file)
+    found = config.get("model_type") if isinstance(config, dict) else None
     if found not in MODEL_TYPES:
         raise ValueError(f"{where}: config.json has model_type {found!r}: need one of {', '.join(MODEL_TYPES)}")
     return MODEL_TYPES[found]
 
 
-def _processor(library: Any, where: str, kind: _Kind, more: dict[str, Any]) -> Any:
+def _processor(library: Any, where: str, folder: Path, kind: _Kind) -> Any:
     """The image processor of a folder. Raises ValueError where it has none, or where its file leaves settings out."""
     try:
         mixin: Any = require("transformers.image_processing_base", "transformers")
-        stored, _ = mixin.ImageProcessingMixin.get_image_processor_dict(where, **more)
+        stored, _ = mixin.ImageProcessingMixin.get_image_processor_dict(folder)
     except OSError as error:
         raise ValueError(
             f"{where}: no preprocessor_config.json, so size, mean and standard deviation of its images are not known; copy "
@@ -285,16 +307,41 @@ def _processor(library: Any, where: str, kind: _Kind, more: dict[str, Any]) -> A
         raise ValueError(
             f"{where}: preprocessor_config.json lacks {', '.join(missing)}: add what the model was trained with"
         )
-    return library.AutoImageProcessor.from_pretrained(where, **more)
+    try:
+        return library.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    except ValueError as error:
+        raise ValueError(
+            f"{where}: Transformers has no image processor for preprocessor_config.json, and code of a repository is not run"
+            f": {str(error).splitlines()[0]}"
+        ) from error
 
 
-def _side(processor: Any, name: str) -> int:
-    """The side in pixels of the square images that a processor makes. Raises ValueError where they are not square."""
-    found = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
-    sides = {value for value in (found.get("height"), found.get("width")) if value} if found else set()
-    if len(sides) != 1:
-        raise ValueError(f"the image processor of {name} makes no square images of one size ({found}): give size=…")
-    return int(sides.pop())
+def _check_class(model: nn.Module, kind: _Kind, name: str) -> None:
+    """Raise ValueError for another class than the vision tower of a `model_type`, such as a model of images and texts."""
+    if kind.model not in (parent.__name__ for parent in type(model).__mro__):
+        raise ValueError(
+            f"{name} is a {type(model).__name__}, and a {kind.model} is needed: load its vision part by "
+            f"{kind.model}.from_pretrained(FOLDER), or by genlip.encoders.transformers(FOLDER)"
+        )
+
+
+def _shown(size: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in dict(size or {}).items() if value is not None) or "no size"
+
+
+def _is_square(size: Any) -> bool:
+    """Whether a processor's `size` or `crop_size` names one square."""
+    return bool(size) and size.get("height") is not None and size.get("height") == size.get("width")
+
+
+def _side(size: Any, name: str) -> int:
+    """The side in pixels of a square, or of the shorter side of an image. Raises ValueError where there is none."""
+    found = size.get("height") if _is_square(size) else size.get("shortest_edge") if size else None
+    if not found:
+        raise ValueError(
+            f"the image processor of {name} makes no square images of one size ({_shown(size)}): give size=… (--size)"
+        )
+    return int(found)
 
 
 def _set_side(processor: Any, size: int) -> None:
@@ -303,9 +350,10 @@ def _set_side(processor: Any, size: int) -> None:
     if not getattr(processor, "do_center_crop", False):
         processor.size = type(processor.size)(**square) if not isinstance(processor.size, dict) else square
         return
-    old, edge = processor.crop_size.get("height"), processor.size.get("shortest_edge")
-    if old == size:
+    old = [value for value in (processor.crop_size.get("height"), processor.crop_size.get("width")) if value]
+    edge = processor.size.get("shortest_edge")
+    if old == [size, size]:
         return
-    before = {"shortest_edge": round(edge * size / old)} if edge and old else square
+    before = {"shortest_edge": round(edge * size / min(old))} if edge and old else square
     processor.size = type(processor.size)(**before) if not isinstance(processor.size, dict) else before
     processor.crop_size = type(processor.crop_size)(**square) if not isinstance(processor.crop_size, dict) else square

@@ -5,8 +5,11 @@ In: an encoder. Out: the same object, as a `Speaker` where it has to be one.
 
 from __future__ import annotations
 
-from genlip.encoder import Encoder
-from genlip.speaker import Speaker
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genlip.encoder import Encoder
+    from genlip.speaker import Speaker
 
 __all__ = ["NEED_GENLIP", "refusal", "require_speaker", "require_whole_image"]
 
@@ -25,6 +28,8 @@ def refusal(measurement: str, name: str) -> str:
 
 def require_speaker(encoder: Encoder, measurement: str) -> Speaker:
     """The encoder, if it is a GenLIP. Raises ValueError for any other model."""
+    from genlip.speaker import Speaker  # here, because the command line reads `NEED_GENLIP` before it needs PyTorch
+
     if not isinstance(encoder, Speaker):
         raise ValueError(refusal(measurement, encoder.name))
     return encoder

@@ -18,8 +18,10 @@ _SETTINGS, _WEIGHTS, _PICKLES = "*.json", "*.safetensors", "pytorch_model*.bin"
 _FOLDERS = "*/*"  # not fetched: subfolders such as onnx/, training states, pictures
 
 
-def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
-    """The local folder of a repository's settings and, with `weights`, its weights; pickles only without safetensors.
+def fetch(name: str, revision: str | None = None, weights: bool = True, pickles: bool = True) -> Path:
+    """The local folder of a repository's settings and, with `weights`, its weights.
+
+    pickles  fetch pickled weights where there are no safetensors; without it the folder then has no weights
 
     Raises `CheckpointError`.
     """
@@ -30,7 +32,7 @@ def fetch(name: str, revision: str | None = None, weights: bool = True) -> Path:
     except failures() as error:
         return _cached(name, revision, [_SETTINGS, _WEIGHTS] if weights else [_SETTINGS], error)
     files = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
-    found = _WEIGHTS if any(file.endswith(".safetensors") for file in files) else _PICKLES
+    found = _WEIGHTS if not pickles or any(file.endswith(".safetensors") for file in files) else _PICKLES
     try:
         return _snapshot(name, revision, [_SETTINGS, found] if weights else [_SETTINGS])
     except failures() as error:

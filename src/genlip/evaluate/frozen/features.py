@@ -235,7 +235,7 @@ def _encoded(encoder: Encoder, data: ImageSet, indices: Sequence[int]) -> tuple[
     if not np.isfinite(rows).all():
         raise ValueError(
             f"{data.name}: features of the images {block.keys[0]!r} to {block.keys[-1]!r} are beyond what float16 holds, "
-            f"{np.finfo(ROW).max:g}: the model has diverged, or its last LayerNorm has very large weights"
+            f"{np.finfo(ROW).max:g}: the model has diverged, or its last layers have very large weights"
         )
     return block, rows
 
