@@ -99,9 +99,9 @@ def measured(model: Path, folder: Path) -> dict[str, Result]:
         "zero-shot by likelihood": lambda: measure_zero_shot(
             speaker, test_set, ZeroShotConfig(templates=(TEMPLATE,)), model=str(model)
         ),
-        "attentive probe": lambda: measure_probe(speaker, train_set, test_set, model=str(model), cache=cache),
+        "attentive probe": lambda: measure_probe(speaker, test_set, train=train_set, model=str(model), cache=cache),
         "linear probe on the mean": lambda: measure_probe(
-            speaker, train_set, test_set, ProbeConfig(pooling="mean"), model=str(model), cache=cache
+            speaker, test_set, ProbeConfig(pooling="mean"), train=train_set, model=str(model), cache=cache
         ),
     }
     found = {}

@@ -52,7 +52,7 @@ def test_the_calls_of_the_readme_work_in_a_fresh_interpreter(call, workplace, tm
         shutil.rmtree(tmp_path / "here/runs")
     for long, short in QUICK.items():
         call = call.replace(long, short)
-    call = call.replace('open_source("scenes:1"))', 'open_source("scenes:1"), limit=3)')
+    call = call.replace('(speaker, "scenes:1")', '(speaker, "scenes:1", limit=3)')
     script = "import genlip\n"
     script += 'speaker = genlip.Speaker.load("runs/quickstart/model")\n' * ("speaker" in call)
     script += (

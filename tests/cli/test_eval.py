@@ -216,7 +216,7 @@ def test_the_help_of_each_measurement_names_its_python_call(capsys):
         with pytest.raises(SystemExit):
             main(["eval", name, "--help"])
         told = capsys.readouterr().out
-        assert f"python: genlip.measure_{name.replace('-', '_')}(genlip.Speaker.load(MODEL), …)" in told
+        assert f"python: genlip.measure_{name.replace('-', '_')}(genlip.Speaker.load(MODEL), DATA" in told
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_python_and_the_command_measure_towers_alike(towers, classes):
     (stored_result,) = read_results(Path("evaluations/timm--test_vit.r160_in1k@vit.safetensors+squash"))
     data, config = open_labelled(classes), ProbeConfig(epochs=2)
     encoder = genlip.encoders.timm("test_vit.r160_in1k", checkpoint="vit.safetensors", squash=True)
-    result = measure_probe(encoder, data, data, config, model=encoder.name)
+    result = measure_probe(encoder, data, config, train=data, model=encoder.name)
     assert (result.identity, result.model, list(result.keys)) == (
         stored_result.identity, stored_result.model, list(stored_result.keys),
     )  # fmt: skip

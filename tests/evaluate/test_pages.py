@@ -72,10 +72,10 @@ MEASURED: dict[str, Callable[[Speaker], Result]] = {
     "captioning": lambda speaker: measure_captioning(speaker, SCENES, CaptioningConfig(max_tokens=12, transcription=True)),
     "zero-shot": lambda speaker: measure_zero_shot(speaker, Coloured("colours", 12)),
     "probe": lambda speaker: measure_probe(
-        speaker, Coloured("train", 40), Coloured("test", 12), ProbeConfig(epochs=2, learning_rates=(1e-3, 1e-2))
+        speaker, Coloured("test", 12), ProbeConfig(epochs=2, learning_rates=(1e-3, 1e-2)), train=Coloured("train", 40)
     ),
     "segmentation": lambda speaker: measure_segmentation(
-        speaker, open_segmented("scenes:1"), open_segmented("scenes:2"), SegmentationConfig(epochs=1), limit=10
+        speaker, open_segmented("scenes:2"), SegmentationConfig(epochs=1), train=open_segmented("scenes:1"), limit=10
     ),
     "resolution": lambda speaker: measure_resolution(
         lambda seen: measure_captioning(seen, SCENES, CaptioningConfig(max_tokens=4), limit=4), speaker, sizes=[16, 32]

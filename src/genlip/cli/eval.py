@@ -136,7 +136,7 @@ def _run_probe(args: argparse.Namespace) -> None:
     train, test = (open_labelled(spec, args.classes) for spec in (args.train, args.data))
     config, options = ProbeConfig(pooling=args.pooling, **_training(args)), _kept(args)
     total = _number_trained(args, train, test)
-    _run(args, total, lambda one, a: measure_probe(one, train, test, config, advance=a, **options))
+    _run(args, total, lambda one, a: measure_probe(one, test, config, train=train, advance=a, **options))
 
 
 def _segmentation(inner: Any) -> None:
@@ -158,7 +158,7 @@ def _run_segmentation(args: argparse.Namespace) -> None:
     train, test = (open_segmented(spec, args.classes) for spec in (args.train, args.data))
     config, options = SegmentationConfig(**_training(args)), _kept(args)
     total = _number_trained(args, train, test)
-    _run(args, total, lambda one, a: measure_segmentation(one, train, test, config, advance=a, **options))
+    _run(args, total, lambda one, a: measure_segmentation(one, test, config, train=train, advance=a, **options))
 
 
 def _readout(inner: Any) -> None:
@@ -218,7 +218,8 @@ def _add(
     images: int | None = None, batch: int = 64,
 ) -> argparse.ArgumentParser:  # fmt: skip
     folder = name.replace("-", "_")
-    call = f"python: genlip.measure_{folder}(genlip.Speaker.load(MODEL), …)"
+    train = ", train=TRAIN" if name in ("probe", "segmentation") else ""
+    call = f"python: genlip.measure_{folder}(genlip.Speaker.load(MODEL), DATA{train})"
     parser: argparse.ArgumentParser = add_command(inner, name, run, summary, f"{example}\n\n{call}")
     others = "" if name in NEED_GENLIP else _OTHERS
     parser.add_argument("model", metavar="MODEL", help=f"folder of a model, or its id on the Hugging Face Hub{others}")

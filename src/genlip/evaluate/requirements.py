@@ -5,13 +5,17 @@ In: an encoder. Out: the same object, as a `Speaker` where it has to be one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from genlip.encoder import Encoder
     from genlip.speaker import Speaker
 
-__all__ = ["NEED_GENLIP", "refusal", "require_speaker", "require_whole_image"]
+__all__ = ["NEED_GENLIP", "opened", "refusal", "require_speaker", "require_whole_image"]
+
+T = TypeVar("T")
 
 NEED_GENLIP = ("captioning", "zero-shot", "readout", "attention")
 """Measurements that read more of a model than its features."""
@@ -42,3 +46,8 @@ def require_whole_image(encoder: Encoder, measurement: str) -> None:
             f"{measurement} needs patches of whole images, and {encoder.name} crops them: give squash=True (--squash) to "
             "resize them to a square instead"
         )
+
+
+def opened(data: str | Path | T, open_data: Callable[[str], T]) -> T:
+    """The data as they are, or what `open_data` opens if they are named by a text or a path."""
+    return open_data(str(data)) if isinstance(data, (str, Path)) else data

@@ -53,7 +53,7 @@ def speaker_of(**changes: Any) -> Speaker:
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return measure_probe(speaker_of(), Painted("train", 90), Painted("test", 60, wrong=12), QUICK, model="small")
+    return measure_probe(speaker_of(), Painted("test", 60, wrong=12), QUICK, train=Painted("train", 90), model="small")
 
 
 def test_scores_and_figures_are_those_of_the_outputs(result: Result) -> None:
@@ -92,13 +92,13 @@ def test_pictures_are_of_mistakes(result: Result) -> None:
 def test_only_the_head_learns(pooling: Any) -> None:
     speaker = speaker_of()
     before = {name: value.clone() for name, value in speaker.model.state_dict().items()}
-    measure_probe(speaker, Painted("train", 30), Painted("test", 12), replace(QUICK, pooling=pooling))
+    measure_probe(speaker, Painted("test", 12), replace(QUICK, pooling=pooling), train=Painted("train", 30))
     assert all(torch.equal(before[name], value) for name, value in speaker.model.state_dict().items())
     assert all(parameter.grad is None for parameter in speaker.model.parameters())
 
 
 def test_test_labels_have_no_say_in_the_choice(result: Result) -> None:
-    other = measure_probe(speaker_of(), Painted("train", 90), Painted("test", 60, wrong=60), QUICK)
+    other = measure_probe(speaker_of(), Painted("test", 60, wrong=60), QUICK, train=Painted("train", 90))
     assert other.figures["sweep"] == result.figures["sweep"]
     assert [one["chosen"] for one in other.outputs] == [one["chosen"] for one in result.outputs]
     assert other.scores["top-1"].score < result.scores["top-1"].score
@@ -106,52 +106,52 @@ def test_test_labels_have_no_say_in_the_choice(result: Result) -> None:
 
 def test_a_cache_gives_the_same_result_without_the_encoder(result: Result, tmp_path: Path) -> None:
     train, test = Painted("train", 90), Painted("test", 60, wrong=12)
-    measure_probe(speaker_of(), train, test, QUICK, cache=tmp_path)
+    measure_probe(speaker_of(), test, QUICK, train=train, cache=tmp_path)
     speaker = speaker_of()
     speaker.model.encode = None  # type: ignore[method-assign, assignment]
-    again = measure_probe(speaker, train, test, QUICK, cache=tmp_path)
+    again = measure_probe(speaker, test, QUICK, train=train, cache=tmp_path)
     assert again.outputs == result.outputs
     assert again.figures == result.figures
 
 
 def test_a_set_that_changed_under_its_name_is_noticed(tmp_path: Path) -> None:
     train, test = Painted("train", 30), Painted("test", 12)
-    measure_probe(speaker_of(), train, test, QUICK, cache=tmp_path)
+    measure_probe(speaker_of(), test, QUICK, train=train, cache=tmp_path)
     test.keys = "moved"
     with pytest.raises(ValueError, match=r"test: image 0 is 'moved/0', and the features kept in .* are of 'test/0'"):
-        measure_probe(speaker_of(), train, test, QUICK, cache=tmp_path)
+        measure_probe(speaker_of(), test, QUICK, train=train, cache=tmp_path)
 
 
 def test_a_part_of_the_images_is_the_same_for_every_seed() -> None:
     train, test = Painted("train", 90), Painted("test", 60)
-    some = [measure_probe(speaker_of(), train, test, replace(QUICK, seed=seed), limit=20) for seed in (1, 2)]
+    some = [measure_probe(speaker_of(), test, replace(QUICK, seed=seed), train=train, limit=20) for seed in (1, 2)]
     assert some[0].keys == some[1].keys == tuple(f"test/{place}" for place in spread(60, 20))
     assert some[0].figures["sweep"] != some[1].figures["sweep"]
 
 
 def test_broken_images_are_skipped(caplog: pytest.LogCaptureFixture) -> None:
-    found = measure_probe(speaker_of(), Painted("train", 30), Painted("broken", 12), QUICK)
+    found = measure_probe(speaker_of(), Painted("broken", 12), QUICK, train=Painted("train", 30))
     assert found.keys == tuple(f"broken/{i}" for i in range(12) if i != 3)
     assert "skipped picture 3 is broken" in caplog.text
 
 
 def test_a_class_without_training_images_is_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        found = measure_probe(speaker_of(), Painted("few", 5), Painted("test", 12), QUICK)
+        found = measure_probe(speaker_of(), Painted("test", 12), QUICK, train=Painted("few", 5))
     assert "few: 1 of 6 classes have no training image, so no head can learn them: <white>" in caplog.text
     assert "1 of 6 classes have no training image" in section(found).body
 
 
 def test_top_5_needs_more_than_five_classes() -> None:
     few = COLOURS[:5]
-    found = measure_probe(speaker_of(), Painted("train", 30, few), Painted("test", 10, few), QUICK)
+    found = measure_probe(speaker_of(), Painted("test", 10, few), QUICK, train=Painted("train", 30, few))
     assert list(found.scores) == ["top-1"]
 
 
 @pytest.mark.parametrize("pooling", ["attentive", "mean"])
 def test_bfloat16_models_are_probed_in_float32(pooling: Any) -> None:
     speaker = Speaker(small_model().bfloat16(), ImageConfig(resize="native", min_patches=2, max_patches=9))
-    found = measure_probe(speaker, Painted("train", 90), Painted("test", 60), replace(QUICK, pooling=pooling))
+    found = measure_probe(speaker, Painted("test", 60), replace(QUICK, pooling=pooling), train=Painted("train", 90))
     assert found.scores["top-1"].score > 0.5
 
 
@@ -169,8 +169,8 @@ def test_a_page_without_choice_or_mistakes() -> None:
     found = measure_probe(
         speaker_of(),
         Painted("train", 90),
-        Painted("train", 90),
         ProbeConfig(epochs=150, batch_size=16, learning_rates=[1e-2], validation=0),
+        train=Painted("train", 90),
     )
     assert found.scores["top-1"].score == 1, "it has seen these very images"
     body = section(found).body
@@ -180,7 +180,7 @@ def test_a_page_without_choice_or_mistakes() -> None:
 
 def test_a_rate_that_diverged_leaves_no_number(result: Result, tmp_path: Path) -> None:
     found = measure_probe(
-        speaker_of(), Painted("train", 30), Painted("test", 12), replace(QUICK, learning_rates=(1e-3, 1e30))
+        speaker_of(), Painted("test", 12), replace(QUICK, learning_rates=(1e-3, 1e30)), train=Painted("train", 30)
     )
     assert [rate["chosen"] for rate in found.figures["sweep"]] == [True, False]
     assert found.figures["sweep"][1]["loss"] is None
@@ -201,7 +201,7 @@ def test_many_classes_show_both_ends(result: Result) -> None:
 
 
 def test_the_same_images_twice_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    measure_probe(speaker_of(), Painted("train", 30), Painted("train", 30), QUICK)
+    measure_probe(speaker_of(), Painted("train", 30), QUICK, train=Painted("train", 30))
     assert "training and test images are the same" in caplog.text
 
 
@@ -226,7 +226,7 @@ def test_the_same_images_twice_are_warned_of(caplog: pytest.LogCaptureFixture) -
 def test_bad_input_is_refused(train: Painted, test: Painted, changes: dict[str, Any], message: str) -> None:
     fields = {name: changes.pop(name) for name in ("pooling",) if name in changes}
     with pytest.raises(ValueError, match=message):
-        measure_probe(speaker_of(), train, test, replace(QUICK, **fields), **changes)
+        measure_probe(speaker_of(), test, replace(QUICK, **fields), train=train, **changes)
 
 
 def test_a_label_beyond_the_classes_is_named() -> None:
@@ -235,4 +235,4 @@ def test_a_label_beyond_the_classes_is_named() -> None:
             return super().__getitem__(index)._replace(label=6)
 
     with pytest.raises(ValueError, match="off: 'off/0' has class 6, and there are 6 classes"):
-        measure_probe(speaker_of(), Off("off", 30), Painted("b", 6), QUICK)
+        measure_probe(speaker_of(), Painted("b", 6), QUICK, train=Off("off", 30))

@@ -70,7 +70,7 @@ def speaker() -> Speaker:
 
 def test_classes_that_patches_tell_apart_are_found_at_every_pixel(speaker: Speaker) -> None:
     result = measure_segmentation(
-        speaker, Tiles(40, "train"), Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20)
+        speaker, Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20), train=Tiles(40, "train")
     )
     assert result.scores["mIoU"].score == 1
     assert result.scores["pixel accuracy"].score == 1
@@ -82,7 +82,9 @@ def test_native_images_of_many_shapes_are_learned_together(speaker: Speaker) -> 
     grids = ((2, 3), (4, 4), (5, 2))
     train, test = Tiles(60, "train", grids), Tiles(12, "test set", grids)
     assert (
-        measure_segmentation(speaker, train, test, SegmentationConfig(learning_rates=(0.1,), epochs=20)).scores["mIoU"].score
+        measure_segmentation(speaker, test, SegmentationConfig(learning_rates=(0.1,), epochs=20), train=train)
+        .scores["mIoU"]
+        .score
         == 1
     )
 
@@ -91,7 +93,9 @@ def test_scores_are_those_of_the_drawn_predictions(speaker: Speaker) -> None:
     """An undertrained layer on label maps finer than patches: its pictures are read back, and scikit-learn counts."""
     test = Tiles(6, "test set", scale=3)
     test.tiles[2][1:, 2:] = 3  # no class there
-    result = measure_segmentation(speaker, Tiles(8, "train", scale=3), test, SegmentationConfig(epochs=1, batch_size=3))
+    result = measure_segmentation(
+        speaker, test, SegmentationConfig(epochs=1, batch_size=3), train=Tiles(8, "train", scale=3)
+    )
     true = np.concatenate([test[i].labels.flatten() for i in range(6)])
     pictures = [np.asarray(result.pictures[f"{i}-predicted.png"]).reshape(-1, 3) for i in range(6)]
     colours = {colour: NAMES.index(name) for name, colour in result.figures["colours"].items()}
@@ -137,7 +141,7 @@ def test_a_layer_trained_long_enough_is_the_optimum_of_the_plain_problem(speaker
 
 def test_the_trunk_stays_as_it_was_and_gets_no_gradient(speaker: Speaker) -> None:
     before = copy.deepcopy(speaker.model.state_dict())
-    measure_segmentation(speaker, Tiles(8, "train"), Tiles(4, "test set"), SegmentationConfig(epochs=1))
+    measure_segmentation(speaker, Tiles(4, "test set"), SegmentationConfig(epochs=1), train=Tiles(8, "train"))
     assert all(torch.equal(value, before[name]) for name, value in speaker.model.state_dict().items())
     assert all(parameter.grad is None for parameter in speaker.model.parameters())
 
@@ -145,7 +149,7 @@ def test_the_trunk_stays_as_it_was_and_gets_no_gradient(speaker: Speaker) -> Non
 def test_a_bfloat16_model_is_measured_too(speaker: Speaker) -> None:
     speaker.model.bfloat16()
     result = measure_segmentation(
-        speaker, Tiles(40, "train"), Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20)
+        speaker, Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20), train=Tiles(40, "train")
     )
     assert result.scores["pixel accuracy"].score > 0.95
 
@@ -153,7 +157,7 @@ def test_a_bfloat16_model_is_measured_too(speaker: Speaker) -> None:
 def test_the_same_seed_gives_the_same_result_and_label_maps_are_read_again(speaker: Speaker) -> None:
     train, test, encoded = Tiles(20, "train"), Tiles(4, "test set"), Tiles(20, "train")
     frozen_features(speaker, encoded)
-    first, again = (measure_segmentation(speaker, train, test, SegmentationConfig(epochs=2, seed=5)) for _ in range(2))
+    first, again = (measure_segmentation(speaker, test, SegmentationConfig(epochs=2, seed=5), train=train) for _ in range(2))
     assert np.array_equal(first.scores["mIoU"].evidence, again.scores["mIoU"].evidence)
     assert first.figures == again.figures
     read = [train.read.count(index) - 2 * encoded.read.count(index) for index in range(20)]  # beyond what features need
@@ -175,7 +179,7 @@ def test_the_rate_is_chosen_on_held_out_training_images(speaker: Speaker, monkey
     real = test.tiles
     test.tiles = [(tiles + 1) % 3 for tiles in real]
     result = measure_segmentation(
-        speaker, Tiles(40, "train"), _Recoloured(test, real), SegmentationConfig(learning_rates=(0.1, 0.1), epochs=20)
+        speaker, _Recoloured(test, real), SegmentationConfig(learning_rates=(0.1, 0.1), epochs=20), train=Tiles(40, "train")
     )
     assert [one["mIoU"] for one in result.figures["sweep"]] == [0, 1]
     assert result.figures["chosen"] == 1
@@ -204,7 +208,7 @@ def test_a_class_that_only_the_test_set_has_counts_as_0_and_is_named(
     train.tiles = [tiles % 2 for tiles in train.tiles]
     with caplog.at_level(logging.WARNING):
         result = measure_segmentation(
-            speaker, train, Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20)
+            speaker, Tiles(12, "test set"), SegmentationConfig(learning_rates=(0.1,), epochs=20), train=train
         )
     assert "no training pixel has these classes: blue (1)" in caplog.text
     assert result.figures["classes"][2] == {"class": "blue", "iou": 0, "learned_from": 0}
@@ -215,31 +219,31 @@ def test_a_class_that_occurs_nowhere_is_left_out_of_the_mean(speaker: Speaker) -
     train, test = Tiles(40, "train"), Tiles(12, "test set")
     for data in (train, test):
         data.tiles = [tiles % 2 for tiles in data.tiles]
-    result = measure_segmentation(speaker, train, test, SegmentationConfig(learning_rates=(0.1,), epochs=20))
+    result = measure_segmentation(speaker, test, SegmentationConfig(learning_rates=(0.1,), epochs=20), train=train)
     assert result.figures["classes"][2]["iou"] is None
     assert result.scores["mIoU"].score == 1
 
 
 def test_an_image_that_cannot_be_used_is_skipped_and_named(speaker: Speaker, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        result = measure_segmentation(speaker, Tiles(8, "train"), Damaged(4, "test set"), SegmentationConfig(epochs=1))
+        result = measure_segmentation(speaker, Damaged(4, "test set"), SegmentationConfig(epochs=1), train=Tiles(8, "train"))
     assert result.keys == ["test set 0", "test set 2", "test set 3"]
     assert "test set 1: its label map is 3x3 pixels, its image 16x16" in caplog.text
 
 
 def test_a_label_map_that_becomes_unusable_later_stops_with_the_error_of_the_set(speaker: Speaker, tmp_path: Path) -> None:
     train = Tiles(8, "train")
-    measure_segmentation(speaker, train, Tiles(20, "test set"), SegmentationConfig(epochs=1), cache=tmp_path)
+    measure_segmentation(speaker, Tiles(20, "test set"), SegmentationConfig(epochs=1), train=train, cache=tmp_path)
     with pytest.raises(Unusable, match="its label map is 3x3 pixels, its image 16x16"):
-        measure_segmentation(speaker, train, Damaged(20, "test set"), SegmentationConfig(epochs=1), cache=tmp_path)
+        measure_segmentation(speaker, Damaged(20, "test set"), SegmentationConfig(epochs=1), train=train, cache=tmp_path)
 
 
 def test_kept_features_of_other_images_are_refused(speaker: Speaker, tmp_path: Path) -> None:
     train, test = Tiles(8, "train"), Tiles(4, "test set")
-    measure_segmentation(speaker, train, test, SegmentationConfig(epochs=1), cache=tmp_path)
+    measure_segmentation(speaker, test, SegmentationConfig(epochs=1), train=train, cache=tmp_path)
     with pytest.raises(ValueError, match=r"is 'other \d', and the features that were kept are of 'train \d': the set has"):
         measure_segmentation(
-            speaker, _Renamed(Tiles(8, "other"), "train"), test, SegmentationConfig(epochs=1), cache=tmp_path
+            speaker, test, SegmentationConfig(epochs=1), train=_Renamed(Tiles(8, "other"), "train"), cache=tmp_path
         )
 
 
@@ -259,14 +263,14 @@ class _Renamed:
 def test_a_single_step_teaches(speaker: Speaker) -> None:
     """Of its own rate, not of the 0 at which the cosine would end."""
     config = SegmentationConfig(learning_rates=(0.1,), validation=0, epochs=1)
-    result = measure_segmentation(speaker, Tiles(8, "train"), Tiles(12, "test set"), config)
+    result = measure_segmentation(speaker, Tiles(12, "test set"), config, train=Tiles(8, "train"))
     assert result.scores["pixel accuracy"].score > 0.5, "one class everywhere would be a third"
 
 
 def test_images_are_from_all_over_the_set_and_progress_counts_encoding_and_epochs(speaker: Speaker) -> None:
     done: list[int] = []
     train, test = Tiles(30, "train"), Tiles(9, "test set")
-    result = measure_segmentation(speaker, train, test, SegmentationConfig(epochs=2), limit=10, advance=done.append)
+    result = measure_segmentation(speaker, test, SegmentationConfig(epochs=2), train=train, limit=10, advance=done.append)
     assert result.keys == [f"test set {i}" for i in range(9)]
     assert sorted(set(train.read)) == spread(30, 10)
     assert sum(done) == 10 + 9 + 2 * 9  # one of ten is held out
@@ -278,7 +282,9 @@ def test_held_out_images_without_a_class_cannot_choose_a_rate(speaker: Speaker) 
     for index in held.tolist():
         train.tiles[index] = np.full((4, 4), 3)
     with pytest.raises(ValueError, match="train: no pixel of the 2 held-out images has a class, so no rate can be chosen"):
-        measure_segmentation(speaker, train, Tiles(4, "test set"), SegmentationConfig(epochs=1, validation=0.25, seed=3))
+        measure_segmentation(
+            speaker, Tiles(4, "test set"), SegmentationConfig(epochs=1, validation=0.25, seed=3), train=train
+        )
 
 
 def other_classes(data: Tiles) -> Tiles:
@@ -340,7 +346,10 @@ def stored(speaker: Speaker, tmp_path: Path) -> Callable[..., Result]:
 
     def measured(**settings: object) -> Result:
         result = measure_segmentation(
-            speaker, Tiles(8, "train <1>", scale=2), Tiles(9, "test set", scale=2), SegmentationConfig(epochs=1, **settings)
+            speaker,
+            Tiles(9, "test set", scale=2),
+            SegmentationConfig(epochs=1, **settings),
+            train=Tiles(8, "train <1>", scale=2),
         )
         return read_result(write_result(result, tmp_path))
 
@@ -349,7 +358,7 @@ def stored(speaker: Speaker, tmp_path: Path) -> Callable[..., Result]:
 
 def test_the_page_is_the_same_from_a_stored_result(speaker: Speaker, tmp_path: Path) -> None:
     result = measure_segmentation(
-        speaker, Tiles(8, "train", scale=2), Tiles(9, "test set", scale=2), SegmentationConfig(epochs=1)
+        speaker, Tiles(9, "test set", scale=2), SegmentationConfig(epochs=1), train=Tiles(8, "train", scale=2)
     )
     read = read_result(write_result(result, tmp_path))
     bodies = [

@@ -12,17 +12,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genlip.data.order import Draw
 from genlip.data.samples import ReadSample, SampleReader, Skipped
-from genlip.data.sources import Source
+from genlip.data.sources import Source, open_source
 from genlip.encoder import Encoder
 from genlip.evaluate.attention.attention_mass import MASSES, AttentionMass, attention_mass, predicts_supervised
 from genlip.evaluate.image_batches import spread
-from genlip.evaluate.requirements import require_speaker
+from genlip.evaluate.requirements import opened, require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def measure_attention(
     encoder: Encoder,
-    data: Source,
+    data: Source | str | Path,
     *,
     model: str = "",
     limit: int = 200,
@@ -43,6 +44,7 @@ def measure_attention(
     """Measure where attention goes while the true captions are read after their prompt, as in training.
 
     encoder   a `Speaker`
+    data      a text or path is opened by `genlip.open_source`
     model     the model's name, as results record it
     limit     how many images, spread evenly over the set
     batch_size images that are read together
@@ -53,6 +55,7 @@ def measure_attention(
     patches and at text; None without gates), `first_patch_norm` (by layer, over the median patch). Outputs: for each image
     the masses by layer. Raises ValueError where no image is left, or limit or batch_size is below 1.
     """
+    data = opened(data, open_source)
     started, speaker = time.perf_counter(), require_speaker(encoder, "attention")
     if limit < 1 or batch_size < 1:
         raise ValueError(f"limit is {limit} and batch_size {batch_size}: both must be at least 1")

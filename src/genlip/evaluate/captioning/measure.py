@@ -21,7 +21,7 @@ from PIL import Image
 
 from genlip.data.order import Draw
 from genlip.data.samples import ReadSample, SampleReader
-from genlip.data.sources import Source
+from genlip.data.sources import Source, open_source
 from genlip.encoder import Encoder, weights_fingerprint
 from genlip.evaluate.captioning.caption_scores import bleu4, cider_d, exact_match, rouge_l
 from genlip.evaluate.captioning.generated import GeneratedCaption
@@ -32,7 +32,7 @@ from genlip.evaluate.captioning.resumable import captions_digest, resumable_capt
 from genlip.evaluate.captioning.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.held_out import held_out_scores, paired_losses
 from genlip.evaluate.image_batches import spread
-from genlip.evaluate.requirements import require_speaker
+from genlip.evaluate.requirements import opened, require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.model.decoding import Decoding
@@ -76,7 +76,7 @@ class CaptioningConfig:
 
 def measure_captioning(
     encoder: Encoder,
-    data: Source,
+    data: Source | str | Path,
     config: CaptioningConfig = CaptioningConfig(),
     *,
     model: str = "",
@@ -87,6 +87,7 @@ def measure_captioning(
     """Caption images of a source, spread evenly over it, and score the captions.
 
     encoder  a `Speaker`
+    data     a text or path is opened by `genlip.open_source`
     model    the model's name, as results record it
     limit    how many images; all where the source has no more
     partial  a file for the captions generated so far; the same measurement continues from it, and removes it at its end
@@ -95,6 +96,7 @@ def measure_captioning(
     Raises ValueError for an empty source, one in which no image can be used, one without captions, and an encoder that does
     not speak.
     """
+    data = opened(data, open_source)
     began, speaker = time.monotonic(), require_speaker(encoder, "captioning")
     decoding = speaker.decoding(**config.decoding())
     if not len(data) or limit < 1 or config.batch_size < 1:

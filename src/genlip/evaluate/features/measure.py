@@ -15,12 +15,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
+from genlip.data.datasets.any_images import open_any
 from genlip.data.images import ImageLike
 from genlip.encoder import Encoder
 from genlip.evaluate.aggregators import ratio
@@ -29,7 +31,7 @@ from genlip.evaluate.features.neighbours import nearest_patches, salient_patches
 from genlip.evaluate.features.page import shown_patches
 from genlip.evaluate.frozen.features import ImageSet
 from genlip.evaluate.image_batches import ImageItem, image_batches
-from genlip.evaluate.requirements import require_whole_image
+from genlip.evaluate.requirements import opened, require_whole_image
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.report.patch_pictures import crop, enlarged, heat, outlined, patch_map
@@ -58,7 +60,7 @@ class _Seen(NamedTuple):
 
 def measure_features(
     encoder: Encoder,
-    data: ImageSet,
+    data: ImageSet | str | Path,
     *,
     model: str = "",
     limit: int = 24,
@@ -79,6 +81,7 @@ def measure_features(
     The one score is "outlier patches", the share of patches whose norm before the last LayerNorm is an outlier. Raises
     ValueError for a set without images that can be used, and for negative queries or neighbours.
     """
+    data = opened(data, open_any)
     require_whole_image(encoder, "features")
     if min(queries, neighbours) < 0:
         raise ValueError(f"queries {queries} and neighbours {neighbours}: neither may be less than 0")

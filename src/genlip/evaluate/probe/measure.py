@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from genlip.data.datasets.base import LabelledSet
+from genlip.data.datasets.opening import open_labelled
 from genlip.data.examples import Unusable
 from genlip.data.images import decode, reduced
 from genlip.encoder import Encoder
@@ -28,6 +29,7 @@ from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
 from genlip.evaluate.image_batches import spread
 from genlip.evaluate.probe.probe_data import ProbeInputs
 from genlip.evaluate.probe.sweep import ProbeConfig, Sweep, logits, sweep
+from genlip.evaluate.requirements import opened
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.model.writing import finite_or_none
@@ -42,10 +44,10 @@ _SHOWN, _SIDE = 12, 400  # mistakes on the page, and pixels of their longer side
 
 def measure_probe(
     encoder: Encoder,
-    train: LabelledSet,
-    test: LabelledSet,
+    data: LabelledSet | str | Path,
     config: ProbeConfig = ProbeConfig(),  # noqa: B008
     *,
+    train: LabelledSet | str | Path,
     model: str = "",
     limit: int | None = None,
     cache: Path | None = None,
@@ -53,6 +55,8 @@ def measure_probe(
 ) -> Result:
     """Train a head on the features of one set, measure it on another with the same classes.
 
+    data     the test set; a text or path is opened by `genlip.open_labelled`
+    train    the set that is learned from, of the same form
     model    the model's name, as results record it
     limit    at most this many of each set, chosen as `image_batches.spread` does, whatever the seed; None takes all
     cache    a folder that keeps the features for other probes; None holds them in memory
@@ -62,6 +66,7 @@ def measure_probe(
     is empty, images are too few to hold some out, or training diverges at every rate.
     """
     started = time.perf_counter()
+    train, test = opened(train, open_labelled), opened(data, open_labelled)
     _require_same_classes(train, test)
     learn_from, learn_labels = _labelled(encoder, train, limit, cache, advance)
     _warn_of_untaught(train, learn_labels)

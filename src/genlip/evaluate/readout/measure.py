@@ -14,11 +14,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from genlip.data.datasets.any_images import open_any
 from genlip.data.images import ImageLike, reduced
 from genlip.encoder import Encoder
 from genlip.evaluate.aggregators import ratio
@@ -28,7 +30,7 @@ from genlip.evaluate.readout.localization import localization_scores
 from genlip.evaluate.readout.page import SIDE
 from genlip.evaluate.readout.patch_tokens import PatchReadout, read_patch_tokens
 from genlip.evaluate.readout.word_tokens import WordTokens
-from genlip.evaluate.requirements import require_speaker
+from genlip.evaluate.requirements import opened, require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.report.patch_pictures import confident_picture
@@ -42,7 +44,7 @@ _FREQUENT = 8  # tokens of a table
 
 def measure_readout(
     encoder: Encoder,
-    data: ImageSet,
+    data: ImageSet | str | Path,
     *,
     model: str = "",
     k: int = 5,
@@ -54,7 +56,8 @@ def measure_readout(
     """Read out the patches of some images of a set.
 
     encoder  a `Speaker`
-    data     any images; of a `NamedSet`, whose objects are known, the shares of patches that name them are scored
+    data     any images; a text or path is opened by `genlip.open_any`. If objects are known, the shares of patches that name
+        them are scored
     model    the model's name, as results record it
     k        tokens of each patch
     limit    how many images, spread evenly over the set
@@ -66,6 +69,7 @@ def measure_readout(
     likeliest token. Raises ValueError for a set without images that can be used, an object whose mask has another size than
     its image, and where objects are known, fewer than 2 images.
     """
+    data = opened(data, open_any)
     started, speaker = time.perf_counter(), require_speaker(encoder, "readout")
     tokens = WordTokens(speaker.captions)
     reads, pictures = list[PatchReadout](), dict[str, ImageLike]()

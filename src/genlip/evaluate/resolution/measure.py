@@ -38,7 +38,7 @@ def measure_resolution(
 ) -> Result:
     """Measure at each size.
 
-    measure      one measurement, such as `lambda encoder: measure_probe(encoder, train, test)`
+    measure      one measurement, such as `lambda encoder: measure_probe(encoder, test, train=train)`
     sizes        sides of fixed images in pixels, multiples of the model's patch size
     max_patches  budgets of native images, which keep their shape
     advance      is called with 1 after each size

@@ -24,13 +24,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from genlip.data.datasets.base import SegmentedSet
+from genlip.data.datasets.segmented_opening import open_segmented
 from genlip.data.images import ImageLike, reduced
 from genlip.encoder import Encoder
 from genlip.evaluate.aggregators import mean_iou, ratio
 from genlip.evaluate.frozen.features import FrozenFeatures, frozen_features
 from genlip.evaluate.frozen.head_training import HeadConfig, Standard, split_for_validation
 from genlip.evaluate.image_batches import spread
-from genlip.evaluate.requirements import require_whole_image
+from genlip.evaluate.requirements import opened, require_whole_image
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.evaluate.segmentation.class_colours import choose_colours, coloured
@@ -58,10 +59,10 @@ class SegmentationConfig(HeadConfig):
 
 def measure_segmentation(
     encoder: Encoder,
-    train: SegmentedSet,
-    test: SegmentedSet,
+    data: SegmentedSet | str | Path,
     config: SegmentationConfig = SegmentationConfig(),
     *,
+    train: SegmentedSet | str | Path,
     model: str = "",
     limit: int | None = None,
     cache: Path | None = None,
@@ -69,6 +70,8 @@ def measure_segmentation(
 ) -> Result:
     """Train a linear layer on frozen features of one set, and test it on another.
 
+    data     the test set; a text or path is opened by `genlip.open_segmented`
+    train    the set that is learned from, of the same form
     model    the model's name, as results record it
     limit    at most so many of each set, chosen as `image_batches.spread` does; None takes all
     cache    folder for the features; None holds them in memory
@@ -77,6 +80,7 @@ def measure_segmentation(
     Raises ValueError where a set is empty or has no image that can be used, the classes of the sets differ, a label is not a
     class, or no pixel of the training, validation or test images has a class.
     """
+    train, test = opened(train, open_segmented), opened(data, open_segmented)
     started = time.perf_counter()
     require_whole_image(encoder, "segmentation")
     _check(train, test, limit)

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -26,12 +27,13 @@ from PIL import Image
 
 from genlip.data.captions import Captions
 from genlip.data.datasets.base import Labelled, LabelledSet
+from genlip.data.datasets.opening import open_labelled
 from genlip.data.datasets.templates import fill
 from genlip.data.images import Patches, reduced
 from genlip.data.packing import by_shape
 from genlip.encoder import Encoder
 from genlip.evaluate.image_batches import image_batches
-from genlip.evaluate.requirements import require_speaker
+from genlip.evaluate.requirements import opened, require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
 from genlip.evaluate.zero_shot.templates import chosen_templates
@@ -75,7 +77,7 @@ class ZeroShotConfig:
 
 def measure_zero_shot(
     encoder: Encoder,
-    data: LabelledSet,
+    data: LabelledSet | str | Path,
     config: ZeroShotConfig = ZeroShotConfig(),
     *,
     model: str = "",
@@ -85,6 +87,7 @@ def measure_zero_shot(
     """Classify images by the likelihood of their classes' captions.
 
     encoder  a `Speaker`
+    data     a text or path is opened by `genlip.open_labelled`
     model    the model's name, as results record it
     limit    how many images, spread evenly over the set; None takes all
     advance  is called with the number of newly finished images, skipped ones included
@@ -92,6 +95,7 @@ def measure_zero_shot(
     Raises ValueError for a set without images that can be used, with fewer than two classes, a class whose name has no
     tokens, classes whose captions are the same, and an encoder that does not speak.
     """
+    data = opened(data, open_labelled)
     started, speaker, wordings = (
         time.perf_counter(),
         require_speaker(encoder, "zero-shot"),
