@@ -138,3 +138,16 @@ def test_every_test_file_tests_a_module_that_is_there():
     for name, file in TESTED_BY.items():
         assert name in MODULES, name
         assert (ROOT / "tests" / file).is_file(), file
+
+
+def test_functions_and_files_stay_short():
+    """No function over 60 lines, no file over 450; nine of ten functions under 20."""
+    lengths = []
+    for name, file in MODULES.items():
+        text = file.read_text()
+        assert len(text.splitlines()) <= 450, name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lengths.append(node.end_lineno - node.lineno + 1)
+                assert lengths[-1] <= 60, f"{name}.{node.name} has {lengths[-1]} lines"
+    assert sorted(lengths)[len(lengths) * 9 // 10] < 20

@@ -306,19 +306,19 @@ def with_unknown_labels(data: Tiles) -> Tiles:
     ("settings", "message"),
     [
         ({"train": Tiles(0, "train")}, "train: 0 images: segmentation needs at least 1 to test on, and 2 to train on"),
-        ({"test": Tiles(0, "test set")}, "test set: 0 images"),
+        ({"data": Tiles(0, "test set")}, "test set: 0 images"),
         ({"train": Tiles(1, "train")}, r"1 training images, of which validation 0\.1 holds out 1: none is left"),
         (
-            {"test": other_classes(Tiles(3, "test set"))},
+            {"data": other_classes(Tiles(3, "test set"))},
             r"train has the classes red, <green>, blue \(3\), test set has red, blue, <green> \(3\): a layer that learned",
         ),
-        ({"test": without_classes(Tiles(3, "test set"))}, "test set: no pixel of 3 images has a class"),
+        ({"data": without_classes(Tiles(3, "test set"))}, "test set: no pixel of 3 images has a class"),
         (
             {"train": without_classes(Tiles(8, "train"))},
             "train: no pixel of 7 images has a class: there is nothing to learn",
         ),
         (
-            {"train": with_unknown_labels(Tiles(3, "train")), "test": with_unknown_labels(Tiles(3, "test set"))},
+            {"train": with_unknown_labels(Tiles(3, "train")), "data": with_unknown_labels(Tiles(3, "test set"))},
             r"train: train . has labels from 0 to 2: need 0 to 1, the 2 classes, or -1 where a pixel has none",
         ),
         ({"epochs": 0}, "epochs 0 and batch_size 16: both must be at least 1"),
@@ -330,7 +330,7 @@ def with_unknown_labels(data: Tiles) -> Tiles:
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(speaker: Speaker, settings: dict, message: str) -> None:
-    asked = {"train": Tiles(8, "train"), "test": Tiles(3, "test set"), **settings}
+    asked = {"train": Tiles(8, "train"), "data": Tiles(3, "test set"), **settings}
     fields = {name: asked.pop(name) for name in ("epochs", "learning_rates", "validation") if name in asked}
     with pytest.raises(ValueError, match=message) as error:
         measure_segmentation(speaker, config=SegmentationConfig(**fields), **asked)

@@ -98,14 +98,8 @@ def measure_segmentation(
         model=model,
         data=test.name,
         settings=settings_of(
-            encoder,
-            train=train.name,
-            epochs=config.epochs,
-            batch=config.batch_size,
-            learning_rates=list(config.learning_rates),
-            seed=config.seed,
-            validation=config.validation,
-            images=limit,
+            encoder, train=train.name, epochs=config.epochs, batch=config.batch_size,
+            learning_rates=list(config.learning_rates), seed=config.seed, validation=config.validation, images=limit,
         ),
         scores=_scores(tested.evidence),
         keys=list(of_test.keys),
@@ -121,7 +115,7 @@ def measure_segmentation(
         },
         pictures=tested.pictures,
         about=measured_on(encoder, time.perf_counter() - started),
-    )
+    )  # fmt: skip
 
 
 def _check(train: SegmentedSet, test: SegmentedSet, limit: int | None) -> None:
