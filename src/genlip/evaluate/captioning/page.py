@@ -19,14 +19,14 @@ __all__ = ["SHOWN", "section"]
 SHOWN = 16  # first images, good or bad
 
 _MEANING = {
-    "exact match": "share of captions that are a true one to the letter",
-    "BLEU-4": "runs of up to four words that a true caption has too, from 0 to 1",
+    "exact match": "share of captions that equal a true caption exactly",
+    "BLEU-4": "sequences of up to four words that also occur in a true caption, from 0 to 1",
     "ROUGE-L": "words in common in the same order, from 0 to 1",
-    "CIDEr-D": "words in common, rare ones counting more, from 0 to 10; depends on the set",
-    "numbers": "share of the numbers in true captions that were said, each in its place",
+    "CIDEr-D": "words in common, weighted by how rare they are, from 0 to 10; depends on the set",
+    "numbers": "share of the numbers in true captions that were generated at the same position",
     "character errors": "wrong characters for each true one; 0 is perfect",
     "word errors": "wrong words for each true one; 0 is perfect",
-    "picture gain": "nats per token that the right image saves over a wrong one; 0 if images are ignored",
+    "picture gain": "loss with another image minus loss with the right one, in nats per token; 0 if images are ignored",
     "loss": "nats per token of the true caption; lower is better",
 }
 
@@ -46,13 +46,13 @@ def section(result: Result) -> Section:
 
 def _story(result: Result) -> str:
     settings, several = result.settings, max(len(output["references"]) for output in result.outputs)
-    how = "greedily, the likeliest token each time" if not settings["temperature"] else "by chance, as the settings say"
+    how = "greedily (always the likeliest token)" if not settings["temperature"] else "by sampling, as the settings say"
     against = "the true caption" if several == 1 else f"up to {several} true captions each"
     skipped = result.figures["asked"] - len(result.keys)
     rest = f" {skipped} of {result.figures['asked']} could not be used and were left out." if skipped else ""
     return (
         f"The model captioned {len(result.keys):,} images {how}, in at most {settings['max_tokens']} tokens. Its captions "
-        f"are compared with {against}. An interval holds the score of 95 in 100 sets of as many such images.{rest}"
+        f"are compared with {against}. An interval contains the score of 95 of 100 sets with as many such images.{rest}"
     )
 
 
