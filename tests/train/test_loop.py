@@ -146,7 +146,7 @@ def test_another_number_of_threads_is_chosen_and_told(tmp_path, monkeypatch, cap
     assert event["rates"] == {"2": 70.0, "1": 200.0}
     told = capsys.readouterr().err
     assert "on cpu with up to 2 threads" in told
-    assert "step 3: from here on 1 threads of PyTorch instead of 2: 200 tokens/s instead of 70" in told
+    assert "step 3: from here on 1 thread of PyTorch instead of 2: 200 tokens/s instead of 70" in told
 
 
 def test_going_on_with_another_setting_of_threads_is_not_refused(tmp_path):

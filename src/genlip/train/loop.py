@@ -25,6 +25,7 @@ from genlip.data.sources import Source, hold_out, open_source
 from genlip.machine import machine, memory, versions
 from genlip.recipes.recipe import as_run, to_yaml
 from genlip.recipes.run import Run
+from genlip.report.formatting import counted
 from genlip.terminal import program
 from genlip.threads import Threads
 from genlip.train import checkpoints
@@ -205,7 +206,7 @@ class _Loop:
         step, rates = self.state.step, {number: round(rate, 1) for number, rate in change.rates.items()}
         self.tracker.event("threads", step=step, threads=change.threads, before=change.before, rates=rates)
         self.tracker.say(
-            f"step {step}: from here on {change.threads} threads of PyTorch instead of {change.before}: "
+            f"step {step}: from here on {counted(change.threads, 'thread')} of PyTorch instead of {change.before}: "
             f"{rates[change.threads]:.0f} tokens/s instead of {rates[change.before]:.0f}"
         )
 
