@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from genlip.cli.model_options import UsageError, add_encoder, add_model, check_folder, load_encoder, model_name
 from genlip.cli.parser import add_command
@@ -24,24 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["add_eval"]
 
+T = TypeVar("T", int, float)
 Advance = Callable[[int], None]
-
-
 Measure = Callable[["Encoder", Advance], "Result"]
 
-
 _CAPTIONED = "captioned images, as genlip data inspect opens them: scenes:1, shards/*.tar, captions_val2017.json, …"
-
-
 _LABELLED = "images of classes: a folder of class folders, .parquet files, or an …-images-idx3-ubyte(.gz) file"
-
-
 _SEGMENTED = "images with label maps: a folder with images/ and annotations/, ADE20K's images/validation, or scenes:1"
-
-
 _ANY = "any images: captioned, of classes, or with label maps"
-
-
 _OTHERS = "; of other libraries timm:NAME, as in timm:vit_base_patch16_siglip_224, or transformers:FOLDER or transformers:ID"
 
 
@@ -53,6 +43,9 @@ def add_eval(commands: Any) -> None:
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
     for add in (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features):
         add(inner)
+
+
+# -- the measurements: each adds its command and its options, and knows its Python call
 
 
 def _captioning(inner: Any) -> None:
@@ -125,7 +118,7 @@ def _probe(inner: Any) -> None:
         batch=256,
     )  # fmt: skip
     _add_classes(parser)
-    _add_training(parser, "20")
+    _add_training(parser, epochs=20)
     parser.add_argument("--pooling", choices=("attentive", "mean"), default="attentive", help="(default: attentive)")
 
 
@@ -148,7 +141,7 @@ def _segmentation(inner: Any) -> None:
         batch=16,
     )  # fmt: skip
     _add_classes(parser)
-    _add_training(parser, "10")
+    _add_training(parser, epochs=10)
 
 
 def _run_segmentation(args: argparse.Namespace) -> None:
@@ -213,6 +206,9 @@ def _run_features(args: argparse.Namespace) -> None:
     _run(args, _number(args, data), lambda one, a: measure_features(one, data, advance=a, **options))
 
 
+# -- options that measurements share
+
+
 def _add(
     inner: Any, name: str, run: Any, data: str, summary: str, example: str,
     images: int | None = None, batch: int = 64,
@@ -230,8 +226,10 @@ def _add(
     if others:
         add_encoder(parser)
     parser.add_argument("--out", help="folder of evaluations (default: evaluations in the model's folder)")
-    parser.add_argument("--sizes", type=_numbers, default=(), help="a curve over fixed sizes in pixels, as in 64,96,128")
-    parser.add_argument("--budgets", type=_numbers, default=(), help="a curve over most patches of native images: 16,64,256")
+    parser.add_argument("--sizes", type=_INTEGERS, default=(), help="a curve over fixed sizes in pixels, as in 64,96,128")
+    parser.add_argument(
+        "--budgets", type=_INTEGERS, default=(), help="a curve over most patches of native images: 16,64,256"
+    )
     return parser
 
 
@@ -254,10 +252,10 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_training(parser: argparse.ArgumentParser, epochs: str) -> None:
+def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     parser.add_argument("--train", required=True, metavar="DATA", help="the set to train on, of the same form")
-    parser.add_argument("--epochs", type=int, default=int(epochs), help=f"(default: {epochs})")
-    parser.add_argument("--learning-rates", type=_rates, help="compared on a part of the training set, as in 1e-3,1e-2")
+    parser.add_argument("--epochs", type=int, default=epochs, help=f"(default: {epochs})")
+    parser.add_argument("--learning-rates", type=_RATES, help="compared on a part of the training set, as in 1e-3,1e-2")
     parser.add_argument("--seed", type=int, default=0, help="of the order and the first weights (default: 0)")
     parser.add_argument("--cache", help="folder that keeps features (default: features in genlip's cache)")
 
@@ -276,18 +274,23 @@ def _kept(args: argparse.Namespace) -> dict[str, Any]:
     return {"model": model_name(args), "limit": args.limit, "cache": cache}
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: need whole numbers with commas between, as in 64,96") from None
+def _list_of(kind: type[T], needed: str) -> Callable[[str], tuple[T, ...]]:
+    """Reads numbers with commas between; `needed` says in an error what they are, with an example."""
+
+    def read(text: str) -> tuple[T, ...]:
+        try:
+            return tuple(kind(part) for part in text.split(","))  # type: ignore[call-arg]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: need {needed}") from None
+
+    return read
 
 
-def _rates(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: need numbers with commas between, as in 1e-3,1e-2") from None
+_INTEGERS = _list_of(int, "whole numbers with commas between, as in 64,96")
+_RATES = _list_of(float, "numbers with commas between, as in 1e-3,1e-2")
+
+
+# -- data sets
 
 
 def _captioned(args: argparse.Namespace) -> Any:
@@ -321,6 +324,9 @@ def _number_trained(args: argparse.Namespace, train: Any, test: Any) -> int:
 
     of_train = _number(args, train)
     return of_train + _number(args, test) + args.epochs * (of_train - number_held_out(of_train, 0.1))
+
+
+# -- running
 
 
 def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:

@@ -42,11 +42,7 @@ from genlip.speaker import Speaker
 __all__ = ["CaptioningConfig", "measure_captioning"]
 
 _FAILURES_SHOWN = 8
-
-
 _SIDE = 224  # pixels of a stored picture; the page shows about half
-
-
 _DEALT = 512  # samples that are in memory at once, among which images are exchanged
 
 

@@ -39,11 +39,7 @@ from genlip.report.patch_pictures import crop, enlarged, heat, outlined, patch_m
 __all__ = ["measure_features", "outliers"]
 
 _SIDE = 480  # pixels of a picture's longer side
-
-
 _MOST = 200  # images of a page
-
-
 _FAR = 6  # deviations above the median, from where on a patch is an outlier
 
 
