@@ -124,7 +124,11 @@ class OnnxCaptioner:
         return [found[place] for place in range(len(images))]
 
     def stream(self, image: ImageLike, prompt: str | None = None, **decoding: Any) -> Iterator[str]:
-        """The caption of one image, in pieces as they are generated; arguments as for `caption`."""
+        """The caption of one image, in pieces as they are generated; arguments as for `caption`.
+
+        The pieces join to the caption, up to white space around it. A phrase whose repeats `repetition_stop` removes from
+        captions was already yielded.
+        """
         settings, prompt_ids = self._decoding(decoding), self._prompt_ids(prompt)
         ((_, pixels),) = equal_sizes([image], self.images, self.config, 1)
         steps = self._steps(pixels, prompt_ids, settings, Spoken(1, settings))
