@@ -12,8 +12,8 @@ SOURCE = ROOT / "src/genlip"
 # From the ground up: each floor imports only those before it. A floor is a folder, or a file beside the folders.
 FLOORS = [
     "lazy", "terminal", "suggestions", "machine", "progress", "threads", "extras",
-    "synthetic", "model", "data", "recipes", "encoder", "speaker", "encoders",
-    "report", "evaluate", "train", "export", "inspect", "plan",
+    "synthetic", "model", "data", "remote_code", "recipes", "encoder", "speaker", "encoders", "mllm",
+    "report", "evaluate", "train", "export", "inspect", "plan", "studies",
     "quickstart", "cli",
 ]  # fmt: skip
 

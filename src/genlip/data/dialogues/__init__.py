@@ -1,0 +1,5 @@
+"""Dialogues: messages about any number of images, as a multimodal LLM is trained on them."""
+
+from genlip.data.dialogues.dialogue import IMAGE_MARK, Dialogue, DialogueSource, Message
+
+__all__ = ["IMAGE_MARK", "Dialogue", "DialogueSource", "Message"]
