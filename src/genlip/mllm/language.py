@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genlip.extras import require
+from genlip.mllm.tiny_language import TINY, tiny_config
 from genlip.model.checkpoint import CheckpointError
 from genlip.model.download import fetch
 
@@ -32,6 +33,7 @@ __all__ = [
     "language_states",
     "language_tokenizer",
     "load_language_weights",
+    "recompute_blocks",
     "with_image_token",
 ]
 
@@ -62,6 +64,8 @@ def language_config(name: str, sizes_only: bool = False) -> Any:
     Raises ValueError for a model that is no plain causal language model, and OSError where it cannot be found.
     """
     library = require("transformers", "mllm")
+    if name == TINY:
+        return tiny_config()
     if sizes_only and name in _KNOWN and not Path(name).exists():
         return library.Qwen2Config(architectures=["Qwen2ForCausalLM"], **_KNOWN[name])
     folder, options = _located(name, weights=False)
@@ -103,9 +107,10 @@ def build_language_model(config: Any, vocab_size: int) -> Any:
     library = require("transformers", "mllm")
     _register()
     config = config.__class__.from_dict(config.to_dict() | {"vocab_size": max(config.vocab_size, vocab_size)})
-    config._attn_implementation = ATTENTION
     with _without_initialisation():
-        model = library.AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION)
+        model = library.AutoModelForCausalLM.from_config(
+            config, attn_implementation=ATTENTION, dtype=torch.get_default_dtype()
+        )
     model.tie_weights()  # part of what was left out
     if not getattr(model, "_supports_attention_backend", False):
         raise ValueError(f"{type(model).__name__} has an attention of its own that cannot be replaced: samples would mix")
@@ -113,13 +118,17 @@ def build_language_model(config: Any, vocab_size: int) -> Any:
     return model
 
 
-def load_language_weights(model: nn.Module, name: str) -> None:
+def load_language_weights(model: Any, name: str) -> None:
     """Copy the weights of a folder, Hub id or .gguf file into a model that was built for it.
 
-    Rows of the embedding and the head for tokens that the stored model lacks become the mean of the others.
+    Rows of the embedding and the head for tokens that the stored model lacks become the mean of the others. "random:tiny" has
+    no files: its weights are drawn.
     Raises `CheckpointError` where weights are missing.
     """
     library = require("transformers", "mllm")
+    if name == TINY:
+        model.init_weights()
+        return
     folder, options = _located(name, weights=True)
     if not options and not any(folder.glob("*.safetensors")):
         raise CheckpointError(f"{name}: no .safetensors file; other formats are not read, because they can run code")
@@ -145,6 +154,12 @@ def language_states(model: Any, embeddings: Tensor, positions: Tensor, lengths: 
         inputs_embeds=embeddings[None], position_ids=positions[None], use_cache=False, sample_lengths=tuple(lengths)
     )
     return found.last_hidden_state[0]
+
+
+def recompute_blocks(model: Any) -> None:
+    """In training, keep only the input of each decoder layer, and recompute the rest in the backward pass."""
+    name = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # older Transformers
+    getattr(model, f"{name}_checkpointing_enable")(**{f"{name}_checkpointing_kwargs": {"use_reentrant": False}})
 
 
 def decoder_blocks(model: Any) -> list[nn.Module]:
