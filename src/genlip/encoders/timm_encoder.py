@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from genlip.encoder import Prepared
 from genlip.encoders.tower import PreparedImage, Tower, check_limits, name_with_choices, placed
 from genlip.extras import require
 from genlip.model.checkpoint import CheckpointError
@@ -224,7 +225,7 @@ class TimmEncoder(Tower):
         )
         return found["patches"][:, self.prefix_tokens :]
 
-    def _patches_of(self, image: PreparedImage) -> np.ndarray:
+    def _patches_of(self, image: Prepared) -> np.ndarray:
         from timm.data.naflex_transforms import patchify_image
 
         pixels, side = torch.from_numpy(image.patches), self.patch_size

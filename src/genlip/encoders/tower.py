@@ -25,6 +25,7 @@ from genlip.data.images import ImageError, ImageLike, decode
 from genlip.encoder import (
     Features,
     Fingerprint,
+    Prepared,
     check_batches,
     check_one_limit,
     evaluating,
@@ -160,7 +161,7 @@ class Tower(ABC):
         """Patches [b N ..] of images of any grids, zeros after them -> Float[b N D]; of models that read native images."""
         raise NotImplementedError
 
-    def _patches_of(self, image: PreparedImage) -> np.ndarray:
+    def _patches_of(self, image: Prepared) -> np.ndarray:
         """Float32[p ..], the patches of a prepared image as `_forward_padded` reads them."""
         return image.patches
 
@@ -220,7 +221,7 @@ class Tower(ABC):
         numbers = layer_numbers(layers, self.layers)
         return self._run(images, batch_size, lambda x, grid: self._forward_layers(x, grid, numbers))
 
-    def stacked(self, prepared: Sequence[PreparedImage]) -> Tensor:
+    def stacked(self, prepared: Sequence[Prepared]) -> Tensor:
         """Float32[b ..], prepared images in one tensor: as they are, or native ones as patches with zeros after them.
 
         Raises ValueError for images of a fixed size with different grids.

@@ -200,11 +200,9 @@ class TransformersEncoder(Tower):
 
     def set_activation_checkpointing(self, enabled: bool) -> None:
         """Whether the blocks are computed again in the backward pass, in training mode."""
-        model: Any = self.model
-        if enabled:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            model.gradient_checkpointing_disable()
+        new = hasattr(self.model, "activation_checkpointing_enable")  # the old name is deprecated
+        kind, how = ("activation" if new else "gradient"), ("enable" if enabled else "disable")
+        getattr(self.model, f"{kind}_checkpointing_{how}")(*([{"use_reentrant": False}] if enabled else []))
 
     @property
     def whole_image(self) -> bool:
