@@ -32,7 +32,10 @@ _CAPTIONED = "captioned images, as genlip data inspect opens them: scenes:1, sha
 _LABELLED = "images of classes: a folder of class folders, .parquet files, or an …-images-idx3-ubyte(.gz) file"
 _SEGMENTED = "images with label maps: a folder with images/ and annotations/, ADE20K's images/validation, or scenes:1"
 _ANY = "any images: captioned, of classes, or with label maps"
-_OTHERS = "; of other libraries timm:NAME, as in timm:vit_base_patch16_siglip_224, or transformers:FOLDER or transformers:ID"
+_OTHERS = (
+    "; of other libraries timm:NAME, as in timm:vit_base_patch16_siglip_224, or transformers:FOLDER or transformers:ID; "
+    "random: before any of them measures its architecture with new weights"
+)
 
 
 def add_eval(commands: Any) -> None:
@@ -256,7 +259,12 @@ def _add_training(parser: argparse.ArgumentParser, epochs: int) -> None:
     parser.add_argument("--train", required=True, metavar="DATA", help="the set to train on, of the same form")
     parser.add_argument("--epochs", type=int, default=epochs, help=f"(default: {epochs})")
     parser.add_argument("--learning-rates", type=_RATES, help="compared on a part of the training set, as in 1e-3,1e-2")
-    parser.add_argument("--seed", type=int, default=0, help="of the order and the first weights (default: 0)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the order, the first weights, and the weights of a random: model (default: 0)",
+    )
     parser.add_argument("--cache", help="folder that keeps features (default: features in genlip's cache)")
 
 
@@ -331,13 +339,13 @@ def _number_trained(args: argparse.Namespace, train: Any, test: Any) -> int:
 
 def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     """Measure with progress, store the result, and print the scores."""
-    from genlip.encoders.names import library_of
+    from genlip.encoders.names import is_genlip
     from genlip.evaluate.resolution.measure import measure_resolution
     from genlip.evaluate.result_files import write_result
     from genlip.progress import progress
     from genlip.threads import Threads
 
-    if args.measurement in NEED_GENLIP and library_of(args.model)[0]:
+    if args.measurement in NEED_GENLIP and not is_genlip(args.model):
         raise UsageError(refusal(args.measurement, args.model))
     out, encoder = _out(args), load_encoder(args)
     points = max(1, len(args.sizes) + len(args.budgets))
