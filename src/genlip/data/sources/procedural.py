@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from genlip.data.examples import Caption, Example, short_repr
-from genlip.data.sources.fields import IMAGE_MARK, CaptionFields
+from genlip.data.sources.conversations import IMAGE_MARK
+from genlip.data.sources.fields import CaptionFields
 from genlip.synthetic import bars, charts, closeups, documents, notes, scenes
 
 __all__ = ["KINDS", "Kind", "Procedural", "is_procedural"]
