@@ -26,7 +26,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "scenes": Kind(scenes.scene, scenes.draw, scenes.describe),
+    "scenes": Kind(scenes.scene, scenes.draw, scenes.describe, scenes.questions),
     "documents": Kind(documents.document, documents.draw, documents.describe, documents.questions),
     "charts": Kind(charts.chart, charts.draw, charts.describe, charts.questions),
     "notes": Kind(notes.note, notes.draw, notes.describe),
@@ -40,7 +40,7 @@ class Procedural:
     """Images of one of `KINDS`; example i is a function of (kind, seed, i).
 
     Attributes:
-        fields: "caption" states the whole content; "conversations", for documents and charts, has questions and answers.
+        fields: "caption" states the whole content; "conversations", for scenes, documents and charts, has questions and answers.
     """
 
     kind: str
