@@ -1,6 +1,7 @@
 """Scenes: small images of coloured shapes and a number, with a caption that states all of it.
 
-In: a seed and an index. Out: a 64x64 image, its caption, and questions with answers; scene i is a pure function of (seed, i).
+In: a seed and an index. Out: a 64x64 image, its caption, and questions with answers. Scene i is a pure function of
+(seed, i).
 Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of
 several fonts and sizes, on a tinted background. `label_map` gives the class of each pixel, `objects` a mask of each object.
 The mask of a number is the bounding box of its digits.

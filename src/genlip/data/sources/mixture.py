@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from genlip.data.examples import Caption, short_repr
-from genlip.data.sources.base import Indexed, Source, Subset, Without
+from genlip.data.sources.base import Indexed, Subset, Without
 
 __all__ = ["Mixture", "Place", "hold_out", "lengths", "locate"]
 

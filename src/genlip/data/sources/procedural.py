@@ -40,7 +40,8 @@ class Procedural:
     """Images of one of `KINDS`; example i is a function of (kind, seed, i).
 
     Attributes:
-        fields: "caption" states the whole content; "conversations", for scenes, documents and charts, has questions and answers.
+        fields: "caption" states the whole content; "conversations", for scenes, documents and charts, has questions and
+            answers.
     """
 
     kind: str
