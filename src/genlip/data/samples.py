@@ -88,8 +88,8 @@ class Reader(Protocol):
     """Turns the examples of a source into samples, and samples into packs. Workers receive it pickled."""
 
     @property
-    def source(self) -> Source:
-        """What is read."""
+    def source(self) -> Any:
+        """What is read: a `Source`, or for the reader of another task, its own `Indexed` examples."""
 
     @property
     def seed(self) -> int:

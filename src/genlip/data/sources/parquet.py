@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from genlip.data.examples import Caption, Example, Unusable, short_repr
 from genlip.data.sources.cache import ShardCache
-from genlip.data.sources.fields import PAIRS, CaptionFields
+from genlip.data.sources.conversations import PAIRS
+from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.parquet_columns import described
 from genlip.data.sources.parquet_rows import ParquetRows
 
