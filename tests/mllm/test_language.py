@@ -46,7 +46,7 @@ def test_packed_samples_do_not_see_each_other(tmp_path, float64):
     """Losses and gradients of packed rows equal those of the same samples one by one, through Transformers' own forward."""
     folder = language_folder(tmp_path / "lm", starcoder)
     model = opened(folder)
-    plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float64)
+    plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float64)
     embeddings = torch.randn(sum(LENGTHS), 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     states = language_states(model, embeddings, rows(LENGTHS), LENGTHS)
     (states**2).sum().backward()

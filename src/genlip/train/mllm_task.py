@@ -111,7 +111,7 @@ class MLLMTask(PackTask):
             parameter.requires_grad_(parameter.requires_grad and name in used)
         if run.activation_checkpointing:
             recompute_blocks(language)
-            tower.activation_checkpointing = "encoder" in run.train
+            tower.set_activation_checkpointing("encoder" in run.train)
         return model
 
     def load_initial(self, model: MLLM) -> None:
