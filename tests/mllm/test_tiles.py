@@ -102,7 +102,9 @@ def picture(height, width, seed=0):
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8))
     pixels = np.array(small.resize((width, height), Image.Resampling.BICUBIC))
-    pixels[height // 4 : height // 2, width // 4 : width // 2] = 255 - pixels[height // 4 : height // 2, width // 4 : width // 2]
+    pixels[height // 4 : height // 2, width // 4 : width // 2] = (
+        255 - pixels[height // 4 : height // 2, width // 4 : width // 2]
+    )
     return pixels
 
 

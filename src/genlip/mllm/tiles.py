@@ -1,10 +1,10 @@
-"""Tiles: one image -> itself squeezed to a square, and its parts at higher resolution, as LLaVA-NeXT reads images ("anyres").
+"""Tiles: an image -> itself squeezed to a square, and its parts at higher resolution, as LLaVA-NeXT reads images ("anyres").
 
-In: pixels, the side of a tile, and pinpoints: the arrangements of tiles that may be used, as (rows, columns). Out: tiles, and
-for each visual token of the image the row of its feature among those of all tiles.
-Sizes, order and numbers of tokens equal those of Transformers' LlavaNextImageProcessor, LlavaNextProcessor and LlavaNextModel:
-features of padding are left out as far as whole patches on both sides are padding, and a newline vector follows each row of
-the tiles, but not the squeezed image.
+In: pixels, the side of a tile, and pinpoints: the arrangements of tiles that may be used, as (rows, columns). Out: tiles,
+and for each visual token of the image the row of its feature among those of all tiles.
+Sizes, order and numbers of tokens are those of Transformers' LlavaNextImageProcessor, LlavaNextProcessor and LlavaNextModel:
+features of padding are left out as far as both sides have equally many, and a newline vector follows each row of the tiles,
+but not the squeezed image.
 """
 
 from __future__ import annotations
