@@ -27,7 +27,7 @@ from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.evaluate.perplexity.answer_losses import answer_losses, with_other_images
 from genlip.extras import require
 from genlip.mllm.batch import MLLMPack, MLLMSample
-from genlip.mllm.chat import Chat, folder_template
+from genlip.mllm.chat import Chat
 from genlip.mllm.flops import training_flops
 from genlip.mllm.folder import check_same_model, read_folder, write_folder
 from genlip.mllm.language import (
@@ -198,10 +198,10 @@ class MLLMTask(PackTask):
                 break
             try:
                 asked, answer = first_question(source[number])
-                pack = reader.pack([reader.prompt(asked)])
-            except Unusable:  # counted where it is trained on
+                pack = reader.pack([reader.prompt(asked)]) if asked.images else None
+            except Unusable:  # named where held-out samples are read
                 continue
-            if asked.images:
+            if pack is not None:
                 (tokens,) = model.answers([pack.to(model.head.device)], _MAX_TOKENS, self.chat.end_ids)
                 spoken = self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
                 question = asked.messages[-1].text.replace("<image>", "").strip()
@@ -223,7 +223,7 @@ class MLLMTask(PackTask):
             images=run.images,
             chat=run.chat,
             image_token=self.image_token,
-            chat_template=folder_template(self.tokenizer.chat_template or "", self.image_token, run.chat.system),
+            chat_template=self.chat.folder_template(),
             dtype=stored if isinstance(stored, torch.dtype) else torch.float32,
         )
 
