@@ -148,3 +148,11 @@ def test_answers_end_at_an_end_token(tmp_path):
     assert len(tokens) == 6
     (shorter,) = model.answers([pack], 6, [tokens[2]])
     assert shorter == tokens[: tokens.index(tokens[2])]
+
+
+def test_a_frozen_encoder_stays_in_evaluation_mode(tmp_path):
+    model, _ = built(tmp_path)
+    assert model.train().vision.training
+    model.vision.requires_grad_(False)
+    assert not model.train().vision.training
+    assert model.language.training

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,13 @@ class MLLM(nn.Module):
     def tower(self) -> VisionTower:
         """The encoder, as a differentiable function of a batch of images."""
         return self._tower[0]
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, without DropPath and random positions in an encoder that is not trained."""
+        super().train(mode)
+        if not any(p.requires_grad for p in self.vision.parameters()):
+            self.vision.eval()
+        return self
 
     def blocks(self) -> list[nn.Module]:
         """Blocks of the encoder and of the language model, in the order in which a pack calls them."""
