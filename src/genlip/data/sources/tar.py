@@ -126,4 +126,3 @@ class TarShards(Shards):
             return [*names, *self._entries(place)] if place.json else names
         except Unusable:
             return names  # raised and counted when the sample is read
-
