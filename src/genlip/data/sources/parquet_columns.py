@@ -12,12 +12,13 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from genlip.data.sources.conversations import PAIRS
 from genlip.data.sources.paths import file_system, is_remote
 from genlip.data.sources.tables import check_columns
 from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
 from genlip.model.files import check_regular, one_line, printable
 
-__all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
+__all__ = ["Columns", "Footer", "Others", "common_columns", "described", "holds_text", "read_footer"]
 
 # Preferred names if several columns could hold the image.
 IMAGE_COLUMNS = ("image", "images", "jpg", "jpeg", "png", "webp", "img", "picture", "image_bytes", "bytes")
@@ -131,6 +132,16 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def holds_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts, lists of texts, or conversations as lists of structs."""
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return holds_text(kind.value_type)
+    if pa.types.is_struct(kind):
+        names = {field.name for field in kind}
+        return any({*form} <= names for form in (("from", "value"), ("role", "content"), *PAIRS))
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def described(schema: pa.Schema) -> str:
