@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 from genlip.data.dialogues.captioned import Captioned
@@ -55,7 +55,7 @@ def open_dialogues(spec: str, fields: str = "", *, allow_outside: bool = False) 
 class _DialogueOpener(Opener):
     """Opens the same names as `open_source` as dialogues."""
 
-    takes_images = tuple(READERS)
+    takes_images = (tuple(READERS), "tables, and captions files of COCO and TextCaps")
 
     def procedural(self, spec: str, fields: str) -> Indexed:
         return Captioned(cast(Source, super().procedural(spec, fields)))
@@ -85,7 +85,8 @@ class _DialogueOpener(Opener):
         folder = stored.get("image_folder", "")
         parts = []
         for entry in _entries(path, stored):
-            part = {"source": entry["json_path"], "images": entry.get("image_folder", folder)}
+            is_table = PurePath(entry["json_path"]).suffix.lower() in READERS  # other files hold their images
+            part = {"source": entry["json_path"], "images": entry.get("image_folder", folder if is_table else "")}
             parts.append(sampled(self.part(path, part, fields), entry.get("sampling_strategy", "all")))
         return Mixture(parts, name=printable(str(path)))
 

@@ -1,7 +1,7 @@
 """Sampling: which samples of a data set a strategy of LLaVA takes.
 
-In: "all", "first:N", "end:N" or "random:N", where N is a number or a share such as "10%", and a number of samples. Out: their
-indices. As in LLaVA's code, a share is rounded up, and a data set with fewer samples gives all. Unlike there, "random" takes
+In: a source, and "all", "first:N", "end:N" or "random:N", where N is a number or a share such as "10%". Out: a part of the
+source. As in LLaVA's code, a share is rounded up, and a data set with fewer samples gives all. Unlike there, "random" takes
 the same samples everywhere, in their order.
 """
 
@@ -11,8 +11,6 @@ import logging
 import math
 import re
 from fractions import Fraction
-
-import numpy as np
 
 from genlip.data.sources.base import Indexed, Subset, Without
 from genlip.data.sources.mixture import drawn

@@ -124,6 +124,8 @@ def open_dialogue_tables(
 
     Raises FileNotFoundError or ValueError for a table that cannot be read.
     """
+    if images and not Path(images).is_dir():
+        raise FileNotFoundError(f"{name}: its images are said to be in {images}, and there is no such folder")
     tables, ends = list[_Table](), list[int]()
     held, row_ends = io.BytesIO(), array[int]("q")
     for file in map(Path, files):
