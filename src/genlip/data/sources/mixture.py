@@ -15,7 +15,7 @@ import numpy as np
 from genlip.data.examples import Caption, short_repr
 from genlip.data.sources.base import Indexed, Subset, Without
 
-__all__ = ["Mixture", "Place", "hold_out", "lengths", "locate"]
+__all__ = ["Mixture", "Place", "drawn", "hold_out", "lengths", "locate"]
 
 S = TypeVar("S", bound=Indexed)
 
@@ -111,11 +111,11 @@ def _held_out(source: Indexed, count: int, seed: int) -> tuple[Indexed, Indexed]
             f"{source.name}: {count} of {len(source)} examples would be held out, and at most half may be; "
             "name a source with data.held_out or lower data.held_out_samples"
         )
-    chosen = _drawn(len(source), count, seed)
+    chosen = drawn(len(source), count, seed)
     return Without(source, chosen), Subset(source, chosen)
 
 
-def _drawn(length: int, count: int, seed: int) -> np.ndarray:
+def drawn(length: int, count: int, seed: int) -> np.ndarray:
     """Int64[count] different indices below `length`, in ascending order, which archives read faster."""
     bits = np.random.PCG64(seed)  # and not a Generator: its methods may change between NumPy versions, see `pick`
     found: dict[int, None] = {}

@@ -54,10 +54,10 @@ class Opener:
 
     Attributes:
         allow_outside: as `open_source` has it.
-        takes_images: suffixes of files whose images may be in a folder of their own.
+        takes_images: suffixes of files whose images may be in a folder of their own, and what such files are.
     """
 
-    takes_images: tuple[str, ...] = (".json",)
+    takes_images: tuple[tuple[str, ...], str] = ((".json",), "captions files of COCO and TextCaps (.json)")
 
     def __init__(self, allow_outside: bool) -> None:
         self.allow_outside = allow_outside
@@ -67,11 +67,8 @@ class Opener:
     def open(self, spec: str, fields: str = "", images: str = "") -> Indexed:
         """A source by its name or path, as `open_source` describes it."""
         path, suffix = expanded(spec), _suffix(spec)
-        if images and suffix not in self.takes_images:
-            raise ValueError(
-                f"{spec}: images {images!r} is for captions files of COCO and TextCaps ({', '.join(self.takes_images)}); "
-                "leave it out"
-            )
+        if images and suffix not in self.takes_images[0]:
+            raise ValueError(f"{spec}: images {images!r} is for {self.takes_images[1]}; leave it out")
         if is_procedural(spec):
             return self.procedural(spec, fields)
         if path.is_dir():
