@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from genlip.mllm.batch import MLLMPack
 from genlip.mllm.language import language_states
+from genlip.mllm.run import PARTS
 from genlip.mllm.vision import VisionTower
 from genlip.model.objective import caption_loss, caption_losses
 
@@ -71,6 +72,19 @@ class MLLM(nn.Module):
     def tower(self) -> VisionTower:
         """The encoder, as a differentiable function of a batch of images."""
         return self._tower[0]
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules of the parts that a run can train, by name."""
+        return dict(zip(PARTS, (self.vision, self.projector, self.language), strict=True))
+
+    def train_parts(self, parts: Sequence[str]) -> None:
+        """Let these parts be trained, and no other; of the encoder only the parameters that features depend on."""
+        self.requires_grad_(False)
+        for part in parts:
+            self.parts()[part].requires_grad_()
+        used = self.tower.parameters_used()
+        for name, parameter in self.vision.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name in used)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, without DropPath and random positions in an encoder that is not trained."""

@@ -48,6 +48,12 @@ class MLLMConfig:
         if self.tiles and self.pixel_shuffle > 1:
             raise ValueError("model.tiles and model.pixel_shuffle above 1: use one of both")
 
+    def check_named(self) -> None:
+        """Raise ValueError unless both models are named, which a recipe may leave to the command line."""
+        for name in ("encoder", "language_model"):
+            if not getattr(self, name):
+                raise ValueError(f"model.{name} is empty: name one with --model.{name}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChatConfig:

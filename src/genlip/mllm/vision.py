@@ -16,7 +16,7 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,13 +24,16 @@ from torch import Tensor, nn
 
 from genlip.data.images import Patches
 from genlip.encoder import Encoder, Prepared
+from genlip.encoders.names import split_random
+from genlip.encoders.opening import open_encoder
 from genlip.encoders.tower import Tower
+from genlip.mllm.run import MLLMRun
 from genlip.model.flops import encoder_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 from genlip.speaker import Speaker
 
-__all__ = ["ImageBatch", "VisionTower"]
+__all__ = ["ImageBatch", "VisionTower", "encoder_of"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,6 +156,20 @@ class VisionTower:
         matrices = sum(p.numel() for block in tower.blocks for p in block.parameters() if p.dim() == 2)
         pairs = tower.layers * sum(number**2 for number in tokens)
         return 2 * (of_patch * sum(counts) + matrices * sum(tokens)) + 4 * self.width * pairs
+
+
+def encoder_of(run: MLLMRun, weights: Literal["stored", "random"]) -> Encoder:
+    """The encoder that a run names, with its weights or with new ones, as `genlip.encoders.opening.open_encoder` opens it."""
+    model = run.model
+    return open_encoder(
+        model.encoder,
+        images=run.images,
+        checkpoint=model.checkpoint if weights == "stored" or split_random(model.encoder)[0] else "",
+        squash=model.squash,
+        interpolate_positions=model.interpolate_positions,
+        dtype=torch.get_default_dtype(),
+        weights=weights,
+    )
 
 
 class _NoTokens(nn.Module):

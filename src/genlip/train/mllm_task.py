@@ -22,7 +22,6 @@ from genlip.data.dialogues import Dialogue
 from genlip.data.dialogues.opening import open_dialogues
 from genlip.data.examples import Unusable
 from genlip.data.sources import Source
-from genlip.encoders.opening import open_encoder
 from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.evaluate.perplexity.answer_losses import answer_losses, with_other_images
 from genlip.extras import require
@@ -41,9 +40,9 @@ from genlip.mllm.language import (
 )
 from genlip.mllm.model import MLLM
 from genlip.mllm.reader import DialogueReader
-from genlip.mllm.run import PARTS, MLLMRun
+from genlip.mllm.run import MLLMRun
 from genlip.mllm.tiny_language import TINY, tiny_tokenizer
-from genlip.mllm.vision import VisionTower
+from genlip.mllm.vision import VisionTower, encoder_of
 from genlip.model.checkpoint import CheckpointError
 from genlip.train.task import HeldOutSet, Measured, PackTask, ParameterGroup
 
@@ -66,7 +65,7 @@ class MLLMTask(PackTask):
     @classmethod
     def find_processor(cls, run: MLLMRun, source: Source, newest: Path | None) -> str:
         """The files of the tokenizer: of the checkpoint, of `init_from`, or of the language model."""
-        _check_named(run)
+        run.model.check_named()
         if started := newest or run.init_from:
             tokenizer = read_folder(Path(started)).tokenizer
         elif run.model.language_model == TINY:
@@ -91,7 +90,7 @@ class MLLMTask(PackTask):
     def _tower(self) -> VisionTower:
         """The encoder without weights, which prepares images."""
         with torch.device("meta"):
-            return VisionTower(_open(self.run, "random"))
+            return VisionTower(encoder_of(self.run, "random"))
 
     def attention(self, device: torch.device, dtype: torch.dtype) -> str:
         """The attention of the vision tower; the language model has its own."""
@@ -100,15 +99,10 @@ class MLLMTask(PackTask):
     def build(self, attention: str) -> MLLM:
         """The model; only a projector, and an encoder named "random:…", have values. The parts in `train` are trained."""
         run = self.run
-        tower = VisionTower(_open(run, "random"), attention)
+        tower = VisionTower(encoder_of(run, "random"), attention)
         language = build_language_model(self.language_config, len(self.tokenizer))
         model = MLLM(tower, language, run.model.pixel_shuffle, newline=bool(run.model.tiles))
-        model.requires_grad_(False)
-        for part in run.train:
-            _parts(model)[part].requires_grad_()
-        used = tower.parameters_used()
-        for name, parameter in model.vision.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad and name in used)
+        model.train_parts(run.train)
         if run.activation_checkpointing:
             recompute_blocks(language)
             tower.set_activation_checkpointing("encoder" in run.train)
@@ -123,7 +117,7 @@ class MLLMTask(PackTask):
             self.load_weights(model, given.weights, run.init_from)
         else:
             if not run.model.encoder.startswith("random:"):
-                stored = VisionTower(_open(run, "stored")).module
+                stored = VisionTower(encoder_of(run, "stored")).module
                 self.load_weights(model.vision, dict(stored.named_parameters()), run.model.encoder)
             load_language_weights(model.language, run.model.language_model)
         check_head(model.language)
@@ -157,7 +151,7 @@ class MLLMTask(PackTask):
     def parameter_groups(self, model: MLLM) -> Sequence[ParameterGroup]:
         """A group for each part that is trained, with its learning rate."""
         run, found = self.run, []
-        for part, module in _parts(model).items():
+        for part, module in model.parts().items():
             rate = getattr(run.learning_rates, part) or run.optimizer.learning_rate
             if trained := [p for p in module.parameters() if p.requires_grad]:
                 found.append(ParameterGroup(trained, rate / run.optimizer.learning_rate))
@@ -242,30 +236,6 @@ def _texts(source: Any) -> Iterator[str]:
     for place in range(taken):
         with suppress(Unusable):
             yield from (message.text for message in source[place * len(source) // taken].messages)
-
-
-def _check_named(run: MLLMRun) -> None:
-    for name in ("encoder", "language_model"):
-        if not getattr(run.model, name):
-            raise ValueError(f"model.{name} is empty: name one with --model.{name}")
-
-
-def _open(run: MLLMRun, weights: str) -> Any:
-    """The encoder of the run, with its stored weights or random ones."""
-    model = run.model
-    return open_encoder(
-        model.encoder,
-        images=run.images,
-        checkpoint=model.checkpoint,
-        squash=model.squash,
-        interpolate_positions=model.interpolate_positions,
-        dtype=torch.get_default_dtype(),
-        weights=weights,  # type: ignore[arg-type]
-    )
-
-
-def _parts(model: MLLM) -> dict[str, nn.Module]:
-    return dict(zip(PARTS, (model.vision, model.projector, model.language), strict=True))
 
 
 def _tokenizer(files: dict[str, str]) -> Any:
