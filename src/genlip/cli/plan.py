@@ -19,6 +19,7 @@ Settings of the recipe can be replaced, as in --packing.max_tokens 8192; see gen
 
   genlip plan stage1_l16 --gpus 64 --gpu h100
   genlip plan stage2_g16 --gpus 32 --gpu a100 --parallel fsdp --examples 37M --json > plan.json
+  genlip plan mllm_instruct_7b --gpus 8 --gpu h100 --examples 4M
 
 python: genlip.plan_run("stage1_l16", gpus=64, gpu="h100")"""
 
@@ -37,8 +38,16 @@ def add_plan(commands: Any) -> None:
     parser.add_argument(
         "--utilisation", type=float, default=0.4, help="share of the matrix rate that training reaches (default: 0.4)"
     )
-    parser.add_argument("--patches", type=float, default=0, help="mean patches of an image (default: the recipe's)")
+    parser.add_argument(
+        "--patches", type=float, default=0, help="mean patches of an image, or of an MLLM's sample (default: the recipe's)"
+    )
     parser.add_argument("--text", type=float, default=0, help="mean text tokens of a sample (default: the recipe's)")
+    parser.add_argument(
+        "--supervised",
+        type=float,
+        default=0,
+        help="share of an MLLM's text that is supervised (default: 0.5, of captions 1)",
+    )
     parser.add_argument(
         "--examples", default="0", help="number in the source, as in 37M, for a recipe that ends after epochs"
     )
@@ -64,6 +73,7 @@ def _plan(args: argparse.Namespace) -> None:
         utilisation=args.utilisation,
         patches=args.patches,
         text=args.text,
+        supervised=args.supervised,
         examples=count(args.examples),
         node=args.node,
         network=args.network,

@@ -27,7 +27,7 @@ def warnings(plan: Plan) -> Iterator[str]:
         yield _does_not_fit(plan)
     if ranks > packs:
         yield (
-            f"{here}, but {packs} packs an update: training refuses this; set --packing.batch "
+            f"{here}, but {counted(packs, 'pack')} an update: training refuses this; set --packing.batch "
             f'"{ranks} packs", or use {plan.processors(packs)}'
         )
     elif packs % ranks:
@@ -69,7 +69,7 @@ def _does_not_fit(plan: Plan) -> str:
         ("--activation_checkpointing true --parallel fsdp", plan.memory_with(packing.max_tokens, shards, True)),
     ]
     shorter = packing.max_tokens // 2
-    while shorter > plan.assumed.patches + plan.assumed.text:
+    while shorter > plan.sample_rows:
         others.append((f"--packing.max_tokens {shorter}", plan.memory_with(shorter, here, activation_checkpointing)))
         shorter //= 2
     fitting: list[str] = []
@@ -125,4 +125,5 @@ def notes(plan: Plan) -> Iterator[str]:
     ):
         yield "fits without sharding: --parallel ddp communicates less"
     if run.freeze:
-        yield "freeze is ignored: work and memory are those of training every parameter"
+        every = "every parameter" if run.task == "genlip" else "every parameter of the parts in train"
+        yield f"freeze is ignored: work and memory are those of training {every}"

@@ -20,7 +20,7 @@ from genlip.model.objective import chunk_logits
 if TYPE_CHECKING:
     from genlip.train.parallel import Strategy
 
-__all__ = ["KEPT", "Kept", "Memory", "Sharing", "activations", "matrix_parameters", "memory"]
+__all__ = ["KEPT", "Kept", "Memory", "Sharing", "activations", "encoder_activations", "matrix_parameters", "memory"]
 
 
 class Kept(NamedTuple):
@@ -31,8 +31,8 @@ class Kept(NamedTuple):
         width: number of channels: "D" or "I".
         queries: only at rows with a query, which are t in the last block; else at all n.
         residual: always float32; else in the products' precision.
-        needs: variants that have it: "gate", "scale", "swiglu"; "middle", all blocks except the last; "cast", autocast
-            makes a copy for each product.
+        needs: variants that have it: "gate", "scale", "swiglu"; "middle", all blocks except the last; "text", packs with
+            text; "cast", autocast makes a copy for each product.
     """
 
     what: str
@@ -51,8 +51,8 @@ KEPT = (
     Kept("q after rotary embedding"),
     Kept("k after rotary embedding", queries=False, needs=("middle",)),
     Kept("v", queries=False, needs=("middle",)),
-    Kept("keys of text and its patches", queries=False),
-    Kept("values of text and its patches", queries=False),
+    Kept("keys of text and its patches", queries=False, needs=("text",)),
+    Kept("values of text and its patches", queries=False, needs=("text",)),
     Kept("attention of patches and of text"),
     Kept("both concatenated"),
     Kept("sigmoid of the gate", needs=("gate",)),
@@ -170,6 +170,14 @@ def activations(config: GenLIPConfig, load: Load, product_bytes: int, activation
     return (config.num_hidden_layers - 1) * middle + _block(config, load, product_bytes, last=True) + ends
 
 
+def encoder_activations(config: GenLIPConfig, patches: float, product_bytes: int, activation_checkpointing: bool) -> float:
+    """Bytes that `GenLIP.encode` keeps of so many patches. Activation checkpointing keeps the blocks' inputs alone."""
+    load, width = Load(patches, 0, 0, 0), config.hidden_size
+    each = 4 * patches * width if activation_checkpointing else _block(config, load, product_bytes)
+    last_norm = 4 * patches * (width + 2)
+    return config.num_hidden_layers * each + _ends(config, load, product_bytes) + last_norm
+
+
 def _block(config: GenLIPConfig, load: Load, product_bytes: int, last: bool = False) -> float:
     """Bytes that one block keeps, by the table; the last block has queries only at text rows."""
     has = {
@@ -177,6 +185,7 @@ def _block(config: GenLIPConfig, load: Load, product_bytes: int, last: bool = Fa
         "scale": config.ls_init_value > 0,
         "swiglu": config.use_swiglu_ffn,
         "middle": not last,
+        "text": load.text > 0,
         "cast": product_bytes == 2,
     }
     queries = load.text if last else load.rows

@@ -9,54 +9,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from genlip.model.flops import Load, Parameters, StepFlops
 from genlip.plan.hardware import Hardware
-from genlip.plan.memory_model import Memory, Sharing, memory
+from genlip.plan.memory_model import Sharing
 from genlip.plan.simulation import Outcome
+from genlip.plan.workload import Assumptions, Parts, Passes, Workload
 from genlip.recipes.run import Run
 from genlip.report.formatting import counted
 
-__all__ = ["Assumptions", "Plan", "Scaling", "run_memory"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assumptions:
-    """Values that are not in a recipe. 0 means the value that the recipe implies, or else a guess that the plan names.
-
-    Attributes:
-        utilisation: share of the accelerator's matrix rate that training reaches, recomputation included.
-        reserved: share of memory left free for CUDA, NCCL and fragmentation.
-        node: number of accelerators of a node.
-        network: GB/s of one accelerator to other nodes, one direction; 50 is one 400 Gbit/s card each.
-        reached: share of links' rates that collectives reach.
-        patches: mean number of patches of an image.
-        text: mean number of text tokens of a sample, prompt and end included.
-        examples: number in the source, for runs that end after epochs.
-        workers: processes of a rank that prepare packs.
-        decode: milliseconds that a worker needs for a sample; 2.5 is a JPEG of 1024 x 768 pixels.
-        spread: of sizes and of decoding times, standard deviation over mean.
-        jitter: of a pack's computing time, standard deviation over mean.
-    """
-
-    utilisation: float = 0.4
-    reserved: float = 0.1
-    node: int = 8
-    network: float = 50.0
-    reached: float = 0.8
-    patches: float = 0
-    text: float = 0
-    examples: int = 0
-    workers: int = 0
-    decode: float = 2.5
-    spread: float = 0.5
-    jitter: float = 0.03
-
-    def __post_init__(self) -> None:
-        for name in ("utilisation", "reached"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be a share above 0 and at most 1")
-        if min(dataclasses.astuple(self)) < 0 or min(self.node, self.network) <= 0 or self.reserved >= 1:
-            raise ValueError(f"{self}: node and network must be positive, reserved below 1, and nothing negative")
+__all__ = ["Assumptions", "Plan", "Scaling"]
 
 
 class Scaling(NamedTuple):
@@ -75,6 +35,7 @@ class Plan:
 
     Attributes:
         run: the planned run.
+        workload: the figures of its task.
         hardware: one accelerator.
         sharing: how the model is distributed over all accelerators.
         assumed: all assumptions, with zeros replaced.
@@ -94,25 +55,26 @@ class Plan:
     """
 
     run: Run
+    workload: Workload
     hardware: Hardware
     sharing: Sharing
     assumed: Assumptions
     guesses: tuple[str, ...]
-    parameters: Parameters
-    flops: StepFlops
+    parameters: Parts
+    flops: Passes
     product_bytes: int
     packs: int
     samples_per_update: float
     updates: int
     seconds: float
-    kept: Memory
-    recomputed: Memory
+    kept: Parts
+    recomputed: Parts
     scaling: tuple[Scaling, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
-    def memory(self) -> Memory:
+    def memory(self) -> Parts:
         """Memory with the recipe's own setting of activation checkpointing."""
         return self.recomputed if self.run.activation_checkpointing else self.kept
 
@@ -126,9 +88,14 @@ class Plan:
         """Days of the run, without waiting for data or links; 0 if its end is not known."""
         return self.updates * self.seconds / 86_400
 
-    def memory_with(self, max_tokens: int, sharing: Sharing, activation_checkpointing: bool) -> Memory:
+    def memory_with(self, max_tokens: int, sharing: Sharing, activation_checkpointing: bool) -> Parts:
         """Memory of the same run with another pack size, sharing or activation checkpointing."""
-        return run_memory(self.run, self.assumed, max_tokens, sharing, self.product_bytes, activation_checkpointing)
+        return self.workload.memory(self.assumed, max_tokens, sharing, self.product_bytes, activation_checkpointing)
+
+    @property
+    def sample_rows(self) -> float:
+        """Rows that a mean sample fills in a pack."""
+        return self.workload.rows(self.assumed)
 
     @property
     def rows(self) -> int:
@@ -156,9 +123,9 @@ class Plan:
             "sharing": {**dataclasses.asdict(self.sharing), "shards": self.sharing.shards},
             "assumed": dataclasses.asdict(self.assumed),
             "guesses": list(self.guesses),
-            "parameters": {**self.parameters._asdict(), "trunk": self.parameters.trunk, "total": self.parameters.total},
+            "parameters": self.workload.parameters_json(),
             "flops_per_sample": {
-                **{name: part._asdict() for name, part in self.flops._asdict().items()},
+                **{name: getattr(self.flops, name)._asdict() for name in ("forward", "backward", "recomputed")},
                 "total": self.flops.total(self.run.activation_checkpointing),
             },
             "precision": "bfloat16" if self.product_bytes == 2 else "float32",
@@ -190,19 +157,3 @@ class Plan:
             "warnings": list(self.warnings),
             "notes": list(self.notes),
         }
-
-
-def run_memory(
-    run: Run, assumed: Assumptions, max_tokens: int, sharing: Sharing, product_bytes: int, activation_checkpointing: bool
-) -> Memory:
-    """Memory of a run with packs of `max_tokens` rows and this sharing."""
-    sample = Load.of_samples([(assumed.patches, assumed.text)])
-    return memory(
-        run.model,
-        sample.times(max_tokens / sample.rows),
-        sharing,
-        product_bytes=product_bytes,
-        activation_checkpointing=activation_checkpointing,
-        muon=run.optimizer.kind == "muon",
-        average=run.ema > 0,
-    )

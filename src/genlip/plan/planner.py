@@ -13,22 +13,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genlip.model.flops import Load, parameters, step_flops
 from genlip.plan.advice import notes, warnings
 from genlip.plan.hardware import Hardware, find_hardware
 from genlip.plan.memory_model import Sharing
-from genlip.plan.plan import Assumptions, Plan, Scaling, run_memory
-from genlip.plan.simulation import Sizes, collectives, draw_packs, simulate
+from genlip.plan.plan import Plan, Scaling
+from genlip.plan.simulation import collectives, simulate
+from genlip.plan.workload import Assumptions, Workload
 from genlip.recipes.recipe import as_run
 from genlip.recipes.run import Run
+from genlip.recipes.tasks import import_object
 
 if TYPE_CHECKING:
     from genlip.train.parallel import Strategy
 
 __all__ = ["plan_run"]
 
-_TEXT = 74  # assumed text tokens of a sample: the mean of the paper's first stage
-_PATCHES = 0.75  # assumed share of patches in a native sample
+# The figures of each task, imported when they are used.
+_WORKLOADS = {
+    "genlip": "genlip.plan.genlip_workload:GenLIPWorkload",
+    "mllm": "genlip.plan.mllm_workload:MLLMWorkload",
+}
 _ADAMW = 28  # bytes that an update of one weight moves: weight, gradient and two states in, weight and states out
 
 
@@ -51,28 +55,30 @@ def plan_run(
     if gpus < 1:
         raise ValueError(f"gpus is {gpus}: it must be at least 1")
     hardware = _shared_processor(find_hardware(gpu), gpus)
-    assumed, guesses = _fill_in(run, assume or Assumptions())
-    sample = Load.of_samples([(assumed.patches, assumed.text)])
-    per_update = run.packing.packs * run.packing.max_tokens / sample.rows
+    workload = _workload(run)
+    assumed, guesses = _fill_in(workload, assume or Assumptions())
+    sample_rows = workload.rows(assumed)
+    per_update = run.packing.packs * run.packing.max_tokens / sample_rows
     sharing, product_bytes = _sharing(run, gpus, assumed.node), _product_bytes(run, hardware)
-    flops = step_flops(run.model, sample)
+    flops = workload.flops(assumed)
     rate = assumed.utilisation * (hardware.bfloat16 if product_bytes == 2 else hardware.float32)
-    rows = -(-run.packing.packs // gpus)
+    rows, max_tokens = -(-run.packing.packs // gpus), run.packing.max_tokens
     plan = Plan(
         run=run,
+        workload=workload,
         hardware=hardware,
         sharing=sharing,
         assumed=assumed,
         guesses=guesses,
-        parameters=parameters(run.model),
+        parameters=workload.parameters,
         flops=flops,
         product_bytes=product_bytes,
         packs=run.packing.packs,
         samples_per_update=per_update,
-        updates=_updates(run, per_update, sample.rows, assumed.examples),
+        updates=_updates(run, per_update, sample_rows, assumed.examples),
         seconds=rows * flops.total(run.activation_checkpointing) * per_update / run.packing.packs / rate,
-        kept=run_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, activation_checkpointing=False),
-        recomputed=run_memory(run, assumed, run.packing.max_tokens, sharing, product_bytes, activation_checkpointing=True),
+        kept=workload.memory(assumed, max_tokens, sharing, product_bytes, activation_checkpointing=False),
+        recomputed=workload.memory(assumed, max_tokens, sharing, product_bytes, activation_checkpointing=True),
         scaling=(),
         warnings=(),
         notes=(),
@@ -81,36 +87,32 @@ def plan_run(
     return dataclasses.replace(plan, warnings=tuple(warnings(plan)), notes=tuple(notes(plan)))
 
 
+def _workload(run: Run) -> Workload:
+    """The figures of the run's task. Raises ValueError for a task that cannot be planned."""
+    if run.task not in _WORKLOADS:
+        raise ValueError(f"runs of task {run.task} cannot be planned: need one of {', '.join(_WORKLOADS)}")
+    found: Workload = import_object(_WORKLOADS[run.task])(run)
+    return found
+
+
+def _fill_in(workload: Workload, given: Assumptions) -> tuple[Assumptions, tuple[str, ...]]:
+    """Assumptions with lengths and workers from the recipe, or guessed, and the guesses in words."""
+    run = workload.run
+    assumed, guesses = workload.fill_in(given)
+    if workload.rows(assumed) > run.packing.max_tokens:
+        raise ValueError(
+            f"a sample of {workload.sample_line(assumed)} does not fit a pack of {run.packing.max_tokens} rows; raise "
+            "packing.max_tokens"
+        )
+    return dataclasses.replace(assumed, workers=given.workers or run.data.workers), guesses
+
+
 def _shared_processor(hardware: Hardware, processes: int) -> Hardware:
     """The share of each process, since processes on one processor share its rates and memory."""
     if hardware.name != "cpu":
         return hardware
     whole = dataclasses.asdict(hardware)
     return Hardware(**{key: value if key == "name" else value / processes for key, value in whole.items()})
-
-
-def _fill_in(run: Run, given: Assumptions) -> tuple[Assumptions, tuple[str, ...]]:
-    """Assumptions with lengths and workers from the recipe, or guessed, and the guesses in words."""
-    known, guesses = run.packing.tokens_per_sample, []
-    patches, text = given.patches, given.text
-    if not patches and run.images.resize == "fixed":
-        patches = float((run.images.size // run.model.patch_size) ** 2)
-    elif not patches:
-        total = known or 4.0 * _TEXT
-        patches = min(max(total - text if text else _PATCHES * total, run.images.min_patches), run.images.max_patches)
-        guesses.append(f"{patches:,.0f} patches an image (--patches)")
-    if not text and known > patches:
-        text = known - patches
-    elif not text:
-        text = float(min(_TEXT, run.captions.max_tokens))
-        guesses.append(f"{text:,.0f} text tokens a sample (--text)")
-    if patches + text > run.packing.max_tokens:
-        raise ValueError(
-            f"a sample of {patches:.0f} patches and {text:.0f} text tokens does not fit a pack of "
-            f"{run.packing.max_tokens} rows; raise packing.max_tokens"
-        )
-    workers = given.workers or run.data.workers
-    return dataclasses.replace(given, patches=patches, text=text, workers=workers), tuple(guesses)
 
 
 def _sharing(run: Run, gpus: int, node: int) -> Sharing:
@@ -143,20 +145,17 @@ def _updates(run: Run, samples: float, rows: float, examples: int) -> int:
 def _scaling(plan: Plan, rate: float) -> tuple[Scaling, ...]:
     """The run on the requested number of accelerators, and on multiples and fractions of it by powers of two."""
     run, assumed, gpus = plan.run, plan.assumed, plan.sharing.ranks
-    low, high = (run.images.min_patches, run.images.max_patches)
-    limits = (assumed.patches, assumed.patches) if run.images.resize == "fixed" else (float(low), float(high))
-    longest = max(assumed.text, float(run.captions.max_tokens))
-    sizes = Sizes(assumed.patches, limits, assumed.text, longest, assumed.decode / 1e3, assumed.spread)
-    drawn = draw_packs(run.model, sizes, run.packing.max_tokens, run.activation_checkpointing, seed=run.seed)
+    drawn = plan.workload.draw(assumed)
     ranks = sorted({1, gpus, *(gpus * 2**i for i in range(1, 3)), *(gpus // 2**i for i in range(1, 4) if gpus % 2**i == 0)})
     if plan.hardware.name == "cpu":
         ranks = [gpus]  # more processes share the same processor
+    trained, gathered = plan.workload.trained, plan.workload.gathered(plan.product_bytes)
     found = []
     for number in (n for n in ranks if n <= run.packing.packs):
         sharing = _sharing(run, number, assumed.node)
         link, network = plan.hardware.link * assumed.reached, assumed.network * 1e9 * assumed.reached
-        links = collectives(sharing, plan.parameters.total, link, network)
-        optimizer = _ADAMW * plan.parameters.total / sharing.shards / plan.hardware.memory_bandwidth
+        links = collectives(sharing, trained, link, network, gathered)
+        optimizer = _ADAMW * trained / sharing.shards / plan.hardware.memory_bandwidth
         workers = min(assumed.workers, max(1, run.packing.all_streams // number))
         outcome = simulate(
             drawn, plan.packs, number, workers, rate, links, jitter=assumed.jitter, optimizer=optimizer, seed=run.seed

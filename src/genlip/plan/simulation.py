@@ -12,6 +12,7 @@ pack.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,18 @@ from genlip.model.config import GenLIPConfig
 from genlip.model.flops import Load, step_flops
 from genlip.plan.memory_model import Sharing
 
-__all__ = ["LOSS", "Collectives", "Outcome", "Packs", "Sizes", "collectives", "draw_packs", "ring_seconds", "simulate"]
+__all__ = [
+    "LOSS",
+    "Collectives",
+    "Outcome",
+    "Packs",
+    "Sizes",
+    "collectives",
+    "draw",
+    "draw_packs",
+    "ring_seconds",
+    "simulate",
+]
 
 PREFETCH = 2  # packs that each worker prepares ahead
 BACKWARD = 2 / 3  # of a pack's computing
@@ -64,23 +76,36 @@ class Packs:
     samples: np.ndarray
 
 
+# Patches and text tokens of samples -> their rows in a pack, and the FLOPs of training on each.
+Costs = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 def draw_packs(
     config: GenLIPConfig, sizes: Sizes, max_tokens: int, activation_checkpointing: bool, number: int = 512, seed: int = 0
 ) -> Packs:
+    """Packs of GenLIP's samples; see `draw`."""
+    units = np.array([step_flops(config, Load(*unit)).total(activation_checkpointing) for unit in np.eye(4)])
+
+    def costs(patches: np.ndarray, text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pairs = patches**2 + text * patches + text * (text + 1) / 2
+        loads = np.stack([patches, text, pairs, pairs - patches**2 - text])
+        return patches + text, units @ loads  # work is linear in a load
+
+    return draw(costs, sizes, max_tokens, number, seed)
+
+
+def draw(costs: Costs, sizes: Sizes, max_tokens: int, number: int = 512, seed: int = 0) -> Packs:
     """`number` packs of samples of random length, each filled up to `max_tokens` rows in the order of samples."""
     random = np.random.default_rng(seed)
-    likely = int(number * (max_tokens / max(1.0, sizes.patches + sizes.text) + 1) * 1.5) + 16
+    mean = float(costs(np.array([sizes.patches]), np.array([sizes.text]))[0].item())
+    likely = int(number * (max_tokens / max(1.0, mean) + 1) * 1.5) + 16
     patches = np.clip(_lognormal(random, sizes.patches, sizes.spread, likely), *sizes.patch_limits)
     text = np.clip(_lognormal(random, sizes.text, sizes.spread, likely), min(1, sizes.text), sizes.max_text)
     decode = _lognormal(random, sizes.decode, sizes.spread, likely)
-    cuts = _cuts(patches + text, max_tokens, number)
-    pairs = patches**2 + text * patches + text * (text + 1) / 2
-    loads = np.stack([patches, text, pairs, pairs - patches**2 - text])
-    units = [
-        step_flops(config, Load(*unit)).total(activation_checkpointing) for unit in np.eye(4)
-    ]  # work is linear in a load
+    rows, flops = costs(patches, text)
+    cuts = _cuts(rows, max_tokens, number)
     return Packs(
-        flops=np.add.reduceat((np.array(units) @ loads)[: cuts[-1]], cuts[:-1]),
+        flops=np.add.reduceat(flops[: cuts[-1]], cuts[:-1]),
         decode=np.add.reduceat(decode[: cuts[-1]], cuts[:-1]),
         samples=np.diff(cuts).astype(float),
     )
@@ -111,17 +136,24 @@ class Collectives:
     per_update: float = 0.0
 
 
-def collectives(sharing: Sharing, parameters: float, link: float, network: float) -> Collectives:
-    """Times for a model with `parameters` float32 numbers; `link` (in a node) and `network` are bytes/s of a rank."""
+def collectives(
+    sharing: Sharing, parameters: float, link: float, network: float, gathered: float | None = None
+) -> Collectives:
+    """Times for a model with `parameters` trained float32 numbers; `link` (in a node) and `network` are bytes/s of a rank.
+
+    gathered  bytes of weights that a sharded model gathers in each of two passes; None if all weights are trained
+    """
     size, ranks, node = 4.0 * parameters, sharing.ranks, min(sharing.node, sharing.ranks)
+    weights = size if gathered is None else gathered
     across = link if ranks <= node else min(link, network * node)  # the rings of a node use all its network cards
     if sharing.strategy == "ddp":
         return Collectives(per_update=2 * ring_seconds(size, ranks, across))
-    if sharing.strategy == "fsdp":  # weights twice, gradients once
-        return Collectives(per_pack=3 * ring_seconds(size, ranks, across))
+    if sharing.strategy == "fsdp":
+        return Collectives(per_pack=2 * ring_seconds(weights, ranks, across) + ring_seconds(size, ranks, across))
     if sharing.strategy == "hybrid":
         between = 2 * ring_seconds(size / node, ranks // node, network)
-        return Collectives(per_pack=3 * ring_seconds(size, node, link), per_update=between)
+        within = 2 * ring_seconds(weights, node, link) + ring_seconds(size, node, link)
+        return Collectives(per_pack=within, per_update=between)
     return Collectives()
 
 

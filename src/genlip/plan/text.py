@@ -19,13 +19,6 @@ from genlip.terminal import harmless
 
 __all__ = ["plan_text", "render"]
 
-_PARTS = {
-    "patch_embedding": "patch embedding",
-    "projections": "attention projections",
-    "scores": "attention scores",
-    "feed_forward": "feed-forward",
-    "head": "head",
-}
 _WIDE = 96  # characters that two tables side by side need
 
 
@@ -57,9 +50,17 @@ def _beside(left: Table, right: Table, fits: bool) -> RenderableType:
 def _headline(plan: Plan, title: str) -> str:
     on = f"{harmless(title)} on {plan.sharing.ranks} × {plan.hardware.name}"
     if not plan.updates:
-        return f"{on}: {long_duration(plan.seconds)} an update"
+        return f"{on}: {long_duration(plan.seconds)} an update{_with_waiting(plan, 1)}"
     hours = "" if plan.on_cpu else f", {two_digits(plan.days * 24 * plan.sharing.ranks)} GPU-hours"
-    return f"{on}: {long_duration(plan.days * 86_400)}{hours}"
+    return f"{on}: {long_duration(plan.days * 86_400)}{hours}{_with_waiting(plan, plan.updates)}"
+
+
+def _with_waiting(plan: Plan, updates: int) -> str:
+    """The simulated time of so many updates, where much of it is lost to the loader."""
+    here = next((at.outcome for at in plan.scaling if at.gpus == plan.sharing.ranks), None)
+    if here is None or here.lost["loader"] < LOSS:
+        return ""
+    return f"; {long_duration(updates * here.seconds)} with waiting for data"
 
 
 def _facts(plan: Plan) -> Table:
@@ -70,18 +71,10 @@ def _facts(plan: Plan) -> Table:
 
 
 def _each_fact(plan: Plan) -> Iterator[tuple[str, str]]:
-    run, found, sharing = plan.run, plan.parameters, plan.sharing
-    text = found.total - found.trunk
-    yield (
-        "model",
-        f"{large_count(found.trunk)} trunk + {large_count(text)} text tables and maps = "
-        f"{large_count(found.total)} parameters",
-    )
-    yield (
-        "sample",
-        f"{plan.assumed.patches:,.0f} patches + {plan.assumed.text:,.0f} text tokens, "
-        f"{with_prefix(plan.flops.total(run.activation_checkpointing))}FLOP to train on",
-    )
+    run, sharing = plan.run, plan.sharing
+    yield "model", plan.workload.model_line()
+    work = with_prefix(plan.flops.total(run.activation_checkpointing))
+    yield "sample", f"{plan.workload.sample_line(plan.assumed)}, {work}FLOP to train on"
     each = f"{plan.rows} {_each(plan)}" if sharing.ranks > 1 else "one after another"
     yield (
         "update",
@@ -122,7 +115,7 @@ def _flops(plan: Plan) -> Table:
     passes = [flops.forward, flops.backward, *([flops.recomputed] if again else [])]
     unit, letter = _unit(flops.total(again))
     table = _table(f"{letter}FLOP a sample", "forward", "backward", *(["recomputed"] if again else []), "share")
-    for part, name in _PARTS.items():
+    for part, name in plan.workload.work.items():
         work = [getattr(one, part) for one in passes]
         table.add_row(name, *(f"{value / unit:,.1f}" for value in work), f"{sum(work) / flops.total(again):.0%}")
     table.add_row("total", *(f"{one.total / unit:,.1f}" for one in passes), "100%", style="bold")
@@ -131,10 +124,10 @@ def _flops(plan: Plan) -> Table:
 
 def _memory(plan: Plan) -> Table:
     table = _table(_gib(plan), "kept", "recomputed")
-    for part in plan.kept._fields:
+    for part in plan.kept._asdict():
         sizes = [getattr(way, part) / GIB for way in (plan.kept, plan.recomputed)]
         if any(sizes):
-            table.add_row(part, *(f"{size:.2f}" for size in sizes))
+            table.add_row(part.replace("_", " "), *(f"{size:.2f}" for size in sizes))
     table.add_row("total", *(f"{way.total / GIB:.2f}" for way in (plan.kept, plan.recomputed)), style="bold")
     return table
 

@@ -57,7 +57,7 @@ _ASIDE = {  # where and how often results are stored, and how the same computati
 Recipes = list[tuple[str, dict[str, Any]]]  # name or file, and content
 
 _MISSING = dataclasses.MISSING
-_FOR_PROCESSOR = ("_cpu", "quickstart")
+_FOR_PROCESSOR = ("_cpu", "_mllm_cpu", "quickstart")
 _COMMAND_LINE = "the command line"  # the place of a setting that is not in a file
 _DEVICE = "training takes the GPU that there is, and several under torchrun; CUDA_VISIBLE_DEVICES chooses among them"
 _NO_SETTINGS = dict.fromkeys(("gpu", "gpus", "device", "devices", "cuda", "num_gpus", "accelerator"), _DEVICE)
