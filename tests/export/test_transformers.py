@@ -37,9 +37,9 @@ from transformers import (  # noqa: E402
     LlavaProcessor,
 )
 
-from genlip.export.transformers.modeling_genlip import _mean, rotary_tables, rotate  # noqa: E402
 from genlip.model.positions import rotary_tables as plain_tables  # noqa: E402
 from genlip.model.positions import rotate as plain_rotate  # noqa: E402
+from genlip.remote_code.modeling_genlip import _mean, rotary_tables, rotate  # noqa: E402
 
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
