@@ -88,6 +88,28 @@ class GenLIPImageProcessor(BaseImageProcessor):
         values = [self._normalised(resized(x, *found)) for x, found in zip(pixels, sizes, strict=True)]
         return BatchFeature(dict(self._padded(values)), tensor_type=return_tensors)
 
+    @property
+    def crop_size(self) -> dict[str, int] | None:
+        """Height and width of fixed images, under the name that `LlavaProcessor` reads; None for native images."""
+        return self.size if self.resize == "fixed" else None
+
+    def get_number_of_image_patches(self, height: int, width: int, images_kwargs: Mapping[str, Any] | None = None) -> int:
+        """Patches of an image of this height and width in pixels; processors of Transformers and vLLM call it.
+
+        images_kwargs  settings that replace the processor's own, as for `preprocess`
+        """
+        names = ("resize", "size", "min_patches", "max_patches")
+        given = {name: (images_kwargs or {}).get(name) for name in names}
+        resize, sides, fewest, most = self._checked(
+            *(getattr(self, name) if given[name] is None else given[name] for name in names)
+        )
+        rows, columns = (
+            (sides["height"], sides["width"])
+            if resize == "fixed"
+            else (native_size(height, width, self.patch_size, fewest, most))
+        )
+        return (rows // self.patch_size) * (columns // self.patch_size)
+
     def _checked(
         self, resize: str, size: Mapping[str, int] | int, fewest: int, most: int
     ) -> tuple[str, dict[str, int], int, int]:
