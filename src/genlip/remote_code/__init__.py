@@ -6,6 +6,8 @@ them known to the Auto classes of Transformers, which has no entry point for pac
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from genlip.extras import require
 
 __all__ = ["register"]
@@ -31,3 +33,21 @@ def register() -> None:
     processors: dict[str, type] = {"torchvision": GenLIPImageProcessor, "pil": GenLIPImageProcessor}
     AutoImageProcessor.register(GenLIPConfig, image_processor_classes=processors, exist_ok=True)
     AutoProcessor.register(GenLIPConfig, GenLIPProcessor, exist_ok=True)
+    _register_llava()
+
+
+def _register_llava() -> None:
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
+
+    from genlip.remote_code.configuration_genlip_llava import GenLIPLlavaConfig
+    from genlip.remote_code.modeling_genlip_llava import GenLIPLlavaForConditionalGeneration
+    from genlip.remote_code.processing_genlip_llava import GenLIPLlavaProcessor
+
+    AutoConfig.register("genlip_llava", GenLIPLlavaConfig, exist_ok=True)
+    AutoModelForImageTextToText.register(GenLIPLlavaConfig, GenLIPLlavaForConditionalGeneration, exist_ok=True)
+    AutoProcessor.register(GenLIPLlavaConfig, GenLIPLlavaProcessor, exist_ok=True)
+    if find_spec("timm") is not None:
+        from genlip.remote_code.image_processing_genlip_timm import GenLIPTimmImageProcessor
+
+        processors: dict[str, type] = {"torchvision": GenLIPTimmImageProcessor, "pil": GenLIPTimmImageProcessor}
+        AutoImageProcessor.register(GenLIPLlavaConfig, image_processor_classes=processors, exist_ok=True)
