@@ -29,7 +29,7 @@ from genlip.extras import require
 from genlip.mllm.batch import MLLMPack, MLLMSample
 from genlip.mllm.chat import Chat
 from genlip.mllm.flops import training_flops
-from genlip.mllm.folder import check_same_model, read_folder, write_folder
+from genlip.mllm.folder import MLLMFolder, folder_tokenizer, read_folder, write_folder
 from genlip.mllm.language import (
     build_language_model,
     check_head,
@@ -68,7 +68,7 @@ class MLLMTask(PackTask):
         """The files of the tokenizer: of the checkpoint, of `init_from`, or of the language model."""
         _check_named(run)
         if started := newest or run.init_from:
-            tokenizer = read_folder(Path(started)).tokenizer
+            tokenizer = folder_tokenizer(started)
         elif run.model.language_model == TINY:
             tokenizer = tiny_tokenizer(_texts(source))
         else:
@@ -119,7 +119,7 @@ class MLLMTask(PackTask):
         run = self.run
         if run.init_from:
             given = read_folder(run.init_from)
-            check_same_model(run, given)
+            _check_same_model(run, given)
             self.load_weights(model, given.weights, run.init_from)
         else:
             if not run.model.encoder.startswith("random:"):
@@ -248,6 +248,14 @@ def _check_named(run: MLLMRun) -> None:
     for name in ("encoder", "language_model"):
         if not getattr(run.model, name):
             raise ValueError(f"model.{name} is empty: name one with --model.{name}")
+
+
+def _check_same_model(run: MLLMRun, given: MLLMFolder) -> None:
+    """Refuse a model whose visual tokens are made in another way; other sizes are found by their weights."""
+    for name in ("pixel_shuffle", "tiles"):
+        wanted, found = getattr(run.model, name), getattr(given.model, name)
+        if wanted != found:
+            raise ValueError(f"init_from {run.init_from} was trained with model.{name} {found}, not {wanted}: set the same")
 
 
 def _open(run: MLLMRun, weights: str) -> Any:
