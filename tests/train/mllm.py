@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import genlip
+from genlip.data.captions import train_tokenizer
 from genlip.data.dialogues.opening import open_dialogues
 from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
@@ -37,9 +38,9 @@ SETTINGS = {
 def made(folder: Path) -> Path:
     """Encoder, language model, and 60 dialogues, of which every third has an image."""
     random = np.random.default_rng(0)
-    model = small_model(num_hidden_layers=2, patch_size=4, num_channels=3).float()
+    model = small_model(num_hidden_layers=2, patch_size=4, num_channels=3, vocab_size=300).float()
     genlip.save(model, folder / "encoder")
-    save_preprocessing(folder / "encoder", Preprocessing(images=ImageConfig(size=16)), None)
+    save_preprocessing(folder / "encoder", Preprocessing(images=ImageConfig(size=16)), train_tokenizer(["a"], 257))
     language_folder(folder / "language", starcoder)
     records = []
     for number in range(60):
@@ -66,9 +67,9 @@ def mllm_run(data: Path, out: Path, **changes: object) -> MLLMRun:
 
 
 def updates(data: Path, out: Path, number: int, **changes: object) -> None:
-    """Make some updates in float64; rank 0 stores figures, gradients of the last update, weights, and packs without images."""
+    """Make some updates, in float64 unless products are bfloat16; rank 0 stores figures, gradients of the last update, weights, and packs without images."""
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(torch.float32 if changes.get("precision") == "bfloat16" else torch.float64)
     try:
         with join_world() as world:
             state = begin(mllm_run(data, out, **changes), world, open_dialogues(str(data / "data.json")), None)

@@ -127,7 +127,8 @@ def test_a_killed_run_goes_on_bit_for_bit(data, tmp_path):
 
 def test_two_stages(data, tmp_path):
     """The second begins with the weights, and the tokenizer, of the first."""
-    align = train_model(mllm_run(data, tmp_path / "align", train="[projector]", chat__template="plain", steps=3))
+    changes = {"chat__template": "plain", "steps": 3, "data__held_out_samples": 20}
+    align = train_model(mllm_run(data, tmp_path / "align", train="[projector]", **changes))
     state = started(data, tmp_path / "instruct", init_from=align)
     stored = read_folder(align).weights
     for name, parameter in state.model.named_parameters():
