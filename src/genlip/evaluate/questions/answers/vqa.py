@@ -4,8 +4,8 @@ In: an answer, and the answers of people to the same question. Out: a score in [
 Each person is left out once, and the answer scores a third for each of the others who gave it, at most 1. Texts are made
 alike first. The figures equal those of lmms-eval 0.7.3, with these peculiarities:
 
-- a sign becomes a space, but is deleted everywhere if it stands beside a space somewhere, and all signs are deleted if a comma
-  stands between two digits: "red-green" is two words, "red-green -" and "red-green 1,000" begin with the word "redgreen";
+- a sign becomes a space, but is deleted everywhere if it stands beside a space somewhere, and all signs are deleted if a
+  comma stands between two digits: "red-green" is two words, "red-green -" and "red-green 1,000" begin with "redgreen";
 - a full stop is deleted unless a digit follows, and only the first 32 of a text;
 - "none" is the number 0;
 - "somebody'd" loses its apostrophe, where all others gain one.
