@@ -179,11 +179,9 @@ def _several(entry: Any, field: str) -> list[str]:
     """The answers in an entry; empty if none has a text."""
     if isinstance(entry, str) and field == "answers":
         entry = _stored_list(entry)
-    if isinstance(entry, Mapping):
-        entry = entry.get("answer")
-    if entry is None:
-        return []
-    texts = [text for one in entry for text in _several(one, "answer")] if isinstance(entry, list) else [_text(entry, field)]
+    several = entry if isinstance(entry, list) else [entry]
+    said = [one.get("answer") if isinstance(one, Mapping) else one for one in several]
+    texts = [_text(one, "answer") for one in said if one is not None]
     return texts if any(text.strip() for text in texts) else []
 
 

@@ -62,6 +62,8 @@ class QuestionTable:
         """
         tables = [(Path(file), _rows(Path(file))) for file in files]
         rows = [row for _, some in tables for row in some]
+        if not rows:
+            raise ValueError(f"{name}: holds no rows")
         columns = list(dict.fromkeys(column for row in rows for column in row))
         if (image := next((column for column in PATH_COLUMNS if column in columns), None)) is None:
             raise ValueError(
@@ -71,8 +73,6 @@ class QuestionTable:
         folders = [Path(image_folder) if image_folder else file.parent for file, some in tables for _ in some]
         keys = [f"{printable(file.name)}:{number}" for file, some in tables for number in range(1, len(some) + 1)]
         ids = [fields.key(row) for row in rows]
-        if not rows:
-            raise ValueError(f"{name}: holds no rows")
         _check_answered(name, [_reason(fields, row) for row in rows], fields)
         table = cls(printable(name), rows, ids if all(ids) and len({*ids}) == len(ids) else keys, folders, fields, image)
         if not allow_outside:
