@@ -112,6 +112,7 @@ def test_options_are_scored_by_letter_and_the_chance_is_told():
     assert result.scores[NAMED].per_image == [1, 1, 0, 0]
     assert result.figures["chance"] == 0.25
     assert "25.0% of the questions" in section(result).body
+    assert section(result).body.count("<dt>true</dt><dd>B. moon</dd>") == 4
 
 
 def test_what_cannot_be_asked_is_counted_named_and_told(caplog):

@@ -34,6 +34,7 @@ def test_an_output_holds_what_was_said_and_how_it_scores():
         "question": "Which?",
         "answers": ["moon"],
         "options": ["sun", "moon"],
+        "right": 1,
         "type": "easy",
         "said": "B\n\nsince it is",
         "score": 1.0,

@@ -197,8 +197,8 @@ def _controls(
     if config.without_images:
         controls[WITHOUT_IMAGE] = ask(assistant, data, [(i, None) for i in images], NONE, asking, found, advance)
     if config.other_images:
-        dealt = deal_other_images(images)
-        controls[OTHER_IMAGE] = ask(assistant, data, list(dealt.items()), OTHER, asking, found, advance)
+        dealt = sorted(deal_other_images(images).items(), key=lambda pair: pair[1])  # files are read in their order
+        controls[OTHER_IMAGE] = ask(assistant, data, dealt, OTHER, asking, found, advance)
     return controls
 
 

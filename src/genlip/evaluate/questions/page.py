@@ -27,7 +27,7 @@ _MEANING = {
     OTHER_IMAGE: "the same questions, each with the image of another question",
     CONTROLS[WITHOUT_IMAGE]: "how much the image adds; 0 if it is ignored",
     CONTROLS[OTHER_IMAGE]: "how much the right image adds over a wrong one; 0 if images are ignored",
-    NAMED: "share of answers that name the right option anywhere, as MMBench counts it without a judge",
+    NAMED: "share of answers that name the right option anywhere, by a capital letter or its text, as MMBench counts it",
 }
 _SHORT = {WITHOUT_IMAGE: "no image", OTHER_IMAGE: "other image"}  # on cards
 
@@ -120,8 +120,8 @@ def _cards(result: Result, names: Sequence[str]) -> list[QuestionCard]:
 
 
 def _card(result: Result, name: str, output: Mapping[str, Any]) -> QuestionCard:
-    true, options = list(dict.fromkeys(output["answers"])), output["options"]
     given = [GivenAnswer("", output["said"], output["score"])]
     given += [GivenAnswer(_SHORT.get(how, how), one["said"], one["score"]) for how, one in output["controls"].items()]
-    lettered = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+    lettered = [f"{letter}. {option}" for letter, option in zip(LETTERS, output["options"], strict=False)]
+    true = [lettered[output["right"]]] if lettered else list(dict.fromkeys(output["answers"]))
     return QuestionCard(result.pictures[name], output["question"], lettered, true, given)

@@ -32,6 +32,7 @@ class _Output(TypedDict, total=False):
     question: str
     answers: list[str]
     options: list[str]
+    right: int
     type: str
     said: str
     score: float

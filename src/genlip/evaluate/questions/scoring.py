@@ -37,6 +37,7 @@ def output_of(question: Question, said: str, controls: Mapping[str, AnswerEntry]
         "question": question.question,
         "answers": list(question.answers),
         "options": list(question.options),
+        "right": question.right,
         "type": question.type,
         "said": said,
         "score": score(said),
