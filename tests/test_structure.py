@@ -22,6 +22,7 @@ TESTED_BY = {
     "cli.caption": "cli/test_images.py",
     "cli.compare": "cli/test_eval.py",
     "cli.encode": "cli/test_images.py",
+    "cli.eval_results": "cli/test_eval.py",
     "cli.export": "export/test_export.py",
     "cli.model_options": "cli/test_images.py",
     "cli.quickstart": "test_quickstart.py",

@@ -16,6 +16,8 @@ from genlip.evaluate.features import page as features
 from genlip.evaluate.features.schema import SCHEMA as FEATURES
 from genlip.evaluate.probe import page as probe
 from genlip.evaluate.probe.schema import SCHEMA as PROBE
+from genlip.evaluate.questions import page as questions
+from genlip.evaluate.questions.schema import SCHEMA as QUESTIONS
 from genlip.evaluate.readout import page as readout
 from genlip.evaluate.readout.schema import SCHEMA as READOUT
 from genlip.evaluate.resolution import page as resolution
@@ -42,6 +44,7 @@ class Measurement(NamedTuple):
 
 MEASUREMENTS = {
     "captioning": Measurement("Captioning", captioning.section, CAPTIONING),
+    "questions": Measurement("Questions about images", questions.section, QUESTIONS),
     "zero-shot": Measurement("Zero-shot classification", zero_shot.section, ZERO_SHOT),
     "probe": Measurement("Probe of frozen features", probe.section, PROBE),
     "segmentation": Measurement("Linear segmentation", segmentation.section, SEGMENTATION),

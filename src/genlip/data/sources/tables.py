@@ -235,7 +235,9 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
         if line.strip():
             row = parse_json(line, f"{path}, line {number}")
             if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {number}: found {type(row).__name__}, need an object with path and caption")
+                raise ValueError(
+                    f"{path}, line {number}: found {type(row).__name__}, need an object with the fields of a row"
+                )
             yield row
 
 
@@ -243,7 +245,7 @@ def _read_json(path: Path) -> list[Row]:
     """A list of objects, the published form of conversations."""
     rows = read_json(path, MAX_TEXT_BYTES)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path}: need a list of objects with path and caption")
+        raise ValueError(f"{path}: need a list of objects, each with the fields of a row")
     return rows
 
 
