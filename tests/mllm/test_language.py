@@ -52,7 +52,9 @@ def test_packed_samples_do_not_see_each_other(tmp_path, float64):
     (states**2).sum().backward()
     found = embeddings.grad.clone()
     embeddings.grad = None
-    alone = [plain.model(inputs_embeds=part[None], use_cache=False).last_hidden_state[0] for part in embeddings.split(LENGTHS)]
+    alone = [
+        plain.model(inputs_embeds=part[None], use_cache=False).last_hidden_state[0] for part in embeddings.split(LENGTHS)
+    ]
     (torch.cat(alone) ** 2).sum().backward()
     assert torch.allclose(states, torch.cat(alone), atol=1e-12)
     assert torch.allclose(found, embeddings.grad, atol=1e-11)

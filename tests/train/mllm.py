@@ -45,7 +45,10 @@ def made(folder: Path) -> Path:
     records = []
     for number in range(60):
         words = " ".join(random.choice(["a", "red", "circle", "two", "blue", "green"], 1 + number % 7))
-        record = {"id": str(number), "conversations": [{"from": "human", "value": "what is it"}, {"from": "gpt", "value": words}]}
+        record = {
+            "id": str(number),
+            "conversations": [{"from": "human", "value": "what is it"}, {"from": "gpt", "value": words}],
+        }
         if number % 3 == 0:
             Image.fromarray(random.integers(0, 255, (16, 16, 3), np.uint8)).save(folder / f"{number}.png")
             record["image"] = f"{number}.png"
@@ -67,7 +70,10 @@ def mllm_run(data: Path, out: Path, **changes: object) -> MLLMRun:
 
 
 def updates(data: Path, out: Path, number: int, **changes: object) -> None:
-    """Make some updates, in float64 unless products are bfloat16; rank 0 stores figures, gradients of the last update, weights, and packs without images."""
+    """Make some updates, in float64 unless products are bfloat16.
+
+    Rank 0 stores figures, gradients of the last update, weights, and the images of each pack.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32 if changes.get("precision") == "bfloat16" else torch.float64)
     try:

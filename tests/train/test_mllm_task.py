@@ -179,10 +179,8 @@ def test_the_idle_pack_has_no_terms_and_no_gradients(data, tmp_path):
 
 
 def test_the_first_question_ends_before_its_answer():
-    dialogue = Dialogue(
-        "k", ("a", "b"),
-        (Message("user", "<image>\none?"), Message("assistant", "1"), Message("user", "<image> two?"), Message("assistant", "2")),
-    )  # fmt: skip
+    first = (Message("user", "<image>\none?"), Message("assistant", "1"))
+    dialogue = Dialogue("k", ("a", "b"), (*first, Message("user", "<image> two?"), Message("assistant", "2")))
     asked, answer = first_question(dialogue)
     assert asked == Dialogue("k", ("a",), (Message("user", "<image>\none?"),))
     assert answer == "1"

@@ -16,7 +16,9 @@ from genlip.mllm.vision import VisionTower
 __all__ = ["language_flops", "language_parameters", "training_flops"]
 
 
-def training_flops(tower: VisionTower, language_config: Any, pack: MLLMPack, train: Sequence[str], shuffle: int = 1) -> float:
+def training_flops(
+    tower: VisionTower, language_config: Any, pack: MLLMPack, train: Sequence[str], shuffle: int = 1
+) -> float:
     """FLOPs of a training step on a pack."""
     hidden, width = language_config.hidden_size, tower.width * shuffle**2
     projector = 2.0 * _features(pack, shuffle) * (width * hidden + hidden * hidden)

@@ -126,6 +126,7 @@ class Task(ABC):
     def store_frozen(self, model: Model, dtype: torch.dtype) -> None:
         """Called once the weights are there, with the dtype of the matrix products: parameters that are not trained may be
         stored in it. By default they stay as they are."""
+        return
 
     def blocks(self, model: Model) -> Sequence[nn.Module]:
         """The layers that FSDP shards one by one and that `run.compile` compiles one by one.

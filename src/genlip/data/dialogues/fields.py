@@ -88,6 +88,8 @@ class DialogueFields:
             chances += [chance / len(held) for _ in held]
         if not talks:
             raise Unusable("no conversation", f"no conversation and no caption in {', '.join(self.captions.chances)}")
+        if len(talks) == 1:
+            return talks[0]
         total = sum(chances)
         return talks[pick_place([chance / total for chance in chances], 0, 0, index)]
 
