@@ -37,6 +37,7 @@ TESTED_BY = {
     "evaluate.comparison.page": "evaluate/comparison/test_compare.py",
     "evaluate.probe.probe_data": "evaluate/probe/test_sweep.py",
     "evaluate.segmentation.linear_head": "evaluate/segmentation/test_measure.py",
+    "evaluate.perplexity.table": "evaluate/perplexity/test_measure.py",
     "export.onnx.convert": "export/test_onnx.py",
     "export.onnx.graphs": "export/test_onnx.py",
     "export.onnx.pixels": "export/test_onnx_parts.py",

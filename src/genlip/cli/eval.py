@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from genlip.cli.eval_mllm import add_questions
+from genlip.cli.eval_perplexity import add_perplexity
 from genlip.cli.eval_results import results_folder, store_and_say
 from genlip.cli.model_options import UsageError, add_encoder, add_model, load_encoder, model_name
 from genlip.cli.parser import add_command
@@ -41,10 +42,21 @@ _OTHERS = (
 def add_eval(commands: Any) -> None:
     """Add `genlip eval` and its measurements."""
     parser = commands.add_parser(
-        "eval", help="measure a model: captions, questions, zero-shot, probes, segmentation, readout, attention, features"
+        "eval",
+        help="measure a model: captions, questions, perplexity, classes, probes, segmentation, attention, features, …",
     )
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
-    for add in (_captioning, add_questions, _zero_shot, _probe, _segmentation, _readout, _attention, _features):
+    for add in (
+        _captioning,
+        add_questions,
+        add_perplexity,
+        _zero_shot,
+        _probe,
+        _segmentation,
+        _readout,
+        _attention,
+        _features,
+    ):
         add(inner)
 
 

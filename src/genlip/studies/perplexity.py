@@ -32,7 +32,7 @@ from genlip.train.loop import train_model
 from genlip.train.mllm_task import MLLMTask
 from genlip.train.run_log import LOG, read_events
 
-__all__ = ["STAGES", "PerplexityConfig", "measure_perplexity"]
+__all__ = ["STAGES", "PerplexityConfig", "encoder_folder", "measure_perplexity"]
 
 STAGES = {"PPL1": ("projector",), "PPL2": ("projector", "language")}
 """The parts that are trained, by the name of the perplexity."""
@@ -87,7 +87,7 @@ def measure_perplexity(
     train: str,
     out: str | Path = "runs/perplexity",
     overrides: Sequence[str] = (),
-    advance: Callable[[str, int], None] = lambda what, done: None,
+    advance: Callable[[str], None] = lambda run: None,
 ) -> list[Result]:
     """Train and measure each encoder; the results are in the order of the encoders.
 
@@ -97,7 +97,7 @@ def measure_perplexity(
     train           dialogues or captioned images that are trained on, which must be others
     out             folder of the runs
     overrides       further settings of the recipe, such as ["--packing.batch", "2 packs"]
-    advance         is called with the name of a run and 1 after each
+    advance         is called with the name of each run once it is trained
 
     Raises ValueError for an encoder that is named twice, and as `train_model` does.
     """
@@ -114,20 +114,20 @@ def measure_perplexity(
 
 
 def _sweep(
-    config: PerplexityConfig, encoder: str, stage: str, out: Path, base: Sequence[str], advance: Callable[[str, int], None]
+    config: PerplexityConfig, encoder: str, stage: str, out: Path, base: Sequence[str], advance: Callable[[str], None]
 ) -> list[_Trained]:
     """The runs of one encoder and stage, one for each learning rate."""
     found = []
     for rate in config.learning_rates:
-        name = f"{_slug(encoder)}/{stage}-{rate:g}-seed{config.seed}"
+        folder = encoder_folder(out, encoder) / f"{stage}-{rate:g}-{config.steps}-seed{config.seed}"
         settings = {
-            "out": out / name, "model.encoder": encoder, "train": f"[{', '.join(STAGES[stage])}]", "steps": config.steps,
+            "out": folder, "model.encoder": encoder, "train": f"[{', '.join(STAGES[stage])}]", "steps": config.steps,
             "optimizer.learning_rate": rate, "learning_rates.language": rate * config.language_rate, "seed": config.seed,
         }  # fmt: skip
         run: Any = load_recipe(config.recipe, [*base, *(f"--{key}={value}" for key, value in settings.items())])
         train_model(run)
         found.append(_Trained(run, rate, _curve(Path(run.out))))
-        advance(name, 1)
+        advance(str(folder))
     return found
 
 
@@ -188,5 +188,6 @@ def open_trained(run: MLLMRun, data: str) -> tuple[MLLM, DialogueReader]:
     return model.to(device).eval(), task.reader(source)
 
 
-def _slug(encoder: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", encoder).strip("-")[-60:]
+def encoder_folder(out: Path, encoder: str) -> Path:
+    """The folder of an encoder's runs and results in that of the study."""
+    return out / re.sub(r"[^A-Za-z0-9.]+", "-", encoder).strip("-")[-80:]
