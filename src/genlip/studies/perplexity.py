@@ -30,7 +30,7 @@ from genlip.mllm.run import MLLMRun
 from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train_model
 from genlip.train.mllm_task import MLLMTask
-from genlip.train.run_log import LOG, read_events
+from genlip.train.run_log import read_log
 
 __all__ = ["STAGES", "PerplexityConfig", "encoder_folder", "measure_perplexity"]
 
@@ -133,7 +133,7 @@ def _sweep(
 
 def _curve(folder: Path) -> list[tuple[int, float]]:
     """(step, held-out loss) of a run."""
-    return [(event["step"], event["loss"]) for event in read_events(folder / LOG) if event["event"] == "held_out"]
+    return [(event["step"], event["loss"]) for event in read_log(folder, "held_out")]
 
 
 def _measured(

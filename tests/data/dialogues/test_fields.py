@@ -66,7 +66,9 @@ def test_a_record_may_itself_be_a_pair(asks, answers):
 
 
 def test_a_question_alone_is_no_pair():
-    with pytest.raises(ValueError, match="here: no captions among question; need one of conversations, messages"):
+    with pytest.raises(
+        ValueError, match="here: no conversations or captions among question; need one of conversations, messages"
+    ):
         DialogueFields().among({"question": "What?"}, "here")
 
 

@@ -122,7 +122,8 @@ def test_conversations_win_over_captions_and_fields_may_be_named(tmp_path):
     assert open_dialogues(path)[0].messages == turns("<image>\nWhat?", "A cat.")
     assert open_dialogues(path, "other")[0].messages == turns("<image>", "A tom.")
     with pytest.raises(
-        ValueError, match=r"some.json: no captions among image, caption, conversations, other; need one of missing"
+        ValueError,
+        match=r"some.json: no conversations or captions among image, caption, conversations, other; need one of missing",
     ):
         open_dialogues(path, "missing")
 
@@ -250,7 +251,7 @@ def test_a_row_that_cannot_be_used_is_named(row, reason, message, tmp_path):
         ("[]", "holds no rows"),
         ("[3]", "need a list of objects"),
         ("[{]", "not JSON"),
-        ('[{"image": "a.png"}]', "no captions among image; need one of conversations, messages"),
+        ('[{"image": "a.png"}]', "no conversations or captions among image; need one of conversations, messages"),
         ('[{"conversations": [], "conversations": []}]', "stands twice"),
     ],
 )

@@ -216,7 +216,7 @@ def test_shards_without_a_dialogue_are_refused(members, tmp_path):
 
 def test_shards_without_a_known_field_are_refused(tmp_path):
     path = write_tar(tmp_path / "a.tar", [("0.jpg", b""), ("0.json", {"label": 3})])
-    with pytest.raises(ValueError, match="no captions among label; need one of conversations, messages"):
+    with pytest.raises(ValueError, match="no conversations or captions among label; need one of conversations, messages"):
         opened(path)
 
 
