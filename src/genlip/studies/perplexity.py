@@ -2,7 +2,8 @@
 
 In: encoders, a language model, data. Out: a `Result` for each encoder. For PPL1 the projector is trained, for PPL2 the
 language model too. All runs see the same samples in the same order for the same number of steps, each at several learning
-rates. The rate is chosen by the loss on held-out samples, and the figures are those of other samples.
+rates. The rate is chosen by the loss on held-out samples, and the figures are those of other samples. All encoders read images of one
+size; encoders of timm and Transformers read whole images, squashed to it, with their learned positions resampled.
 
 Every run is one of the training engine, in a folder of its own. A study that was interrupted goes on where it stopped, and
 one with further encoders or rates trains only those.
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from genlip.data.dialogues import Dialogue
+from genlip.encoders.names import library_of
 from genlip.evaluate.perplexity.measure import condition_losses, perplexity_result, usable_dialogues
 from genlip.evaluate.result import Result
 from genlip.machine import machine, versions
@@ -124,6 +126,8 @@ def _sweep(
             "out": folder, "model.encoder": encoder, "train": f"[{', '.join(STAGES[stage])}]", "steps": config.steps,
             "optimizer.learning_rate": rate, "learning_rates.language": rate * config.language_rate, "seed": config.seed,
         }  # fmt: skip
+        if library_of(encoder)[0]:  # encoders of genlip read any size, and never crop
+            settings |= {"model.interpolate_positions": "true", "model.squash": "true"}
         run: Any = load_recipe(config.recipe, [*base, *(f"--{key}={value}" for key, value in settings.items())])
         train_model(run)
         found.append(_Trained(run, rate, _curve(Path(run.out))))
