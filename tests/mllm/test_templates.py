@@ -178,7 +178,8 @@ def test_templates_that_cannot_be_used_are_refused():
             "a text more than once",
         ),
         (
-            "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}{% if not add_generation_prompt %}<|im_end|>{% endif %}",
+            "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"
+            "{% if not add_generation_prompt %}<|im_end|>{% endif %}",
             "writes '<|im_start|>' after one answer, and '<|im_end|>' after another",
         ),
         (

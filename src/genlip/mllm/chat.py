@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,13 +171,13 @@ class Chat:
         """Tokenize a dialogue as a whole, without tokens that reach into an answer."""
         image = self._control.quote(self._image_token)
         texts = [self._control.quote(one.text) if one.written else one.text.replace(IMAGE_MARK, image) for one in segments]
-        tokens = self._encoded(key, texts)
-        begins, places = [0, *accumulate(map(len, texts))], tokens[1:]
+        tokens, begin = self._encoded(key, texts), 0
         for n, segment in enumerate(segments):
-            after_answer = n > 0 and segments[n - 1].answer and self._template is not None
-            if segment.answer and not after_answer and ((places[0] < begins[n]) & (places[1] > begins[n])).any():
+            goes_on = n > 0 and segments[n - 1].answer and self._template is not None  # plain: its line break ends an answer
+            if segment.answer and not goes_on and ((tokens.starts < begin) & (tokens.ends > begin)).any():
                 texts[n] = BREAK + texts[n]
                 tokens = self._encoded(key, texts)
+            begin += len(texts[n])
         return self._located(tokens, segments, [len(text) for text in texts])
 
     def _encoded(self, key: str, texts: list[str]) -> Tokens:
