@@ -8,7 +8,8 @@ import random
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import CLIPImageProcessor, LlavaProcessor
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
 
 from genlip.data.dialogues import Dialogue, Message
 from genlip.data.examples import Unusable
@@ -206,6 +207,17 @@ def test_ends_of_answers():
         assert tokenizer.convert_ids_to_tokens(list(chat.end_ids)) == expected
 
 
+def test_a_tokenizer_without_line_breaks_ends_with_its_own_token_alone():
+    backend = Tokenizer(models.WordLevel({"<image>": 0, "</s>": 1, "1.": 2, "cat": 3, "?": 4}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="?", eos_token="</s>", additional_special_tokens=["<image>"]
+    )
+    chat = Chat(tokenizer, ChatConfig(template="plain"), "<image>")
+    assert chat.end_ids == (1,)
+    assert chat.encode(dialogue("<image> cat", "cat"), [2]).token_ids.tolist() == [0, 0, 3]
+
+
 def test_a_pickled_copy_encodes_the_same_and_encoding_changes_nothing():
     tokenizer, chat = chat_of("gemma")
     rng, before = random.Random(0), tokenizer("a <s> b<image>").input_ids
@@ -265,6 +277,27 @@ def test_the_longest_text_is_shortened_first_in_its_middle():
         assert "21" not in text
 
 
+def test_no_character_is_cut_in_parts():
+    tokenizer, chat = chat_of("smollm")
+    talk = dialogue("😀" * 15, "A")
+    size, least = len(chat.encode(talk).token_ids), len(chat.encode(dialogue("", "A")).token_ids)
+    for room in range(least, size):
+        text = tokenizer.decode(chat.encode(talk, (), room).token_ids)
+        assert "\ufffd" not in text
+        assert room - least - 8 <= 4 * text.count("😀") <= room - least  # a token for each byte
+
+
+def test_what_the_template_writes_is_not_cut_where_a_token_joins_it_with_a_question():
+    turns = "{% for m in messages %}{{ m.content + '\\n' if m.role == 'user' else m.content + '<|im_end|>' }}{% endfor %}"
+    tokenizer = tokenizer_of("chatml", turns)
+    chat = Chat(tokenizer, ChatConfig(), "<image>")
+    whole = chat.encode(dialogue("12.", "A")).token_ids
+    assert tokenizer.decode(whole[2:3]) == ".\n"
+    assert chat.encode(dialogue("12.", "A"), (), len(whole) - 2).token_ids.tolist() == whole[2:].tolist()
+    with pytest.raises(Unusable, match="but room for 2 in all"):
+        chat.encode(dialogue("12.", "A"), (), len(whole) - 3)
+
+
 def test_what_does_not_fit_is_refused_with_its_sizes():
     _, chat = chat_of("smollm")
     talk = dialogue(*LONG)
@@ -313,6 +346,7 @@ def test_settings_that_cannot_be_met_are_refused():
         ({"labels": "llava", "template": "plain"}, "<image>", "for ChatML templates, and chat.template is plain"),
         ({}, "<picture>", "'<picture>' is no special token of the tokenizer: add it as one first"),
         ({"system": "See <image>."}, "<image>", "chat.system holds <image>"),
+        ({"system": "\ufdd0"}, "<image>", "chat.system: message 1 holds U\\+FDD0"),
     ]:
         with pytest.raises(ValueError, match=message):
             Chat(tokenizer, ChatConfig(**settings), image_token)

@@ -2,9 +2,10 @@
 
 In: a dialogue, and the number of visual tokens of each of its images. Out: token ids, with the image token repeated once for
 each visual token at the place of each mark, and marks of the supervised ones; or, without the last answer, a prompt.
-The language model's own chat template writes the turns. The whole text is tokenized at once; only where a token would
-reach from a prompt into its answer, it is divided there, so that a prompt has the ids that its dialogue begins with. Special
-tokens in a message are plain characters.
+The language model's own chat template writes the turns. The whole text is tokenized at once. Only a token that would reach
+from a prompt into its answer is divided there, so that a prompt has the ids that its dialogue begins with; in plain form
+also one that would reach into the line break after an answer, because that ends generation. Special tokens in a message are
+plain characters.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Chat:
             )
         if IMAGE_MARK in config.system:
             raise ValueError(f"chat.system holds {IMAGE_MARK}: images are part of dialogues, remove the mark")
+        check_texts("chat.system", [Message("system", config.system)])
         self.config, self._tokenizer, self._image_token = config, tokenizer, image_token
         self._template = ChatTemplate(tokenizer, config.system) if config.template == "chat" else None
         self._control = self._template.control if self._template else ControlTokenizer(tokenizer)
