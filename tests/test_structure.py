@@ -21,6 +21,7 @@ FLOORS = [
 TESTED_BY = {
     "cli.caption": "cli/test_images.py",
     "cli.compare": "cli/test_eval.py",
+    "cli.eval_perplexity": "studies/test_perplexity.py",
     "cli.encode": "cli/test_images.py",
     "cli.eval_results": "cli/test_eval.py",
     "cli.export": "export/test_export.py",

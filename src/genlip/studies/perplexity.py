@@ -2,8 +2,9 @@
 
 In: encoders, a language model, data. Out: a `Result` for each encoder. For PPL1 the projector is trained, for PPL2 the
 language model too. All runs see the same samples in the same order for the same number of steps, each at several learning
-rates. The rate is chosen by the loss on held-out samples, and the figures are those of other samples. All encoders read images of one
-size; encoders of timm and Transformers read whole images, squashed to it, with their learned positions resampled.
+rates. The rate is chosen by the loss on held-out samples, and the figures are those of other samples. All encoders read
+images of one size; encoders of timm and Transformers read whole images, squashed to it, with their learned positions
+resampled.
 
 Every run is one of the training engine, in a folder of its own. A study that was interrupted goes on where it stopped, and
 one with further encoders or rates trains only those.
