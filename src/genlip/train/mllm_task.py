@@ -62,6 +62,7 @@ class MLLMTask(PackTask):
         self.image_token = with_image_token(self.tokenizer)
         self.chat = Chat(self.tokenizer, run.chat, self.image_token)
         self.language_config = language_config(run.model.language_model)
+        self.language_config.vocab_size = max(self.language_config.vocab_size, len(self.tokenizer))
 
     @classmethod
     def find_processor(cls, run: MLLMRun, source: Source, newest: Path | None) -> str:
