@@ -43,6 +43,7 @@ TESTED_BY = {
     "export.transformers.convert": "export/test_transformers.py",
     "inspect.figures": "inspect/test_inspection.py",
     "mllm.folder_settings": "mllm/test_folder.py",
+    "mllm.generated_tokens": "mllm/test_assistant.py",
     "mllm.hub_tower": "mllm/test_folder.py",
     "model.cache": "model/test_generation.py",
     "model.decoding": "model/test_generation.py",

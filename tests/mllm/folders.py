@@ -190,7 +190,7 @@ class TinyMLLM:
         """Float[1 l H], the inputs of the language model."""
         found = self.language.get_input_embeddings()(torch.tensor(ids))
         places = [place for place, token in enumerate(ids) if token == self.image_id]
-        rows = torch.cat(list(visual))
+        rows = torch.cat(list(visual)) if visual else []
         assert len(places) == len(rows)
         for place, row in zip(places, rows, strict=True):
             found[place] = row
