@@ -24,6 +24,7 @@ TESTED_BY = {
     "cli.encode": "cli/test_images.py",
     "cli.export": "export/test_export.py",
     "cli.model_options": "cli/test_images.py",
+    "cli.question_files": "cli/test_ask.py",
     "cli.quickstart": "test_quickstart.py",
     "cli.readout": "cli/test_images.py",
     "data.datasets.base": "data/datasets/test_opening.py",

@@ -215,6 +215,30 @@ def test_an_assistant_says_what_it_is(made, assistant):
     assert genlip.Assistant is Assistant
 
 
+@pytest.mark.parametrize(
+    ("name", "model", "settings"),
+    [
+        ("genlip", {}, {"resize": "fixed", "size": 64}),
+        ("genlip", {"tiles": ((1, 2),)}, {"resize": "fixed", "size": 64, "tiles": [[64, 128]]}),
+        ("genlip native", {}, {"resize": "native", "patches": [4, 20]}),
+        ("siglip", {}, {"resize": "fixed", "size": 64}),
+        ("siglip2", {}, {"resize": "native", "patches": [1, 20]}),
+        ("dinov2", {}, {"resize": "fixed", "size": 56}),
+        ("timm:vit_base_patch16_siglip_224", {}, {"resize": "fixed", "size": 64}),
+        ("timm:naflexvit_base_patch16_siglip", {}, {"resize": "native", "patches": [1, 20]}),
+    ],
+)
+def test_results_record_how_images_are_prepared(name, model, settings, tmp_path):
+    assert Assistant.load(TinyMLLM.of(make_encoder(name), **model).write(tmp_path)).image_settings() == settings
+
+
+def test_the_fingerprint_follows_every_weight(made, assistant):
+    other = Assistant.load(made[1])
+    assert other.fingerprint() == assistant.fingerprint()
+    other.model.lm_head.weight.data[3, 3] += 1
+    assert other.fingerprint() != assistant.fingerprint()
+
+
 # -- folders of others
 
 
@@ -266,6 +290,10 @@ def test_folders_of_others_answer_as_transformers_does(make, tmp_path):
         expected = processor.decode(rows[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
         assert assistant.ask(picture, QUESTION, max_tokens=6) == expected
         assert "".join(assistant.stream(picture, QUESTION, max_tokens=6)).strip() == expected
+    assert (
+        assistant.image_settings()
+        == {llava_folder: {"resize": "fixed", "size": 64}, qwen_folder: {"resize": "native"}}[make]
+    )
     several = [dialogue(QUESTION, *pictures()), dialogue("what?", pictures()[0]), dialogue("why?")]
     assert assistant.answer(several, max_tokens=6) == [assistant.answer([one], max_tokens=6)[0] for one in several]
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from genlip.encoder import Encoder
     from genlip.speaker import Speaker
 
-__all__ = ["UsageError", "add_encoder", "add_model", "check_folder", "load_encoder", "load_speaker", "model_name"]
+__all__ = [
+    "UsageError", "add_encoder", "add_model", "check_folder", "load_encoder", "load_speaker", "model_name", "placed",
+    "say_precision",
+]  # fmt: skip
 
 _OF_GENLIP = ("resize", "tokenizer", "prompt")  # options that other libraries' models do not have
 
@@ -94,7 +97,7 @@ def load_encoder(args: argparse.Namespace) -> Encoder:
     for option in (*_OF_GENLIP, *(["revision"] if library == "timm" else [])):
         if getattr(args, option, None) is not None:
             raise UsageError(f"--{option}: {args.model} has no such option")
-    device, dtype = _placed(args)
+    device, dtype = placed(args)
     given = {"size": args.size, "max_patches": args.max_patches, "device": device, "dtype": dtype}
     given |= {option: getattr(args, option, False) for option in ("squash", "interpolate_positions")}
     encoder: Encoder
@@ -102,7 +105,7 @@ def load_encoder(args: argparse.Namespace) -> Encoder:
         encoder = encoders.timm(name, checkpoint=getattr(args, "checkpoint", None), **given)
     else:
         encoder = encoders.transformers(name, revision=args.revision, **given)
-    _say_precision(args, dtype)
+    say_precision(args, dtype)
     return encoder
 
 
@@ -113,7 +116,7 @@ def load_speaker(args: argparse.Namespace) -> Speaker:
     from genlip.speaker import Speaker
 
     check_genlip(args.model)
-    device, dtype = _placed(args)
+    device, dtype = placed(args)
     images = {name: getattr(args, name) for name in ("resize", "size", "max_patches") if getattr(args, name) is not None}
     speaker = Speaker.load(
         args.model,
@@ -126,11 +129,11 @@ def load_speaker(args: argparse.Namespace) -> Speaker:
     )
     if args.dtype == "int8":
         quantize_encoder(speaker.model)
-    _say_precision(args, dtype)
+    say_precision(args, dtype)
     return speaker
 
 
-def _placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+def placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     """The device and the precision that the options ask for. Raises `UsageError` for a device that is not there."""
     import torch
 
@@ -143,7 +146,7 @@ def _placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     return device, getattr(torch, precision)
 
 
-def _say_precision(args: argparse.Namespace, dtype: torch.dtype) -> None:
+def say_precision(args: argparse.Namespace, dtype: torch.dtype) -> None:
     """Once a model is loaded: say that the chosen precision is not exact."""
     if args.dtype == "auto" and str(dtype) == "torch.bfloat16":
         print("computing in bfloat16, which is faster on this machine; --dtype float32 is exact", file=sys.stderr)

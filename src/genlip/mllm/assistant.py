@@ -21,6 +21,7 @@ from genlip.data.captions import text_pieces
 from genlip.data.dialogues import IMAGE_MARK, Dialogue, Message
 from genlip.data.examples import ImageLike, Unusable
 from genlip.data.images import ImageError, decode
+from genlip.encoder import weights_fingerprint
 from genlip.extras import require
 from genlip.mllm.folder import SETTINGS
 from genlip.mllm.generated_tokens import generated_tokens, seeded
@@ -31,12 +32,12 @@ from genlip.model.files import one_line
 from genlip.remote_code import register
 from genlip.suggestions import check_keywords
 
-__all__ = ["Assistant", "Conversation", "Question"]
+__all__ = ["Assistant", "Conversation", "PreparedDialogue"]
 
 _DECODING = ("max_tokens", "temperature", "top_k", "top_p", "seed")
 
 
-class Question(NamedTuple):
+class PreparedDialogue(NamedTuple):
     """A dialogue that is ready for the model: its text as the chat template writes it, and its decoded images."""
 
     text: str
@@ -124,6 +125,23 @@ class Assistant:
         """Of the parameters."""
         return next(self.model.parameters()).dtype  # type: ignore[no-any-return]
 
+    def image_settings(self) -> dict[str, Any]:
+        """What `Result.settings` records of how images are prepared, see `Encoder.image_settings`."""
+        images = self.processor.image_processor
+        transform = getattr(images, "transform", {})  # of timm
+        if getattr(images, "resize", None) == "native":
+            return {"resize": "native", "patches": [images.min_patches, images.max_patches]}
+        if most := getattr(images, "max_num_patches", None) or transform.get("max_seq_len"):
+            return {"resize": "native", "patches": [1, most]}
+        tiles = getattr(images, "image_grid_pinpoints", None)
+        side = transform["input_size"][1] if transform else _side(images)
+        found: dict[str, Any] = {"resize": "fixed", "size": side} if side else {"resize": "native"}
+        return found | ({"tiles": [list(one) for one in tiles]} if tiles else {})
+
+    def fingerprint(self) -> str:
+        """Digest of all weights."""
+        return weights_fingerprint(self.model)
+
     def ask(self, images: ImageLike | Sequence[ImageLike], question: str, *, system: str = "", **decoding: Any) -> str:
         """The answer to a question about images.
 
@@ -145,7 +163,7 @@ class Assistant:
         """A conversation that remembers what was said; `images` belong to the first question."""
         return Conversation(self, list(_several(images)), [Message("system", system)] if system else [])
 
-    def answer(self, dialogues: Sequence[Dialogue | Question], batch_size: int = 8, **decoding: Any) -> list[str]:
+    def answer(self, dialogues: Sequence[Dialogue | PreparedDialogue], batch_size: int = 8, **decoding: Any) -> list[str]:
         """An answer to each dialogue, in order; each ends with a message of the user.
 
         Answers do not depend on the batch, apart from rounding. Raises `Unusable` as `ask` does.
@@ -153,7 +171,7 @@ class Assistant:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
         settings, found = self._generation(decoding), dict[int, str]()
-        questions = [one if isinstance(one, Question) else self.prepare(one) for one in dialogues]
+        questions = [one if isinstance(one, PreparedDialogue) else self.prepare(one) for one in dialogues]
         # Not every processor takes images for some texts of a batch only.
         for some in ([n for n, one in enumerate(questions) if bool(one.images) == has] for has in (True, False)):
             for start in range(0, len(some), batch_size):
@@ -162,14 +180,17 @@ class Assistant:
                 found |= dict(zip(places, answers, strict=True))
         return [found[place] for place in range(len(questions))]
 
-    def stream_answer(self, dialogue: Dialogue | Question, **decoding: Any) -> Iterator[str]:
+    def stream_answer(self, dialogue: Dialogue | PreparedDialogue, **decoding: Any) -> Iterator[str]:
         """The answer to a dialogue in pieces, as they are generated."""
         settings = self._generation(decoding)
-        inputs, ends = self._inputs([dialogue if isinstance(dialogue, Question) else self.prepare(dialogue)]), settings.ends
+        inputs, ends = (
+            self._inputs([dialogue if isinstance(dialogue, PreparedDialogue) else self.prepare(dialogue)]),
+            settings.ends,
+        )
         tokens = generated_tokens(self.model, inputs, settings.config, settings.seed)
         return text_pieces(self.processor.tokenizer.backend_tokenizer, (one for one in tokens if one not in ends))
 
-    def prepare(self, dialogue: Dialogue) -> Question:
+    def prepare(self, dialogue: Dialogue) -> PreparedDialogue:
         """Decode the images of a dialogue and write its text; the other methods take it too. Raises `Unusable`."""
         if not dialogue.messages or dialogue.messages[-1].role != "user":
             raise ValueError(f"{_prefix(dialogue.key)}the last message must be of the user: it is what is answered")
@@ -187,7 +208,7 @@ class Assistant:
             raise ValueError(
                 f"{self.name}: its chat template cannot write these messages: {one_line(str(error))}"
             ) from error
-        return Question(text, tuple(self._decoded(dialogue.key, image) for image in dialogue.images))
+        return PreparedDialogue(text, tuple(self._decoded(dialogue.key, image) for image in dialogue.images))
 
     def _check_text(self, key: str, message: Message) -> None:
         if found := self._control.search(message.text.replace(IMAGE_MARK, "\n")):
@@ -210,7 +231,7 @@ class Assistant:
         except ImageError as error:
             raise ImageError(error.reason, f"{_prefix(key)}{error}") from None
 
-    def _inputs(self, questions: Sequence[Question]) -> Any:
+    def _inputs(self, questions: Sequence[PreparedDialogue]) -> Any:
         """The inputs of a batch, on the model's device."""
         images = [list(one.images) for one in questions] if questions[0].images else None
         texts, bos = [one.text for one in questions], self.processor.tokenizer.bos_token
@@ -219,7 +240,7 @@ class Assistant:
         inputs = self.processor(text=texts, images=images, return_tensors="pt", padding=True, **special)
         return inputs.to(self.device, self.dtype)
 
-    def _generate(self, questions: Sequence[Question], settings: _Generation) -> list[str]:
+    def _generate(self, questions: Sequence[PreparedDialogue], settings: _Generation) -> list[str]:
         inputs = self._inputs(questions)
         with seeded(settings.seed, self.device):
             rows = self.model.generate(**inputs, generation_config=settings.config)
@@ -294,6 +315,15 @@ def _several(images: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
 def _marked(question: str, images: int) -> str:
     """A question with a mark for each image; without marks of its own, they come first, each on a line."""
     return question if IMAGE_MARK in question else f"{IMAGE_MARK}\n" * images + question
+
+
+def _side(images: Any) -> int | None:
+    """Side in pixels of the images that an image processor of Transformers makes; None where it varies."""
+    size = images.crop_size if getattr(images, "do_center_crop", False) else images.size
+    found = dict(size or {})
+    if found.get("longest_edge"):
+        return None
+    return found.get("height") or found.get("shortest_edge")
 
 
 def _prefix(key: str) -> str:
