@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genlip.data.datasets.any_images import open_any
     from genlip.data.datasets.opening import open_labelled
     from genlip.data.datasets.segmented_opening import open_segmented
+    from genlip.data.dialogues.questions import open_questions
     from genlip.data.images import ImageConfig, ImageError
     from genlip.data.shards import write_shards
     from genlip.data.sources import Procedural, open_source
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from genlip.evaluate.comparison.page import comparison_text
     from genlip.evaluate.features.measure import measure_features
     from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
+    from genlip.evaluate.questions.measure import QuestionsConfig, measure_questions
     from genlip.evaluate.readout.measure import measure_readout
     from genlip.evaluate.resolution.measure import measure_resolution
     from genlip.evaluate.result import Result
@@ -70,6 +72,7 @@ _HOMES = {
     "Plan": "plan.plan",
     "ProbeConfig": "evaluate.probe.measure",
     "Procedural": "data.sources",
+    "QuestionsConfig": "evaluate.questions.measure",
     "Result": "evaluate.result",
     "Run": "recipes.recipe",
     "Sample": "model.pack",
@@ -90,12 +93,14 @@ _HOMES = {
     "measure_captioning": "evaluate.captioning.measure",
     "measure_features": "evaluate.features.measure",
     "measure_probe": "evaluate.probe.measure",
+    "measure_questions": "evaluate.questions.measure",
     "measure_readout": "evaluate.readout.measure",
     "measure_resolution": "evaluate.resolution.measure",
     "measure_segmentation": "evaluate.segmentation.measure",
     "measure_zero_shot": "evaluate.zero_shot.measure",
     "open_any": "data.datasets.any_images",
     "open_labelled": "data.datasets.opening",
+    "open_questions": "data.dialogues.questions",
     "open_segmented": "data.datasets.segmented_opening",
     "open_source": "data.sources",
     "patch_readout": "model.generation",
@@ -127,6 +132,7 @@ __all__ = [
     "Plan",
     "ProbeConfig",
     "Procedural",
+    "QuestionsConfig",
     "Result",
     "Run",
     "Sample",
@@ -148,12 +154,14 @@ __all__ = [
     "measure_captioning",
     "measure_features",
     "measure_probe",
+    "measure_questions",
     "measure_readout",
     "measure_resolution",
     "measure_segmentation",
     "measure_zero_shot",
     "open_any",
     "open_labelled",
+    "open_questions",
     "open_segmented",
     "open_source",
     "patch_readout",

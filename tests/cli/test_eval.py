@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
+import torch
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -20,7 +21,7 @@ from genlip.data.sources import open_source
 from genlip.evaluate.captioning.measure import CaptioningConfig, measure_captioning
 from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
 from genlip.evaluate.registry import MEASUREMENTS
-from genlip.evaluate.result_files import read_results
+from genlip.evaluate.result_files import evaluations_folder, read_results
 from genlip.train.loop import train_model
 
 from ..encoders.towers import saved_tower
@@ -123,7 +124,7 @@ def test_every_measurement_runs_and_one_page_shows_them(model, classes, capsys):
     }
     for name, arguments in calls.items():
         assert main(["eval", name, model, *arguments]) == 0, name
-    assert {*calls, "resolution"} == set(MEASUREMENTS)
+    assert {*calls, "resolution", "questions"} == set(MEASUREMENTS), "of an Assistant: test_eval_mllm.py"
     assert sorted(result.measurement for result in stored(model)) == sorted(calls)
     assert main(["report", model, "--out", str(Path(model) / "page.html")]) == 0
     page = (Path(model) / "page.html").read_text(encoding="utf8")
@@ -211,7 +212,7 @@ def test_lists_of_numbers_that_are_none_are_said_to_be_so(arguments, message, ca
 
 def test_the_help_of_each_measurement_names_its_python_call(capsys):
     for name in MEASUREMENTS:
-        if name == "resolution":
+        if name in ("resolution", "questions"):  # without a command; of another model: test_eval_mllm.py
             continue
         with pytest.raises(SystemExit):
             main(["eval", name, "--help"])
@@ -273,6 +274,29 @@ def test_python_and_the_command_measure_towers_alike(towers, classes):
     assert result.outputs == stored_result.outputs
 
 
+@pytest.mark.parametrize("kind", ["genlip", "timm", "transformers"])
+def test_a_random_encoder_is_the_same_each_time_and_never_the_trained_one(kind, model, towers, classes, capsys, monkeypatch):
+    trained = {"genlip": model, "timm": "timm:test_vit.r160_in1k", "transformers": "transformers:siglip"}[kind]
+    name, size = f"random:{trained}", ["--size", "32"] if kind == "genlip" else []
+    opened, load_encoder = [], genlip.cli.eval.load_encoder
+    monkeypatch.setattr("genlip.cli.eval.load_encoder", lambda args: opened.append(load_encoder(args)) or opened[-1])
+    probe = ["eval", "probe", name, classes, "--train", classes, "--epochs", "1", "--learning-rates", "1e-2", *size]
+    for seed in ("0", "0", "1"):
+        assert main([*probe, "--seed", seed]) == 0, capsys.readouterr().err
+        torch.rand(1)
+    assert main(["eval", "features", name, classes, "--limit", "4", *(size or ["--squash"])]) == 0
+    assert f"page of all results: genlip report {name}" in capsys.readouterr().out
+    first, again, other, of_features = [encoder.fingerprint().weights for encoder in opened]
+    assert first == again == of_features != other
+    folders = [evaluations_folder(encoder.name) for encoder in opened]
+    assert {folder.parent for folder in folders} == {Path("evaluations")}, "not among the results of the trained model"
+    assert {result.model for result in read_results(folders[0])} == {name}
+    if kind == "genlip":
+        assert opened[0].image_settings() == {"resize": "fixed", "size": 32}
+    assert main(["report", name]) == 0
+    assert (folders[0] / "report.html").is_file()
+
+
 def test_a_curve_of_a_tower_needs_leave_to_resample_positions(towers, classes, capsys):
     model = towers["siglip"][0]
     probe = ["eval", "probe", model, classes, "--train", classes, "--epochs", "1", "--learning-rates", "1e-2"]
@@ -313,6 +337,25 @@ def test_a_curve_of_a_tower_needs_leave_to_resample_positions(towers, classes, c
             ["features", "timm:test_vit", "scenes:1", "--checkpoint", "vit.safetensors"],
             "its name has no tag, so mean, std, interpolation, crop_pct of its images are unknown: name the weights",
         ),
+        (
+            ["features", "random:timm:test_vit", "scenes:1", "--checkpoint", "vit.safetensors"],
+            "--checkpoint vit.safetensors: random:timm:test_vit asks for new weights; leave one of both out",
+        ),
+        (["features", "random:tiny", "scenes:1", "--tokenizer", "a"], "--tokenizer: random:tiny has no such option"),
+        (["features", "random:tiny", "scenes:1", "--squash"], "--squash: only a timm: or transformers: model takes it"),
+        (["captioning", "random:tiny", "scenes:1"], "captioning needs a model that speaks, and random:tiny gives features"),
+        (
+            ["features", "transformers:siglip", "scenes:1", "--resize", "native"],
+            "--resize: transformers:siglip has no such option",
+        ),
+        (
+            ["features", "transformers:siglip", "scenes:1", "--size", "64", "--max-patches", "9"],
+            "--size 64 and --max-patches 9: transformers:siglip takes one of both",
+        ),
+        (
+            ["features", "transformers:siglip", "scenes:1", "--max-patches", "9"],
+            "reads images of a fixed size: give size instead of max_patches",
+        ),
         (["features", "owner/name", "scenes:1", "--squash"], "--squash: only a timm: or transformers: model takes it"),
     ],
 )
@@ -326,3 +369,6 @@ def test_other_commands_name_the_right_one_for_a_tower(towers, tmp_path, capsys)
         capsys, "encode", "timm:test_vit.r160_in1k", "a.png"
     )
     assert "write transformers:siglip" in error_line(capsys, "caption", "siglip", "a.png")
+    assert "random:tiny asks for new weights, and this command takes a trained" in error_line(
+        capsys, "caption", "random:tiny", "a.png"
+    )

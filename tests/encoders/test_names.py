@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from genlip.encoders.names import check_genlip, library_of
+from genlip.encoders.names import check_genlip, is_genlip, library_of, split_random
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,30 @@ from genlip.encoders.names import check_genlip, library_of
         ("C:/model", ("", "C:/model")),
         ("timm:", ("", "timm:")),
         ("owner/name", ("", "owner/name")),
+        ("random:timm:vit", ("timm", "vit")),
+        ("random:transformers:owner/tower", ("transformers", "owner/tower")),
+        ("random:runs/x/model", ("", "runs/x/model")),
+        ("random:", ("", "random:")),
     ],
 )
 def test_the_library_stands_before_the_colon(model, expected):
     assert library_of(model) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected", "trained"),
+    [
+        ("random:l16", (True, "l16"), False),
+        ("random:timm:vit", (True, "timm:vit"), False),
+        ("timm:vit", (False, "timm:vit"), False),
+        ("runs/random:x/model", (False, "runs/random:x/model"), True),
+        ("owner/random", (False, "owner/random"), True),
+        ("random:", (False, "random:"), True),
+    ],
+)
+def test_random_before_a_name_asks_for_new_weights(model, expected, trained):
+    assert split_random(model) == expected
+    assert is_genlip(model) == trained
 
 
 @pytest.mark.parametrize(
@@ -46,3 +66,8 @@ def test_other_folders_are_left_to_the_reader(tmp_path):
 def test_a_model_of_another_library_is_refused_where_one_of_genlip_is_needed():
     with pytest.raises(ValueError, match="timm:vit is a model of timm, and this command takes one of genlip"):
         check_genlip("timm:vit")
+    for model in ("random:l16", "random:timm:vit"):
+        with pytest.raises(
+            ValueError, match=f"{model} asks for new weights, and this command takes a trained model of genl"
+        ):
+            check_genlip(model)

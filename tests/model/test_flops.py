@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from genlip.model.attention import prefix_mask
 from genlip.model.config import PRESETS, GenLIPConfig
-from genlip.model.flops import Load, parameters, step_flops, training_flops
+from genlip.model.flops import Load, encoder_flops, parameters, step_flops, training_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.objective import caption_loss
 
@@ -67,6 +67,15 @@ def test_recomputation_is_what_pytorch_counts(variant):
     model = GenLIP(config).double().train()
     model.activation_checkpointing = True
     assert training_flops(config, pack, activation_checkpointing=True) == counted(model, pack, row_by_row(pack))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_work_of_the_encoder_is_what_pytorch_counts(variant):
+    config = small_config(**VARIANTS[variant], num_hidden_layers=3)
+    pack = random_pack(config, SHAPES)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        GenLIP(config).encode(pack)
+    assert encoder_flops(config, pack.patch_counts) == counter.get_total_flops()
 
 
 def test_work_by_hand():

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from genlip.synthetic.scenes import COLOURS, REGIONS, SIDE, Scene, describe, draw, label_map, objects, scene
+from genlip.synthetic.scenes import COLOURS, REGIONS, SIDE, Scene, describe, draw, label_map, objects, questions, scene
 
 CONTENTS = [scene(0, index) for index in range(500)]
 SHAPE = re.compile(
@@ -238,3 +238,124 @@ def test_places_tints_and_paints_are_jittered():
     assert (centres.std(axis=0) > 1.5).all()
     assert len({content.background for content in CONTENTS}) > 490
     assert len({shape.paint for content in CONTENTS for shape in content.shapes if shape.colour == "red"}) > 50
+
+
+# -- questions
+
+
+def said(question: str, caption: str) -> str:
+    """The answer to a question, from the caption alone."""
+    shapes, number = read(caption)
+    places = {side: (size, colour, kind) for size, colour, kind, side in shapes}
+    words = question.rstrip("?").replace(" an ", " a ").split()
+
+    def the(colour, kind):
+        (found,) = ((size, side) for size, *name, side in shapes if name == [colour, kind])
+        return found
+
+    match words:
+        case ["What", "is", "the", "number"]:
+            return str(number)
+        case ["What", "is", "the", "first" | "last" as which, "digit", *_]:
+            return str(number)[0 if which == "first" else -1]
+        case ["Is", "the", "number", "even", "or", "odd"]:
+            return ("even", "odd")[number & 1]
+        case ["Is", "the", "number", "less", "than", limit]:
+            return "yes" if number < int(limit) else "no"
+        case ["How", "many", "shapes", "are", "there"]:
+            return str(len(shapes))
+        case ["How", "many", "shapes", "are", colour]:
+            return str(caption.count(f" {colour} "))
+        case ["Is", "there", "a", colour, kind]:
+            return "yes" if f" {colour} {kind} " in caption else "no"
+        case ["Which", "shape", "is", "on", "the", side]:
+            return places[side][2] if side in places else "none"
+        case ["What", "colour", "is", "the", "shape", "on", "the", side]:
+            return places[side][1]
+        case ["What", "colour", "is", "the", kind]:
+            (colour,) = (colour for _, colour, other, _ in shapes if other == kind)
+            return colour
+        case ["Is", "the", colour, kind, "small", "or", "large"]:
+            return the(colour, kind)[0]
+        case ["Is", "the", colour, kind, "on", "the", "left", "or", "on", "the", "right"]:
+            return the(colour, kind)[1]
+        case ["What", "is", "left" | "right" as side, "of", "the", colour, kind]:
+            return "nothing" if the(colour, kind)[1] == side else " ".join(places[side][1:])
+        case ["Which", "shape", "is", "larger,", "the", "left", "or", "the", "right", "one"]:
+            assert places["left"][0] != places["right"][0]
+            return "left" if places["left"][0] == "large" else "right"
+    raise AssertionError(question)
+
+
+MANY = [scene(1, index) for index in range(10_000)]
+ASKED = [questions(content) for content in MANY]
+
+
+def test_every_answer_follows_from_the_caption():
+    for content, asked in zip(MANY, ASKED, strict=True):
+        assert asked
+        for question, answer in asked:
+            assert answer == said(question, describe(content)), (question, describe(content))
+
+
+def test_a_scene_has_two_or_three_questions_and_one_about_its_number():
+    for asked in ASKED:
+        assert len(asked) in (2, 3)
+        assert len({question for question, _ in asked}) == len(asked)
+        assert sum("number" in question for question, _ in asked) == 1
+
+
+def test_questions_depend_on_seed_and_index_alone_and_differ_between_seeds():
+    assert [questions(scene(1, index)) for index in reversed(range(50))][::-1] == ASKED[:50]
+    assert [questions(scene(2, index)) for index in range(50)] != ASKED[:50]
+
+
+def kind_of(question: str) -> str:
+    """A question without the words that differ between scenes."""
+    words = question.replace(" an ", " a ").replace("?", "").split()
+    between = "left or" in question
+    sides = () if between else ("left", "right")
+    return " ".join("…" if word in (*COLOURS, *REGIONS[1:4], *sides) else word for word in words)
+
+
+# How often the most frequent answer of each kind of question may be right; a half is what two answers allow.
+GUESSED = {
+    "What is the number": 0.03,
+    "What is the first digit of the number": 0.15,
+    "What is the last digit of the number": 0.15,
+    "Is the number even or odd": 0.55,
+    "Is the number less than 55": 0.55,
+    "How many shapes are there": 0.62,
+    "How many shapes are …": 0.56,
+    "Is there a … …": 0.56,
+    "Which shape is on the …": 0.33,
+    "What colour is the shape on the …": 0.2,
+    "What colour is the …": 0.2,
+    "Is the … … small or large": 0.55,
+    "Is the … … on the left or on the right": 0.55,
+    "What is … of the … …": 0.3,
+    "Which shape is larger, the left or the right one": 0.58,
+}
+
+
+def test_answers_cannot_be_guessed_from_the_questions():
+    answers = {kind: Counter() for kind in GUESSED}
+    for asked in ASKED:
+        for question, answer in asked:
+            answers[kind_of(question)][answer] += 1
+    for kind, found in answers.items():
+        assert found.total() > 500, kind
+        assert found.most_common(1)[0][1] / found.total() < GUESSED[kind], (kind, found.most_common(3))
+
+
+def test_answers_cannot_be_guessed_from_earlier_ones():
+    """After any kind of question and its answer, no answer to the next is much more frequent than the others."""
+    after = {}
+    for asked in ASKED:
+        for place, (question, answer) in enumerate(asked):
+            for before, known in asked[:place]:
+                after.setdefault((kind_of(before), known, kind_of(question)), Counter())[answer] += 1
+    frequent = [(found, key) for key, found in after.items() if found.total() >= 150]
+    assert len(frequent) > 40
+    for found, key in frequent:
+        assert found.most_common(1)[0][1] / found.total() < 0.72, (key, found.most_common(3))

@@ -120,7 +120,8 @@ class _Prepared(Task):
         return SampleReader(source, run.images, self.captions, run.model, run.seed, run.packing.max_tokens)
 
     def load_initial(self, model: nn.Module) -> None:
-        raise ValueError("the toy starts from random weights: set --init_from ''")
+        if self.run.init_from:
+            raise ValueError("the toy starts from random weights: set --init_from ''")
 
     def idle(self) -> Pack:
         return Pack.of([Sample(np.zeros((1, self.run.model.patch_dim), np.uint8), (1, 1), [0], [False])])

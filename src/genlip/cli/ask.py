@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genlip.cli.model_options import UsageError, check_folder, placed, say_precision
+from genlip.cli.model_options import UsageError, add_device, check_folder, placed, say_precision
 from genlip.cli.parser import add_command
 from genlip.model.writing import naming
 from genlip.terminal import complain, say
@@ -67,18 +67,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "--top-p", type=float, default=1.0, help="sample from the likeliest tokens with this total probability (default: 1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the sampling (default: 0)")
-    parser.add_argument("--batch-size", type=int, default=8, help="questions of a file at a time (default: 8)")
-    parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        help="of PyTorch on a processor (default: 0, as many as are measured to be fastest)",
-    )
-    parser.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto",
-        help="in which the model computes (default: auto, bfloat16 where this machine multiplies it faster)",
-    )  # fmt: skip
+    add_device(parser, 8, what="questions of a file")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
 
 

@@ -132,7 +132,7 @@ def _add_synth(commands: Any) -> None:
     example = (
         "  genlip data synth documents pages/ --samples 20000 --workers 2\n"
         "  genlip data inspect 'pages/*.tar' --fields caption --out pages.html\n\n"
-        "Documents and charts also hold questions with answers, as conversations; read both with\n"
+        "Scenes, documents and charts also hold questions with answers, as conversations; read both with\n"
         "  --data.fields caption=0.7,conversations=0.3\n\n"
         'python: genlip.write_shards(genlip.Procedural("documents", 0, 10_000), OUT)'
     )

@@ -6,22 +6,24 @@ In: arguments. Out: a `Speaker`, or an `Encoder` of another library, on the devi
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
+    from genlip.data.images import ImageConfig
     from genlip.encoder import Encoder
     from genlip.speaker import Speaker
 
 __all__ = [
-    "UsageError", "add_encoder", "add_model", "check_folder", "load_encoder", "load_speaker", "model_name", "placed",
-    "say_precision",
+    "UsageError", "add_device", "add_encoder", "add_model", "check_folder", "load_encoder", "load_speaker", "model_name",
+    "placed", "say_precision",
 ]  # fmt: skip
 
-_OF_GENLIP = ("resize", "tokenizer", "prompt")  # options that other libraries' models do not have
+_OF_TEXT = ("tokenizer", "prompt")  # options of models that generate text
 
 
 class UsageError(ValueError):
@@ -30,7 +32,19 @@ class UsageError(ValueError):
 
 def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[str, ...] = ()) -> None:
     """Add the options of `load_speaker`, and --batch-size with its default; `more_dtypes` may be "int8"."""
-    parser.add_argument("--batch-size", type=int, default=batch, help=f"images at a time (default: {batch})")
+    add_device(parser, batch, more_dtypes)
+    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
+    parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
+    parser.add_argument(
+        "--resize", choices=("fixed", "native"), help="fixed size or own aspect ratio (default: the model's)"
+    )
+    parser.add_argument("--size", type=int, help="side of an image of fixed size, in pixels (default: the model's)")
+    parser.add_argument("--max-patches", type=int, help="most patches of a native image (default: the model's)")
+
+
+def add_device(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[str, ...] = (), what: str = "images") -> None:
+    """Add the options of any model: the device, the threads, the precision, and `what` is read at a time."""
+    parser.add_argument("--batch-size", type=int, default=batch, help=f"{what} at a time (default: {batch})")
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     parser.add_argument(
         "--threads",
@@ -44,13 +58,6 @@ def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[st
         "--dtype", choices=dtypes, default="auto",
         help=f"in which the model computes (default: auto, bfloat16 where this machine multiplies it faster){note}",
     )  # fmt: skip
-    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
-    parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
-    parser.add_argument(
-        "--resize", choices=("fixed", "native"), help="fixed size or own aspect ratio (default: the model's)"
-    )
-    parser.add_argument("--size", type=int, help="side of an image of fixed size, in pixels (default: the model's)")
-    parser.add_argument("--max-patches", type=int, help="most patches of a native image (default: the model's)")
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
@@ -80,33 +87,78 @@ def model_name(args: argparse.Namespace) -> str:
 
 
 def load_encoder(args: argparse.Namespace) -> Encoder:
-    """The model that the options ask for, of whatever library. Raises `UsageError` for options that it does not have."""
-    from genlip import encoders
-    from genlip.encoders.names import library_of
+    """The model that the options ask for, of whatever library. Raises `UsageError` for options that it does not have.
 
-    library, name = library_of(args.model)
-    if library != "timm" and getattr(args, "checkpoint", None):
-        raise UsageError(
-            f"--checkpoint {args.checkpoint}: only a model of timm takes one, as in timm:vit_base_patch16_siglip_224.webli"
+    New weights ("random:" before the name) follow from --seed, or from seed 0 where there is no such option.
+    """
+    import torch
+
+    from genlip.encoders import open_encoder
+    from genlip.encoders.names import is_genlip
+    from genlip.speaker import Speaker
+
+    _check_options(args)
+    if is_genlip(args.model):
+        return load_speaker(args)
+    device, dtype = placed(args)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(getattr(args, "seed", 0))
+        encoder = open_encoder(
+            args.model,
+            images=_tower_images(args),
+            checkpoint=args.checkpoint or "",
+            squash=args.squash,
+            interpolate_positions=args.interpolate_positions,
+            revision=args.revision,
+            device=device,
+            dtype=dtype,
         )
+    if isinstance(encoder, Speaker):
+        encoder.images = dataclasses.replace(encoder.images, **_image_settings(args))
+    say_precision(args, dtype)
+    return encoder
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for options that the model does not have."""
+    from genlip.encoders.names import is_genlip, library_of, split_random
+
+    library, checkpoint = library_of(args.model)[0], getattr(args, "checkpoint", None)
+    if checkpoint and library != "timm":
+        raise UsageError(
+            f"--checkpoint {checkpoint}: only a model of timm takes one, as in timm:vit_base_patch16_siglip_224.webli"
+        )
+    if checkpoint and split_random(args.model)[0]:
+        raise UsageError(f"--checkpoint {checkpoint}: {args.model} asks for new weights; leave one of both out")
     if not library:
         for option in ("squash", "interpolate_positions"):
             if getattr(args, option, False):
                 raise UsageError(f"--{option.replace('_', '-')}: only a timm: or transformers: model takes it")
-        return load_speaker(args)
-    for option in (*_OF_GENLIP, *(["revision"] if library == "timm" else [])):
+    if is_genlip(args.model):
+        return
+    refused = [*_OF_TEXT, *(["resize"] if library else []), *(["revision"] if library == "timm" else [])]
+    for option in refused:
         if getattr(args, option, None) is not None:
             raise UsageError(f"--{option}: {args.model} has no such option")
-    device, dtype = placed(args)
-    given = {"size": args.size, "max_patches": args.max_patches, "device": device, "dtype": dtype}
-    given |= {option: getattr(args, option, False) for option in ("squash", "interpolate_positions")}
-    encoder: Encoder
-    if library == "timm":
-        encoder = encoders.timm(name, checkpoint=getattr(args, "checkpoint", None), **given)
-    else:
-        encoder = encoders.transformers(name, revision=args.revision, **given)
-    say_precision(args, dtype)
-    return encoder
+
+
+def _image_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `ImageConfig` that are given."""
+    return {name: getattr(args, name) for name in ("resize", "size", "max_patches") if getattr(args, name) is not None}
+
+
+def _tower_images(args: argparse.Namespace) -> ImageConfig | None:
+    """The images of a timm or Transformers model, where options say how it reads them."""
+    from genlip.data.images import ImageConfig
+    from genlip.encoders.names import library_of
+
+    if not library_of(args.model)[0] or (args.size is None and args.max_patches is None):
+        return None
+    if args.max_patches is None:
+        return ImageConfig(size=args.size)
+    if args.size is None:
+        return ImageConfig(resize="native", min_patches=1, max_patches=args.max_patches)
+    raise UsageError(f"--size {args.size} and --max-patches {args.max_patches}: {args.model} takes one of both")
 
 
 def load_speaker(args: argparse.Namespace) -> Speaker:
@@ -117,7 +169,6 @@ def load_speaker(args: argparse.Namespace) -> Speaker:
 
     check_genlip(args.model)
     device, dtype = placed(args)
-    images = {name: getattr(args, name) for name in ("resize", "size", "max_patches") if getattr(args, name) is not None}
     speaker = Speaker.load(
         args.model,
         device=device,
@@ -125,7 +176,7 @@ def load_speaker(args: argparse.Namespace) -> Speaker:
         revision=args.revision,
         tokenizer=args.tokenizer,
         prompt=getattr(args, "prompt", None),
-        **images,
+        **_image_settings(args),
     )
     if args.dtype == "int8":
         quantize_encoder(speaker.model)

@@ -6,6 +6,7 @@ A caption is a text, a conversation about the image, or a choice among several o
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "Unusable",
     "pick",
     "pick_line",
+    "pick_place",
     "plain_text",
     "several_lines",
     "short_repr",
@@ -84,10 +86,14 @@ def pick(caption: Caption, seed: int, epoch: int, index: int) -> str | Conversat
     """The caption that is read in an epoch; of a choice, one by its probability. A pure function of its arguments."""
     if not isinstance(caption, Choice):
         return caption
+    return caption.captions[pick_place(caption.chances, seed, epoch, index)]
+
+
+def pick_place(chances: Sequence[float], seed: int, epoch: int, index: int) -> int:
+    """A place, by probabilities that sum to 1. A pure function of its arguments."""
     # The stream of a bit generator is fixed across NumPy versions; the methods of a Generator are not.
     u = int(np.random.PCG64((seed, epoch, index)).random_raw()) / 2**64
-    place = int(np.searchsorted(np.cumsum(caption.chances), u, side="right"))
-    return caption.captions[min(place, len(caption.captions) - 1)]
+    return min(int(np.searchsorted(np.cumsum(chances), u, side="right")), len(chances) - 1)
 
 
 def pick_line(text: str, seed: int, epoch: int, index: int) -> str:

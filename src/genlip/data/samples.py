@@ -25,7 +25,7 @@ from genlip.model.config import GenLIPConfig
 from genlip.model.files import one_line
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["Packable", "Packed", "ReadSample", "Reader", "SampleReader", "Skipped"]
+__all__ = ["Packable", "Packed", "ReadSample", "Reader", "SampleReader", "Skipped", "spread_samples"]
 
 
 class Packable(Protocol):
@@ -88,8 +88,8 @@ class Reader(Protocol):
     """Turns the examples of a source into samples, and samples into packs. Workers receive it pickled."""
 
     @property
-    def source(self) -> Source:
-        """What is read."""
+    def source(self) -> Any:
+        """What is read: a `Source`, or for the reader of another task, its own `Indexed` examples."""
 
     @property
     def seed(self) -> int:
@@ -106,6 +106,24 @@ class Reader(Protocol):
 
     def pack(self, samples: Sequence[Any]) -> Packed:
         """The samples in the order given, as the model reads them."""
+
+
+def spread_samples(reader: Reader, number: int) -> tuple[list[Any], list[Skipped]]:
+    """Up to so many usable samples, spread evenly over the reader's source, and the skipped ones."""
+    skipped: list[Skipped] = []
+    length = len(reader.source)
+    step = max(1, length // max(1, number))
+    spread = (Draw(0, index) for first in range(step) for index in range(first, length, step))
+    return list(islice(_usable(reader, spread, skipped), number)), skipped
+
+
+def _usable(reader: Reader, draws: Iterator[Draw], skipped: list[Skipped]) -> Iterator[Any]:
+    while some := list(islice(draws, 16)):
+        for one in reader.read(some):
+            if isinstance(one, Skipped):
+                skipped.append(one)
+            else:
+                yield one.sample
 
 
 class _Decoded(NamedTuple):
@@ -157,20 +175,9 @@ class SampleReader:
             return one
         return pick_line(one, self.seed, *draw) if lines == "any" else next(iter(several_lines(one)), "")
 
-    def some(self, limit: int) -> tuple[list[Sample], list[Skipped]]:
-        """Up to `limit` usable samples, spread evenly over the source, and the skipped ones."""
-        skipped: list[Skipped] = []
-        step = max(1, len(self.source) // max(1, limit))
-        spread = (Draw(0, index) for first in range(step) for index in range(first, len(self.source), step))
-        return list(islice(self._usable(spread, skipped), limit)), skipped
-
-    def _usable(self, draws: Iterator[Draw], skipped: list[Skipped]) -> Iterator[Sample]:
-        while some := list(islice(draws, 16)):
-            for one in self.read(some):
-                if isinstance(one, Skipped):
-                    skipped.append(one)
-                else:
-                    yield one.sample
+    def some(self, number: int) -> tuple[list[Sample], list[Skipped]]:
+        """Up to so many usable samples, spread evenly over the source, and the skipped ones."""
+        return spread_samples(self, number)
 
     def _decode(self, draw: Draw, image_config: ImageConfig) -> _Decoded | Skipped:
         source, _, index = locate(self.source, *draw)

@@ -23,7 +23,7 @@ from genlip.data.examples import Caption, Choice, Conversation, Example, ImageLi
 from genlip.data.folder_lock import own
 from genlip.data.images import decode_pixels, file_suffix, read_file
 from genlip.data.sources.base import Source
-from genlip.data.sources.fields import IMAGE_MARK
+from genlip.data.sources.conversations import IMAGE_MARK
 from genlip.data.sources.mixture import Mixture, lengths
 from genlip.data.workers import in_turn
 from genlip.model.fields import checked

@@ -18,11 +18,13 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from genlip.encoders.tower import PreparedImage, Tower, name_with_choices
+from genlip.encoder import Prepared
+from genlip.encoders.tower import PreparedImage, Tower, check_limits, name_with_choices, placed
 from genlip.extras import require
 from genlip.model.checkpoint import CheckpointError
 from genlip.model.download import fetch
@@ -53,7 +55,8 @@ def timm(
 
     name           NAME or NAME.TAG of timm, or a folder with timm's config.json and model.safetensors
     checkpoint     a .safetensors file, or a folder with model.safetensors; None takes timm's own weights from the Hub
-    pretrained     False keeps random weights, where no checkpoint is given
+    pretrained     False keeps random weights, where no checkpoint is given; no file of weights is then needed, and the name
+                   begins with "random:"
     size           side of the images in pixels; None takes the size of the learned positions
     max_patches    of NaFlex models, the most patches of an image; None takes as many as the square input of its config has
     interpolate_positions  resample learned positions, as timm does, where `size` differs from theirs
@@ -70,25 +73,21 @@ def timm(
     own: dict[str, Any] | None = None  # preprocessing of the weights; None for that of timm's tag
     if (folder / "config.json").is_file():
         architecture, arguments, own = _read_config(folder)
-        checkpoint = checkpoint or folder
+        checkpoint = checkpoint or (folder if pretrained else None)
     else:
         architecture = os.fspath(name)
         _check_name(library, architecture)
         if checkpoint is not None and "." not in architecture:
             _check_untagged(library, architecture, preprocessing or {})
             own = {}
-    if pretrained and checkpoint is None:
-        model = _from_hub(library, architecture)
-    else:
-        model = _create(library, architecture, arguments)
-    _check_class(model, architecture)
-    if checkpoint is not None:
-        _load(model, Path(checkpoint))
+    model = _model(library, architecture, arguments, checkpoint, pretrained)
     if own is not None:  # timm fills what is missing in it with defaults
         model.pretrained_cfg = own  # type: ignore[assignment]
-    shown = f"timm:{name}" + (f"@{checkpoint}" if checkpoint is not None and checkpoint != folder else "")
+    shown = f"timm:{name}" if pretrained or checkpoint is not None else f"random:timm:{name}"
+    if checkpoint is not None and checkpoint != folder:
+        shown += f"@{checkpoint}"
     return TimmEncoder(
-        model.to(device, dtype), shown, size=size, max_patches=max_patches, interpolate_positions=interpolate_positions,
+        placed(model, device, dtype), shown, size=size, max_patches=max_patches, interpolate_positions=interpolate_positions,
         squash=squash, preprocessing=preprocessing, created_as=(architecture, {**_dynamic(architecture), **arguments}),
     )  # fmt: skip
 
@@ -130,12 +129,9 @@ class TimmEncoder(Tower):
                 f"{name}: its pretrained_cfg does not say {', '.join(missing)} of its images: complete it, or in "
                 f"Python give {_arguments(missing)}"
             )
+        check_limits(name, self._native, size, max_patches)
         if self._native:
-            if size is not None:
-                raise ValueError(f"{name} reads native images: give max_patches instead of size")
             max_patches = max_patches or self._patches_of_input(name)
-        elif max_patches is not None:
-            raise ValueError(f"{name} reads images of a fixed size: give size instead of max_patches")
         else:
             size = size or self._own_size(name)
         changed = {key: value for key, value in chosen.items() if _listed(own.get(key)) != _listed(value)}
@@ -174,6 +170,25 @@ class TimmEncoder(Tower):
         """Whether timm's transform keeps the edges of images."""
         return self._native or (self._settings.get("crop_mode") == "squash" and self._settings["crop_pct"] == 1.0)
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks, first to last."""
+        return list(self._module.blocks)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class and register tokens before the patches."""
+        return int(self._module.num_prefix_tokens)
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Parts of the names of parameters that features of patches do not depend on."""
+        return frozenset({"attn_pool", "fc_norm", "head"})
+
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Whether the blocks are computed again in the backward pass."""
+        self._module.set_grad_checkpointing(enabled)
+
     def architecture(self) -> list[list[Any]]:
         """Of each module its name, its class, and its attributes that are numbers, texts or functions."""
         return [[name, type(module).__name__, _attributes(module)] for name, module in self.model.named_modules()]
@@ -200,7 +215,23 @@ class TimmEncoder(Tower):
         return PreparedImage(pixels.numpy(), (pixels.shape[1] // side, pixels.shape[2] // side))
 
     def _forward(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        return self._module.forward_features(images)[:, self._module.num_prefix_tokens :]
+        return self._module.forward_features(images)[:, self.prefix_tokens :]
+
+    def _forward_padded(self, images: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
+        place = torch.arange(images.shape[1])
+        height, width = torch.tensor(grids).T[..., None]
+        valid = place < height * width
+        coordinates = torch.stack([place // width, place % width], dim=-1) * valid[..., None]
+        found = self._module.forward_features(
+            images, patch_coord=coordinates.to(images.device), patch_valid=valid.to(images.device)
+        )
+        return found["patches"][:, self.prefix_tokens :]
+
+    def _patches_of(self, image: Prepared) -> np.ndarray:
+        from timm.data.naflex_transforms import patchify_image
+
+        pixels, side = torch.from_numpy(image.patches), self.patch_size
+        return patchify_image(pixels, (side, side), pad=False, include_info=False).numpy()
 
     def _forward_layers(self, images: Tensor, grid: tuple[int, int], layers: Sequence[int]) -> list[Tensor]:
         numbers = sorted(set(layers))
@@ -277,6 +308,24 @@ def _arguments(missing: Sequence[str]) -> str:
 
 def _listed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def _model(
+    library: Any,
+    architecture: str,
+    arguments: Mapping[str, Any],
+    checkpoint: str | os.PathLike[str] | None,
+    pretrained: bool,
+) -> nn.Module:
+    """The model with the weights of a checkpoint, with timm's own, or with random ones."""
+    if pretrained and checkpoint is None:
+        model = _from_hub(library, architecture)
+    else:
+        model = _create(library, architecture, arguments)
+    _check_class(model, architecture)
+    if checkpoint is not None:
+        _load(model, Path(checkpoint))
+    return model
 
 
 def _from_hub(library: Any, architecture: str) -> nn.Module:

@@ -1,9 +1,10 @@
 """Tower: what wrappers of other libraries' vision encoders share.
 
 In: images, and a model of which only the forward pass and the preprocessing are the library's own. Out: features of every
-patch. Images with the same grid are computed together, so no image is ever padded.
+patch. `encode` computes images with the same grid together, so no image is padded. `forward` is for training: it computes
+images of any grids in one call, so that each block is called once, whatever the images are.
 
-Axes: b images with the same grid, p patches of an image, D encoder width.
+Axes: b images, with the same grid unless told otherwise, p patches of an image, N most patches of an image, D encoder width.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from genlip.data.images import ImageError, ImageLike, decode
 from genlip.encoder import (
     Features,
     Fingerprint,
+    Prepared,
     check_batches,
     check_one_limit,
     evaluating,
@@ -30,7 +33,7 @@ from genlip.encoder import (
     weights_fingerprint,
 )
 
-__all__ = ["PreparedImage", "Tower", "name_with_choices"]
+__all__ = ["PreparedImage", "Tower", "check_limits", "name_with_choices", "placed"]
 
 _LONGEST = 200  # times the shorter side: many processors enlarge the shorter side first, whatever the other becomes
 
@@ -111,6 +114,25 @@ class Tower(ABC):
     def whole_image(self) -> bool:
         """Whether the grid of patches covers the whole image."""
 
+    @property
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks, first to last."""
+
+    @property
+    @abstractmethod
+    def prefix_tokens(self) -> int:
+        """Class and register tokens before the patches."""
+
+    @property
+    @abstractmethod
+    def unused(self) -> frozenset[str]:
+        """Parts of the names of parameters that features of patches do not depend on, such as those of a pooling head."""
+
+    @abstractmethod
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Whether training keeps only the input of each block and computes the rest again in the backward pass."""
+
     @abstractmethod
     def architecture(self) -> Any:
         """Everything that the forward pass depends on besides the parameters, such as activations; JSON-ready."""
@@ -134,6 +156,14 @@ class Tower(ABC):
     @abstractmethod
     def _forward_layers(self, images: Tensor, grid: tuple[int, int], layers: Sequence[int]) -> list[Tensor]:
         """Prepared images [b ..] -> Float[b p D] after each of these layers, patches alone."""
+
+    def _forward_padded(self, images: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
+        """Patches [b N ..] of images of any grids, zeros after them -> Float[b N D]; of models that read native images."""
+        raise NotImplementedError
+
+    def _patches_of(self, image: Prepared) -> np.ndarray:
+        """Float32[p ..], the patches of a prepared image as `_forward_padded` reads them."""
+        return image.patches
 
     # -- what follows from it
 
@@ -190,6 +220,37 @@ class Tower(ABC):
         """
         numbers = layer_numbers(layers, self.layers)
         return self._run(images, batch_size, lambda x, grid: self._forward_layers(x, grid, numbers))
+
+    def stacked(self, prepared: Sequence[Prepared]) -> Tensor:
+        """Float32[b ..], prepared images in one tensor: as they are, or native ones as patches with zeros after them.
+
+        Raises ValueError for images of a fixed size with different grids.
+        """
+        if self.size is None:
+            return pad_sequence([torch.from_numpy(self._patches_of(one)) for one in prepared], batch_first=True)
+        if len(grids := {one.grid for one in prepared}) > 1:
+            shown = ", ".join(f"{rows}x{columns}" for rows, columns in sorted(grids))
+            raise ValueError(f"{self.name} reads images of one size, and these have grids of {shown} patches")
+        return torch.from_numpy(np.stack([one.patches for one in prepared]))
+
+    def forward(self, images: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
+        """Float[p D], features of the patches of all images, in order, in the mode of the model and with gradients.
+
+        images  as `stacked` returns them, on the device of the model
+        grids   rows and columns of patches of each image
+        """
+        images = images.to(self.dtype)
+        rows = self._forward_padded(images, grids) if self.size is None else self._forward(images, grids[0])
+        counts = [height * width for height, width in grids]
+        if min(counts) == rows.shape[1]:
+            return rows.flatten(0, 1)
+        return torch.cat([own[:count] for own, count in zip(rows.unbind(), counts, strict=True)])
+
+    def empty_image(self, side: int = 1) -> PreparedImage:
+        """An image of zeros: of the fixed size, or a native one of `side` x `side` patches."""
+        pixels = self.size or side * self.patch_size
+        grid = (pixels // self.patch_size, pixels // self.patch_size)
+        return PreparedImage(np.zeros((3, pixels, pixels), np.float32), grid)
 
     def resized(self, *, size: int | None = None, max_patches: int | None = None) -> Self:
         """The same model, reading images at a fixed size in pixels, or at most so many patches of native images.
@@ -249,6 +310,23 @@ class Tower(ABC):
             for _, alike in groupby(some, key=lambda pair: pair[1].grid):
                 places, prepared = zip(*alike, strict=True)
                 yield list(places), list(prepared)
+
+
+def check_limits(name: str, native: bool, size: int | None, max_patches: int | None) -> None:
+    """Raise ValueError for a size of images where a model reads native ones, or for a limit of patches where it does not."""
+    if native and size is not None:
+        raise ValueError(f"{name} reads native images: give max_patches instead of size (in a recipe, images.resize native)")
+    if not native and max_patches is not None:
+        raise ValueError(
+            f"{name} reads images of a fixed size: give size instead of max_patches (in a recipe, images.resize fixed)"
+        )
+
+
+def placed(model: nn.Module, device: torch.device | str, dtype: torch.dtype | None) -> nn.Module:
+    """The model on a device and in a dtype; one without storage (device "meta") stays without."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return model.to(dtype=dtype)
+    return model.to(device, dtype)
 
 
 def name_with_choices(name: str, squash: bool, changed: Mapping[str, Any] | None = None) -> str:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from genlip.encoders.tower import PreparedImage, Tower, name_with_choices
+from genlip.encoders.tower import PreparedImage, Tower, check_limits, name_with_choices, placed
 from genlip.extras import require
 from genlip.model.checkpoint import CheckpointError
 from genlip.model.download import fetch
@@ -70,6 +70,7 @@ MODEL_TYPES = {
 def transformers(
     folder_or_id: str | os.PathLike[str],
     *,
+    pretrained: bool = True,
     size: int | None = None,
     max_patches: int | None = None,
     interpolate_positions: bool = False,
@@ -81,6 +82,8 @@ def transformers(
     """A vision tower of Transformers as an encoder; of a model of images and texts, its vision part.
 
     folder_or_id   a folder, or an id on the Hub
+    pretrained     False takes random weights: only config.json and preprocessor_config.json are read, and the name begins
+                   with "random:"
     size           side of the images in pixels; None takes the image processor's
     max_patches    of SigLIP 2, the most patches of an image; None takes the image processor's
     interpolate_positions  resample learned positions, as Transformers does, where the size differs from theirs
@@ -93,23 +96,15 @@ def transformers(
     require("torchvision", "timm")
     library: Any = require("transformers", "transformers")
     where = os.fspath(folder_or_id)
-    folder = Path(where) if Path(where).is_dir() else fetch(where, revision, pickles=False)
+    folder = Path(where) if Path(where).is_dir() else fetch(where, revision, weights=pretrained, pickles=False)
     kind = _kind(where, folder)
     processor = _processor(library, where, folder, kind)
-    if not any(folder.glob("*.safetensors")):
-        raise CheckpointError(
-            f"{where}: no .safetensors file; other formats are not read, because they can run code: save the model with "
-            "save_pretrained of a current Transformers"
-        )
-    model, report = getattr(library, kind.model).from_pretrained(
-        folder, use_safetensors=True, output_loading_info=True, dtype=dtype or torch.float32
-    )
-    if missing := sorted(report["missing_keys"]):
-        raise CheckpointError(f"{where}: {len(missing)} parameters of {kind.model} are missing: {', '.join(missing[:5])}")
+    model_class, kept = getattr(library, kind.model), dtype or torch.float32
+    model = _stored(model_class, where, folder, kept) if pretrained else _random(model_class, folder)
     return TransformersEncoder(
-        model.to(device),
+        placed(model, device, kept),
         processor,
-        f"transformers:{where}",
+        f"transformers:{where}" if pretrained else f"random:transformers:{where}",
         size=size,
         max_patches=max_patches,
         interpolate_positions=interpolate_positions,
@@ -148,12 +143,9 @@ class TransformersEncoder(Tower):
                 f"the image processor of {name} has do_resize false, so its images keep their sizes: set do_resize to true "
                 "in preprocessor_config.json"
             )
+        check_limits(name, self._kind.cut, size, max_patches)
         if self._kind.cut:
-            if size is not None:
-                raise ValueError(f"{name} reads native images: give max_patches instead of size")
             max_patches = max_patches or processor.max_num_patches
-        elif max_patches is not None:
-            raise ValueError(f"{name} reads images of a fixed size: give size instead of max_patches")
         else:
             if not crops and not squash and not _is_square(processor.size):
                 raise ValueError(
@@ -190,6 +182,27 @@ class TransformersEncoder(Tower):
     def learned_size(self) -> int | None:
         """Side in pixels of the images that learned positions belong to; None where positions take any grid."""
         return int(self._config.image_size) if self._kind.learned and not self._kind.cut else None
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks, first to last."""
+        return list(next(m for m in self.model.modules() if isinstance(m, nn.ModuleList) and len(m) == self.layers))
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class and register tokens before the patches."""
+        return self._kind.tokens + int(getattr(self._config, "num_register_tokens", 0) or 0)
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Parts of the names of parameters that features of patches do not depend on."""
+        return frozenset({"head", "mask_token"} | ({"post_layernorm"} if self._kind is _CLIP else set()))
+
+    def set_activation_checkpointing(self, enabled: bool) -> None:
+        """Whether the blocks are computed again in the backward pass, in training mode."""
+        new = hasattr(self.model, "activation_checkpointing_enable")  # the old name is deprecated
+        kind, how = ("activation" if new else "gradient"), ("enable" if enabled else "disable")
+        getattr(self.model, f"{kind}_checkpointing_{how}")(*([{"use_reentrant": False}] if enabled else []))
 
     @property
     def whole_image(self) -> bool:
@@ -243,32 +256,42 @@ class TransformersEncoder(Tower):
             return PreparedImage(pixels[: rows * columns].numpy(), (rows, columns))
         return PreparedImage(pixels.numpy(), (pixels.shape[1] // self.patch_size, pixels.shape[2] // self.patch_size))
 
+    def empty_image(self, side: int = 1) -> PreparedImage:
+        """An image of zeros: of the fixed size, or a native one of `side` x `side` patches."""
+        found = super().empty_image(side)
+        if not self._kind.cut:
+            return found
+        return PreparedImage(found.patches.reshape(side * side, -1), found.grid)
+
     def _forward(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        return self._patches(self._output(images, grid).last_hidden_state)
+        return self._patches(self._output(images, [grid] * len(images)).last_hidden_state)
+
+    def _forward_padded(self, images: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
+        return self._patches(self._output(images, grids).last_hidden_state)
 
     def _forward_layers(self, images: Tensor, grid: tuple[int, int], layers: Sequence[int]) -> list[Tensor]:
         with self._recording(layers) as states:
-            self._output(images, grid)
+            self._output(images, [grid] * len(images))
         return [self._patches(states[layer]) for layer in layers]
 
-    def _output(self, images: Tensor, grid: tuple[int, int]) -> Any:
+    def _output(self, images: Tensor, grids: Sequence[tuple[int, int]]) -> Any:
         if self._kind.cut:
-            mask = torch.ones(images.shape[:2], dtype=torch.int32, device=images.device)
-            shapes = torch.tensor([grid] * len(images), device=images.device)
-            return self.model(pixel_values=images, pixel_attention_mask=mask, spatial_shapes=shapes)
+            shapes = torch.tensor(grids)
+            mask = (torch.arange(images.shape[1]) < shapes.prod(1, keepdim=True)).int().to(images.device)
+            return self.model(pixel_values=images, pixel_attention_mask=mask, spatial_shapes=shapes.to(images.device))
         if self._kind in (_SIGLIP, _CLIP):
             return self.model(pixel_values=images, interpolate_pos_encoding=self.size != self.learned_size)
         return self.model(pixel_values=images)
 
     def _patches(self, rows: Tensor) -> Tensor:
         """[b tokens D] -> Float[b p D], without class and register tokens."""
-        return rows[:, self._kind.tokens + int(getattr(self._config, "num_register_tokens", 0) or 0) :]
+        return rows[:, self.prefix_tokens :]
 
     @contextmanager
     def _recording(self, layers: Sequence[int]) -> Iterator[dict[int, Tensor]]:
         """Outputs of blocks by number, filled by a pass."""
         states: dict[int, Tensor] = {}
-        blocks = next(m for m in self.model.modules() if isinstance(m, nn.ModuleList) and len(m) == self.layers)
+        blocks = self.blocks
 
         def record(number: int) -> Any:
             def hook(_: nn.Module, __: Any, output: Any) -> None:
@@ -282,6 +305,27 @@ class TransformersEncoder(Tower):
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def _stored(model_class: Any, where: str, folder: Path, dtype: torch.dtype) -> nn.Module:
+    """The model of a folder with its weights. Raises `CheckpointError` where they are missing."""
+    if not any(folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{where}: no .safetensors file; other formats are not read, because they can run code: save the model with "
+            "save_pretrained of a current Transformers"
+        )
+    model: nn.Module
+    model, report = model_class.from_pretrained(folder, use_safetensors=True, output_loading_info=True, dtype=dtype)
+    if missing := sorted(report["missing_keys"]):
+        name = model_class.__name__
+        raise CheckpointError(f"{where}: {len(missing)} parameters of {name} are missing: {', '.join(missing[:5])}")
+    return model
+
+
+def _random(model_class: Any, folder: Path) -> nn.Module:
+    """The model of a folder's config.json with new weights; of a model of images and texts, its vision part."""
+    model: nn.Module = model_class(model_class.config_class.from_pretrained(folder))
+    return model
 
 
 def _kind(where: str, folder: Path) -> _Kind:

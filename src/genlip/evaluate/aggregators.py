@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["AGGREGATORS", "bleu", "error_rate", "mean_iou", "ratio", "ratio_difference"]
+__all__ = ["AGGREGATORS", "bleu", "error_rate", "mean_iou", "perplexity", "ratio", "ratio_difference"]
 
 _LONGEST = 4  # words of BLEU's longest n-gram
 
@@ -25,6 +25,11 @@ def ratio(evidence: np.ndarray) -> float:
 def ratio_difference(evidence: np.ndarray) -> float:
     """[a, b, c, d] -> a / b - c / d; NaN where b or d is 0."""
     return ratio(evidence[:2]) - ratio(evidence[2:])
+
+
+def perplexity(evidence: np.ndarray) -> float:
+    """[nats, tokens] -> exp(nats / tokens); NaN where there are no tokens."""
+    return math.exp(min(700.0, ratio(evidence))) if evidence[1] else math.nan
 
 
 def error_rate(evidence: np.ndarray) -> float:
@@ -53,5 +58,5 @@ def mean_iou(evidence: np.ndarray) -> float:
 
 
 AGGREGATORS: dict[str, Callable[[np.ndarray], float]] = {
-    formula.__name__: formula for formula in (ratio, ratio_difference, error_rate, bleu, mean_iou)
+    formula.__name__: formula for formula in (ratio, ratio_difference, perplexity, error_rate, bleu, mean_iou)
 }

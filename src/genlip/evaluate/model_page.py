@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from genlip.encoders.names import library_of
+from genlip.encoders.names import is_genlip
 from genlip.evaluate.registry import MEASUREMENTS, section_of, title_of
 from genlip.evaluate.result import Result
 from genlip.evaluate.result_files import evaluations_folder, read_results
@@ -51,7 +51,7 @@ def stored_results(folder: str | Path) -> tuple[Path, list[Result]]:
     of = "no results" if Path(folder).is_dir() else "no such folder, and no results of a Hub model of this name"
     near = None if (Path(folder) / CONFIG).is_file() else model_near(folder)
     meant = f"; did you mean {near}?" if near else ""
-    measurement = "captioning" if not library_of(str(folder))[0] else "features"
+    measurement = "captioning" if is_genlip(str(folder)) else "features"
     raise ValueError(
         f"{folder}: {of} in {candidates[0]}{meant}; measure the model first, as in: "
         f"{program()} eval {measurement} {near or folder} scenes:1"

@@ -43,7 +43,7 @@ from genlip.model.weights import CONFIG, INDEX, CheckpointError, read_weights, s
 from genlip.model.writing import naming, write_json
 from genlip.remote_code import register
 
-__all__ = ["SETTINGS", "MLLMFolder", "read_folder", "write_folder"]
+__all__ = ["SETTINGS", "MLLMFolder", "folder_tokenizer", "read_folder", "write_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -146,15 +146,28 @@ def read_folder(folder: str | os.PathLike[str]) -> MLLMFolder:
     stored = _read_settings(folder)
     try:
         text = library.AutoConfig.from_pretrained(folder, trust_remote_code=False).text_config
-        tokenizer = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         model, chat = read_fields(MLLMConfig, stored["model"], "model"), read_fields(ChatConfig, stored["chat"], "chat")
         check_fields(model, "model.")
         images = read_fields(ImageConfig, stored["images"], "images")
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{folder}: not a folder of a multimodal LLM: {error}") from error
-    tokenizer.chat_template = stored["chat_template"]
     weights = _training_weights(folder, text, stored)
-    return MLLMFolder(weights, model, images, chat, stored["image_token"], tokenizer, text)
+    return MLLMFolder(weights, model, images, chat, stored["image_token"], folder_tokenizer(folder), text)
+
+
+def folder_tokenizer(folder: str | os.PathLike[str]) -> Any:
+    """The tokenizer of a folder that `write_folder` wrote, with the language model's own chat template.
+
+    Raises `CheckpointError` for any other folder.
+    """
+    library = require("transformers", "mllm")
+    stored = _read_settings(Path(folder))
+    try:
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{folder}: not a folder of a multimodal LLM: {error}") from error
+    tokenizer.chat_template = stored["chat_template"]
+    return tokenizer
 
 
 def _read_settings(folder: Path) -> _Stored:

@@ -118,14 +118,17 @@ def check(folder: str | os.PathLike[str]) -> GenLIPConfig:
     return _empty_model(Path(folder))[0].config
 
 
-def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> Path:
-    """The local folder of a checkpoint, fetched from the Hub if the name is "owner/name" and no such folder exists."""
-    return _local(path_or_hub_id) or _fetched(path_or_hub_id, revision)
+def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True) -> Path:
+    """The local folder of a checkpoint, fetched from the Hub if the name is "owner/name" and no such folder exists.
+
+    weights  also fetch the weights, not only config and preprocessing
+    """
+    return _local(path_or_hub_id) or _fetched(path_or_hub_id, revision, weights)
 
 
 def read_config(path_or_hub_id: str | os.PathLike[str], revision: str | None = None) -> GenLIPConfig:
     """Only the config of a checkpoint; from the Hub, the weights are not fetched. Raises `CheckpointError`."""
-    folder = _local(path_or_hub_id) or _fetched(path_or_hub_id, revision, weights=False)
+    folder = checkpoint_folder(path_or_hub_id, revision, weights=False)
     config = _read_config(folder)
     _check_layers(config, folder)
     return config

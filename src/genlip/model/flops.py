@@ -16,7 +16,7 @@ from typing import NamedTuple
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack
 
-__all__ = ["Flops", "Load", "Parameters", "StepFlops", "parameters", "step_flops", "training_flops"]
+__all__ = ["Flops", "Load", "Parameters", "StepFlops", "encoder_flops", "parameters", "step_flops", "training_flops"]
 
 
 class Load(NamedTuple):
@@ -99,6 +99,16 @@ def training_flops(config: GenLIPConfig, pack: Pack, activation_checkpointing: b
     Divided by the seconds and by the device's peak rate, it is the model FLOPs utilisation.
     """
     return step_flops(config, Load.of_pack(pack)).total(activation_checkpointing)
+
+
+def encoder_flops(config: GenLIPConfig, patch_counts: Iterable[int]) -> float:
+    """Work of a forward pass of `GenLIP.encode` over images of so many patches: no text, and every block is whole."""
+    counts, width = tuple(patch_counts), config.hidden_size
+    squares = (2 if config.gated_attention else 1) + 3  # projections of a block, each of width D x D
+    matrices = 3 if config.use_swiglu_ffn else 2
+    of_patch = squares * width**2 + matrices * width * config.intermediate_size
+    of_blocks = 2 * of_patch * sum(counts) + 4 * width * sum(count**2 for count in counts)
+    return 2 * config.patch_dim * width * sum(counts) + config.num_hidden_layers * of_blocks
 
 
 def _forward(config: GenLIPConfig, load: Load) -> Flops:

@@ -27,7 +27,10 @@ class TaskEntry(NamedTuple):
     task: str
 
 
-TASKS = {"genlip": TaskEntry("genlip.recipes.run:Run", "genlip.train.genlip_task:GenLIPTask")}
+TASKS = {
+    "genlip": TaskEntry("genlip.recipes.run:Run", "genlip.train.genlip_task:GenLIPTask"),
+    "mllm": TaskEntry("genlip.mllm.run:MLLMRun", "genlip.train.mllm_task:MLLMTask"),
+}
 
 
 def check_task(name: Any) -> None:

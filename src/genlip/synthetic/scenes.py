@@ -1,6 +1,7 @@
 """Scenes: small images of coloured shapes and a number, with a caption that states all of it.
 
-In: a seed and an index. Out: a 64x64 image and its caption; scene i is a pure function of (seed, i).
+In: a seed and an index. Out: a 64x64 image, its caption, and questions with answers. Scene i is a pure function of
+(seed, i).
 Each scene holds one or two shapes (kind, colour, size and side vary, all jittered) above a two-digit number in one of
 several fonts and sizes, on a tinted background. `label_map` gives the class of each pixel, `objects` a mask of each object.
 The mask of a number is the bounding box of its digits.
@@ -8,6 +9,8 @@ The mask of a number is the bounding box of its digits.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +18,11 @@ from PIL import Image, ImageDraw
 
 from genlip.synthetic.fonts import font as open_font
 from genlip.synthetic.page import RGB
+from genlip.synthetic.random_choices import RandomChoices
 
 __all__ = [
     "COLOURS", "KINDS", "REGIONS", "SIDE", "SIDES", "SIZES", "Scene", "SceneObject", "Shape", "describe", "draw",
-    "label_map", "objects", "scene",
+    "label_map", "objects", "questions", "scene",
 ]  # fmt: skip
 
 SIDE = 64
@@ -38,6 +42,7 @@ COLOURS = {
 # Fonts that matplotlib ships, under free licences.
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral")
 FONT_SIZES = (14, 17, 20)
+_ASKING = 2**17  # added to the seed, so that a scene and its questions draw different random numbers
 
 
 class Shape(NamedTuple):
@@ -53,7 +58,7 @@ class Shape(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What a scene holds, before it is drawn."""
+    """What a scene holds, before it is drawn. Its questions are drawn from `origin`, its seed and index."""
 
     shapes: tuple[Shape, ...]
     number: int
@@ -62,6 +67,7 @@ class Scene(NamedTuple):
     number_at: tuple[float, float]  # centre, in pixels
     ink: RGB
     background: RGB
+    origin: tuple[int, int] = (0, 0)
 
 
 class SceneObject(NamedTuple):
@@ -84,6 +90,7 @@ def scene(seed: int, index: int) -> Scene:
         number_at=(SIDE / 2 + rng.uniform(-8, 8), 49.5 + rng.uniform(-3, 3)),
         ink=_rgb(rng.integers(0, 110, 3)),
         background=_rgb(rng.integers(200, 256, 3)),
+        origin=(seed, index),
     )
 
 
@@ -162,3 +169,142 @@ def _draw_number(pen: ImageDraw.ImageDraw, content: Scene, ink: RGB | int) -> No
 def _rgb(values: np.ndarray) -> RGB:
     red, green, blue = (int(v) for v in values)
     return red, green, blue
+
+
+# -- questions
+
+
+class _Asked(NamedTuple):
+    """A question and its answer; the facts that the answer states, and those that are known after both.
+
+    Facts are the count, kinds, colours, sizes and places of shapes.
+    """
+
+    question: str
+    answer: str
+    asks: frozenset[str]
+    tells: frozenset[str]
+
+
+def questions(content: Scene) -> tuple[tuple[str, str], ...]:
+    """Two or three questions and their short answers, in an order in which none is answered by an earlier one.
+
+    One or two are about shapes, one about the number. Each possible answer to a question is about as frequent as the others,
+    so that little can be guessed without the image.
+    """
+    seed, index = content.origin
+    rng = RandomChoices(seed + _ASKING, index)
+    asked = list[_Asked]()
+    for make in rng.some(_ABOUT_SHAPES, len(_ABOUT_SHAPES)):
+        one = make(rng, content)
+        if one and len(asked) < 2 and not any(one.asks & before.tells for before in asked):
+            asked.append(one)
+    pairs = [(one.question, one.answer) for one in asked]
+    pairs.insert(rng.whole(0, len(pairs)), _about_number(rng, content.number))
+    return tuple(pairs)
+
+
+def _asked(question: str, answer: str, asks: str, tells: str = "") -> _Asked:
+    return _Asked(question, answer, frozenset(asks.split()), frozenset((asks + " " + tells).split()))
+
+
+def _about_number(rng: RandomChoices, number: int) -> tuple[str, str]:
+    return rng.one(
+        (
+            ("What is the number?", str(number)),
+            ("What is the number?", str(number)),
+            ("What is the first digit of the number?", str(number // 10)),
+            ("What is the last digit of the number?", str(number % 10)),
+            ("Is the number even or odd?", "odd" if number % 2 else "even"),
+            ("Is the number less than 55?", "yes" if number < 55 else "no"),  # half of 10 to 99 are
+        )
+    )
+
+
+def _how_many(rng: RandomChoices, content: Scene) -> _Asked:
+    return _asked("How many shapes are there?", str(len(content.shapes)), "count")
+
+
+def _how_many_of_a_colour(rng: RandomChoices, content: Scene) -> _Asked:
+    times = Counter(shape.colour for shape in content.shapes)
+    answer = rng.one(sorted({0, *times.values()}))
+    colour = rng.one([colour for colour in COLOURS if times[colour] == answer])
+    return _asked(f"How many shapes are {colour}?", str(answer), "colours", "count")
+
+
+def _is_there(rng: RandomChoices, content: Scene) -> _Asked:
+    """A shape of the scene, or one that differs from it in its colour or its kind alone."""
+    there = [(shape.colour, shape.kind) for shape in content.shapes]
+    named, answer = rng.one(there), "yes"
+    if rng.chance(0.5):
+        others = [*((colour, named[1]) for colour in COLOURS), *((named[0], kind) for kind in KINDS)]
+        named, answer = rng.one([one for one in others if one not in there]), "no"
+    return _asked(f"Is there {_a(' '.join(named))}?", answer, "colours kinds")
+
+
+def _which_on_a_side(rng: RandomChoices, content: Scene) -> _Asked:
+    side = rng.one(tuple(SIDES))
+    answer = next((shape.kind for shape in content.shapes if shape.side == side), "none")
+    return _asked(f"Which shape is on the {side}?", answer, "kinds places count")
+
+
+def _colour_of_a_kind(rng: RandomChoices, content: Scene) -> _Asked | None:
+    shape = rng.one(content.shapes)
+    if sum(shape.kind == other.kind for other in content.shapes) > 1:
+        return None
+    return _asked(f"What colour is the {shape.kind}?", shape.colour, "colours", "kinds")
+
+
+def _colour_on_a_side(rng: RandomChoices, content: Scene) -> _Asked:
+    shape = rng.one(content.shapes)
+    return _asked(f"What colour is the shape on the {shape.side}?", shape.colour, "colours", "places")
+
+
+def _size(rng: RandomChoices, content: Scene) -> _Asked | None:
+    shape = _one_by_name(rng, content)
+    if shape is None:
+        return None
+    return _asked(f"Is the {shape.colour} {shape.kind} small or large?", shape.size, "sizes", "colours kinds")
+
+
+def _place(rng: RandomChoices, content: Scene) -> _Asked | None:
+    shape = _one_by_name(rng, content)
+    if shape is None:
+        return None
+    return _asked(f"Is the {shape.colour} {shape.kind} on the left or on the right?", shape.side, "places", "colours kinds")
+
+
+def _what_beside(rng: RandomChoices, content: Scene) -> _Asked | None:
+    """What is on a side of a shape; where there is nothing, it is asked a third as often."""
+    shape = _one_by_name(rng, content)
+    if shape is None or len(content.shapes) < 2:
+        return None
+    (other,) = (one for one in content.shapes if one is not shape)
+    side, answer = other.side, f"{other.colour} {other.kind}"
+    if rng.chance(0.25):
+        side, answer = shape.side, "nothing"
+    return _asked(f"What is {side} of the {shape.colour} {shape.kind}?", answer, "places colours kinds count")
+
+
+def _which_is_larger(rng: RandomChoices, content: Scene) -> _Asked | None:
+    if len({shape.size for shape in content.shapes}) < 2:
+        return None
+    (answer,) = (shape.side for shape in content.shapes if shape.size == "large")
+    return _asked("Which shape is larger, the left or the right one?", answer, "sizes", "count places")
+
+
+def _one_by_name(rng: RandomChoices, content: Scene) -> Shape | None:
+    """A shape that its colour and kind name; None if two have the same."""
+    shape = rng.one(content.shapes)
+    same = [other for other in content.shapes if (other.colour, other.kind) == (shape.colour, shape.kind)]
+    return shape if len(same) == 1 else None
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+_ABOUT_SHAPES: tuple[Callable[[RandomChoices, Scene], _Asked | None], ...] = (
+    _how_many, _how_many_of_a_colour, _is_there, _which_on_a_side, _colour_of_a_kind, _colour_on_a_side, _size, _place,
+    _what_beside, _what_beside, _which_is_larger,  # twice: it can be asked of few scenes
+)  # fmt: skip

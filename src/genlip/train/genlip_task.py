@@ -80,7 +80,9 @@ class GenLIPTask(PackTask):
         return model
 
     def load_initial(self, model: GenLIP) -> None:
-        """The weights of `init_from`, whose sizes must be those of the run."""
+        """The weights of `init_from`, if there is one; its sizes must be those of the run."""
+        if not self.run.init_from:
+            return
         given = checkpoint.load(self.run.init_from, dtype=torch.get_default_dtype())
         _check_same_shape(self.run, given.config)
         model.load_state_dict(given.state_dict())

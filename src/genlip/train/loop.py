@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from genlip.data.folder_lock import own
 from genlip.data.packing import MANY_SKIPPED, Batch
 from genlip.data.sample_counts import SampleCounts, SkippedTooMany
-from genlip.data.sources import Source, hold_out, open_source
+from genlip.data.sources import Source, hold_out
 from genlip.machine import machine, memory, versions
 from genlip.recipes.recipe import as_run, to_yaml
 from genlip.recipes.run import Run
@@ -37,7 +37,7 @@ from genlip.train.sample_log import SampleLog
 from genlip.train.signals import interruptible
 from genlip.train.spikes import Spikes
 from genlip.train.state import State, begin
-from genlip.train.task import HeldOutSet
+from genlip.train.task import HeldOutSet, task_class
 from genlip.train.tracking import Tracker, free_name
 from genlip.train.update import DataUnreadable, NonFinite, Update, update
 from genlip.train.validation import held_out_set, measure
@@ -342,7 +342,7 @@ def _sources(run: Run) -> tuple[Source, Source]:
 def _open(run: Run, setting: str) -> Source:
     """The source of a setting of `run.data`, which errors name."""
     try:
-        return open_source(getattr(run.data, setting), run.data.fields, allow_outside=run.data.allow_outside)
+        return task_class(run).open_source(run, getattr(run.data, setting))
     except (ValueError, OSError) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
         raise kind(f"{error}; it is data.{setting} of the recipe, and --data.{setting} names another") from error

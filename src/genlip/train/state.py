@@ -118,10 +118,11 @@ def begin(run: Run, world: World, source: Source, newest: Path | None) -> State:
     attention = world.broadcast(task.attention(world.device, dtype))
     torch.manual_seed(run.seed)  # the same weights on every rank
     model: nn.Module = task.build(attention)
-    if run.init_from and newest is None:
+    if newest is None:
         task.load_initial(model)
-    model.to(world.device).train()
     freeze(model, run.freeze)
+    task.store_frozen(model, dtype)
+    model.to(world.device).train()
     if run.compile:
         task.compile(model)
     shared = share_model(model, task.blocks(model), strategy, world)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from genlip.data.samples import Reader
-from genlip.data.sources import Source
+from genlip.data.sources import Source, open_source
 from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.recipes.run import Run
 from genlip.recipes.tasks import TASKS, import_object
@@ -90,6 +90,14 @@ class Task(ABC):
         Raises ValueError or OSError.
         """
 
+    @classmethod
+    def open_source(cls, run: Any, spec: str) -> Source:
+        """Open the training data or the held-out data by its name or path: images with captions, unless a task reads others.
+
+        Raises ValueError or OSError.
+        """
+        return open_source(spec, run.data.fields, allow_outside=run.data.allow_outside)
+
     @abstractmethod
     def reader(self, source: Source) -> Reader:
         """Turns the examples of a source into samples, and samples into packs of at most `run.packing.max_tokens` rows."""
@@ -110,7 +118,15 @@ class Task(ABC):
 
     @abstractmethod
     def load_initial(self, model: Model) -> None:
-        """Replace the weights of a new model by those of `run.init_from`. Raises ValueError if they do not fit."""
+        """Replace the weights of the model of a new run by those that it starts with, such as those of `run.init_from`.
+
+        A run that starts with random weights keeps those of `build`. Raises ValueError if weights do not fit.
+        """
+
+    def store_frozen(self, model: Model, dtype: torch.dtype) -> None:
+        """Called once the weights are there, with the dtype of the matrix products: parameters that are not trained may be
+        stored in it. By default they stay as they are."""
+        return
 
     def blocks(self, model: Model) -> Sequence[nn.Module]:
         """The layers that FSDP shards one by one and that `run.compile` compiles one by one.

@@ -40,7 +40,7 @@ def test_a_procedural_kind_is_known_by_its_name(here):
     (here / "scenes").mkdir()
     assert open_source("scenes") == Procedural("scenes")
     assert open_source("scenes:4", "caption") == Procedural("scenes", 4)
-    assert refusal("scenes:4", "one,caption") == "scenes:4: no field one; need caption"
+    assert refusal("scenes:4", "one,caption") == "scenes:4: no field one; need caption or conversations"
 
 
 def test_a_folder_is_one_whatever_its_name(here):

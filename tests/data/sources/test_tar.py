@@ -170,7 +170,7 @@ def test_only_what_is_needed_is_read(tmp_path, monkeypatch):
     path = write(tmp_path / "a.tar", [("a.jpg", bytes(10**6)), ("a.json", {"re": "x" * 5000}), ("a.txt", "text")])
     text, entries = opened(path), opened(path, CaptionFields({"re": 1}))
     sizes, plain = [], os.pread
-    monkeypatch.setattr(tar.os, "pread", lambda *how: sizes.append(how[1]) or plain(*how))
+    monkeypatch.setattr(os, "pread", lambda *how: sizes.append(how[1]) or plain(*how))
     assert (text.caption(0), sizes) == ("text", [4])
     sizes.clear()
     text[0]

@@ -53,7 +53,7 @@ def indexed(folder, content, name="a.tar"):
     (folder / name).write_bytes(content)
     descriptor = os.open(folder / name, os.O_RDONLY)
     try:
-        rows, problems = tar_index._rows_of(descriptor, str(folder / name))
+        (rows, _), problems = tar_index._rows_of(descriptor, str(folder / name))
         return rows, problems.messages()
     finally:
         os.close(descriptor)
@@ -330,7 +330,7 @@ def test_an_extended_header_is_not_read_into_memory(tmp_path):
         file.write(tar_of(sample("a", "jpg"))[:1024] + member.tobuf(tarfile.GNU_FORMAT))
         file.truncate(2**33 + 4096)
     descriptor = os.open(path, os.O_RDONLY)
-    rows, problems = tar_index._rows_of(descriptor, "a.tar")
+    (rows, _), problems = tar_index._rows_of(descriptor, "a.tar")
     os.close(descriptor)
     assert len(rows) == 1
     assert "damaged headers, first at byte 1024" in problems.messages()[0]

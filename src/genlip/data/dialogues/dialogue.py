@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from genlip.data.examples import ImageLike
-from genlip.data.sources.fields import IMAGE_MARK
+from genlip.data.sources.conversations import IMAGE_MARK, Role
 
 __all__ = ["IMAGE_MARK", "Dialogue", "DialogueSource", "Message", "Role"]
-
-Role = Literal["system", "user", "assistant"]
 
 
 class Message(NamedTuple):

@@ -1,23 +1,26 @@
-"""Base: the protocol of sources, which are captioned images with a length and random access; and parts of a source."""
+"""Base: the protocol of sources, which are captioned images with a length and random access; and parts of a source.
+
+Parts, mixtures and held-out examples need only `Indexed`: they also serve sources of dialogues, which have no captions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from genlip.data.examples import Caption, Example, Unusable, plain_text, short_repr
 
-__all__ = ["Source", "Subset", "Without", "corpus", "notes_of"]
+__all__ = ["Indexed", "Source", "Subset", "Without", "corpus", "notes_of"]
 
 
-class Source(Protocol):
-    """Captioned images with a length and random access; the same index always gives the same example.
+class Indexed(Protocol):
+    """Examples of any kind with a length and random access; the same index always gives the same example.
 
-    Several processes read a source at once: it must work after pickling and after a fork.
+    Several processes read them at once: they must work after pickling and after a fork.
     """
 
     @property
@@ -26,6 +29,12 @@ class Source(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Source(Indexed, Protocol):
+    """Captioned images."""
 
     def __getitem__(self, index: int, /) -> Example:
         """The example. Raises `Unusable` if it cannot be read; other errors stop the run."""
@@ -40,7 +49,7 @@ class Source(Protocol):
 class Subset:
     """Some examples of a source, in the order of `indices`."""
 
-    source: Source
+    source: Indexed
     indices: Sequence[int] | np.ndarray
 
     @property
@@ -53,18 +62,18 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> Any:
         return self.source[int(self.indices[index])]
 
     def caption(self, index: int) -> Caption:
-        """The caption alone."""
-        return self.source.caption(int(self.indices[index]))
+        """The caption alone, where the source has captions."""
+        return cast(Source, self.source).caption(int(self.indices[index]))
 
 
 class Without:
     """A source without some of its examples. Memory depends only on the number that is left out."""
 
-    def __init__(self, source: Source, left_out: Sequence[int] | np.ndarray) -> None:
+    def __init__(self, source: Indexed, left_out: Sequence[int] | np.ndarray) -> None:
         self.source = source
         self.name = source.name
         gone = np.unique(np.asarray(left_out, dtype=np.int64))
@@ -79,12 +88,12 @@ class Without:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> Any:
         return self.source[self._index(index)]
 
     def caption(self, index: int) -> Caption:
-        """The caption alone."""
-        return self.source.caption(self._index(index))
+        """The caption alone, where the source has captions."""
+        return cast(Source, self.source).caption(self._index(index))
 
     def _index(self, index: int) -> int:
         if not 0 <= index < self._length:

@@ -8,20 +8,22 @@ repeated within the epoch. So each part is read evenly, and no state is needed t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from genlip.data.examples import Caption, Example, short_repr
-from genlip.data.sources.base import Source, Subset, Without
+from genlip.data.examples import Caption, short_repr
+from genlip.data.sources.base import Indexed, Subset, Without
 
-__all__ = ["Mixture", "Place", "hold_out", "lengths", "locate"]
+__all__ = ["Mixture", "Place", "drawn", "hold_out", "lengths", "locate"]
+
+S = TypeVar("S", bound=Indexed)
 
 
 class Place(NamedTuple):
     """Where an example of a mixture comes from: example `number` of a part, in an epoch of the part."""
 
-    source: Source
+    source: Any
     epoch: int
     number: int
 
@@ -35,14 +37,15 @@ class Mixture:
         takes: number of examples that an epoch takes from each part; the sum is the mixture's length.
     """
 
-    def __init__(self, sources: Sequence[Source], weights: Sequence[float] | None = None, name: str = "mixture") -> None:
+    def __init__(self, sources: Sequence[Indexed], weights: Sequence[float] | None = None, name: str = "mixture") -> None:
         """`weights` divide an epoch, which is as long as all parts together.
 
         Raises ValueError for a part without examples.
         """
         if not sources:
             raise ValueError("a mixture needs at least one source")
-        self.sources, self.weights, self.name = tuple(sources), weights, name
+        self.sources: tuple[Any, ...] = tuple(sources)
+        self.weights, self.name = weights, name
         lengths = np.array([len(source) for source in sources])
         self.takes = lengths if weights is None else _weighted(lengths, weights, name)
         self._ends = np.cumsum(self.takes)
@@ -52,13 +55,13 @@ class Mixture:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> Any:
         """An example of the first epoch."""
         source, _, inner = locate(self, 0, index)
         return source[inner]
 
     def caption(self, index: int) -> Caption:
-        """The caption of an example of the first epoch."""
+        """The caption of an example of the first epoch, where the parts have captions."""
         source, _, inner = locate(self, 0, index)
         return source.caption(inner)
 
@@ -72,30 +75,35 @@ class Mixture:
         return Place(source, *divmod(epoch * take + index - before, len(source)))
 
 
-def locate(source: Source, epoch: int, index: int) -> Place:
+def locate(source: Indexed, epoch: int, index: int) -> Place:
     """The part of a source that holds example `index` of an epoch, and its index there; parts may be mixtures too."""
     while isinstance(source, Mixture):
         source, epoch, index = source.place(epoch, index)
     return Place(source, epoch, index)
 
 
-def lengths(source: Source) -> Any:
+def lengths(source: Indexed) -> Any:
     """What the order depends on: a source's length; for a mixture, the number taken from each part, and its length."""
     if isinstance(source, Mixture):
         return [[take, lengths(part)] for take, part in zip(source.takes.tolist(), source.sources, strict=True)]
     return len(source)
 
 
-def hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+def hold_out(source: S, count: int, seed: int) -> tuple[S, S]:
     """A source without `count` of its examples, and these. In a mixture, each part gives its share.
 
     The seed chooses the examples. Memory does not depend on the length of the source. Raises ValueError for more than half.
     """
+    rest, held = _held_out(source, count, seed)
+    return cast(S, rest), cast(S, held)
+
+
+def _held_out(source: Indexed, count: int, seed: int) -> tuple[Indexed, Indexed]:
     if count == 0:
         return source, Subset(source, ())
     if isinstance(source, Mixture):
         counts = _divided(count, source.takes)
-        parts = [hold_out(part, int(n), seed) for part, n in zip(source.sources, counts, strict=True)]
+        parts = [_held_out(part, int(n), seed) for part, n in zip(source.sources, counts, strict=True)]
         rest = Mixture([part for part, _ in parts], source.weights, source.name)
         return rest, Mixture([held for _, held in parts if len(held)], name=source.name)
     if 2 * count > len(source) + 2:  # the share of a part is rounded
@@ -103,11 +111,11 @@ def hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
             f"{source.name}: {count} of {len(source)} examples would be held out, and at most half may be; "
             "name a source with data.held_out or lower data.held_out_samples"
         )
-    chosen = _drawn(len(source), count, seed)
+    chosen = drawn(len(source), count, seed)
     return Without(source, chosen), Subset(source, chosen)
 
 
-def _drawn(length: int, count: int, seed: int) -> np.ndarray:
+def drawn(length: int, count: int, seed: int) -> np.ndarray:
     """Int64[count] different indices below `length`, in ascending order, which archives read faster."""
     bits = np.random.PCG64(seed)  # and not a Generator: its methods may change between NumPy versions, see `pick`
     found: dict[int, None] = {}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
-from genlip.data.sources.base import Source
+from genlip.data.sources.base import Indexed, Source
 from genlip.data.sources.coco import holds_object, open_captions
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.mixture import Mixture
@@ -17,7 +16,7 @@ from genlip.model.fields import shown
 from genlip.model.files import expanded, is_folder_name, printable
 from genlip.model.reading import read_yaml
 
-__all__ = ["open_source"]
+__all__ = ["Opener", "open_source"]
 
 _MAX_DEPTH, _MAX_PARTS = 16, 10_000  # of mixtures in mixtures
 _FORMS = (
@@ -45,35 +44,131 @@ def open_source(spec: str, fields: str = "", images: str = "", allow_outside: bo
 
     Raises FileNotFoundError or ValueError that say what was found and needed.
     """
-    return _open(spec, fields, images, _Opening(allow_outside))
+    return cast(Source, Opener(allow_outside).open(spec, fields, images))
 
 
-@dataclass
-class _Opening:
-    """State while mixtures open their parts.
+class Opener:
+    """Opens sources by their names: one method for each form, and the state while mixtures open their parts.
+
+    A subclass that reads something else than captions overrides methods of forms.
 
     Attributes:
         allow_outside: as `open_source` has it.
-        above: the mixtures that are being opened, outermost first.
-        parts: number of opened parts.
+        takes_images: suffixes of files whose images may be in a folder of their own, and what such files are.
     """
 
-    allow_outside: bool
-    above: tuple[Path, ...] = ()
-    parts: int = 0
+    takes_images: tuple[tuple[str, ...], str] = ((".json",), "captions files of COCO and TextCaps (.json)")
 
+    def __init__(self, allow_outside: bool) -> None:
+        self.allow_outside = allow_outside
+        self._above: tuple[Path, ...] = ()  # the mixtures that are being opened, outermost first
+        self._parts = 0  # opened so far
 
-def _open(spec: str, fields: str, images: str, opening: _Opening) -> Source:
-    path, suffix = expanded(spec), _suffix(spec)
-    if images and suffix != ".json":
-        raise ValueError(f"{spec}: images {images!r} is for captions files of COCO and TextCaps (.json); leave it out")
-    if is_procedural(spec):
+    def open(self, spec: str, fields: str = "", images: str = "") -> Indexed:
+        """A source by its name or path, as `open_source` describes it."""
+        path, suffix = expanded(spec), _suffix(spec)
+        if images and suffix not in self.takes_images[0]:
+            raise ValueError(f"{spec}: images {images!r} is for {self.takes_images[1]}; leave it out")
+        if is_procedural(spec):
+            return self.procedural(spec, fields)
+        if path.is_dir():
+            return self.folder(path, fields)
+        if suffix in (".yaml", ".yml"):
+            return self._list(path, fields)
+        return self._files(spec, suffix, CaptionFields.parse(fields), images)
+
+    # -- forms
+
+    def procedural(self, spec: str, fields: str) -> Indexed:
+        """Images of a kind."""
         return Procedural.open(spec, fields)
-    if path.is_dir():
+
+    def folder(self, path: Path, fields: str) -> Indexed:
+        """Images with captions beside them."""
         return open_folder(path, CaptionFields.parse(fields))
-    if suffix in (".yaml", ".yml"):
-        return _open_mixture(path, fields, opening)
-    return _open_files(spec, suffix, CaptionFields.parse(fields), images, opening.allow_outside)
+
+    def shards(self, files: Sequence[str], fields: CaptionFields, name: str) -> Indexed:
+        """Tar shards."""
+        from genlip.data.sources.tar import TarShards
+
+        return TarShards.open(files, fields, name)
+
+    def parquet(self, files: Sequence[str], fields: CaptionFields, name: str) -> Indexed:
+        """Parquet files."""
+        from genlip.data.sources.parquet import ParquetTables
+
+        return ParquetTables.open(files, fields, name)
+
+    def coco(self, files: Sequence[str], images: str, name: str) -> Indexed:
+        """Captions files of COCO and TextCaps."""
+        return open_captions(files, images, name, self.allow_outside)
+
+    def tables(self, files: Sequence[str], fields: CaptionFields, images: str, name: str) -> Indexed:
+        """Tables with paths of images."""
+        if images:
+            raise ValueError(
+                f"{name}: images {images!r} is for captions files of COCO and TextCaps; rows have paths of their own"
+            )
+        return open_tables(files, fields, name, self.allow_outside)
+
+    def listed(self, path: Path, stored: Any, fields: str) -> Indexed:
+        """What a .yaml file lists: a mixture."""
+        entries = _entries(path, stored)
+        weights = [entry["weight"] for entry in entries if "weight" in entry]
+        if weights and len(weights) < len(entries):
+            raise ValueError(f"{path}: {len(weights)} of {len(entries)} sources have a weight: give it to all or to none")
+        parts = [self.part(path, entry, fields) for entry in entries]
+        return Mixture(parts, weights or None, printable(str(path)))
+
+    def part(self, listing: Path, entry: Mapping[str, Any], fields: str) -> Indexed:
+        """An entry of a .yaml file; its paths are relative to the file, its fields replace those given for all."""
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise ValueError(
+                f"{listing}: more than {_MAX_PARTS} parts in all, with those of the mixtures in it; name files by globs"
+            )
+        spec, images = entry["source"], entry.get("images", "")
+        if not is_procedural(spec) and "://" not in spec:
+            spec = str(listing.parent / expanded(spec))
+        fields = _fields(entry) if "fields" in entry else "" if Path(spec).is_dir() else fields
+        return self.open(spec, fields, str(listing.parent / expanded(images)) if images else "")
+
+    # -- what all forms share
+
+    def _files(self, spec: str, suffix: str, fields: CaptionFields, images: str) -> Indexed:
+        folder = is_folder_name(spec)
+        if folder or suffix not in (*READERS, ".tar", ".parquet"):
+            if (not suffix or folder) and not expanded(spec).exists():
+                raise FileNotFoundError(f"{spec}: no such {'folder' if folder else 'source'}; need {_FORMS}")
+            raise ValueError(f"{spec}: cannot read captions from {suffix or 'a file without suffix'}; need {_FORMS}")
+        from genlip.data.sources.paths import expand, is_remote  # these import fsspec, which scenes and folders do not need
+
+        files = expand(spec)
+        if suffix in READERS and any(map(is_remote, files)):
+            raise ValueError(
+                f"{spec}: tables are read from local disk, beside their images; .tar and .parquet from anywhere"
+            )
+        if suffix == ".tar":
+            return self.shards(files, fields, spec)
+        if suffix == ".parquet":
+            return self.parquet(files, fields, spec)
+        if suffix == ".json" and any(map(holds_object, files)):
+            return self.coco(files, images, spec)
+        return self.tables(files, fields, images, spec)
+
+    def _list(self, path: Path, fields: str) -> Indexed:
+        try:
+            stored = read_yaml(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such mixture") from None
+        if (here := path.resolve()) in self._above:
+            raise ValueError(f"{path}: lists itself, or a mixture that lists it")
+        if len(self._above) >= _MAX_DEPTH:
+            raise ValueError(f"{path}: lies {_MAX_DEPTH} mixtures deep, which is the limit; list its sources in one file")
+        above, self._above = self._above, (*self._above, here)
+        found = self.listed(path, stored, fields)
+        self._above = above
+        return found
 
 
 def _suffix(spec: str) -> str:
@@ -83,55 +178,8 @@ def _suffix(spec: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _open_files(spec: str, suffix: str, fields: CaptionFields, images: str, allow_outside: bool) -> Source:
-    folder = is_folder_name(spec)
-    if folder or suffix not in (*READERS, ".tar", ".parquet"):
-        if (not suffix or folder) and not expanded(spec).exists():
-            raise FileNotFoundError(f"{spec}: no such {'folder' if folder else 'source'}; need {_FORMS}")
-        raise ValueError(f"{spec}: cannot read captions from {suffix or 'a file without suffix'}; need {_FORMS}")
-    from genlip.data.sources.paths import expand, is_remote  # these import fsspec, which scenes and folders do not need
-
-    files = expand(spec)
-    if suffix in READERS and any(map(is_remote, files)):
-        raise ValueError(f"{spec}: tables are read from local disk, beside their images; .tar and .parquet from anywhere")
-    if suffix == ".tar":
-        from genlip.data.sources.tar import TarShards
-
-        return TarShards.open(files, fields, spec)
-    if suffix == ".parquet":
-        from genlip.data.sources.parquet import ParquetTables
-
-        return ParquetTables.open(files, fields, spec)
-    if suffix == ".json" and any(map(holds_object, files)):
-        return open_captions(files, images, spec, allow_outside)
-    if images:
-        raise ValueError(
-            f"{spec}: images {images!r} is for captions files of COCO and TextCaps; rows have paths of their own"
-        )
-    return open_tables(files, fields, spec, allow_outside)
-
-
-def _open_mixture(path: Path, fields: str, opening: _Opening) -> Mixture:
-    entries = _entries(path)
-    weights = [entry["weight"] for entry in entries if "weight" in entry]
-    if weights and len(weights) < len(entries):
-        raise ValueError(f"{path}: {len(weights)} of {len(entries)} sources have a weight: give it to all or to none")
-    if (here := path.resolve()) in opening.above:
-        raise ValueError(f"{path}: lists itself, or a mixture that lists it")
-    if len(opening.above) >= _MAX_DEPTH:
-        raise ValueError(f"{path}: lies {_MAX_DEPTH} mixtures deep, which is the limit; list its sources in one file")
-    above, opening.above = opening.above, (*opening.above, here)
-    parts = [_open_part(path, entry, fields, opening) for entry in entries]
-    opening.above = above
-    return Mixture(parts, weights or None, printable(str(path)))
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
+def _entries(path: Path, stored: Any) -> list[dict[str, Any]]:
     """The entries of a mixture file."""
-    try:
-        stored = read_yaml(path)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such mixture") from None
     entries = stored.get("sources") if isinstance(stored, dict) and len(stored) == 1 else None
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: not a mixture: need `sources`, a list of `source`, and nothing beside it")
@@ -168,17 +216,3 @@ def _wrong(entry: Any) -> str:
 def _fields(entry: Mapping[str, Any]) -> str:
     fields = entry.get("fields", "")
     return fields if isinstance(fields, str) else ",".join(f"{field}={chance}" for field, chance in fields.items())
-
-
-def _open_part(mixture: Path, entry: Mapping[str, Any], fields: str, opening: _Opening) -> Source:
-    """A part of a mixture; its paths are relative to the mixture file, its fields replace those of the mixture."""
-    opening.parts += 1
-    if opening.parts > _MAX_PARTS:
-        raise ValueError(
-            f"{mixture}: more than {_MAX_PARTS} parts in all, with those of the mixtures in it; name files by globs"
-        )
-    spec, images = entry["source"], entry.get("images", "")
-    if not is_procedural(spec) and "://" not in spec:
-        spec = str(mixture.parent / expanded(spec))
-    fields = _fields(entry) if "fields" in entry else "" if Path(spec).is_dir() else fields
-    return _open(spec, fields, str(mixture.parent / expanded(images)) if images else "", opening)

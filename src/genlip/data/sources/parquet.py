@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from genlip.data.examples import Caption, Example, Unusable, short_repr
 from genlip.data.sources.cache import ShardCache
-from genlip.data.sources.fields import PAIRS, CaptionFields
-from genlip.data.sources.parquet_columns import described
+from genlip.data.sources.fields import CaptionFields
+from genlip.data.sources.parquet_columns import described, holds_text
 from genlip.data.sources.parquet_rows import ParquetRows
 
 __all__ = ["ParquetTables"]
@@ -46,7 +46,7 @@ class ParquetTables:
         """
 
         def captions(path: str, schema: pa.Schema, image: str) -> tuple[str, ...]:
-            texts = [field.name for field in schema if field.name != image and _holds_text(field.type)]
+            texts = [field.name for field in schema if field.name != image and holds_text(field.type)]
             chances = fields.among(texts, f"{path} with columns {described(schema)}").chances
             return tuple(name for name in chances if name in texts)
 
@@ -73,13 +73,3 @@ class ParquetTables:
             return self.fields.read(record)
         except Unusable as error:  # without the key of the example
             raise Unusable(error.reason, f"{self.rows.key(index)}: {error}") from None
-
-
-def _holds_text(kind: pa.DataType) -> bool:
-    """Whether a column holds texts, lists of texts, or conversations as lists of structs."""
-    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _holds_text(kind.value_type)
-    if pa.types.is_struct(kind):
-        names = {field.name for field in kind}
-        return any({*form} <= names for form in (("from", "value"), ("role", "content"), *PAIRS))
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)

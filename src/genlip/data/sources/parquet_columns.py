@@ -12,15 +12,17 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from genlip.data.sources.conversations import PAIRS
 from genlip.data.sources.paths import file_system, is_remote
 from genlip.data.sources.tables import check_columns
 from genlip.model.file_kinds import LFS_POINTER, but_is, head_of, is_lfs_pointer
 from genlip.model.files import check_regular, one_line, printable
 
-__all__ = ["Columns", "Footer", "Others", "common_columns", "described", "read_footer"]
+__all__ = ["Columns", "Footer", "Others", "common_columns", "described", "holds_text", "read_footer"]
 
 # Preferred names if several columns could hold the image.
 IMAGE_COLUMNS = ("image", "images", "jpg", "jpeg", "png", "webp", "img", "picture", "image_bytes", "bytes")
+_NAMED_AS_IMAGES = ("image", "images", "image_path")  # a file with one of these has images, whatever their type
 # Chooses the columns to read beside the image, from a file's path, its schema and the name of the image column.
 Others = Callable[[str, pa.Schema, str], tuple[str, ...]]
 
@@ -35,7 +37,7 @@ class Footer(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read: the image, its type, and the others."""
+    """The columns that are read: the image, its type, and the others. Without an image, both are empty."""
 
     image: str
     kind: str
@@ -73,22 +75,27 @@ def _footer(metadata: pq.FileMetaData) -> Footer:
     return Footer(metadata.schema.to_arrow_schema(), rows, sizes)
 
 
-def common_columns(paths: Sequence[str], footers: Sequence[Footer], others: Others, image_column: str | None) -> Columns:
+def common_columns(
+    paths: Sequence[str], footers: Sequence[Footer], others: Others, image_column: str | None, image_needed: bool = True
+) -> Columns:
     """The columns to read, which must be the same in all files. Raises ValueError."""
-    first = _columns(paths[0], footers[0].schema, others, image_column)
+    first = _columns(paths[0], footers[0].schema, others, image_column, image_needed)
     for path, footer in zip(paths, footers, strict=True):
         if footer.schema.equals(footers[0].schema):
             continue
-        if (found := _columns(path, footer.schema, others, image_column)) != first:
+        if (found := _columns(path, footer.schema, others, image_column, image_needed)) != first:
+            both = first.image + " and " * bool(first.image) + ", ".join(first.others)
             raise ValueError(
                 f"{path}: its columns differ from those of {paths[0]}: {described(footer.schema)}, there "
-                f"{described(footers[0].schema)}; both need {first.image} and {', '.join(first.others)}, found {found}"
+                f"{described(footers[0].schema)}; both need {both}, found {found}"
             )
     return first
 
 
-def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None) -> Columns:
+def _columns(path: str, schema: pa.Schema, others: Others, image_column: str | None, image_needed: bool) -> Columns:
     check_columns(schema.names, path)
+    if not image_needed and not any(_holds_image(field.type) or field.name in _NAMED_AS_IMAGES for field in schema):
+        return Columns("", "", others(path, schema, ""))
     image = _image_column(path, schema, image_column)
     return Columns(image, _kind(schema.field(image).type), others(path, schema, image))
 
@@ -125,6 +132,16 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def holds_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts, lists of texts, or conversations as lists of structs."""
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return holds_text(kind.value_type)
+    if pa.types.is_struct(kind):
+        names = {field.name for field in kind}
+        return any({*form} <= names for form in (("from", "value"), ("role", "content"), *PAIRS))
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def described(schema: pa.Schema) -> str:

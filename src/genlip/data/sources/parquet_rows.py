@@ -8,7 +8,7 @@ within a limit of bytes per process. Only the named columns are read.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -104,19 +104,21 @@ class ParquetRows:
         name: str,
         cache: ShardCache | None = None,
         image_column: str | None = None,
+        image_needed: bool = True,
     ) -> ParquetRows:
         """The rows of files that share the columns to read.
 
         others        chooses the columns beside the image; it may refuse a file with a ValueError
         cache         cache of remote files; default: that of the user
         image_column  default: the only column of encoded images, or the one with a usual name
+        image_needed  False: files without an image column are read too
 
         Raises FileNotFoundError for a missing file; ValueError for one that is not a Parquet file or lacks these columns.
         """
         with ThreadPoolExecutor(16) as threads:  # file systems take long to answer
             versions = list(threads.map(fingerprint, paths))
             footers = list(threads.map(read_footer, paths))
-        columns = common_columns(paths, footers, others, image_column)
+        columns = common_columns(paths, footers, others, image_column, image_needed)
         rows = cls(paths, versions, footers, columns, name, cache or ShardCache.default())
         if not len(rows):
             raise ValueError(f"{name}: no rows in {len(paths)} files")
@@ -133,14 +135,20 @@ class ParquetRows:
         return self._key(self._place(index))
 
     def image(self, index: int) -> ImageLike:
-        """The image of a row: encoded bytes or a path. Raises `Unusable` if there is none."""
+        """The image of a row: encoded bytes or a path. Raises `Unusable` if there is none, or several."""
         place = self._place(index)
-        images = self._decoded_columns(place, [self._columns.image])[self._columns.image]
-        try:
-            held = images[place.row].as_py()
-        except UnicodeDecodeError as error:
-            raise Unusable("damaged", f"{self._key(place)}: the path of its image is not UTF-8: {error}") from None
+        held = self._held(place)
+        while isinstance(held, list):
+            if len(held) > 1:
+                raise Unusable("several images", f"{self._key(place)}: {len(held)} images in a row; a sample holds one")
+            held = held[0] if held else None
         return self._image(place, held)
+
+    def images(self, index: int) -> tuple[ImageLike, ...]:
+        """All images of a row; none if its cell is empty, or if there is no image column. Raises `Unusable`."""
+        place = self._place(index)
+        held = self._held(place) if self._columns.image else None
+        return () if _is_empty(held) else tuple(self._image(place, entry) for entry in _entries(held))
 
     def record(self, index: int) -> dict[str, Any]:
         """The other columns of a row, without reading the image. Raises `Unusable` if they cannot be read."""
@@ -221,12 +229,16 @@ class ParquetRows:
                 raise _TooLarge(f"its row group takes more than {limit} bytes, {stored} stored; write smaller row groups")
         return pa.Table.from_batches(batches)
 
+    def _held(self, place: _Place) -> Any:
+        """The cell of the image column."""
+        images = self._decoded_columns(place, [self._columns.image])[self._columns.image]
+        try:
+            return images[place.row].as_py()
+        except UnicodeDecodeError as error:
+            raise Unusable("damaged", f"{self._key(place)}: the path of its image is not UTF-8: {error}") from None
+
     def _image(self, place: _Place, held: Any) -> ImageLike:
         """Encoded bytes; without them, the path of a file beside the table."""
-        while isinstance(held, list):
-            if len(held) > 1:
-                raise Unusable("several images", f"{self._key(place)}: {len(held)} images in a row; a sample holds one")
-            held = held[0] if held else None
         data, path = (held["bytes"], held.get("path")) if isinstance(held, dict) else (held, None)
         if data is not None:
             if len(data) > _MAX_IMAGE_BYTES:
@@ -241,7 +253,7 @@ class ParquetRows:
         return Path(self._paths[place.file]).parent / path
 
     def _warn_of_large_groups(self, footers: Sequence[Footer]) -> None:
-        columns = (self._columns.image, *self.others)
+        columns = (self._columns.image, *self.others)  # "" is in no footer
         largest = max(sum(footer.sizes.get(column, 0) for column in columns) for footer in footers)
         if largest > self._decoded_bytes:
             log.warning(
@@ -249,3 +261,17 @@ class ParquetRows:
                 self.name,
                 largest >> 20,
             )
+
+
+def _entries(held: Any) -> Iterator[Any]:
+    """The entries of a cell, which may hold lists in lists."""
+    if isinstance(held, list):
+        for entry in held:
+            yield from _entries(entry)
+    else:
+        yield held
+
+
+def _is_empty(held: Any) -> bool:
+    """Whether a cell holds no image: null, or null in all its fields."""
+    return held is None or (isinstance(held, dict) and held.get("bytes") is None and not held.get("path"))

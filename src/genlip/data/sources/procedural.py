@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from genlip.data.examples import Caption, Example, short_repr
-from genlip.data.sources.fields import IMAGE_MARK, CaptionFields
+from genlip.data.sources.conversations import IMAGE_MARK
+from genlip.data.sources.fields import CaptionFields
 from genlip.synthetic import bars, charts, closeups, documents, notes, scenes
 
 __all__ = ["KINDS", "Kind", "Procedural", "is_procedural"]
@@ -25,7 +26,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "scenes": Kind(scenes.scene, scenes.draw, scenes.describe),
+    "scenes": Kind(scenes.scene, scenes.draw, scenes.describe, scenes.questions),
     "documents": Kind(documents.document, documents.draw, documents.describe, documents.questions),
     "charts": Kind(charts.chart, charts.draw, charts.describe, charts.questions),
     "notes": Kind(notes.note, notes.draw, notes.describe),
@@ -39,7 +40,8 @@ class Procedural:
     """Images of one of `KINDS`; example i is a function of (kind, seed, i).
 
     Attributes:
-        fields: "caption" states the whole content; "conversations", for documents and charts, has questions and answers.
+        fields: "caption" states the whole content; "conversations", for scenes, documents and charts, has questions and
+            answers.
     """
 
     kind: str

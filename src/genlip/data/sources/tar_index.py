@@ -1,7 +1,8 @@
 """Tar index: the locations of images and captions in a shard, from its headers only.
 
 In: a WebDataset shard with adjacent members of a sample: 000000001.jpg, 000000001.txt, 000000001.json.
-Out: Row[samples], kept as <cache>/index/<fingerprint of the shard>.npy, so a changed shard gets a new index.
+Out: Row[samples], kept as <cache>/index/<fingerprint of the shard>.npy, so a changed shard gets a new index. `CAPTIONED` is
+the layout of samples with an image each; other kinds of samples have a `Layout` of their own.
 
 Plain headers are parsed here, a batch at a time; a shard with any other header (long names, links, sparse files) is read by
 Python's `tarfile`, about five times slower (benchmarks/tar_index.md). `tar_samples` decides which members make a
@@ -26,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -38,7 +40,10 @@ from genlip.model.file_kinds import HEAD, LFS_POINTER, but_is, is_lfs_pointer
 from genlip.model.files import printable
 from genlip.model.writing import write_whole
 
-__all__ = ["BLOCK", "ROW", "index_path", "index_row", "index_shards", "member_name", "stored_count"]
+__all__ = [
+    "BLOCK", "CAPTIONED", "LARGEST", "ROW", "Layout", "index_path", "index_row", "index_rows", "index_shards", "member_name",
+    "stored_count",
+]  # fmt: skip
 
 BLOCK = 512
 # A sample: the first block of the data of each member, and its bytes; block 0, always a header, means none. `headers` is the
@@ -54,8 +59,7 @@ ROW = np.dtype(
         ("headers", "u1"),
     ]
 )
-_LAYOUT = 2  # part of the name of each index; increase it when `ROW` or the rules below change
-_LARGEST = 2**32 - 1
+LARGEST = 2**32 - 1
 _HEADER = np.dtype(
     {
         "names": ("name", "checksum", "type", "prefix"),
@@ -87,37 +91,61 @@ class _NotPlain(Exception):
     """A header that this file cannot parse."""
 
 
+class Layout(NamedTuple):
+    """What the index of a shard holds.
+
+    Attributes:
+        version: part of its file name; it must change with the other attributes and the rules below.
+        rows: type of the array with a row for each sample, the index itself.
+        make: these rows from the members of a shard, and further arrays by the ends of their file names.
+    """
+
+    version: str
+    rows: np.dtype[Any]
+    make: Callable[[Iterable[Member], Problems], tuple[np.ndarray, dict[str, np.ndarray]]]
+
+
+def _captioned(members: Iterable[Member], problems: Problems) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Row[samples] of images with captions."""
+    return np.array([_row(sample) for sample in samples_of(members, problems)], dtype=ROW), {}
+
+
+CAPTIONED = Layout("2", ROW, _captioned)
+
+
 # -- index files
 
 
-def index_path(folder: Path, version: str) -> Path:
+def index_path(folder: Path, version: str, layout: Layout = CAPTIONED) -> Path:
     """Path of the index of a shard with a `fingerprint`."""
-    return folder / "index" / f"{version}-{_LAYOUT}.npy"
+    return folder / "index" / f"{version}-{layout.version}.npy"
 
 
-def stored_count(index: Path) -> int | None:
+def stored_count(index: Path, row: np.dtype[Any] = ROW) -> int | None:
     """Number of samples in an index, from its header; None if it is missing or incomplete."""
     try:
         with index.open("rb") as file:
             np.lib.format.read_magic(file)
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            whole = file.tell() + ROW.itemsize * shape[0] == os.fstat(file.fileno()).st_size
+            whole = file.tell() + row.itemsize * shape[0] == os.fstat(file.fileno()).st_size
     except (FileNotFoundError, ValueError, LookupError):
         return None
-    return int(shape[0]) if whole and dtype == ROW else None
+    return int(shape[0]) if whole and dtype == row else None
 
 
-def index_shards(paths: Sequence[str], cache: ShardCache) -> tuple[list[str], list[int], list[str]]:
+def index_shards(
+    paths: Sequence[str], cache: ShardCache, layout: Layout = CAPTIONED
+) -> tuple[list[str], list[int], list[str]]:
     """Build missing indexes. Returns each shard's fingerprint and number of samples, and lines about what is left out.
 
     Raises FileNotFoundError for a missing shard, and ValueError for one that is empty or not a tar.
     """
     with ThreadPoolExecutor(16) as threads:  # file systems take long to answer
         versions = list(threads.map(fingerprint, paths))
-        indexes = [index_path(cache.folder, version) for version in versions]
-        counts = list(threads.map(stored_count, indexes))
+        indexes = [index_path(cache.folder, version, layout) for version in versions]
+        counts = list(threads.map(functools.partial(stored_count, row=layout.rows), indexes))
         missing = [place for place, count in enumerate(counts) if count is None]
-        jobs = [(paths[place], versions[place]) for place in missing]
+        jobs = [(paths[place], versions[place], layout) for place in missing]
         for place, count in zip(missing, _built(jobs, cache), strict=True):
             counts[place] = count
         problems = list(threads.map(_stored_problems, indexes))
@@ -149,10 +177,10 @@ def _summed(paths: Sequence[str], problems: Sequence[Problems]) -> list[str]:
     ]
 
 
-def _built(jobs: Sequence[tuple[str, str]], cache: ShardCache) -> Iterator[int]:
+def _built(jobs: Sequence[tuple[str, str, Layout]], cache: ShardCache) -> Iterator[int]:
     """The results of `_build` for the jobs, in order."""
     build = functools.partial(_build, cache)
-    remote = any(is_remote(path) for path, _ in jobs)
+    remote = any(is_remote(path) for path, *_ in jobs)
     workers = min(len(jobs), 16, max(os.cpu_count() or 1, 8 if remote else 1))  # downloads mostly wait
     if workers < 2 or multiprocessing.current_process().daemon:
         yield from _with_progress(map(build, jobs), len(jobs))
@@ -181,49 +209,56 @@ def _with_progress(results: Iterable[int], total: int) -> Iterator[int]:
             yield result
 
 
-def _build(cache: ShardCache, job: tuple[str, str]) -> int:
+def _build(cache: ShardCache, job: tuple[str, str, Layout]) -> int:
     """Write the index of a shard and its notes. Returns the number of samples."""
-    path, version = job
+    path, version, layout = job
     descriptor = cache.open(path, version)
     try:
-        rows, problems = _rows_of(descriptor, path)
+        (rows, others), problems = _rows_of(descriptor, path, layout)
     finally:
         os.close(descriptor)
-    index = index_path(cache.folder, version)
+    index = index_path(cache.folder, version, layout)
     _notes_path(index).unlink(missing_ok=True)
     if problems.found:
         with write_whole(_notes_path(index)) as part:
             part.write_text(json.dumps(problems.to_json()), encoding="utf8")
-    with write_whole(index) as part, part.open("wb") as file:  # last: if it exists, the notes do too
-        np.save(file, rows, allow_pickle=False)
+    for end, array in (*others.items(), ("", rows)):  # the index last: if it exists, the others and the notes do too
+        with write_whole(index.with_suffix(f"{end}.npy")) as part, part.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
     return len(rows)
 
 
 def index_row(index: Path, number: int) -> tuple[int, ...]:
-    """One row of an index. The file is closed at once: there may be more shards than files that may be open."""
+    """One row of an index of captioned images."""
+    return index_rows(index, ROW, number)[0].item()
+
+
+def index_rows(index: Path, row: np.dtype[Any], first: int, count: int = 1) -> np.ndarray:
+    """Some rows of an index. The file is closed at once: there may be more shards than files that may be open."""
     with index.open("rb", buffering=0) as file:
         start = 10 + int.from_bytes(file.read(10)[8:], "little")  # magic, version, length of the header, header
-        file.seek(start + number * ROW.itemsize)
-        return np.frombuffer(file.read(ROW.itemsize), ROW)[0].item()
+        file.seek(start + first * row.itemsize)
+        return np.frombuffer(file.read(count * row.itemsize), row)
 
 
 # -- members into samples
 
 
-def _rows_of(descriptor: int, path: str) -> tuple[np.ndarray, Problems]:
-    """Row[samples] of an open shard, and what is left out."""
+def _rows_of(
+    descriptor: int, path: str, layout: Layout = CAPTIONED
+) -> tuple[tuple[np.ndarray, dict[str, np.ndarray]], Problems]:
+    """The arrays of an open shard, and what is left out."""
     size = os.fstat(descriptor).st_size
     head = os.pread(descriptor, HEAD, 0)
     if is_lfs_pointer(head):
         raise ValueError(f"{printable(path)}: {LFS_POINTER}")
-    if size < BLOCK or size > BLOCK * _LARGEST:
+    if size < BLOCK or size > BLOCK * LARGEST:
         raise ValueError(f"{path}: {'empty' if not size else 'not a tar'}: {size} bytes{but_is(head, 'an empty file')}")
     readers: tuple[Callable[[int, int, Problems], Iterator[Member]], ...] = (_plain_members, _all_members)
     for members in readers:
         problems = Problems()
         with contextlib.suppress(_NotPlain):
-            found = samples_of(members(descriptor, size, problems), problems)
-            return np.array([_row(sample) for sample in found], dtype=ROW), problems
+            return layout.make(members(descriptor, size, problems), problems), problems
     raise ValueError(f"{path}: not an uncompressed tar, or its first header is damaged{but_is(head, 'a tar archive')}")
 
 
@@ -233,7 +268,7 @@ def _row(sample: TarSample) -> tuple[int, ...]:
     for kind, member in enumerate((sample.image, sample.text, sample.json)):
         if member is not None:
             _, headers, data, size = member
-            row[2 * kind : 2 * kind + 2] = data // BLOCK, min(size, _LARGEST)
+            row[2 * kind : 2 * kind + 2] = data // BLOCK, min(size, LARGEST)
             if kind == 0:
                 row[6] = min((data - headers) // BLOCK, 255)
     return tuple(row)

@@ -22,12 +22,12 @@ from genlip.data.images import IMAGE_SUFFIXES
 from genlip.data.sources.tables import TEXT_SUFFIXES
 from genlip.model.files import printable
 
-__all__ = ["Member", "Problems", "TarSample", "samples_of"]
+__all__ = ["KINDS", "Member", "Problems", "TarSample", "runs", "samples_of", "shown_name"]
 
 # A regular file: name, offset of its headers, offset of its data, bytes of data. Plain tuples, as there are millions.
 Member = tuple[bytes, int, int, int]
 _IMAGE, _TEXT, _JSON = range(3)
-_KINDS = (
+KINDS = (  # of members that are read, by their suffixes: 0 images, 1 texts, 2 JSON
     {suffix[1:].encode(): _IMAGE for suffix in IMAGE_SUFFIXES}
     | {suffix[1:].encode(): _TEXT for suffix in TEXT_SUFFIXES}
     | {b"json": _JSON}
@@ -91,14 +91,14 @@ class _Found:
         if self.members[kind] is None:
             self.members[kind] = member
         else:
-            problems.add("members of a sample that has one of their kind already", _shown(member[0]))
+            problems.add("members of a sample that has one of their kind already", shown_name(member[0]))
 
 
 def samples_of(members: Iterable[Member], problems: Problems) -> list[TarSample]:
     """The samples of a shard, in the order of their images."""
     pictures: list[_Found] = []
     captions: list[_Found] = []
-    for run in _runs(members):
+    for run in runs(members):
         for found in _split(run, problems):
             if found.has_image:
                 pictures.append(found)
@@ -109,7 +109,9 @@ def samples_of(members: Iterable[Member], problems: Problems) -> list[TarSample]
     repeated = Counter(found.name for found in pictures)
     if len(repeated) < len(pictures):
         name, _ = repeated.most_common(1)[0]
-        problems.add("samples with the name of another one, which are all read", _shown(name), len(pictures) - len(repeated))
+        problems.add(
+            "samples with the name of another one, which are all read", shown_name(name), len(pictures) - len(repeated)
+        )
     samples = [TarSample(*found.members) for found in pictures]  # type: ignore[arg-type]
     return sorted(samples, key=lambda sample: sample.image[2])
 
@@ -117,7 +119,7 @@ def samples_of(members: Iterable[Member], problems: Problems) -> list[TarSample]
 _MAY_HIDE = re.compile(rb"(?:^|/)[._@$lS]")  # all names that `is_hidden` finds begin with these
 
 
-def _runs(members: Iterable[Member]) -> Iterator[list[tuple[int, Member]]]:
+def runs(members: Iterable[Member]) -> Iterator[list[tuple[int, Member]]]:
     """Runs of adjacent members with the same name up to the first dot, each with the position of that dot; no hidden
     ones."""
     base, run = b"", list[tuple[int, Member]]()
@@ -149,7 +151,7 @@ def _split(run: list[tuple[int, Member]], problems: Problems) -> list[_Found]:
     found = _Found(first[:dot])
     for _, member in run:
         suffix = member[0][dot + 1 :].lower()
-        kind = _KINDS.get(suffix)
+        kind = KINDS.get(suffix)
         if kind is None:
             found.others.append(suffix)
         else:
@@ -166,7 +168,7 @@ def _split_dotted(run: list[tuple[int, Member]], problems: Problems) -> list[_Fo
     base, groups = first[:dot], dict[bytes, _Found]()
     for _, member in run:
         stem, _, suffix = member[0].rpartition(b".")
-        kind = _KINDS.get(suffix.lower())
+        kind = KINDS.get(suffix.lower())
         if kind is not None:
             groups.setdefault(stem, _Found(stem)).add(kind, member, problems)
     whole = [found for found in groups.values() if found.has_image and found.has_caption]
@@ -209,8 +211,9 @@ def _count(what: str, some: list[_Found], problems: Problems) -> None:
     if some:
         first = some[0]
         beside = f" with {b', '.join(first.others).decode(errors='replace')}" if first.others else ""
-        problems.add(what, printable(_shown(first.name) + beside), len(some))
+        problems.add(what, printable(shown_name(first.name) + beside), len(some))
 
 
-def _shown(name: bytes) -> str:
+def shown_name(name: bytes) -> str:
+    """The name of a member for messages."""
     return printable(name.decode(errors="surrogateescape"))

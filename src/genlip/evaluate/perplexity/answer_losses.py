@@ -1,0 +1,105 @@
+"""Answer losses: what a multimodal LLM's answers cost in nats, with the right images, with others, and without.
+
+In: samples of dialogues. Out: for each sample the loss of its answers and their number of tokens.
+
+Axes: i samples.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from genlip.data.dialogues import IMAGE_MARK, Dialogue, Message
+from genlip.data.packing import by_shape
+from genlip.mllm.batch import MLLMSample
+from genlip.mllm.model import MLLM
+from genlip.mllm.reader import DialogueReader
+
+__all__ = ["answer_losses", "exchange_images", "with_other_images", "without_images"]
+
+
+@torch.no_grad()
+def answer_losses(
+    model: MLLM,
+    samples: Sequence[MLLMSample],
+    reader: DialogueReader,
+    max_tokens: int = 4096,
+    advance: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """Float64[i 2]: for each sample the loss of its supervised tokens in nats, summed, and their number.
+
+    reader      puts samples into packs
+    max_tokens  rows of a pack
+    advance     is called with the number of newly finished samples
+    """
+    found, was_training = np.zeros((len(samples), 2)), model.training
+    model.eval()
+    for chosen in _packs(samples, max_tokens):
+        pack = reader.pack([samples[number] for number in chosen]).to(model.head.device)
+        losses = model.token_losses(pack).double().cpu().numpy()
+        counts = [int(samples[number].supervised[1:].sum()) for number in chosen]
+        ends = np.cumsum(counts)
+        for number, end, count in zip(chosen, ends, counts, strict=True):
+            found[number] = losses[end - count : end].sum(), count
+        advance(len(chosen))
+    model.train(was_training)
+    return found
+
+
+def with_other_images(samples: Sequence[MLLMSample], seed: int = 0) -> tuple[list[int], list[MLLMSample]]:
+    """The same dialogues, each with the images of another one that fill as many places; and their numbers.
+
+    Samples without images, or without another sample of as many visual tokens, are left out.
+    """
+    alike: dict[int, list[int]] = defaultdict(list)
+    for number in np.random.default_rng(seed).permutation(len(samples)).tolist():
+        if samples[number].images:
+            alike[len(samples[number].visual)].append(number)
+    dealt: dict[int, MLLMSample] = {}
+    for numbers in alike.values():
+        if len(numbers) > 1:
+            for here, other in zip(numbers, np.roll(numbers, 1).tolist(), strict=True):
+                dealt[here] = replace(samples[here], images=samples[other].images, visual=samples[other].visual)
+    return sorted(dealt), [dealt[number] for number in sorted(dealt)]
+
+
+def exchange_images(dialogues: Sequence[Dialogue], seed: int = 0) -> list[Dialogue]:
+    """The same dialogues in the same order, each with the images of another one that has as many.
+
+    Raises ValueError where a dialogue has no partner with as many images.
+    """
+    alike: dict[int, list[int]] = defaultdict(list)
+    for number in np.random.default_rng(seed).permutation(len(dialogues)).tolist():
+        alike[len(dialogues[number].images)].append(number)
+    found = list(dialogues)
+    for images, numbers in alike.items():
+        if images and len(numbers) < 2:
+            raise ValueError(f"{dialogues[numbers[0]].key}: no other dialogue has {images} images to exchange with")
+        for here, other in zip(numbers, np.roll(numbers, 1).tolist(), strict=True):
+            found[here] = replace(dialogues[here], images=dialogues[other].images)
+    return found
+
+
+def without_images(dialogue: Dialogue) -> Dialogue:
+    """The same messages without images and their marks."""
+    messages = tuple(Message(one.role, one.text.replace(IMAGE_MARK, "").strip()) for one in dialogue.messages)
+    return replace(dialogue, images=(), messages=messages)
+
+
+def _packs(samples: Sequence[MLLMSample], max_tokens: int) -> list[list[int]]:
+    """Numbers of samples in order of shape, cut where a pack would pass `max_tokens`."""
+    packs: list[list[int]] = [[]]
+    used = 0
+    for number in by_shape(samples):
+        size = samples[number].num_rows
+        if packs[-1] and used + size > max_tokens:
+            packs.append([])
+            used = 0
+        packs[-1].append(number)
+        used += size
+    return [pack for pack in packs if pack]

@@ -1,0 +1,97 @@
+"""Perplexity of a trained multimodal LLM: exp of the mean loss of its answers, in nats per token.
+
+In: a model, its reader, dialogues. Out: losses of the answers with the right images, with another dialogue's images, and
+without images. A model that does not read its images has the same perplexity with all three. Several trained models of one
+encoder become one `Result`: PPL1 is that of a model whose projector alone was trained, PPL2 that of one whose language model
+was trained too (arXiv 2605.00809, figure 1).
+
+Axes: i dialogues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genlip.data.dialogues import Dialogue
+from genlip.data.examples import Unusable
+from genlip.evaluate.aggregators import perplexity
+from genlip.evaluate.perplexity.answer_losses import answer_losses, exchange_images, without_images
+from genlip.evaluate.result import Result
+from genlip.evaluate.scores import Scores
+from genlip.mllm.model import MLLM
+from genlip.mllm.reader import DialogueReader
+
+__all__ = ["CONDITIONS", "condition_losses", "perplexity_result", "usable_dialogues"]
+
+CONDITIONS = {"own": "", "other": ", another image", "none": ", no image"}
+"""Which images a model reads, and what is added to the name of the score."""
+
+
+def usable_dialogues(source: Any, reader: DialogueReader, limit: int) -> list[Dialogue]:
+    """Up to `limit` dialogues with images that the reader can use, spread evenly over a source."""
+    found: list[Dialogue] = []
+    step = max(1, len(source) // max(1, limit))
+    for place in (place for first in range(step) for place in range(first, len(source), step)):
+        if len(found) == limit:
+            break
+        try:
+            dialogue = source[place]
+            if dialogue.images:
+                reader.sample(dialogue)
+                found.append(dialogue)
+        except Unusable:  # `genlip data inspect` lists these
+            continue
+    if len(found) < 2:
+        raise ValueError(f"{source.name}: {len(found)} usable dialogues with images: need at least 2")
+    return found
+
+
+def condition_losses(
+    model: MLLM,
+    reader: DialogueReader,
+    dialogues: Sequence[Dialogue],
+    max_tokens: int = 4096,
+    advance: Callable[[int], None] = lambda done: None,
+) -> dict[str, np.ndarray]:
+    """By condition Float64[i 2], the loss of each dialogue's answers in nats, summed, and their tokens.
+
+    max_tokens  rows of a pack
+    advance     is called with the number of newly finished dialogues, three times for each
+    """
+    by_condition = {
+        "own": list(dialogues),
+        "other": exchange_images(dialogues),
+        "none": [without_images(one) for one in dialogues],
+    }
+    return {
+        name: answer_losses(model, [reader.sample(one) for one in some], reader, max_tokens, advance)
+        for name, some in by_condition.items()
+    }
+
+
+def perplexity_result(
+    encoder: str,
+    data: str,
+    keys: Sequence[str],
+    losses: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    settings: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> Result:
+    """The result of one encoder.
+
+    losses  by stage ("PPL1", "PPL2") and condition, as `condition_losses` returns them
+    """
+    scores = {
+        f"{stage}{CONDITIONS[condition]}": Scores(evidence, perplexity)
+        for stage, by_condition in losses.items()
+        for condition, evidence in by_condition.items()
+    }
+    return Result(
+        measurement="perplexity", model=encoder, data=data, settings=settings, scores=scores, keys=list(keys),
+        figures=figures, about=about,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Studies: measurements that train models, several of them, under equal conditions."""
