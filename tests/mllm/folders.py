@@ -57,7 +57,7 @@ def make_tokenizer() -> Any:
 
 
 def language_model(kind: str = "llama", tied: bool = False) -> Any:
-    """A causal language model of 2 layers, with all parameters random."""
+    """A causal language model of 2 layers, with all parameters random. It says printable characters alone."""
     torch.manual_seed(1)
     sizes = {
         "vocab_size": 304, "hidden_size": WIDTH, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -74,6 +74,12 @@ def language_model(kind: str = "llama", tied: bool = False) -> Any:
     model = made[kind]()
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
+    tokenizer = make_tokenizer()
+    said = [tokenizer.decode([number]) for number in range(len(tokenizer))]
+    silent = [
+        number for number in range(304) if number >= len(said) or not (said[number].isascii() and said[number].isprintable())
+    ]
+    model.get_output_embeddings().weight.data[silent] = 0  # their logits are 0, and others are larger
     return model.eval()
 
 
@@ -119,7 +125,7 @@ class TinyMLLM:
         config, width = MLLMConfig(**model), encoder.width * MLLMConfig(**model).pixel_shuffle ** 2
         projector = {
             "linear_1.weight": torch.randn(WIDTH, width) / math.sqrt(width), "linear_1.bias": torch.randn(WIDTH),
-            "linear_2.weight": torch.randn(WIDTH, WIDTH) / math.sqrt(WIDTH), "linear_2.bias": torch.randn(WIDTH),
+            "linear_2.weight": torch.randn(WIDTH, WIDTH), "linear_2.bias": torch.randn(WIDTH),
         }  # fmt: skip
         if config.tiles:
             projector["newline"] = torch.randn(WIDTH)
@@ -190,7 +196,7 @@ class TinyMLLM:
         """Float[1 l H], the inputs of the language model."""
         found = self.language.get_input_embeddings()(torch.tensor(ids))
         places = [place for place, token in enumerate(ids) if token == self.image_id]
-        rows = torch.cat(list(visual))
+        rows = torch.cat(list(visual)) if visual else []
         assert len(places) == len(rows)
         for place, row in zip(places, rows, strict=True):
             found[place] = row

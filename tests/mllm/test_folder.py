@@ -241,6 +241,20 @@ def test_what_is_written_is_read_bit_by_bit(name, model, dtype, tmp_path):
     assert set(again.load_state_dict(rest, strict=False).missing_keys) <= tied
 
 
+def test_settings_of_training_do_not_stay_in_the_folder(tmp_path):
+    tiny = TinyMLLM.of(make_encoder("genlip"))
+    transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS.register("of_packs", lambda *inputs, **more: None)
+    tiny.language.config._attn_implementation = "of_packs"
+    tiny.language.config.use_cache = False
+    folder = tiny.write(tmp_path)
+    tiny.language.config._attn_implementation = "sdpa"
+    model, _ = opened(folder)
+    assert model.config.text_config.use_cache
+    assert model.model.language_model.config._attn_implementation == "sdpa"
+    assert check_answers(tiny, folder) == PLAIN
+    assert read_folder(folder).language_config._attn_implementation in (None, "sdpa")
+
+
 def test_the_chat_template_is_the_processors(tmp_path):
     _, processor = opened(TinyMLLM.of(make_encoder("genlip")).write(tmp_path))
     assert processor.chat_template == CHATML

@@ -103,9 +103,9 @@ def _genlip(encoder: Speaker, images: ImageConfig) -> HubTower:
 def _transformers(encoder: TransformersEncoder) -> HubTower:
     model: Any = encoder.model
     config = copy.deepcopy(model.config)
-    if getattr(config, "vision_use_head", None):
-        config.vision_use_head = False  # pooling: no feature of a patch depends on it
     kind = MODEL_TYPES[config.model_type]
+    if kind.model.startswith("Siglip"):
+        config.vision_use_head = False  # pooling: no feature of a patch depends on it
     prefix = kind.tokens + int(getattr(config, "num_register_tokens", 0) or 0)
     processor = copy.deepcopy(encoder.image_processor)
     interpolate = kind.model in ("SiglipVisionModel", "CLIPVisionModel") and encoder.size != encoder.learned_size
