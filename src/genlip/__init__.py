@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from genlip.evaluate.comparison.compare import compare_models
     from genlip.evaluate.comparison.page import comparison_text
     from genlip.evaluate.features.measure import measure_features
+    from genlip.evaluate.lmms.run import measure_lmms
     from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
     from genlip.evaluate.readout.measure import measure_readout
     from genlip.evaluate.resolution.measure import measure_resolution
@@ -87,6 +88,7 @@ _HOMES = {
     "measure_attention": "evaluate.attention.measure",
     "measure_captioning": "evaluate.captioning.measure",
     "measure_features": "evaluate.features.measure",
+    "measure_lmms": "evaluate.lmms.run",
     "measure_probe": "evaluate.probe.measure",
     "measure_readout": "evaluate.readout.measure",
     "measure_resolution": "evaluate.resolution.measure",
@@ -144,6 +146,7 @@ __all__ = [
     "measure_attention",
     "measure_captioning",
     "measure_features",
+    "measure_lmms",
     "measure_probe",
     "measure_readout",
     "measure_resolution",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from genlip.cli.eval_lmms import add_eval_lmms
 from genlip.cli.model_options import UsageError, add_encoder, add_model, check_folder, load_encoder, model_name
 from genlip.cli.parser import add_command
 from genlip.evaluate.requirements import NEED_GENLIP, refusal
@@ -41,7 +42,7 @@ def add_eval(commands: Any) -> None:
         "eval", help="measure a model: captions, zero-shot, probes, segmentation, readout, attention, features"
     )
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
-    for add in (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features):
+    for add in (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features, add_eval_lmms):
         add(inner)
 
 
