@@ -11,7 +11,7 @@ PYTEST_WORKERS ?= auto
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
 
-.PHONY: quickstart test test-slow test-oldest test-all lmms coverage check format gpu gpu-wheels clean help
+.PHONY: quickstart test test-slow test-oldest test-all lmms test-lmms coverage check format gpu gpu-wheels clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,8 +30,10 @@ test-oldest: $(OLDEST)/.ready  ## run the tests with the oldest PyTorch and libr
 
 test-all: test test-slow test-oldest  ## all three
 
-lmms: $(LMMS)/.ready  ## set up lmms-eval in an environment of its own and run the tests that need it
-	GENLIP_LMMS=1 $(LMMS)/bin/python -m pytest --numprocesses 0 tests/mllm tests/evaluate/lmms tests/cli/test_eval_lmms.py
+lmms: $(LMMS)/.ready  ## set up lmms-eval in an environment of its own (lmms.txt)
+
+test-lmms: $(LMMS)/.ready  ## run the tests that need lmms-eval
+	$(LMMS)/bin/$(PYTEST) tests/mllm/test_lmms_plugin.py tests/mllm/test_lmms_model.py tests/evaluate/lmms tests/cli/test_eval_lmms.py
 
 coverage: $(READY)  ## run the tests and list the lines and branches that they miss
 	$(BIN)/$(PYTEST) --cov --cov-report term-missing:skip-covered

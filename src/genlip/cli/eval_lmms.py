@@ -41,6 +41,7 @@ def add_eval_lmms(inner: Any) -> None:
     parser.add_argument("--out", help="folder of results (default: evaluations/lmms.SUITE in the model's folder)")
     parser.add_argument("--batch-size", type=int, default=8, help="questions at a time (default: 8)")
     parser.add_argument("--device", default="", help="cpu, cuda, … (default: cuda if there is one)")
+    parser.add_argument("--processes", type=int, default=1, help="that share the questions: one for each GPU (default: 1)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="(default: auto)")
 
 
@@ -75,7 +76,7 @@ def _measured(args: argparse.Namespace) -> SuiteScores:
 
     if not args.model:
         raise UsageError("missing FOLDER: need the folder of a multimodal LLM, or --results")
-    names = ("tasks", "limit", "include_path", "out", "batch_size", "device", "dtype")
+    names = ("tasks", "limit", "include_path", "out", "batch_size", "device", "dtype", "processes")
     return measure_lmms(args.model, args.suite, started=started, **{name: getattr(args, name) for name in names})
 
 

@@ -1,6 +1,6 @@
 """Running lmms-eval: a process for each task, failures that do not hide, and refusals before anything is started.
 
-The tests have a stand-in of the program, which writes files as lmms-eval 0.7.3 does; test_lmms_eval.py runs lmms-eval itself.
+The tests have a stand-in of the program that writes files as lmms-eval 0.7.3 does; test_lmms_eval.py runs lmms-eval.
 """
 
 import json
@@ -178,6 +178,8 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(model, stand_in, t
         measure_lmms(model, limit=7)
     with pytest.raises(ValueError, match=r"^limit is 0: it must be at least 1$"):
         measure_lmms(model, limit=0)
+    with pytest.raises(ValueError, match=r"^processes is 0: it must be at least 1$"):
+        measure_lmms(model, processes=0)
     with pytest.raises(ValueError, match=r"^vqa is no task of paper14"):
         measure_lmms(model, tasks=["vqa"])
     with pytest.raises(ValueError, match=r"has no config\.json$"):

@@ -56,6 +56,7 @@ def measure_lmms(
     batch_size: int = 8,
     device: str = "",
     dtype: str = "auto",
+    processes: int = 1,
     started: Callable[[SuiteTask, Path], None] = lambda task, log_file: None,
 ) -> SuiteScores:
     """Run the benchmarks of a suite with lmms-eval, and read what it found.
@@ -68,6 +69,7 @@ def measure_lmms(
     out            folder of the results (default: evaluations/lmms.SUITE in the model's folder)
     batch_size     questions at a time
     device, dtype  where and in what the model computes; empty and "auto" choose by the machine
+    processes      share the questions among so many processes, each with a model: one for each GPU
     started        called before each task, with the file of lmms-eval's messages
 
     A task that fails, or that needs a program which is not here, is logged and then named as missing. Raises `MissingExtra`
@@ -82,10 +84,11 @@ def measure_lmms(
     place = Path(out) if out else evaluations_folder(folder) / (f"lmms.{suite.name}" + (f".first-{limit}" if limit else ""))
     local = local_tasks(include_path, [task.task for task in chosen]) if include_path else {}
     options = {"--batch_size": batch_size, "--device": device or None, "--limit": limit}
-    arguments = ["--model_args", f"pretrained={folder},dtype={dtype}", *_given(options)]
+    arguments = ["--model", "genlip", "--model_args", f"pretrained={folder},dtype={dtype}", *_given(options)]
+    command = [*_program(processes), *arguments]
     for task in chosen:
         started(task, _partial(place, task) / _LOG)
-        if reason := _run(task, arguments, place, local.get(task.task)):
+        if reason := _run(task, command, place, local.get(task.task)):
             log.warning("%s: %s", task.task, reason)
             absent[task.task] = reason
     measured = [place / task.task for task in chosen if task.task not in absent]
@@ -157,7 +160,15 @@ def _partial(place: Path, task: SuiteTask) -> Path:
     return place / f"{task.task}.partial"
 
 
-def _run(task: SuiteTask, arguments: Sequence[str], place: Path, local: Path | None) -> str:
+def _program(processes: int) -> list[str]:
+    """How lmms-eval is started."""
+    if processes < 1:
+        raise ValueError(f"processes is {processes}: it must be at least 1")
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    return [sys.executable, *several, "-m", "lmms_eval"]
+
+
+def _run(task: SuiteTask, command: Sequence[str], place: Path, local: Path | None) -> str:
     """Run one task into its folder. Returns why there are no results, or an empty text."""
     partial, final = _partial(place, task), place / task.task
     shutil.rmtree(partial, ignore_errors=True)
@@ -167,10 +178,9 @@ def _run(task: SuiteTask, arguments: Sequence[str], place: Path, local: Path | N
         name = f"{task.task}{LOCAL}"
         write_text(partial / "task" / f"{name}.yaml", f"include: {json.dumps(str(local))}\ntask: {name}\n")
         named = ["--tasks", name, "--include_path", str(partial / "task")]
-    command = [sys.executable, "-m", "lmms_eval", "--model", "genlip", *named, *arguments]
+    files = ["--log_samples", "--output_path", str(partial)]
     with (partial / _LOG).open("wb") as output:
-        files = ["--log_samples", "--output_path", str(partial)]
-        code = subprocess.run([*command, *files], stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+        code = subprocess.run([*command, *named, *files], stdout=output, stderr=subprocess.STDOUT, check=False).returncode
     if not results_files(partial):
         return f"lmms-eval wrote no results{_told(partial / _LOG, code)}; see {partial / _LOG}"
     shutil.rmtree(final, ignore_errors=True)
