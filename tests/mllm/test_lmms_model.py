@@ -111,7 +111,7 @@ def test_a_question_about_an_image_reads_as_in_training(module):
 
 
 def test_images_stand_where_the_task_puts_them(module):
-    parts = [text("Compare"), IMAGE, text("with"), IMAGE, text("now.")]
+    parts = [text("Compare "), IMAGE, text(" with "), IMAGE, text(" now.")]
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": parts},
@@ -121,9 +121,9 @@ def test_images_stand_where_the_task_puts_them(module):
     found = module.dialogue(messages, "a:0")
     assert [message.text for message in found.messages] == [
         "Be brief.",
-        "Compare\n<image>\nwith\n<image>\nnow.",
+        "Compare <image> with <image> now.",
         "Equal.",
-        "<image>\n<image>\nAnd these?",
+        "<image><image>And these?",
     ]
     assert len(found.images) == 4
 

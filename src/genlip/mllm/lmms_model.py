@@ -139,14 +139,16 @@ class LmmsModel(lmms):
 def dialogue(messages: Sequence[Mapping[str, Any]], key: str) -> Dialogue:
     """Messages as lmms-eval's tasks make them, as a dialogue that ends with the user.
 
-    Images and texts of a message are on lines of their own, as in training. Raises ValueError for a video or sound, and for
-    roles that do not take turns.
+    The texts are those that the chat template of a LLaVA folder makes of the same messages: each image before the first text
+    of the first question is on a line of its own. Raises ValueError for a video or sound, and for roles that do not take
+    turns.
     """
     texts, images, roles = list[Message](), list[ImageLike](), list[str]()
     for message in messages:
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        texts.append(Message(message["role"], _text(parts, images, key)))
+        first = message["role"] == "user" and "user" not in roles
+        texts.append(Message(message["role"], _text(parts, images, "\n" if first else "", key)))
         roles.append(message["role"])
     turns = roles[1:] if roles[:1] == ["system"] else roles
     if turns != ["user", "assistant"] * (len(turns) // 2) + ["user"]:
@@ -155,18 +157,19 @@ def dialogue(messages: Sequence[Mapping[str, Any]], key: str) -> Dialogue:
     return Dialogue(key, tuple(images), tuple(texts))
 
 
-def _text(parts: Sequence[Mapping[str, Any]], images: list[ImageLike], key: str) -> str:
-    """The text of a message with its marks; its images are appended to `images`."""
-    lines = []
+def _text(parts: Sequence[Mapping[str, Any]], images: list[ImageLike], after: str, key: str) -> str:
+    """The text of a message with its marks; `after` follows marks before the first text. Images are appended to `images`."""
+    text, said = "", False
     for part in parts:
         if part["type"] == "image":
             images.append(part["url"])
-            lines.append(IMAGE_MARK)
-        elif part["type"] == "text":
-            lines.append(part["text"].replace(IMAGE_MARK, _TEXT_FOR_MARK))
-        else:
+            text += IMAGE_MARK
+        elif part["type"] != "text":
             raise ValueError(f"{key}: a message holds {part['type']}: this model reads images and text")
-    return "\n".join(lines)
+        elif part["text"]:
+            text = text if said else text.replace(IMAGE_MARK, IMAGE_MARK + after)
+            text, said = text + part["text"].replace(IMAGE_MARK, _TEXT_FOR_MARK), True
+    return text
 
 
 def decoding(settings: Mapping[str, Any]) -> dict[str, Any]:
