@@ -3,6 +3,7 @@
 Where lmms-eval is not installed, a stand-in of its class takes its place; the assistant is one in all of these tests.
 """
 
+import random
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -126,6 +127,23 @@ def test_images_stand_where_the_task_puts_them(module):
         "<image><image>And these?",
     ]
     assert len(found.images) == 4
+
+
+def test_texts_are_those_of_the_chat_template_of_a_folder(module):
+    """The same messages written by the template with which Transformers opens the folder, for 300 random dialogues."""
+    templates, jinja2 = pytest.importorskip("genlip.mllm.templates"), pytest.importorskip("jinja2")
+    plain = "{% for message in messages %}[{{ message.role }}]{{ message.content }}{% endfor %}"
+    template = jinja2.Environment().from_string(templates.folder_template(plain, "<image>", ""))
+    choose = random.Random(0)
+    parts = [text("a"), text("b c"), text(" x\n"), text(""), IMAGE, IMAGE]
+    for _ in range(300):
+        roles = ["system"] * choose.randrange(2) + ["user", "assistant"] * choose.randrange(3) + ["user"]
+        messages = []
+        for role in roles:
+            known = parts if role == "user" else parts[:4]
+            messages.append({"role": role, "content": choose.choices(known, k=choose.randrange(1, 5))})
+        found = module.dialogue(messages, "a:0")
+        assert "".join(f"[{one.role}]{one.text}" for one in found.messages) == template.render(messages=messages)
 
 
 def test_the_characters_of_the_mark_in_a_question_are_no_image(module):
