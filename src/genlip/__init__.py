@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from genlip.export.hub import push_model
     from genlip.inspect.inspection import inspect_source
     from genlip.inspect.page import inspection_text
+    from genlip.mllm.assistant import Assistant
     from genlip.model.checkpoint import CheckpointError, load, save
     from genlip.model.config import GenLIPConfig
     from genlip.model.decoding import Decoding
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Assistant": "mllm.assistant",
     "CaptioningConfig": "evaluate.captioning.measure",
     "CheckpointError": "model.checkpoint",
     "Decoding": "model.decoding",
@@ -112,6 +114,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Assistant",
     "CaptioningConfig",
     "CheckpointError",
     "Decoding",
