@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from genlip.evaluate.comparison.compare import compare_models
     from genlip.evaluate.comparison.page import comparison_text
     from genlip.evaluate.features.measure import measure_features
+    from genlip.evaluate.lmms.run import measure_lmms
     from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
     from genlip.evaluate.questions.measure import QuestionsConfig, measure_questions
     from genlip.evaluate.readout.measure import measure_readout
@@ -92,6 +93,7 @@ _HOMES = {
     "measure_attention": "evaluate.attention.measure",
     "measure_captioning": "evaluate.captioning.measure",
     "measure_features": "evaluate.features.measure",
+    "measure_lmms": "evaluate.lmms.run",
     "measure_probe": "evaluate.probe.measure",
     "measure_questions": "evaluate.questions.measure",
     "measure_readout": "evaluate.readout.measure",
@@ -153,6 +155,7 @@ __all__ = [
     "measure_attention",
     "measure_captioning",
     "measure_features",
+    "measure_lmms",
     "measure_probe",
     "measure_questions",
     "measure_readout",
