@@ -78,5 +78,5 @@ $(OLDEST)/.ready: pyproject.toml lowest.txt
 $(LMMS)/.ready: pyproject.toml lmms.txt
 	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
 	@echo "Installing lmms-eval (lmms.txt) into $(LMMS): several GB, some minutes."
-	$(LMMS)/bin/python -m pip install --quiet --constraint lmms.txt --editable ".[lmms]" pytest pytest-xdist
+	$(LMMS)/bin/python -m pip install --quiet --constraint lmms.txt --editable ".[lmms]" pytest pytest-xdist hypothesis
 	@touch $@

@@ -3,9 +3,7 @@
 A stand-in of the assistant says how red an image is, or whether that number is even, so the figures are known by hand.
 """
 
-import io
 import json
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,11 +11,11 @@ from PIL import Image
 from genlip.evaluate.lmms.results import read_lmms_results
 from genlip.evaluate.lmms.run import measure_lmms
 
+from .local_tasks import offline, write_local_task
 from .recorded import results
 
-lmms_eval = pytest.importorskip("lmms_eval")
+pytest.importorskip("lmms_eval")
 
-TASKS = Path(lmms_eval.__file__).parent / "tasks"
 ASSISTANT = '''
 """Python imports this module at its start: it puts a stand-in into the place of genlip.mllm.assistant."""
 import sys
@@ -58,20 +56,9 @@ OCRBENCH = [(12, ["it is 12"]), (12, ["12"]), (12, ["1"])]  # right if a true an
 
 
 def local(folder, task, file, split, rows):
-    """A task file that includes lmms-eval's own, with data of this machine; `rows` are pairs of red and columns."""
-    from datasets import Dataset
-    from datasets import Image as ImageColumn
-
-    encoded = []
-    for red, row in rows:
-        out = io.BytesIO()
-        Image.new("RGB", (20, 10), (red, 0, 0)).save(out, "PNG")
-        encoded.append(row | {"image": {"bytes": out.getvalue(), "path": None}})
-    data = folder / f"{task}.parquet"
-    Dataset.from_list(encoded).cast_column("image", ImageColumn()).to_parquet(str(data))
-    source = {"dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": {"data_files": {split: str(data)}}}
-    lines = [f"include: {TASKS / file}", f"task: {task}", *(f"{key}: {json.dumps(value)}" for key, value in source.items())]
-    (folder / f"{task}.yaml").write_text("\n".join(lines) + "\n")
+    """`rows` are pairs of red and columns."""
+    images = [(Image.new("RGB", (20, 10), (red, 0, 0)), row) for red, row in rows]
+    write_local_task(folder, task, file, split, images)
 
 
 def write_tasks(folder):
@@ -102,15 +89,9 @@ def measured(tmp_path_factory):
     (folder / "model/config.json").write_text("{}")
     (folder / "path/sitecustomize.py").write_text(ASSISTANT)
     write_tasks(folder / "tasks")
-    offline = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(folder / "hf"),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(folder / "path"),
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in offline.items():
-            patch.setenv(name, value)
+        offline(patch, folder)
+        patch.setenv("PYTHONPATH", str(folder / "path"))
         names = ["docvqa_val", "chartqa", "mme", "ocrbench"]
         scores = measure_lmms(folder / "model", tasks=names, include_path=folder / "tasks", batch_size=2, device="cpu")
     return folder / "model", scores
