@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genlip.data.datasets.any_images import open_any
     from genlip.data.datasets.opening import open_labelled
     from genlip.data.datasets.segmented_opening import open_segmented
+    from genlip.data.dialogues.questions import open_questions
     from genlip.data.images import ImageConfig, ImageError
     from genlip.data.shards import write_shards
     from genlip.data.sources import Procedural, open_source
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from genlip.evaluate.comparison.compare import compare_models
     from genlip.evaluate.comparison.page import comparison_text
     from genlip.evaluate.features.measure import measure_features
+    from genlip.evaluate.lmms.run import measure_lmms
     from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
+    from genlip.evaluate.questions.measure import QuestionsConfig, measure_questions
     from genlip.evaluate.readout.measure import measure_readout
     from genlip.evaluate.resolution.measure import measure_resolution
     from genlip.evaluate.result import Result
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from genlip.export.hub import push_model
     from genlip.inspect.inspection import inspect_source
     from genlip.inspect.page import inspection_text
+    from genlip.mllm.assistant import Assistant
     from genlip.model.checkpoint import CheckpointError, load, save
     from genlip.model.config import GenLIPConfig
     from genlip.model.decoding import Decoding
@@ -48,12 +52,14 @@ if TYPE_CHECKING:
     from genlip.quickstart import run_quickstart
     from genlip.recipes.recipe import Run, load_recipe
     from genlip.speaker import PatchWords, Speaker
+    from genlip.studies.perplexity import PerplexityConfig, measure_perplexity
     from genlip.train.loop import train_model
     from genlip.train.run_page import write_report
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Assistant": "mllm.assistant",
     "CaptioningConfig": "evaluate.captioning.measure",
     "CheckpointError": "model.checkpoint",
     "Decoding": "model.decoding",
@@ -65,9 +71,11 @@ _HOMES = {
     "ImageError": "data.images",
     "Pack": "model.pack",
     "PatchWords": "speaker",
+    "PerplexityConfig": "studies.perplexity",
     "Plan": "plan.plan",
     "ProbeConfig": "evaluate.probe.measure",
     "Procedural": "data.sources",
+    "QuestionsConfig": "evaluate.questions.measure",
     "Result": "evaluate.result",
     "Run": "recipes.recipe",
     "Sample": "model.pack",
@@ -87,13 +95,17 @@ _HOMES = {
     "measure_attention": "evaluate.attention.measure",
     "measure_captioning": "evaluate.captioning.measure",
     "measure_features": "evaluate.features.measure",
+    "measure_lmms": "evaluate.lmms.run",
+    "measure_perplexity": "studies.perplexity",
     "measure_probe": "evaluate.probe.measure",
+    "measure_questions": "evaluate.questions.measure",
     "measure_readout": "evaluate.readout.measure",
     "measure_resolution": "evaluate.resolution.measure",
     "measure_segmentation": "evaluate.segmentation.measure",
     "measure_zero_shot": "evaluate.zero_shot.measure",
     "open_any": "data.datasets.any_images",
     "open_labelled": "data.datasets.opening",
+    "open_questions": "data.dialogues.questions",
     "open_segmented": "data.datasets.segmented_opening",
     "open_source": "data.sources",
     "patch_readout": "model.generation",
@@ -110,6 +122,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Assistant",
     "CaptioningConfig",
     "CheckpointError",
     "Decoding",
@@ -121,9 +134,11 @@ __all__ = [
     "ImageError",
     "Pack",
     "PatchWords",
+    "PerplexityConfig",
     "Plan",
     "ProbeConfig",
     "Procedural",
+    "QuestionsConfig",
     "Result",
     "Run",
     "Sample",
@@ -144,13 +159,17 @@ __all__ = [
     "measure_attention",
     "measure_captioning",
     "measure_features",
+    "measure_lmms",
+    "measure_perplexity",
     "measure_probe",
+    "measure_questions",
     "measure_readout",
     "measure_resolution",
     "measure_segmentation",
     "measure_zero_shot",
     "open_any",
     "open_labelled",
+    "open_questions",
     "open_segmented",
     "open_source",
     "patch_readout",

@@ -17,6 +17,7 @@ from PIL import Image
 
 from genlip.data.datasets.base import Labelled
 from genlip.data.datasets.segmented_opening import open_named, open_segmented
+from genlip.data.dialogues.question import Question
 from genlip.data.images import ImageConfig
 from genlip.data.sources import Procedural
 from genlip.data.sources.base import Subset
@@ -27,6 +28,7 @@ from genlip.evaluate.comparison.page import comparison_page
 from genlip.evaluate.features.measure import measure_features
 from genlip.evaluate.model_page import summary, write_model_report
 from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
+from genlip.evaluate.questions.measure import QuestionsConfig, measure_questions
 from genlip.evaluate.readout.measure import measure_readout
 from genlip.evaluate.readout.page import readout_page
 from genlip.evaluate.registry import MEASUREMENTS, section_of
@@ -42,6 +44,7 @@ from genlip.report.html import page
 from genlip.speaker import Speaker
 
 from ..data.helpers import small_config
+from .questions.standin import InMemoryQuestions, Standin, coloured
 from .speaking import small_speaker
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -68,8 +71,16 @@ class Coloured:
         )
 
 
+CHOICES = InMemoryQuestions(
+    [
+        Question(f"q{i}", (coloured(i),), f"{LONG} {i}?", ("4",), ("3", LONG, "4", "a few words"), 2, type=f"{LONG} {i % 2}")
+        for i in range(14)
+    ]
+)
+ASKED = QuestionsConfig(metric="letters", without_images=True, other_images=True)
 MEASURED: dict[str, Callable[[Speaker], Result]] = {
     "captioning": lambda speaker: measure_captioning(speaker, SCENES, CaptioningConfig(max_tokens=12, transcription=True)),
+    "questions": lambda speaker: measure_questions(Standin(lambda asked: "4" if asked.images else LONG), CHOICES, ASKED),
     "zero-shot": lambda speaker: measure_zero_shot(speaker, Coloured("colours", 12)),
     "probe": lambda speaker: measure_probe(
         speaker, Coloured("test", 12), ProbeConfig(epochs=2, learning_rates=(1e-3, 1e-2)), train=Coloured("train", 40)
@@ -124,7 +135,12 @@ def test_no_part_of_a_stored_result_becomes_markup(
     """Whatever stands in another's `result.json` is text on the page, or refused."""
     file = write_result(results[name], tmp_path) / "result.json"
     whole, shown = json.loads(file.read_text(encoding="utf8")), 0
-    for module in ("html", "caption_cards", "patch_words"):  # pictures are slow and hold nothing of the result
+    for module in (
+        "html",
+        "caption_cards",
+        "patch_words",
+        "question_cards",
+    ):  # pictures are slow and hold nothing of the result
         monkeypatch.setattr(f"genlip.report.{module}.inline_image", lambda image, side: "<img>")
     monkeypatch.setattr("genlip.report.charts._svg", lambda figure, label: f"<svg aria-label='{html.escape(label)}'></svg>")
     monkeypatch.setattr(Scores, "interval", lambda scores: (0.0, 1.0))

@@ -37,9 +37,9 @@ from transformers import (  # noqa: E402
     LlavaProcessor,
 )
 
-from genlip.export.transformers.modeling_genlip import _mean, rotary_tables, rotate  # noqa: E402
 from genlip.model.positions import rotary_tables as plain_tables  # noqa: E402
 from genlip.model.positions import rotate as plain_rotate  # noqa: E402
+from genlip.remote_code.modeling_genlip import _mean, rotary_tables, rotate  # noqa: E402
 
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 
@@ -584,6 +584,28 @@ def test_llava_takes_it_as_its_tower(fixed, tmp_path):
     assert model.generate(**inputs, **GREEDY, pad_token_id=0, eos_token_id=None).shape[1] == inputs["input_ids"].shape[1] + 8
     model.save_pretrained(tmp_path)
     assert torch.equal(LlavaForConditionalGeneration.from_pretrained(tmp_path)(**inputs).logits, logits)
+
+
+@pytest.mark.parametrize("patch", [4, 8])
+def test_placeholders_are_counted_from_sizes_alone_as_vllm_asks_for_them(patch, fixed):
+    images, token = ours.GenLIPImageProcessor(size=24, patch_size=patch), "<|image_pad|>"
+    named = {"patch_size": patch, "vision_feature_select_strategy": "full", "image_token": token}
+    processor = LlavaProcessor(images, AutoTokenizer.from_pretrained(fixed[1]), **named)
+    sizes = [(picture.height, picture.width) for picture in pictures()]
+    found = processor._get_num_multimodal_tokens(image_sizes=sizes)
+    written = processor(images=pictures(), text=[token] * 4)["input_ids"]
+    assert found["num_image_tokens"] == [len(ids) for ids in written] == [(24 // patch) ** 2] * 4
+    assert found["num_image_patches"] == [1] * 4
+
+
+@pytest.mark.parametrize("limits", [{"min_patches": 4, "max_patches": 40}, {"min_patches": 30, "max_patches": 30}])
+def test_patches_are_counted_from_sizes_alone(limits):
+    processor = ours.GenLIPImageProcessor(resize="native", patch_size=4, **limits)
+    counts = [processor.get_number_of_image_patches(picture.height, picture.width) for picture in pictures()]
+    assert counts == processor(pictures(), return_tensors="pt")["pixel_attention_mask"].sum(dim=1).tolist()
+    fixed = processor.get_number_of_image_patches(7, 9, {"resize": "fixed", "size": 12})
+    assert fixed == 9
+    assert processor.crop_size is None
 
 
 def test_pipelines_of_transformers_work(fixed):

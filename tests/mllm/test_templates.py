@@ -124,6 +124,17 @@ def test_white_space_of_an_answer_belongs_to_it_unless_the_template_removes_it()
     assert template_of("smollm").segments("k", [ASKED, Message("assistant", "")])[-2:] == [WA("<|im_end|>"), W("\n")]
 
 
+def test_a_space_before_the_end_belongs_to_the_answer():
+    spaced = (
+        "{% for m in messages %}"
+        "{{ '[INST] ' + m.content + ' [/INST]' if m.role == 'user' else m.content + ' </s>' }}{% endfor %}"
+    )
+    segments = ChatTemplate(tokenizer_of("mistral", spaced)).segments("k", TWO)
+    assert segments[3:6] == [W(" [/INST]"), A("A"), WA(" </s>")]
+    segments = ChatTemplate(tokenizer_of("mistral", spaced)).segments("k", [ASKED, Message("assistant", "A \n")])
+    assert segments[-2:] == [A("A"), WA(" \n </s>")]
+
+
 def test_what_a_template_says_of_itself():
     found = {form: template_of(form) for form in FORMS}
     assert [form for form in found if found[form].chatml] == ["smollm", "qwen", "thinking"]
@@ -178,11 +189,16 @@ def test_templates_that_cannot_be_used_are_refused():
             "a text more than once",
         ),
         (
-            "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}{% if not add_generation_prompt %}<|im_end|>{% endif %}",
+            "{% for m in messages %}<|im_start|>{{ m.content }}{% endfor %}"
+            "{% if not add_generation_prompt %}<|im_end|>{% endif %}",
             "writes '<|im_start|>' after one answer, and '<|im_end|>' after another",
         ),
         (
             "{{ messages | length }}{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}",
+            "writes the messages before message 2 otherwise once that one follows",
+        ),
+        (
+            "{% for m in messages if not add_generation_prompt %}{{ m.content }}<|im_end|>{% endfor %}",
             "writes the messages before message 2 otherwise once that one follows",
         ),
     ]:

@@ -21,13 +21,31 @@ from transformers import LlavaNextImageProcessor
 
 PAPER = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 UP_TO_SIX = tuple((rows, columns) for rows in range(1, 7) for columns in range(1, 7))
-SETS = [(384, 16, PAPER), (336, 14, PAPER), (224, 32, UP_TO_SIX), (28, 14, ((2, 3), (1, 1), (3, 2))), (16, 16, ((1, 1),))]
+SETS = [
+    (384, 16, PAPER),
+    (384, 16, ((1, 2),)),
+    (336, 14, PAPER),
+    (224, 32, UP_TO_SIX),
+    (28, 14, ((2, 3), (1, 1), (3, 2))),
+    (16, 16, ((1, 1),)),
+]
+AT_THE_EDGE = [(47, 752), (88, 55), (88, 99)]  # the size without padding is a whole number but for the error of floats
 
 
 def random_sizes(number, seed=0):
     """(height, width) from 1 to 4000, even in the logarithm, and some at which sides are equal or one is a pixel."""
     drawn = np.exp(np.random.default_rng(seed).uniform(0, np.log(4000), (number, 2))).astype(int)
-    return [*map(tuple, drawn.tolist()), (384, 384), (768, 384), (1, 4000), (4000, 1), (1, 1), (2, 3000), (337, 336)]
+    return [
+        *map(tuple, drawn.tolist()),
+        (384, 384),
+        (768, 384),
+        (1, 4000),
+        (4000, 1),
+        (1, 1),
+        (2, 3000),
+        (337, 336),
+        *AT_THE_EDGE,
+    ]
 
 
 def pinpoints_in_pixels(tile, pinpoints):

@@ -6,9 +6,11 @@ import re
 import socket
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from genlip.model.file_kinds import LFS_POINTER
-from genlip.model.reading import parse_json, parse_yaml, read_json, read_text, read_yaml
+from genlip.model.reading import each_of_json_list, parse_json, parse_yaml, read_json, read_text, read_yaml
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 
@@ -122,3 +124,62 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
         for name, kind in found.items():
             with pytest.raises(ValueError, match=rf"^{tmp_path / name}: is {kind}; need a file$"):
                 read_text(tmp_path / name)
+
+
+# -- lists, entry by entry
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        " [ ] ",
+        "[1]",
+        "\n[1 ,\t2,\r\n3]\n",
+        '[{"a": [1, {"b": 2}]}, "]", "[", null, true, [], "\\u732b"]',
+        "[1e400, NaN, -0.5]",
+    ],
+)
+def test_the_entries_of_a_list_are_those_of_the_whole(text):
+    assert repr(list(each_of_json_list(text, "x"))) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "[", "[1", "[1,", "[1,\n", "[1 2]", "[1]x", "[1]]", "[]x", "[,1]", "[1,]", '[{"a":1},]', "[1}", "[1] [2]",
+        "[nul]", '["a', "{", "nul", '[{"a": 1, "a": 2}]', "[" * 100_000, '[{"a":' * 50_000, "[" * 101 + "]" * 101,
+        "[1," + "[" * 100 + "]" * 101,
+    ],
+)  # fmt: skip
+def test_damage_is_told_as_of_the_whole(text):
+    with pytest.raises(ValueError) as whole:  # noqa: PT011, the message is compared
+        parse_json(text, "x")
+    with pytest.raises(ValueError) as each:  # noqa: PT011, the message is compared
+        list(each_of_json_list(text, "x"))
+    assert str(each.value) == str(whole.value)
+
+
+@pytest.mark.parametrize("text", ["{}", " 3", '"[1]"', "null"])
+def test_other_values_are_no_list(text):
+    with pytest.raises(ValueError, match=r"^x: need a list of cats$"):
+        list(each_of_json_list(text, "x", "a list of cats"))
+
+
+def test_a_list_may_be_as_deep_as_any_value():
+    text = "[1," + "[" * 99 + "]" * 100
+    assert list(each_of_json_list(text, "x")) == parse_json(text, "x")
+
+
+@given(st.text('[]{},:1 "a\n', max_size=12))
+@settings(max_examples=500, deadline=None)
+def test_any_text_is_read_or_refused_as_the_whole(text):
+    def outcome(read):
+        try:
+            return read()
+        except ValueError as error:
+            return str(error)
+
+    whole = outcome(lambda: parse_json(text, "x"))
+    each = outcome(lambda: list(each_of_json_list(text, "x")))
+    assert each == whole or "need a list" in each

@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from genlip.cli.model_options import UsageError, add_encoder, add_model, check_folder, load_encoder, model_name
+from genlip.cli.eval_lmms import add_eval_lmms
+from genlip.cli.eval_mllm import add_questions
+from genlip.cli.eval_perplexity import add_perplexity
+from genlip.cli.eval_results import results_folder, store_and_say
+from genlip.cli.model_options import UsageError, add_encoder, add_model, load_encoder, model_name
 from genlip.cli.parser import add_command
 from genlip.evaluate.requirements import NEED_GENLIP, refusal
-from genlip.terminal import program, say
 
 if TYPE_CHECKING:
     from genlip.encoder import Encoder
@@ -41,10 +43,12 @@ _OTHERS = (
 def add_eval(commands: Any) -> None:
     """Add `genlip eval` and its measurements."""
     parser = commands.add_parser(
-        "eval", help="measure a model: captions, zero-shot, probes, segmentation, readout, attention, features"
+        "eval",
+        help="measure a model: captions, questions, perplexity, classes, probes, segmentation, attention, features, …",
     )
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
-    for add in (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features):
+    own = (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features)
+    for add in (*own, add_questions, add_perplexity, add_eval_lmms):
         add(inner)
 
 
@@ -77,7 +81,7 @@ def _partial(args: argparse.Namespace) -> Path:
     """Where captions are stored until all are generated: two measurements at once must not share it."""
     same = ("run", "batch_size", "device", "threads", "transcription")  # captions do not change with these
     asked = {name: str(value) for name, value in vars(args).items() if name not in same}
-    return _out(args) / f"captioning.{hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()[:8]}.jsonl"
+    return results_folder(args) / f"captioning.{hashlib.sha256(repr(sorted(asked.items())).encode()).hexdigest()[:8]}.jsonl"
 
 
 def _zero_shot(inner: Any) -> None:
@@ -341,13 +345,13 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
     """Measure with progress, store the result, and print the scores."""
     from genlip.encoders.names import is_genlip
     from genlip.evaluate.resolution.measure import measure_resolution
-    from genlip.evaluate.result_files import write_result
     from genlip.progress import progress
     from genlip.threads import Threads
 
     if args.measurement in NEED_GENLIP and not is_genlip(args.model):
         raise UsageError(refusal(args.measurement, args.model))
-    out, encoder = _out(args), load_encoder(args)
+    results_folder(args)  # refused before the model is loaded
+    encoder = load_encoder(args)
     points = max(1, len(args.sizes) + len(args.budgets))
     shown = progress(f"{args.measurement} of {args.data}", total * points)
     with Threads(args.threads, encoder.device) as threads, shown as show:
@@ -361,33 +365,4 @@ def _run(args: argparse.Namespace, total: int, measure: Measure) -> None:
             result = measure_resolution(curve, encoder, sizes=args.sizes, max_patches=args.budgets)
         else:
             result = measure(encoder, advance)
-    try:  # the result is stored before scores are printed; they are printed even if it cannot be stored
-        stored = write_result(result, out)
-    finally:
-        say(_told(result))
-    say(f"result: {stored}")
-    say(f"page of all results: {program()} report {model_name(args) if out == _default_out(args) else out}")
-
-
-def _out(args: argparse.Namespace) -> Path:
-    if args.out:
-        check_folder("--out", args.out)
-        return Path(args.out)
-    return _default_out(args)
-
-
-def _default_out(args: argparse.Namespace) -> Path:
-    from genlip.evaluate.result_files import evaluations_folder
-
-    return evaluations_folder(model_name(args))
-
-
-def _told(result: Result) -> str:
-    """A table with a line for each score: its value and the interval in which 95 % of resampled sets lie."""
-    rows = [("score", "value", "95 % interval")] if result.scores else []
-    for name, scores in result.scores.items():
-        low, high = scores.interval()
-        rows.append((name, f"{scores.score:.4f}", "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"))
-    first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
-    lines = [f"{name:{first}}  {value:{second}}   {interval}".rstrip() for name, value, interval in rows]
-    return "\n".join([*lines, f"{len(result.keys):,} images"])
+    store_and_say(args, result)

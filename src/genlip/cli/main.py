@@ -1,5 +1,5 @@
-"""The command line: `genlip quickstart | train | caption | encode | readout | data | plan | eval | report | compare |
-export | push`.
+"""The command line: `genlip quickstart | train | caption | ask | encode | readout | data | plan | eval | report |
+compare | export | push`.
 
 In: arguments. Out: text, files, and an exit status. Every command calls one documented Python function. Slow imports happen
 only when a command runs, so that `--help` is fast.
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 import genlip
+from genlip.cli.ask import add_ask
 from genlip.cli.caption import add_caption
 from genlip.cli.compare import add_compare
 from genlip.cli.data import add_data
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add_quickstart(commands)
     add_train(commands)
     add_caption(commands)
+    add_ask(commands)
     add_encode(commands)
     add_readout(commands)
     add_data(commands)

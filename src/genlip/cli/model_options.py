@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from genlip.encoder import Encoder
     from genlip.speaker import Speaker
 
-__all__ = ["UsageError", "add_encoder", "add_model", "check_folder", "load_encoder", "load_speaker", "model_name"]
+__all__ = [
+    "UsageError", "add_device", "add_encoder", "add_model", "check_folder", "load_encoder", "load_speaker", "model_name",
+    "placed", "say_precision",
+]  # fmt: skip
 
 _OF_TEXT = ("tokenizer", "prompt")  # options of models that generate text
 
@@ -29,7 +32,19 @@ class UsageError(ValueError):
 
 def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[str, ...] = ()) -> None:
     """Add the options of `load_speaker`, and --batch-size with its default; `more_dtypes` may be "int8"."""
-    parser.add_argument("--batch-size", type=int, default=batch, help=f"images at a time (default: {batch})")
+    add_device(parser, batch, more_dtypes)
+    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
+    parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
+    parser.add_argument(
+        "--resize", choices=("fixed", "native"), help="fixed size or own aspect ratio (default: the model's)"
+    )
+    parser.add_argument("--size", type=int, help="side of an image of fixed size, in pixels (default: the model's)")
+    parser.add_argument("--max-patches", type=int, help="most patches of a native image (default: the model's)")
+
+
+def add_device(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[str, ...] = (), what: str = "images") -> None:
+    """Add the options of any model: the device, the threads, the precision, and `what` is read at a time."""
+    parser.add_argument("--batch-size", type=int, default=batch, help=f"{what} at a time (default: {batch})")
     parser.add_argument("--device", default=None, help="cpu, cuda, … (default: cuda if there is one)")
     parser.add_argument(
         "--threads",
@@ -43,13 +58,6 @@ def add_model(parser: argparse.ArgumentParser, batch: int, more_dtypes: tuple[st
         "--dtype", choices=dtypes, default="auto",
         help=f"in which the model computes (default: auto, bfloat16 where this machine multiplies it faster){note}",
     )  # fmt: skip
-    parser.add_argument("--revision", help="branch, tag or commit on the Hub")
-    parser.add_argument("--tokenizer", help="tokenizer.json, folder or Hub id, if the model's folder has none")
-    parser.add_argument(
-        "--resize", choices=("fixed", "native"), help="fixed size or own aspect ratio (default: the model's)"
-    )
-    parser.add_argument("--size", type=int, help="side of an image of fixed size, in pixels (default: the model's)")
-    parser.add_argument("--max-patches", type=int, help="most patches of a native image (default: the model's)")
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +100,7 @@ def load_encoder(args: argparse.Namespace) -> Encoder:
     _check_options(args)
     if is_genlip(args.model):
         return load_speaker(args)
-    device, dtype = _placed(args)
+    device, dtype = placed(args)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(getattr(args, "seed", 0))
         encoder = open_encoder(
@@ -107,7 +115,7 @@ def load_encoder(args: argparse.Namespace) -> Encoder:
         )
     if isinstance(encoder, Speaker):
         encoder.images = dataclasses.replace(encoder.images, **_image_settings(args))
-    _say_precision(args, dtype)
+    say_precision(args, dtype)
     return encoder
 
 
@@ -160,7 +168,7 @@ def load_speaker(args: argparse.Namespace) -> Speaker:
     from genlip.speaker import Speaker
 
     check_genlip(args.model)
-    device, dtype = _placed(args)
+    device, dtype = placed(args)
     speaker = Speaker.load(
         args.model,
         device=device,
@@ -172,11 +180,11 @@ def load_speaker(args: argparse.Namespace) -> Speaker:
     )
     if args.dtype == "int8":
         quantize_encoder(speaker.model)
-    _say_precision(args, dtype)
+    say_precision(args, dtype)
     return speaker
 
 
-def _placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+def placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     """The device and the precision that the options ask for. Raises `UsageError` for a device that is not there."""
     import torch
 
@@ -189,7 +197,7 @@ def _placed(args: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
     return device, getattr(torch, precision)
 
 
-def _say_precision(args: argparse.Namespace, dtype: torch.dtype) -> None:
+def say_precision(args: argparse.Namespace, dtype: torch.dtype) -> None:
     """Once a model is loaded: say that the chosen precision is not exact."""
     if args.dtype == "auto" and str(dtype) == "torch.bfloat16":
         print("computing in bfloat16, which is faster on this machine; --dtype float32 is exact", file=sys.stderr)

@@ -24,7 +24,7 @@ from genlip.model.fields import check_fields, shown
 from genlip.model.files import expanded, printable
 from genlip.model.reading import parse_json, read_text
 
-__all__ = ["CaptionConfig", "Captions", "load_tokenizer", "train_tokenizer", "usual_end"]
+__all__ = ["CaptionConfig", "Captions", "load_tokenizer", "text_pieces", "train_tokenizer", "usual_end"]
 
 END = "<|im_end|>"
 # Limits of a tokenizer.json, far above those of known models: 33 MB, no growth, tokens of 512 spaces.
@@ -141,19 +141,24 @@ class Captions:
 
     def pieces(self, ids: Iterable[int]) -> Iterator[str]:
         """The text of token ids, piece by piece; each piece ends at the end of a character."""
-        text, said, tokens = DecodeStream(skip_special_tokens=True), "", []
-        for token in ids:
-            tokens.append(token)
-            if piece := text.step(self.tokenizer, token):
-                said += piece
-                yield piece
-        if rest := self.tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
-            yield rest  # bytes of an incomplete character
+        return text_pieces(self.tokenizer, ids)
 
     def piece(self, token_id: int) -> str:
         """One token as text, with its leading space; incomplete characters appear as U+FFFD."""
         with _guarded(f"the tokenizer fails on token {token_id}"):
             return self.tokenizer.decode([token_id], skip_special_tokens=False)
+
+
+def text_pieces(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
+    """The text of token ids without special tokens, piece by piece; each piece ends at the end of a character."""
+    text, said, tokens = DecodeStream(skip_special_tokens=True), "", []
+    for token in ids:
+        tokens.append(token)
+        if piece := text.step(tokenizer, token):
+            said += piece
+            yield piece
+    if rest := tokenizer.decode(tokens, skip_special_tokens=True)[len(said) :]:
+        yield rest  # bytes of an incomplete character
 
 
 def _check_whole(texts: Iterable[str]) -> None:

@@ -87,18 +87,18 @@ def timm(
     if checkpoint is not None and checkpoint != folder:
         shown += f"@{checkpoint}"
     return TimmEncoder(
-        placed(model, device, dtype),
-        shown,
-        size=size,
-        max_patches=max_patches,
-        interpolate_positions=interpolate_positions,
-        squash=squash,
-        preprocessing=preprocessing,
-    )
+        placed(model, device, dtype), shown, size=size, max_patches=max_patches, interpolate_positions=interpolate_positions,
+        squash=squash, preprocessing=preprocessing, created_as=(architecture, {**_dynamic(architecture), **arguments}),
+    )  # fmt: skip
 
 
 class TimmEncoder(Tower):
-    """A `VisionTransformer`, `Eva` or `NaFlexVit` of timm with its preprocessing; arguments as for `timm`."""
+    """A `VisionTransformer`, `Eva` or `NaFlexVit` of timm with its preprocessing; arguments as for `timm`.
+
+    Attributes:
+        created_as: name and arguments of `timm.create_model` besides num_classes=0, for what creates the model again; None
+            where they are not known.
+    """
 
     def __init__(
         self,
@@ -110,9 +110,11 @@ class TimmEncoder(Tower):
         interpolate_positions: bool = False,
         squash: bool = False,
         preprocessing: Mapping[str, Any] | None = None,
+        created_as: tuple[str, Mapping[str, Any]] | None = None,
     ) -> None:
         library: Any = require("timm", "timm")
         _check_class(model, name)
+        self.created_as = created_as
         self.library = f"timm {library.__version__}"
         self._native = type(model).__name__ == "NaFlexVit"
         self._module: Any = model
@@ -350,15 +352,19 @@ def _from_hub(library: Any, architecture: str) -> nn.Module:
 
 def _create(library: Any, architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
     """The model without its classifier. Vision transformers that can read other sizes than their own are prepared for it."""
-    dynamic = {} if "naflex" in architecture else {"dynamic_img_size": True}
     try:
-        model: nn.Module = library.create_model(architecture, **{"num_classes": 0, **dynamic, **arguments})
+        model: nn.Module = library.create_model(architecture, **{"num_classes": 0, **_dynamic(architecture), **arguments})
     except TypeError as error:
         if "dynamic_img_size" not in str(error):
             raise
         kind = re.match(r"(\w+)\.__init__", str(error))
         raise ValueError(_unsupported(architecture, kind[1] if kind else "model of another class")) from None
     return model
+
+
+def _dynamic(architecture: str) -> dict[str, Any]:
+    """The argument by which a vision transformer reads images of several sizes."""
+    return {} if "naflex" in architecture else {"dynamic_img_size": True}
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:

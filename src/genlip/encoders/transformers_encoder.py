@@ -209,6 +209,11 @@ class TransformersEncoder(Tower):
         """Whether the image processor keeps the edges of images."""
         return self._kind.cut or not getattr(self._processor, "do_center_crop", False)
 
+    @property
+    def image_processor(self) -> Any:
+        """The image processor of Transformers, with this encoder's size of images."""
+        return self._processor
+
     def architecture(self) -> dict[str, Any]:
         """The config of the model, without its place and the version of the library that wrote it."""
         found: dict[str, Any] = self._config.to_dict()

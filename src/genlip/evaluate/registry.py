@@ -14,8 +14,12 @@ from genlip.evaluate.captioning import page as captioning
 from genlip.evaluate.captioning.schema import SCHEMA as CAPTIONING
 from genlip.evaluate.features import page as features
 from genlip.evaluate.features.schema import SCHEMA as FEATURES
+from genlip.evaluate.perplexity import page as perplexity
+from genlip.evaluate.perplexity.schema import SCHEMA as PERPLEXITY
 from genlip.evaluate.probe import page as probe
 from genlip.evaluate.probe.schema import SCHEMA as PROBE
+from genlip.evaluate.questions import page as questions
+from genlip.evaluate.questions.schema import SCHEMA as QUESTIONS
 from genlip.evaluate.readout import page as readout
 from genlip.evaluate.readout.schema import SCHEMA as READOUT
 from genlip.evaluate.resolution import page as resolution
@@ -42,6 +46,8 @@ class Measurement(NamedTuple):
 
 MEASUREMENTS = {
     "captioning": Measurement("Captioning", captioning.section, CAPTIONING),
+    "questions": Measurement("Questions about images", questions.section, QUESTIONS),
+    "perplexity": Measurement("Perplexity of a language model", perplexity.section, PERPLEXITY),
     "zero-shot": Measurement("Zero-shot classification", zero_shot.section, ZERO_SHOT),
     "probe": Measurement("Probe of frozen features", probe.section, PROBE),
     "segmentation": Measurement("Linear segmentation", segmentation.section, SEGMENTATION),

@@ -3,8 +3,8 @@
 In: samples. Out: an `MLLMPack`, the only form of batch that the model takes. All indexing is prepared here, in the loader's
 processes: which features become which visual tokens, where these lie among the text, and which rows predict.
 
-Axes: i images of the encoder, p patches of all of them, u visual features after pixel shuffle, v visual tokens, t rows of the
-language model, k supervised tokens, s samples.
+Axes: i images of the encoder, p patches of all of them, u visual features after pixel shuffle, v visual tokens, t rows of
+the language model, k supervised tokens, s samples.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class MLLMPack:
         return self._with_tensors(Tensor.pin_memory, self.images.pin_memory())
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor], images: Any) -> MLLMPack:
-        tensors = {
+        tensors: dict[str, Any] = {
             field.name: change(value)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

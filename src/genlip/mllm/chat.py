@@ -2,9 +2,10 @@
 
 In: a dialogue, and the number of visual tokens of each of its images. Out: token ids, with the image token repeated once for
 each visual token at the place of each mark, and marks of the supervised ones; or, without the last answer, a prompt.
-The language model's own chat template writes the turns. The whole text is tokenized at once; only where a token would
-reach from a prompt into its answer, it is divided there, so that a prompt has the ids that its dialogue begins with. Special
-tokens in a message are plain characters.
+The language model's own chat template writes the turns. The whole text is tokenized at once. Only a token that would reach
+from a prompt into its answer is divided there, so that a prompt has the ids that its dialogue begins with; in plain form
+also one that would reach into the line break after an answer, because that ends generation. Special tokens in a message are
+plain characters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +80,7 @@ class Chat:
             )
         if IMAGE_MARK in config.system:
             raise ValueError(f"chat.system holds {IMAGE_MARK}: images are part of dialogues, remove the mark")
+        check_texts("chat.system", [Message("system", config.system)])
         self.config, self._tokenizer, self._image_token = config, tokenizer, image_token
         self._template = ChatTemplate(tokenizer, config.system) if config.template == "chat" else None
         self._control = self._template.control if self._template else ControlTokenizer(tokenizer)
@@ -172,13 +173,13 @@ class Chat:
         """Tokenize a dialogue as a whole, without tokens that reach into an answer."""
         image = self._control.quote(self._image_token)
         texts = [self._control.quote(one.text) if one.written else one.text.replace(IMAGE_MARK, image) for one in segments]
-        tokens = self._encoded(key, texts)
-        begins, places = [0, *accumulate(map(len, texts))], tokens[1:]
+        tokens, begin = self._encoded(key, texts), 0
         for n, segment in enumerate(segments):
-            after_answer = n > 0 and segments[n - 1].answer and self._template is not None
-            if segment.answer and not after_answer and ((places[0] < begins[n]) & (places[1] > begins[n])).any():
+            goes_on = n > 0 and segments[n - 1].answer and self._template is not None  # plain: its line break ends an answer
+            if segment.answer and not goes_on and ((tokens.starts < begin) & (tokens.ends > begin)).any():
                 texts[n] = BREAK + texts[n]
                 tokens = self._encoded(key, texts)
+            begin += len(texts[n])
         return self._located(tokens, segments, [len(text) for text in texts])
 
     def _encoded(self, key: str, texts: list[str]) -> Tokens:

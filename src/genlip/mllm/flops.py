@@ -1,12 +1,12 @@
 """Work of an MLLM's training step by part, from the sizes of its parts: what a plan, a benchmark and the log count.
 
 In: sizes, and how many patches, features, rows and attended pairs there are. Out: FLOPs of the passes by part.
-Work is counted as in `genlip.model.flops`: two for each multiply-add of a matrix product, and only pairs that a row may attend
-to. A part that is not trained has no products for gradients of its weights. An encoder before the first trained part has no
-backward pass at all, and activation checkpointing does not compute it again.
+Work is counted as in `genlip.model.flops`: two for each multiply-add of a matrix product, and only pairs that a row may
+attend to. A part that is not trained has no products for gradients of its weights. An encoder before the first trained part
+has no backward pass at all, and activation checkpointing does not compute it again.
 
-Axes: p patches, u visual features, t rows of the language model, k supervised tokens; D encoder width, s side of pixel shuffle,
-H hidden width, V vocabulary.
+Axes: p patches, u visual features, t rows of the language model, k supervised tokens; D encoder width, s side of pixel
+shuffle, H hidden width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class MLLMSizes(NamedTuple):
         shuffle: s.
         hidden: H.
         matrices: weights in the matrices of all decoder layers.
-        last: of these, weights in the last matrix of each layer, whose product is not computed again: nothing reads it there.
+        last: of these, weights in the last matrix of each layer, whose product activation checkpointing does not compute
+            again, since no gradient needs it.
         heads: width of all attention heads together, summed over the decoder layers.
         vocabulary: V.
     """
@@ -97,8 +98,8 @@ class MLLMLoad(NamedTuple):
 
 
 class MLLMFlops(NamedTuple):
-    """Work by part: the encoder; the projector; in the decoder layers the matrices, and attention's scores and sums of values;
-    the head."""
+    """Work by part: the encoder; the projector; in the decoder layers the matrices, and attention's scores and sums of
+    values; the head."""
 
     encoder: float
     projector: float

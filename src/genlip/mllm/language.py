@@ -121,8 +121,8 @@ def build_language_model(config: Any, vocab_size: int) -> Any:
 def load_language_weights(model: Any, name: str) -> None:
     """Copy the weights of a folder, Hub id or .gguf file into a model that was built for it.
 
-    Rows of the embedding and the head for tokens that the stored model lacks become the mean of the others. "random:tiny" has
-    no files: its weights are drawn.
+    Rows of the embedding and the head for tokens that the stored model lacks become the mean of the others. "random:tiny"
+    has no files: its weights are drawn.
     Raises `CheckpointError` where weights are missing.
     """
     library = require("transformers", "mllm")
@@ -227,7 +227,7 @@ def packed_attention(
     return read.transpose(0, 1)[None], None
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_sample(
     q: Tensor, k: Tensor, v: Tensor, queries: Sequence[int], keys: Sequence[int], scaling: float | None, causal: bool
 ) -> Tensor:

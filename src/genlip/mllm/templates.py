@@ -179,7 +179,7 @@ def _marked(text: str) -> str:
 def _padded(text: str) -> str:
     """A text with marks around it, inside its white space: templates often remove the latter."""
     stripped = text.strip()
-    start = text.index(stripped) if stripped else len(text)
+    start = text.index(stripped)
     return text[:start] + _marked(stripped) + text[start + len(stripped) :]
 
 

@@ -159,7 +159,7 @@ class VisionTower:
 
 
 def encoder_of(run: MLLMRun, weights: Literal["stored", "random"]) -> Encoder:
-    """The encoder that a run names, with its weights or with new ones, as `genlip.encoders.opening.open_encoder` opens it."""
+    """The encoder that a run names, with its weights or with new ones. Raises what `open_encoder` raises."""
     model = run.model
     return open_encoder(
         model.encoder,

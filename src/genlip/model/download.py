@@ -14,7 +14,8 @@ from genlip.model.weights import CheckpointError
 __all__ = ["failures", "fetch", "reason"]
 
 _SECONDS = 10.0  # without an answer, then the Hub counts as unreachable
-_SETTINGS, _WEIGHTS, _PICKLES = "*.json", "*.safetensors", "pytorch_model*.bin"
+_SETTINGS = ["*.json", "*.jinja"]  # the latter are chat templates
+_WEIGHTS, _PICKLES = "*.safetensors", "pytorch_model*.bin"
 _FOLDERS = "*/*"  # not fetched: subfolders such as onnx/, training states, pictures
 
 
@@ -30,11 +31,11 @@ def fetch(name: str, revision: str | None = None, weights: bool = True, pickles:
     try:
         info = HfApi().model_info(name, revision=revision, timeout=_SECONDS)
     except failures() as error:
-        return _cached(name, revision, [_SETTINGS, _WEIGHTS] if weights else [_SETTINGS], error)
+        return _cached(name, revision, [*_SETTINGS, _WEIGHTS] if weights else _SETTINGS, error)
     files = [file.rfilename for file in info.siblings or [] if "/" not in file.rfilename]
     found = _WEIGHTS if not pickles or any(file.endswith(".safetensors") for file in files) else _PICKLES
     try:
-        return _snapshot(name, revision, [_SETTINGS, found] if weights else [_SETTINGS])
+        return _snapshot(name, revision, [*_SETTINGS, found] if weights else _SETTINGS)
     except failures() as error:
         raise _not_given(name, revision, error) from error
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import yaml
 from genlip.model.file_kinds import LFS_POINTER, but_is, is_lfs_pointer
 from genlip.model.files import check_regular, printable
 
-__all__ = ["MAX_TEXT_BYTES", "parse_json", "parse_yaml", "read_json", "read_text", "read_yaml"]
+__all__ = ["MAX_TEXT_BYTES", "each_of_json_list", "parse_json", "parse_yaml", "read_json", "read_text", "read_yaml"]
 
 MAX_TEXT_BYTES = 2**31  # limit for tables, lists and other texts that are read completely
 _DEPTH = 100  # lists and objects inside each other
@@ -53,6 +54,49 @@ def parse_json(text: str, name: str = "") -> Any:
     except ValueError as error:
         raise ValueError(f"{name}not JSON: {error}") from None
     return value
+
+
+def each_of_json_list(text: str, name: str, need: str = "a list") -> Iterator[Any]:
+    """The entries of a JSON text that is a list, one after another: only one of them is in memory.
+
+    Raises ValueError that begins with the name: for another value that `need` is needed, for a damaged text where it is
+    damaged.
+    """
+    if not text.startswith("[", _skip_space(text, 0)):
+        parse_json(text, name)
+        raise ValueError(f"{name}: need {need}")
+    place = _skip_space(text, text.index("[") + 1)
+    more = not text.startswith("]", place)
+    while more:
+        value, place = _entry_at(text, place, name)
+        yield value
+        more = text.startswith(",", place)
+        place = _skip_space(text, place + 1) if more else place
+    wrong = "" if text.startswith("]", place) else "Expecting ',' delimiter"
+    place = place if wrong else _skip_space(text, place + 1)
+    if wrong or place < len(text):
+        raise ValueError(f"{name}: not JSON: {json.JSONDecodeError(wrong or 'Extra data', text, place)}")
+
+
+def _entry_at(text: str, place: int, name: str) -> tuple[Any, int]:
+    """The entry of a JSON list that begins at a place, and the place behind it and its space."""
+    try:
+        value, end = _DECODER.raw_decode(text, place)
+        if text.count("[", place, end) + text.count("{", place, end) >= _DEPTH:
+            _check_depth([value])
+    except _Refused as error:
+        raise ValueError(f"{name}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{name}: {_TOO_DEEP}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: not JSON: {error}") from None
+    return value, _skip_space(text, end)
+
+
+def _skip_space(text: str, place: int) -> int:
+    """The place of the next character that is no space."""
+    found = _NO_SPACE.search(text, place)
+    return found.start() if found else len(text)
 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
@@ -91,6 +135,8 @@ def read_text(path: str | os.PathLike[str], most: int = MAX_TEXT_BYTES) -> str:
         raise ValueError(f"{name}: not UTF-8 text: {error}{but_is(data, '')}") from None
 
 
+_SPACE = " \t\r\n"
+_NO_SPACE = re.compile(f"[^{_SPACE}]")
 _TOO_DEEP = f"lists and objects are nested deeper than {_DEPTH}"
 
 
@@ -100,6 +146,9 @@ def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise _Refused(f"the key {next(key for key in found if keys.count(key) > 1)!r} stands twice in an object")
     return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _check_depth(value: Any) -> None:

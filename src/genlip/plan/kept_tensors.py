@@ -31,9 +31,9 @@ __all__ = ["KeptBytes", "LivingBytes", "of_language", "of_tower", "without_stora
 _ROWS = 8192  # of each of two samples
 T = TypeVar("T")
 
-# Bytes that a block of a ViT keeps for each number of its input, with products of 2 or 4 bytes: two inputs of norms, always in
-# float32; inputs of q, k, v and of the feed-forward; q, k, v; what attention returns, and a copy; and twice the 4 times wider
-# hidden layer of the feed-forward.
+# Bytes that a block of a ViT keeps for each number of its input, with products of 2 or 4 bytes: two inputs of norms, always
+# in float32; inputs of q, k, v and of the feed-forward; q, k, v; what attention returns, and a copy; and twice the 4 times
+# wider hidden layer of the feed-forward.
 _VIT = {size: 2 * 4 + (2 + 3 + 2 + 2 * 4) * size for size in (2, 4)}
 
 
@@ -179,13 +179,13 @@ def without_storage(owner: T, product_bytes: int) -> Iterator[T]:
     """
     owner = copy.deepcopy(owner)
     module: nn.Module = owner if isinstance(owner, nn.Module) else owner.module  # type: ignore[attr-defined]
-    made: dict[int, Tensor] = {}
+    made: dict[int, Any] = {}
     with FakeTensorMode(allow_non_fake_inputs=True):
         for part in module.modules():
             for place in (part._parameters, part._buffers):
                 for name, value in place.items():
                     if value is not None:
-                        place[name] = made.setdefault(id(value), _like(value, product_bytes))  # type: ignore[index]
+                        place[name] = made.setdefault(id(value), _like(value, product_bytes))
         yield owner
 
 

@@ -1,11 +1,11 @@
 """MLLM's workload: a dialogue about an image is one sample, and only some parts of the model are trained.
 
-In: an `MLLMRun`. Out: its figures for a plan. The model is built without storage: no weights are read, and the language models
-of the recipes need no network.
+In: an `MLLMRun`. Out: its figures for a plan. The model is built without storage: no weights are read, and the language
+models of the recipes need no network.
 
-Memory: trained weights, their gradients and optimizer states are float32; frozen weights have the dtype of products. A frozen
-encoder keeps nothing for a backward pass. The language model keeps what `genlip.plan.kept_tensors` finds. Logits are computed
-at supervised tokens alone, a chunk at a time (genlip.model.objective).
+Memory: trained weights, their gradients and optimizer states are float32; frozen weights have the dtype of products. A
+frozen encoder keeps nothing for a backward pass. The language model keeps what `genlip.plan.kept_tensors` finds. Logits are
+computed at supervised tokens alone, a chunk at a time (genlip.model.objective).
 
 Axes: p patches, u visual features, v visual tokens, k supervised tokens; D encoder width, s side of pixel shuffle, H hidden
 width, V vocabulary.
@@ -163,7 +163,7 @@ class MLLMWorkload(Workload):
     # -- samples
 
     def fill_in(self, given: Assumptions) -> tuple[Assumptions, tuple[str, ...]]:
-        """Patches of one image a sample, from the size of images; text from the mean length of samples in `packing.batch`."""
+        """Patches of one image, from the size of images, and text from the mean length of samples in `packing.batch`."""
         template, known = self.run.chat.template, self.run.packing.tokens_per_sample
         patches, guesses = given.patches, []
         if not patches:
@@ -312,14 +312,9 @@ class MLLMWorkload(Workload):
         """Trained weights and biases that autocast copies: of all matrices but the embedding and the head, which counts
         with the logits."""
         layers = (one for one in self.model.modules() if not isinstance(one, nn.Embedding))
-        cast = {
-            p
-            for one in layers
-            if getattr(one, "weight", None) is not None and one.weight.dim() >= 2
-            for p in one.parameters(recurse=False)
-            if p.requires_grad and p is not self.model.head
-        }
-        return _count(cast)
+        own = (dict(one.named_parameters(recurse=False)) for one in layers)
+        cast = {p for ps in own if "weight" in ps and ps["weight"].dim() >= 2 for p in ps.values() if p.requires_grad}
+        return _count(cast - {self.model.head})
 
     def _visual(self, patches: float, assumed: Assumptions, product_bytes: int, activation_checkpointing: bool) -> float:
         """Bytes that the encoder, if it is trained, and the projector keep of all patches of a pack."""
@@ -358,8 +353,8 @@ class MLLMWorkload(Workload):
     def _logits(self, supervised: float, product_bytes: int) -> float:
         """Bytes of a chunk of logits, of the gradient of a trained head, and of inputs of the head with their gradients.
 
-        With bfloat16 products there is also a bfloat16 copy of the logits and, if the head is trained, of its weight, and, once
-        the float32 logits are freed, of one chunk's gradient of it.
+        With bfloat16 products there is also a bfloat16 copy of the logits and, if the head is trained, of its weight and,
+        once the float32 logits are freed, of one chunk's gradient of it.
         """
         trained = bool(self._trained["language"])
         weights, hidden = self.sizes.vocabulary * self.sizes.hidden, supervised * self.sizes.hidden

@@ -2,7 +2,9 @@
 
 In: encoders, a language model, data. Out: a `Result` for each encoder. For PPL1 the projector is trained, for PPL2 the
 language model too. All runs see the same samples in the same order for the same number of steps, each at several learning
-rates. The rate is chosen by the loss on held-out samples, and the figures are those of other samples.
+rates. The rate is chosen by the loss on held-out samples, and the figures are those of other samples. All encoders read
+images of one size; encoders of timm and Transformers read whole images, squashed to it, with their learned positions
+resampled.
 
 Every run is one of the training engine, in a folder of its own. A study that was interrupted goes on where it stopped, and
 one with further encoders or rates trains only those.
@@ -20,6 +22,7 @@ from typing import Any, NamedTuple
 import torch
 
 from genlip.data.dialogues import Dialogue
+from genlip.encoders.names import library_of
 from genlip.evaluate.perplexity.measure import condition_losses, perplexity_result, usable_dialogues
 from genlip.evaluate.result import Result
 from genlip.machine import machine, versions
@@ -30,9 +33,9 @@ from genlip.mllm.run import MLLMRun
 from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train_model
 from genlip.train.mllm_task import MLLMTask
-from genlip.train.run_log import LOG, read_events
+from genlip.train.run_log import read_log
 
-__all__ = ["STAGES", "PerplexityConfig", "measure_perplexity"]
+__all__ = ["STAGES", "PerplexityConfig", "encoder_folder", "measure_perplexity"]
 
 STAGES = {"PPL1": ("projector",), "PPL2": ("projector", "language")}
 """The parts that are trained, by the name of the perplexity."""
@@ -87,7 +90,7 @@ def measure_perplexity(
     train: str,
     out: str | Path = "runs/perplexity",
     overrides: Sequence[str] = (),
-    advance: Callable[[str, int], None] = lambda what, done: None,
+    advance: Callable[[str], None] = lambda run: None,
 ) -> list[Result]:
     """Train and measure each encoder; the results are in the order of the encoders.
 
@@ -97,7 +100,7 @@ def measure_perplexity(
     train           dialogues or captioned images that are trained on, which must be others
     out             folder of the runs
     overrides       further settings of the recipe, such as ["--packing.batch", "2 packs"]
-    advance         is called with the name of a run and 1 after each
+    advance         is called with the name of each run once it is trained
 
     Raises ValueError for an encoder that is named twice, and as `train_model` does.
     """
@@ -114,26 +117,28 @@ def measure_perplexity(
 
 
 def _sweep(
-    config: PerplexityConfig, encoder: str, stage: str, out: Path, base: Sequence[str], advance: Callable[[str, int], None]
+    config: PerplexityConfig, encoder: str, stage: str, out: Path, base: Sequence[str], advance: Callable[[str], None]
 ) -> list[_Trained]:
     """The runs of one encoder and stage, one for each learning rate."""
     found = []
     for rate in config.learning_rates:
-        name = f"{_slug(encoder)}/{stage}-{rate:g}-seed{config.seed}"
+        folder = encoder_folder(out, encoder) / f"{stage}-{rate:g}-{config.steps}-seed{config.seed}"
         settings = {
-            "out": out / name, "model.encoder": encoder, "train": f"[{', '.join(STAGES[stage])}]", "steps": config.steps,
+            "out": folder, "model.encoder": encoder, "train": f"[{', '.join(STAGES[stage])}]", "steps": config.steps,
             "optimizer.learning_rate": rate, "learning_rates.language": rate * config.language_rate, "seed": config.seed,
         }  # fmt: skip
+        if library_of(encoder)[0]:  # encoders of genlip read any size, and never crop
+            settings |= {"model.interpolate_positions": "true", "model.squash": "true"}
         run: Any = load_recipe(config.recipe, [*base, *(f"--{key}={value}" for key, value in settings.items())])
         train_model(run)
         found.append(_Trained(run, rate, _curve(Path(run.out))))
-        advance(name, 1)
+        advance(str(folder))
     return found
 
 
 def _curve(folder: Path) -> list[tuple[int, float]]:
     """(step, held-out loss) of a run."""
-    return [(event["step"], event["loss"]) for event in read_events(folder / LOG) if event["event"] == "held_out"]
+    return [(event["step"], event["loss"]) for event in read_log(folder, "held_out")]
 
 
 def _measured(
@@ -188,5 +193,6 @@ def open_trained(run: MLLMRun, data: str) -> tuple[MLLM, DialogueReader]:
     return model.to(device).eval(), task.reader(source)
 
 
-def _slug(encoder: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", encoder).strip("-")[-60:]
+def encoder_folder(out: Path, encoder: str) -> Path:
+    """The folder of an encoder's runs and results in that of the study."""
+    return out / re.sub(r"[^A-Za-z0-9.]+", "-", encoder).strip("-")[-80:]

@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genlip.data.dialogues import Dialogue
+from genlip.data.dialogues import Dialogue, DialogueSource
 from genlip.data.dialogues.opening import open_dialogues
 from genlip.data.examples import Unusable
-from genlip.data.sources import Source
 from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.evaluate.perplexity.answer_losses import answer_losses, with_other_images
 from genlip.extras import require
 from genlip.mllm.batch import MLLMPack, MLLMSample
 from genlip.mllm.chat import Chat
 from genlip.mllm.flops import training_flops
-from genlip.mllm.folder import check_same_model, read_folder, write_folder
+from genlip.mllm.folder import MLLMFolder, folder_tokenizer, read_folder, write_folder
 from genlip.mllm.language import (
     build_language_model,
     check_head,
@@ -61,13 +60,14 @@ class MLLMTask(PackTask):
         self.image_token = with_image_token(self.tokenizer)
         self.chat = Chat(self.tokenizer, run.chat, self.image_token)
         self.language_config = language_config(run.model.language_model)
+        self.language_config.vocab_size = max(self.language_config.vocab_size, len(self.tokenizer))
 
     @classmethod
-    def find_processor(cls, run: MLLMRun, source: Source, newest: Path | None) -> str:
+    def find_processor(cls, run: MLLMRun, source: Any, newest: Path | None) -> str:
         """The files of the tokenizer: of the checkpoint, of `init_from`, or of the language model."""
         run.model.check_named()
         if started := newest or run.init_from:
-            tokenizer = read_folder(Path(started)).tokenizer
+            tokenizer = folder_tokenizer(started)
         elif run.model.language_model == TINY:
             tokenizer = tiny_tokenizer(_texts(source))
         else:
@@ -77,11 +77,11 @@ class MLLMTask(PackTask):
             return json.dumps({file.name: file.read_text("utf8") for file in sorted(Path(folder).iterdir())})
 
     @classmethod
-    def open_source(cls, run: MLLMRun, spec: str) -> Source:
+    def open_source(cls, run: MLLMRun, spec: str) -> DialogueSource:
         """Dialogues: published conversations, or captioned images."""
         return open_dialogues(spec, run.data.fields, allow_outside=run.data.allow_outside)
 
-    def reader(self, source: Source) -> DialogueReader:
+    def reader(self, source: Any) -> DialogueReader:
         """Reads dialogues as the run prepares them."""
         run = self.run
         return DialogueReader(source, self._tower, self.chat, run.model, run.seed, run.packing.max_tokens)
@@ -113,7 +113,7 @@ class MLLMTask(PackTask):
         run = self.run
         if run.init_from:
             given = read_folder(run.init_from)
-            check_same_model(run, given)
+            _check_same_model(run, given)
             self.load_weights(model, given.weights, run.init_from)
         else:
             if not run.model.encoder.startswith("random:"):
@@ -236,6 +236,14 @@ def _texts(source: Any) -> Iterator[str]:
     for place in range(taken):
         with suppress(Unusable):
             yield from (message.text for message in source[place * len(source) // taken].messages)
+
+
+def _check_same_model(run: MLLMRun, given: MLLMFolder) -> None:
+    """Refuse a model whose visual tokens are made in another way; other sizes are found by their weights."""
+    for name in ("pixel_shuffle", "tiles"):
+        wanted, found = getattr(run.model, name), getattr(given.model, name)
+        if wanted != found:
+            raise ValueError(f"init_from {run.init_from} was trained with model.{name} {found}, not {wanted}: set the same")
 
 
 def _tokenizer(files: dict[str, str]) -> Any:

@@ -91,7 +91,7 @@ class Task(ABC):
         """
 
     @classmethod
-    def open_source(cls, run: Any, spec: str) -> Source:
+    def open_source(cls, run: Any, spec: str) -> Any:
         """Open the training data or the held-out data by its name or path: images with captions, unless a task reads others.
 
         Raises ValueError or OSError.
@@ -126,6 +126,7 @@ class Task(ABC):
     def store_frozen(self, model: Model, dtype: torch.dtype) -> None:
         """Called once the weights are there, with the dtype of the matrix products: parameters that are not trained may be
         stored in it. By default they stay as they are."""
+        return
 
     def blocks(self, model: Model) -> Sequence[nn.Module]:
         """The layers that FSDP shards one by one and that `run.compile` compiles one by one.

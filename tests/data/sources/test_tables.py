@@ -159,7 +159,7 @@ def test_a_broken_line_of_jsonl_is_named_by_its_number(tmp_path):
     path = written(tmp_path, "table.jsonl", f"{good}\n{good}{{path: b.png}}\n{good}")
     assert refusal(path).startswith(f"{path}, line 4: not JSON: Expecting property name")
     path = written(tmp_path, "table.jsonl", f'{good}["b.png", "b"]\n')
-    assert refusal(path) == f"{path}, line 2: found list, need an object with path and caption"
+    assert refusal(path) == f"{path}, line 2: found list, need an object with the fields of a row"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_broken_json_file_is_named(text, said, tmp_path):
 @pytest.mark.parametrize("text", ["3", '[{"path": "a.png", "caption": "a"}, "b"]'])
 def test_json_that_is_no_list_of_objects_is_refused(text, tmp_path):
     path = written(tmp_path, "table.json", text)
-    assert refusal(path) == f"{path}: need a list of objects with path and caption"
+    assert refusal(path) == f"{path}: need a list of objects, each with the fields of a row"
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])

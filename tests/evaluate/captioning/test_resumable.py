@@ -7,8 +7,8 @@ from PIL import Image
 
 from genlip.data.examples import Choice, Example
 from genlip.evaluate.captioning.generated import GeneratedCaption
-from genlip.evaluate.captioning.partial_results import PartialResults
 from genlip.evaluate.captioning.resumable import captions_digest, resumable_captions
+from genlip.evaluate.partial_results import PartialResults
 from genlip.model.decoding import Decoding
 from tests.data.helpers import InMemory
 

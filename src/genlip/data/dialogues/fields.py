@@ -74,7 +74,7 @@ class DialogueFields:
         names = list(found)
         halves = {asks for asks, answers in PAIRS if answers not in names}
         known = [name for name in KNOWN_FIELDS if name not in halves]
-        return DialogueFields(self.captions.among(names, where, known))
+        return DialogueFields(self.captions.among(names, where, known, "conversations or captions"))
 
     def read(self, record: Mapping[str, Any], index: int) -> Talk:
         """The talk of a record. Of several, one is taken by its probability, always the same for an index.
@@ -88,6 +88,8 @@ class DialogueFields:
             chances += [chance / len(held) for _ in held]
         if not talks:
             raise Unusable("no conversation", f"no conversation and no caption in {', '.join(self.captions.chances)}")
+        if len(talks) == 1:
+            return talks[0]
         total = sum(chances)
         return talks[pick_place([chance / total for chance in chances], 0, 0, index)]
 

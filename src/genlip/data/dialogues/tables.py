@@ -84,18 +84,19 @@ class _Table:
         """What is read of each row. Raises ValueError for an image outside of the folder."""
         kept = ("id", *_IMAGES, *self.fields.names)
         for number, row in enumerate(rows, start=1):
-            for entry in [] if self.allow_outside else _entries(row):
+            column, entries = _images(row)
+            for entry in [] if self.allow_outside else entries:
                 with suppress(Unusable):  # raised and counted when the row is read
-                    check_inside(self.folder, image_path(entry, "images"), f"{self.file}, row {number}")
+                    check_inside(self.folder, image_path(entry, column), f"{self.file}, row {number}")
             yield {name: row[name] for name in kept if row.get(name) not in (None, "", [])}
 
     def dialogue(self, row: Row, number: int, index: int) -> Dialogue:
         """The dialogue of a row. Raises `Unusable`."""
-        key = f"{self.file}, row {number}" + (f", id {row['id']}" if "id" in row else "")
-        key = one_line(printable(key))
+        key = one_line(f"{self.file}, row {number}" + (f", id {row['id']}" if "id" in row else ""))
+        column, entries = _images(row)
         try:
             talk = self.fields.read(row, index)
-            paths = [image_path(entry, "the record") for entry in _entries(row)] or self._places(talk)
+            paths = [image_path(entry, column) for entry in entries] or self._places(talk)
         except Unusable as error:  # without the key
             raise Unusable(error.reason, f"{key}: {error}") from None
         return arranged(key, [self.folder / path for path in paths], talk)
@@ -105,7 +106,7 @@ class _Table:
         places = talk.places if any(talk.places) else ()
         if any(isinstance(place, str) and place.startswith("data:") for place in places):
             raise Unusable("missing", "its image is inside the text (data:); write it into a file and give its path")
-        paths = [image_path(place, "a message") for place in places]
+        paths = [image_path(place, "an image of a message") for place in places]
         for path in [] if self.allow_outside else paths:
             try:
                 check_inside(self.folder, path, "a message")
@@ -127,7 +128,7 @@ def open_dialogue_tables(
     if images and not Path(images).is_dir():
         raise FileNotFoundError(f"{name}: its images are said to be in {images}, and there is no such folder")
     tables, ends = list[_Table](), list[int]()
-    held, row_ends = io.BytesIO(), array[int]("q")
+    held, row_ends = io.BytesIO(), array("q")
     for file in map(Path, files):
         rows = iter(READERS[file.suffix.lower()](file))
         first = next(rows, None)
@@ -150,7 +151,8 @@ def _check_first(table: _Table, row: Row) -> None:
             raise ValueError(f"{table.file}: columns {columns}; captions need an image, in one of {', '.join(_IMAGES)}")
 
 
-def _entries(row: Row) -> list[Any]:
-    """What a row holds in place of each of its images."""
-    held: Any = next((row[name] for name in _IMAGES if row.get(name)), [])
-    return held if isinstance(held, list) else [held]
+def _images(row: Row) -> tuple[str, list[Any]]:
+    """The column of a row that holds its images, and what it holds for each of them."""
+    column = next((name for name in _IMAGES if row.get(name)), "")
+    held = row[column] if column else []
+    return column, held if isinstance(held, list) else [held]

@@ -67,7 +67,9 @@ class CaptionFields:
                 ) from None
         return cls(chances)
 
-    def among(self, found: Iterable[str], where: str, known: Sequence[str] = KNOWN_FIELDS) -> CaptionFields:
+    def among(
+        self, found: Iterable[str], where: str, known: Sequence[str] = KNOWN_FIELDS, what: str = "captions"
+    ) -> CaptionFields:
         """These fields, if any of them is among those `found`; if none are named, the first known one. Raises ValueError."""
         names = list(found)
         if not self.chances:
@@ -79,7 +81,7 @@ class CaptionFields:
                 log.warning("%s: no %s among its first fields, %s", where, " and no ".join(absent), ", ".join(names))
             return self
         wanted = ", ".join(self.chances or known)
-        there = f"no captions among {', '.join(names)}" if names else "no captions, and no field that could hold any"
+        there = f"no {what} among {', '.join(names)}" if names else f"no {what}, and no field that could hold any"
         raise ValueError(f"{where}: {there}; need one of {wanted}")
 
     def read_or_reason(self, record: Mapping[str, Any]) -> Caption | Unusable:

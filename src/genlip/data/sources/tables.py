@@ -21,7 +21,7 @@ from genlip.data.file_search import Walked, first_names, suffix_of, walk
 from genlip.data.sources.fields import CaptionFields
 from genlip.model.fields import shown
 from genlip.model.files import one_line, printable
-from genlip.model.reading import MAX_TEXT_BYTES, parse_json, read_json, read_text
+from genlip.model.reading import MAX_TEXT_BYTES, each_of_json_list, parse_json, read_text
 
 __all__ = [
     "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_columns", "check_inside", "has_captions",
@@ -235,16 +235,19 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
         if line.strip():
             row = parse_json(line, f"{path}, line {number}")
             if not isinstance(row, dict):
-                raise ValueError(f"{path}, line {number}: found {type(row).__name__}, need an object with path and caption")
+                raise ValueError(
+                    f"{path}, line {number}: found {type(row).__name__}, need an object with the fields of a row"
+                )
             yield row
 
 
-def _read_json(path: Path) -> list[Row]:
+def _read_json(path: Path) -> Iterator[Row]:
     """A list of objects, the published form of conversations."""
-    rows = read_json(path, MAX_TEXT_BYTES)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path}: need a list of objects with path and caption")
-    return rows
+    need = "a list of objects, each with the fields of a row"
+    for row in each_of_json_list(read_text(path, MAX_TEXT_BYTES), str(path), need):
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}: need {need}")
+        yield row
 
 
 READERS: Mapping[str, Callable[[Path], Iterable[Row]]] = {

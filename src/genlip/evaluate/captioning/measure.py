@@ -27,11 +27,11 @@ from genlip.evaluate.captioning.caption_scores import bleu4, cider_d, exact_matc
 from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.evaluate.captioning.numbers_read import numbers_in, numbers_read
 from genlip.evaluate.captioning.page import SHOWN
-from genlip.evaluate.captioning.partial_results import PartialResults
-from genlip.evaluate.captioning.resumable import captions_digest, resumable_captions
+from genlip.evaluate.captioning.resumable import CaptionEntry, captions_digest, resumable_captions
 from genlip.evaluate.captioning.transcription import character_error_rate, word_error_rate
 from genlip.evaluate.held_out import held_out_scores, paired_losses
 from genlip.evaluate.image_batches import spread
+from genlip.evaluate.partial_results import PartialResults
 from genlip.evaluate.requirements import opened, require_speaker
 from genlip.evaluate.result import Result, measured_on, settings_of
 from genlip.evaluate.scores import Scores
@@ -102,7 +102,8 @@ def measure_captioning(
     chosen = spread(len(data), limit)
     settings = _settings(speaker, data, chosen, decoding)
     weights = weights_fingerprint(speaker.model) if partial else ""
-    found = PartialResults(partial, {"model": model, "data": data.name, "settings": settings, "weights": weights})
+    purpose = {"model": model, "data": data.name, "settings": settings, "weights": weights}
+    found = PartialResults(partial, purpose, CaptionEntry)
     captions = resumable_captions(speaker, data, chosen, decoding, found, config.batch_size, advance)
     shown, pictures = _pictures(data, captions, speaker.max_pixels)
     result = Result(

@@ -11,18 +11,25 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypedDict
 
 from genlip.data.examples import Example, Unusable
 from genlip.data.sources import Source
 from genlip.evaluate.captioning.generated import GeneratedCaption, references, speak_about
-from genlip.evaluate.captioning.partial_results import PartialResults
+from genlip.evaluate.partial_results import PartialResults
 from genlip.model.decoding import Decoding
 from genlip.speaker import Speaker
 
-__all__ = ["captions_digest", "resumable_captions"]
+__all__ = ["CaptionEntry", "captions_digest", "resumable_captions"]
 
 log = logging.getLogger(__name__)
+
+
+class CaptionEntry(TypedDict, total=False):
+    """What is stored of an image: its key, its true captions and the generated one; or why it was skipped."""
+
+    said: tuple[str, list[str], str]
+    skipped: str
 
 
 def resumable_captions(

@@ -10,23 +10,16 @@ A folder written by `genlip export … --to transformers --remote-code` needs ne
 
 from __future__ import annotations
 
-from genlip.extras import require
+from genlip.remote_code import register
 
-require("transformers", "transformers")
+register()
 
-from transformers import (  # noqa: E402
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModel,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-)
-
-from genlip.export.transformers.configuration_genlip import GenLIPConfig  # noqa: E402
-from genlip.export.transformers.convert import export_transformers, hub_config  # noqa: E402
-from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor  # noqa: E402
-from genlip.export.transformers.modeling_genlip import GenLIPForConditionalGeneration, GenLIPVisionModel  # noqa: E402
-from genlip.export.transformers.processing_genlip import GenLIPProcessor  # noqa: E402
+from genlip.export.transformers.convert import export_transformers  # noqa: E402
+from genlip.remote_code.configuration_genlip import GenLIPConfig  # noqa: E402
+from genlip.remote_code.image_processing_genlip import GenLIPImageProcessor  # noqa: E402
+from genlip.remote_code.modeling_genlip import GenLIPForConditionalGeneration, GenLIPVisionModel  # noqa: E402
+from genlip.remote_code.processing_genlip import GenLIPProcessor  # noqa: E402
+from genlip.remote_code.settings import hub_config  # noqa: E402
 
 __all__ = [
     "GenLIPConfig",
@@ -37,11 +30,3 @@ __all__ = [
     "export_transformers",
     "hub_config",
 ]
-
-AutoConfig.register("genlip", GenLIPConfig, exist_ok=True)
-AutoModel.register(GenLIPConfig, GenLIPVisionModel, exist_ok=True)
-AutoModelForImageTextToText.register(GenLIPConfig, GenLIPForConditionalGeneration, exist_ok=True)
-# One class for both backends of Transformers: it resizes with neither torchvision nor Pillow.
-_PROCESSORS: dict[str, type] = {"torchvision": GenLIPImageProcessor, "pil": GenLIPImageProcessor}
-AutoImageProcessor.register(GenLIPConfig, image_processor_classes=_PROCESSORS, exist_ok=True)
-AutoProcessor.register(GenLIPConfig, GenLIPProcessor, exist_ok=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,29 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from genlip.data.captions import Captions
-from genlip.data.images import ImageConfig
 from genlip.data.preprocessing import Preprocessing, load_captions, save_preprocessing
 from genlip.export.folders import replaced, source_and_target
-from genlip.export.transformers.configuration_genlip import GenLIPConfig
-from genlip.export.transformers.image_processing_genlip import GenLIPImageProcessor
-from genlip.export.transformers.processing_genlip import GenLIPProcessor
-from genlip.model import config as plain
 from genlip.model.checkpoint import load, save
 from genlip.model.genlip import GenLIP
-from genlip.model.reading import read_json
-from genlip.model.writing import write_json
+from genlip.remote_code.configuration_genlip import GenLIPConfig
+from genlip.remote_code.processing_genlip import GenLIPProcessor
+from genlip.remote_code.settings import add_code, hub_config, image_processor
 
-__all__ = ["export_transformers", "hub_config", "image_processor"]
+__all__ = ["export_transformers"]
 
 log = logging.getLogger(__name__)
 
 IMAGE_TOKEN = "<|image_pad|>"
+_FILES = ("configuration_genlip", "modeling_genlip", "image_processing_genlip", "processing_genlip")
 _MODELS = {
     "AutoConfig": "configuration_genlip.GenLIPConfig",
     "AutoModel": "modeling_genlip.GenLIPVisionModel",
     "AutoModelForImageTextToText": "modeling_genlip.GenLIPForConditionalGeneration",
 }
-_IMAGES = {"AutoImageProcessor": "image_processing_genlip.GenLIPImageProcessor"}
-_PROCESSOR = _IMAGES | {"AutoProcessor": "processing_genlip.GenLIPProcessor"}
+_PROCESSORS = {
+    "AutoImageProcessor": "image_processing_genlip.GenLIPImageProcessor",
+    "AutoProcessor": "processing_genlip.GenLIPProcessor",
+}
 
 
 def export_transformers(
@@ -81,24 +79,7 @@ def _write(model: GenLIP, settings: Preprocessing, captions: Captions | None, ou
     else:
         _save_with_tokenizer(model, settings, captions, out)
     if remote_code:
-        _add_code(out)
-
-
-def hub_config(config: plain.GenLIPConfig, **more: Any) -> GenLIPConfig:
-    """The config of Transformers for a config of genlip; keywords are its own fields, such as `eos_token_id`."""
-    return GenLIPConfig(architectures=["GenLIPForConditionalGeneration"], **{**config.to_dict(), **more})
-
-
-def image_processor(images: ImageConfig, model: plain.GenLIPConfig) -> GenLIPImageProcessor:
-    """The image processor with the settings of the model's training."""
-    return GenLIPImageProcessor(
-        resize=images.resize,
-        size=images.size,
-        patch_size=model.patch_size,
-        min_patches=images.min_patches,
-        max_patches=images.max_patches,
-        num_channels=model.num_channels,
-    )
+        add_code(out, _FILES, _MODELS, _PROCESSORS)
 
 
 def _save_with_tokenizer(model: GenLIP, settings: Preprocessing, captions: Captions, out: Path) -> None:
@@ -155,16 +136,3 @@ def _hub_config_of(model: GenLIP, settings: Preprocessing, **more: Any) -> GenLI
     if settings.images.resize == "fixed":
         more["image_size"] = settings.images.size
     return hub_config(model.config, dtype=str(model.ln_post.weight.dtype).removeprefix("torch."), **more)
-
-
-def _add_code(out: Path) -> None:
-    """Copy the code, and name its classes in each settings file (auto_map)."""
-    here = Path(__file__).parent
-    for name in ("configuration", "modeling", "image_processing", "processing"):
-        shutil.copyfile(here / f"{name}_genlip.py", out / f"{name}_genlip.py")
-    for name, classes in (("config", _MODELS), ("preprocessor_config", _IMAGES), ("processor_config", _PROCESSOR)):
-        if (file := out / f"{name}.json").is_file():
-            keys = read_json(file) | {"auto_map": classes}
-            if "image_processor" in keys:
-                keys["image_processor"]["auto_map"] = _IMAGES
-            write_json(file, keys)

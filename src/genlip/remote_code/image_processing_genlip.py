@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers.image_processing_utils import BaseImageProcessor, BatchFeature
 from transformers.image_utils import load_image
 
-__all__ = ["GenLIPImageProcessor"]
+__all__ = ["GenLIPImageProcessor", "flat_images", "native_size", "resized", "upright"]
 
 
 class GenLIPImageProcessor(BaseImageProcessor):
@@ -80,13 +80,41 @@ class GenLIPImageProcessor(BaseImageProcessor):
             self.min_patches if min_patches is None else min_patches,
             self.max_patches if max_patches is None else max_patches,
         )
-        pixels = [upright(image, self.num_channels) for image in _each(images)]
+        pixels = [upright(image, self.num_channels) for image in flat_images(images)]
         if resize == "fixed":
             values = [self._normalised(resized(x, sides["height"], sides["width"])) for x in pixels]
             return BatchFeature({"pixel_values": torch.stack(values)}, tensor_type=return_tensors)
         sizes = [native_size(x.shape[1], x.shape[2], self.patch_size, fewest, most) for x in pixels]
         values = [self._normalised(resized(x, *found)) for x, found in zip(pixels, sizes, strict=True)]
         return BatchFeature(dict(self._padded(values)), tensor_type=return_tensors)
+
+    @property
+    def crop_size(self) -> dict[str, int] | None:
+        """Height and width of fixed images, under the name that `LlavaProcessor` reads; None for native images."""
+        return self.size if self.resize == "fixed" else None
+
+    def get_number_of_image_patches(self, height: int, width: int, images_kwargs: Mapping[str, Any] | None = None) -> int:
+        """Patches of an image of this height and width in pixels, under the name that Transformers uses.
+
+        images_kwargs  settings that replace the processor's own, as for `preprocess`
+        """
+        rows, columns = self.grid_of(height, width, **(images_kwargs or {}))
+        return rows * columns
+
+    def grid_of(self, height: int, width: int, **settings: Any) -> tuple[int, int]:
+        """Rows and columns of patches of an image of this height and width in pixels.
+
+        settings  replace the processor's own, as for `preprocess`
+        """
+        names = ("resize", "size", "min_patches", "max_patches")
+        _check_unused({name: value for name, value in settings.items() if name not in names})
+        chosen = [getattr(self, name) if settings.get(name) is None else settings[name] for name in names]
+        resize, sides, fewest, most = self._checked(*chosen)
+        if resize == "native":
+            height, width = native_size(height, width, self.patch_size, fewest, most)
+        else:
+            height, width = sides["height"], sides["width"]
+        return height // self.patch_size, width // self.patch_size
 
     def _checked(
         self, resize: str, size: Mapping[str, int] | int, fewest: int, most: int
@@ -134,20 +162,26 @@ def _check_unused(keywords: Mapping[str, Any]) -> None:
         )
 
 
-def _each(images: Any) -> list[Any]:
+def flat_images(images: Any) -> list[Any]:
     """One image or nested lists of images as a flat list, with files and URLs opened. Raises ValueError if it is empty."""
+    found = list(_each(images))
+    if not found:
+        raise ValueError("no images: give at least one")
+    return found
+
+
+def _each(images: Any) -> Iterator[Any]:
     if isinstance(images, (list, tuple)):
-        found = [image for part in images for image in _each(part)] if len(images) else []
-        if not found:
-            raise ValueError("no images: give at least one")
-        return found
-    if isinstance(images, (str, os.PathLike)) and Path(images).is_file():
-        return [Image.open(images)]
-    if isinstance(images, str):
-        return [load_image(images)]
-    if isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
-        return list(images)
-    return [images]
+        for part in images:
+            yield from _each(part)
+    elif isinstance(images, (str, os.PathLike)) and Path(images).is_file():
+        yield Image.open(images)
+    elif isinstance(images, str):
+        yield load_image(images)
+    elif isinstance(images, (np.ndarray, Tensor)) and images.ndim == 4:
+        yield from images
+    else:
+        yield images
 
 
 def native_size(height: int, width: int, patch: int, min_patches: int, max_patches: int) -> tuple[int, int]:

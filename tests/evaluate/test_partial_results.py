@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from genlip.encoder import weights_fingerprint
-from genlip.evaluate.captioning.partial_results import PartialResults
+from genlip.evaluate.captioning.resumable import CaptionEntry
+from genlip.evaluate.partial_results import PartialResults
 from tests.model.helpers import small_model
 
 PURPOSE = {"model": "m", "settings": {"seed": 0}}
@@ -78,7 +79,7 @@ def test_a_line_of_another_form_is_measured_again(line, tmp_path):
     PartialResults(path, PURPOSE).add([(3, ENTRY)])
     with path.open("a", encoding="utf8") as file:
         file.write(f"{line}\n")
-    assert PartialResults(path, PURPOSE).entries == {3: ENTRY}
+    assert PartialResults(path, PURPOSE, CaptionEntry).entries == {3: ENTRY}
 
 
 def test_names_that_are_no_utf8_are_kept(tmp_path):

@@ -9,20 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from genlip.model.fields import checked
 from genlip.model.reading import parse_json
 from genlip.model.writing import escaped, naming, to_json, write_text
 
 __all__ = ["PartialResults"]
-
-
-class _Entry(TypedDict, total=False):
-    """Of an image: its key, its true captions and the generated one; or why it was skipped."""
-
-    said: tuple[str, list[str], str]
-    skipped: str
 
 
 class PartialResults:
@@ -32,13 +25,16 @@ class PartialResults:
         entries: JSON-ready, as they were added.
     """
 
-    def __init__(self, path: Path | None, purpose: Mapping[str, Any]) -> None:
-        """Read the file if it was written for the same purpose (JSON-ready). Without a path nothing is stored on disk."""
+    def __init__(self, path: Path | None, purpose: Mapping[str, Any], entry: Any = dict[str, Any]) -> None:
+        """Read the file if it was written for the same purpose (JSON-ready). Without a path nothing is stored on disk.
+
+        entry  the type of an entry, as a hint that `checked` takes
+        """
         self._path, first = path, escaped(json.dumps(purpose, sort_keys=True, ensure_ascii=False))
         self.entries: dict[int, Any] = {}
         if path is None:
             return
-        self.entries = _entries(path, first)
+        self.entries = _entries(path, first, entry)
         kept = [first, *(_line(number, entry) for number, entry in self.entries.items())]
         write_text(path, "".join(f"{line}\n" for line in kept))
 
@@ -56,14 +52,14 @@ class PartialResults:
             self._path.unlink(missing_ok=True)
 
 
-def _entries(path: Path, first: str) -> dict[int, Any]:
+def _entries(path: Path, first: str, kind: Any) -> dict[int, Any]:
     """The entries of a file that begins with this line, up to the first damaged line; none of any other file."""
     lines = path.read_text(encoding="utf8", errors="replace").split("\n") if path.is_file() else []
     entries: dict[int, Any] = {}
     for line in lines[1:-1] if lines[:1] == [first] else []:  # the last one is empty, or torn
         try:
             number, entry = parse_json(line, path.name)
-            checked(number, int, "a number"), checked(entry, _Entry, "an entry")
+            checked(number, int, "a number"), checked(entry, kind, "an entry")
         except (ValueError, TypeError):  # no JSON, no pair, or no entry
             break
         entries[number] = entry
