@@ -55,6 +55,8 @@ TESTED_BY = {
     "model.cache": "model/test_generation.py",
     "model.decoding": "model/test_generation.py",
     "model.device_transfer": "model/test_pack.py",
+    "plan.genlip_workload": "plan/test_planner.py",
+    "plan.workload": "plan/test_plan.py",
     "recipes.run": "recipes/test_recipe.py",
     "remote_code.configuration_genlip": "export/test_transformers.py",
     "remote_code.configuration_genlip_llava": "mllm/test_folder.py",

@@ -19,7 +19,7 @@ def test_it_prints_what_python_plans(capsys):
     assert capsys.readouterr().out == plan_text(expected, "quickstart")
 
 
-@pytest.mark.parametrize("recipe", ["stage1_l16_cpu", "stage2_g16_cpu", "quickstart"])
+@pytest.mark.parametrize("recipe", ["stage1_l16_cpu", "stage2_g16_cpu", "quickstart", "mllm_align_1p5b_cpu"])
 def test_a_recipe_for_a_processor_is_planned_for_this_one_and_says_so(recipe, capsys):
     assert main(["plan", recipe]) == 0
     first, empty, headline, *_ = capsys.readouterr().out.splitlines()
@@ -42,6 +42,15 @@ def test_a_recipe_for_a_processor_is_planned_for_this_one_and_says_so(recipe, ca
 def test_what_is_asked_for_is_planned(arguments, on, capsys):
     assert main(["plan", *arguments]) == 0
     assert capsys.readouterr().out.startswith(f"{arguments[0]} on {on}: ")
+
+
+@pytest.mark.parametrize("name", ["align_1p5b", "align_7b", "instruct_1p5b", "instruct_7b"])
+def test_recipes_of_multimodal_llms_are_planned(name, capsys):
+    assert main(["plan", f"mllm_{name}", "--supervised", "0.25", "--examples", "500k", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["assumed"]["supervised"] == 0.25
+    assert found["parameters"]["language"] == {"1p5b": 1_543_714_304, "7b": 7_615_616_512}[name.split("_")[1]]
+    assert found["days"] > 0
 
 
 def test_a_recipe_on_one_for_a_processor_is_for_a_processor(tmp_path, capsys):

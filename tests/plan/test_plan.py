@@ -23,3 +23,5 @@ def test_every_figure_is_plain_json():
 def test_impossible_assumptions():
     with pytest.raises(ValueError, match=r"utilisation is 1\.2"):
         Assumptions(utilisation=1.2)
+    with pytest.raises(ValueError, match="supervised is 2: it must be a share"):
+        Assumptions(supervised=2)

@@ -92,6 +92,8 @@ def test_collectives_of_each_strategy():
     assert (fsdp.per_pack, fsdp.per_update) == pytest.approx((3 * once, 0), rel=0.01)
     hybrid = collectives(Sharing("hybrid", 32, 8), parameters, link, network)
     assert (hybrid.per_pack, hybrid.per_update) == pytest.approx((3 * once, 2 * 0.5 / 50 * 3 / 4), rel=0.01)
+    frozen = collectives(Sharing("fsdp", 8, 8), parameters, link, network, gathered=16e9)  # a large frozen part
+    assert frozen.per_pack == pytest.approx((2 * 4 + 1) * once, rel=0.01)
     slow = collectives(Sharing("ddp", 16, 8), parameters, link, network=10e9)
     assert slow.per_update == pytest.approx(2 * 4 / 80 * 15 / 16, rel=0.01)  # the node's eight cards together
 

@@ -146,7 +146,8 @@ def _sizes(name: str, revision: str | None) -> tuple[GenLIPConfig, ImageConfig]:
 
 def _of_recipe(folder: str) -> tuple[GenLIPConfig, ImageConfig] | None:
     """Config and image settings of the model that a recipe of the package writes into this folder; None without one."""
-    for run in map(load_recipe, recipe_names()):
+    likely = Path(folder).parent.name  # a recipe writes into a folder of its own name
+    for run in map(load_recipe, sorted(recipe_names(), key=lambda name: name != likely)):
         if isinstance(run.model, GenLIPConfig) and Path(run.out) / "model" == Path(folder):
             return run.model, run.images
     return None

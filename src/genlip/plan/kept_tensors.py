@@ -1,9 +1,9 @@
-"""Kept tensors: the memory that a model keeps between its forward and its backward pass, whatever its architecture.
+"""Kept tensors: the memory that a model of another library keeps between its forward and its backward pass.
 
-In: a model on the meta device. Out: bytes per row of a language model, and per image of an encoder.
-The model runs on tensors that have shapes and no storage (PyTorch's FakeTensorMode), under autocast of a processor, which
-rounds the same products as that of a GPU. Autograd's hooks say what it keeps. Attention is fused, so all of it grows in
-proportion to the rows: two lengths tell that from the bfloat16 copies of weights, which do not depend on them.
+In: a model on the meta device. Out: bytes per row of a language model, and per token of an encoder.
+The language model runs on tensors that have shapes and no storage (PyTorch's FakeTensorMode), under autocast of a processor,
+which rounds the same products as that of a GPU. Autograd's hooks say what it keeps. Attention is fused, so all of it grows
+in proportion to the rows: two lengths tell that from the bfloat16 copies of weights, which do not depend on them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import copy
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
@@ -29,16 +28,11 @@ from genlip.mllm.vision import VisionTower
 __all__ = ["KeptBytes", "LivingBytes", "of_language", "of_tower", "without_storage"]
 
 _ROWS = 8192  # of each of two samples
-T = TypeVar("T")
-
-# Bytes that a block of a ViT keeps for each number of its input, with products of 2 or 4 bytes: two inputs of norms, always
-# in float32; inputs of q, k, v and of the feed-forward; q, k, v; what attention returns, and a copy; and twice the 4 times
-# wider hidden layer of the feed-forward.
-_VIT = {size: 2 * 4 + (2 + 3 + 2 + 2 * 4) * size for size in (2, 4)}
+T = TypeVar("T", bound=nn.Module)
 
 
 class KeptBytes(NamedTuple):
-    """Bytes per row or image.
+    """Bytes per row.
 
     Attributes:
         whole: without activation checkpointing.
@@ -56,44 +50,65 @@ def of_language(language: nn.Module, product_bytes: int) -> KeptBytes:
 
     language  on the meta device; parameters with `requires_grad` are trained, and the others stored as training stores them
     """
-
-    def states(samples: int) -> Tensor:
-        like = model.get_input_embeddings().weight
-        inputs = torch.empty(samples * _ROWS, like.shape[1], dtype=like.dtype).requires_grad_()
-        return language_states(model, inputs, torch.arange(_ROWS).repeat(samples), (_ROWS,) * samples)
-
-    with without_storage(language, product_bytes) as owner:
-        model: Any = owner.train()
-        kept = partial(_kept, model, product_bytes)
-        whole = _growth(lambda samples: kept(lambda: states(samples)))
+    with without_storage(language, product_bytes) as model:
+        decoder = _Decoder(model.train(), product_bytes)
+        whole = decoder.kept()
         recompute_blocks(model)
-        recomputed = _growth(lambda samples: kept(lambda: states(samples)))
-        del model.get_decoder().layers[1:]  # the last block is the first to be computed again, when most is kept
-        model.config.num_hidden_layers = 1
-        again = _growth(lambda samples: _added(lambda: states(samples), product_bytes))
-    return KeptBytes(whole / _ROWS, recomputed / _ROWS, again / _ROWS)
+        return KeptBytes(whole, decoder.kept(), decoder.again())
 
 
-def of_tower(tower: VisionTower, side: int, product_bytes: int) -> KeptBytes:
-    """Bytes that a trained encoder of timm or Transformers keeps for each image, of `side` x `side` patches if it is native.
+class _Decoder:
+    """A language model without storage. Equal layers keep equally much, so that two of them tell for all."""
 
-    tower  on the meta device
+    def __init__(self, model: Any, product_bytes: int) -> None:
+        self.model, self.product_bytes = model, product_bytes
+        self.layers = model.get_decoder().layers
+
+    def kept(self) -> float:
+        """Bytes that all layers and what lies outside of them keep for each row."""
+        number = len(self.layers)
+        if len({_shapes(layer) for layer in self.layers}) > 1:
+            return self._kept_by(number)
+        one, two = self._kept_by(1), self._kept_by(2)
+        return one + (number - 1) * (two - one)
+
+    def again(self) -> float:
+        """Bytes per row that are added while the last layer is computed again: it is the first, when most is kept."""
+        self._keep(1)
+        return _growth(lambda samples: _added(lambda: self._states(samples), self.product_bytes)) / _ROWS
+
+    def _kept_by(self, layers: int) -> float:
+        self._keep(layers)
+        return _growth(lambda samples: _kept(self.model, self.product_bytes, lambda: self._states(samples))) / _ROWS
+
+    def _keep(self, layers: int) -> None:
+        """Leave the other layers out."""
+        self.model.get_decoder().layers = self.layers[:layers]
+        self.model.config.num_hidden_layers = layers
+
+    def _states(self, samples: int) -> Tensor:
+        like = self.model.get_input_embeddings().weight
+        inputs = torch.empty(samples * _ROWS, like.shape[1], dtype=like.dtype).requires_grad_()
+        return language_states(self.model, inputs, torch.arange(_ROWS).repeat(samples), (_ROWS,) * samples)
+
+
+def _shapes(layer: nn.Module) -> tuple[Any, ...]:
+    return tuple((name, parameter.shape, parameter.requires_grad) for name, parameter in layer.named_parameters())
+
+
+def of_tower(tower: VisionTower, product_bytes: int) -> KeptBytes:
+    """Bytes that a trained encoder of timm or Transformers keeps for each patch or other token, estimated as of a ViT.
+
+    A block keeps, for each token, the two inputs of norms in float32. In the precision of products it keeps the inputs of
+    the four maps of attention and of the feed-forward, queries, keys and values, and the hidden layer of the feed-forward
+    before and after its activation: 7 times the width, and as many numbers as the feed-forward has weights, divided by it.
     """
     assert isinstance(tower.encoder, Tower)
-    image, layers = tower.encoder.empty_image(side), tower.encoder.layers
-    batches = {number: tower.collate([image] * number) for number in (1, 2)}
-
-    def kept(again: bool) -> float:
-        with without_storage(tower, product_bytes) as model:
-            model.module.train()
-            model.set_activation_checkpointing(again)
-            return _growth(lambda number: _kept(model.module, product_bytes, lambda: model(batches[number])))
-
-    try:
-        return KeptBytes(kept(again=False), kept(again=True))
-    except DataDependentOutputException:  # its forward pass reads numbers, such as the positions of native patches
-        numbers = (batches[1].num_patches + tower.encoder.prefix_tokens) * tower.width
-        return KeptBytes(_VIT[product_bytes] * numbers * layers, 4 * numbers * (layers + 1))
+    width, blocks = tower.width, tower.blocks()
+    matrices = sum(p.numel() for block in blocks for p in block.parameters() if p.dim() == 2)
+    whole = len(blocks) * (2 * 4 + 3 * product_bytes) * width + product_bytes * matrices / width
+    ends = 3 * tower.patch_size**2 * product_bytes + 4 * width  # pixels, and the input of the last norm
+    return KeptBytes(whole + ends, 4 * width * len(blocks) + ends)
 
 
 def _growth(measure: Callable[[int], float]) -> float:
@@ -172,21 +187,20 @@ class LivingBytes(TorchDispatchMode):
 
 
 @contextmanager
-def without_storage(owner: T, product_bytes: int) -> Iterator[T]:
-    """A copy of a module, or of a tower with its module, on a processor's tensors without storage.
+def without_storage(module: T, product_bytes: int) -> Iterator[T]:
+    """A copy of a module on a processor's tensors without storage.
 
     Parameters that are not trained have the dtype of products, as training stores them.
     """
-    owner = copy.deepcopy(owner)
-    module: nn.Module = owner if isinstance(owner, nn.Module) else owner.module  # type: ignore[attr-defined]
+    module = copy.deepcopy(module)
     made: dict[int, Any] = {}
     with FakeTensorMode(allow_non_fake_inputs=True):
         for part in module.modules():
             for place in (part._parameters, part._buffers):
                 for name, value in place.items():
                     if value is not None:
-                        place[name] = made.setdefault(id(value), _like(value, product_bytes))
-        yield owner
+                        place[name] = made.setdefault(id(value), _like(value, product_bytes))  # tied weights stay tied
+        yield module
 
 
 def _like(value: Tensor, product_bytes: int) -> Tensor:

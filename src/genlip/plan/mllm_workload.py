@@ -14,7 +14,7 @@ width, V vocabulary.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -114,7 +114,7 @@ class MLLMWorkload(Workload):
         if any(p.dim() > 2 for block in language.get_decoder().layers for p in block.parameters()):
             raise ValueError(f"{run.model.language_model} has experts, and a plan needs a dense language model")
         self.sizes = MLLMSizes.of(tower, self.config, run.model.pixel_shuffle)
-        self._kept: dict[tuple[str, int], KeptBytes] = {}
+        self._kept: dict[int, KeptBytes] = {}
 
     # -- parameters
 
@@ -332,23 +332,24 @@ class MLLMWorkload(Workload):
         tower = self.model.tower
         if isinstance(tower.encoder, Speaker):
             return encoder_activations(tower.encoder.model.config, patches, product_bytes, activation_checkpointing)
-        side = self._side or round(assumed.patches**0.5)
-        kept = self._kept_by("encoder", product_bytes, lambda: of_tower(tower, side, product_bytes))
-        return patches / side**2 * (kept.recomputed if activation_checkpointing else kept.whole)
+        kept = of_tower(tower, product_bytes)
+        images = patches / (self._side**2 or assumed.patches)
+        tokens = patches + images * tower.encoder.prefix_tokens
+        return tokens * (kept.recomputed if activation_checkpointing else kept.whole)
 
     def _decoder(self, rows: float, logits: float, product_bytes: int, activation_checkpointing: bool) -> float:
         """Bytes that the language model keeps. With activation checkpointing, the last block is there again, of which only
         the excess over the logits counts, since the logits are freed before."""
-        kept = self._kept_by("language", product_bytes, lambda: of_language(self.model.language, product_bytes))
+        kept = self._language_kept(product_bytes)
         if not activation_checkpointing:
             return rows * kept.whole
         return rows * kept.recomputed + max(0.0, rows * kept.again - logits)
 
-    def _kept_by(self, part: str, product_bytes: int, find: Callable[[], KeptBytes]) -> KeptBytes:
-        """What a part keeps, which takes a second to find."""
-        if (part, product_bytes) not in self._kept:
-            self._kept[part, product_bytes] = find()
-        return self._kept[part, product_bytes]
+    def _language_kept(self, product_bytes: int) -> KeptBytes:
+        """What the language model keeps of a row, which takes a second to find."""
+        if product_bytes not in self._kept:
+            self._kept[product_bytes] = of_language(self.model.language, product_bytes)
+        return self._kept[product_bytes]
 
     def _logits(self, supervised: float, product_bytes: int) -> float:
         """Bytes of a chunk of logits, of the gradient of a trained head, and of inputs of the head with their gradients.
