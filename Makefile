@@ -4,13 +4,14 @@ BIN := .venv/bin
 CORE := .venv/.core
 READY := .venv/.ready
 OLDEST := .venv/oldest
+LMMS := .venv/lmms
 # Processes that share the tests; 0 runs them in one, where a debugger can stop.
 PYTEST_WORKERS ?= auto
 # Bytecode is kept: each of the programs that tests start would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST = python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal
 
-.PHONY: quickstart test test-slow test-oldest test-all coverage check format gpu gpu-wheels clean help
+.PHONY: quickstart test test-slow test-oldest test-all lmms test-lmms coverage check format gpu gpu-wheels clean help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +29,11 @@ test-oldest: $(OLDEST)/.ready  ## run the tests with the oldest PyTorch and libr
 	GENLIP_OLDEST=1 $(OLDEST)/bin/$(PYTEST)
 
 test-all: test test-slow test-oldest  ## all three
+
+lmms: $(LMMS)/.ready  ## set up lmms-eval in an environment of its own (lmms.txt)
+
+test-lmms: $(LMMS)/.ready  ## run the tests that need lmms-eval
+	$(LMMS)/bin/$(PYTEST) tests/mllm/test_lmms_plugin.py tests/mllm/test_lmms_model.py tests/evaluate/lmms tests/cli/test_eval_lmms.py
 
 coverage: $(READY)  ## run the tests and list the lines and branches that they miss
 	$(BIN)/$(PYTEST) --cov --cov-report term-missing:skip-covered
@@ -67,4 +73,10 @@ $(OLDEST)/.ready: pyproject.toml lowest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	@echo "Installing the oldest libraries that we support into $(OLDEST): several GB, some minutes."
 	$(OLDEST)/bin/python -m pip install --quiet --constraint lowest.txt --editable ".[dev]"
+	@touch $@
+
+$(LMMS)/.ready: pyproject.toml lmms.txt
+	test -x $(LMMS)/bin/python || $(PYTHON) -m venv $(LMMS)
+	@echo "Installing lmms-eval (lmms.txt) into $(LMMS): several GB, some minutes."
+	$(LMMS)/bin/python -m pip install --quiet --constraint lmms.txt --editable ".[lmms]" pytest pytest-xdist hypothesis
 	@touch $@

@@ -84,7 +84,7 @@ def test_the_readmes_tree_names_the_folders_that_exist():
 def test_make_says_what_it_installs_before_it_does():
     lines = (ROOT / "Makefile").read_text().splitlines()
     installs = [number for number, line in enumerate(lines) if "pip install" in line]
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all(re.match(r"\t@echo .*(GB|silent)", lines[number - 1]) for number in installs)
 
 

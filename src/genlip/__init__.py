@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from genlip.evaluate.comparison.compare import compare_models
     from genlip.evaluate.comparison.page import comparison_text
     from genlip.evaluate.features.measure import measure_features
+    from genlip.evaluate.lmms.run import measure_lmms
     from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
     from genlip.evaluate.questions.measure import QuestionsConfig, measure_questions
     from genlip.evaluate.readout.measure import measure_readout
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from genlip.quickstart import run_quickstart
     from genlip.recipes.recipe import Run, load_recipe
     from genlip.speaker import PatchWords, Speaker
+    from genlip.studies.perplexity import PerplexityConfig, measure_perplexity
     from genlip.train.loop import train_model
     from genlip.train.run_page import write_report
 
@@ -69,6 +71,7 @@ _HOMES = {
     "ImageError": "data.images",
     "Pack": "model.pack",
     "PatchWords": "speaker",
+    "PerplexityConfig": "studies.perplexity",
     "Plan": "plan.plan",
     "ProbeConfig": "evaluate.probe.measure",
     "Procedural": "data.sources",
@@ -92,6 +95,8 @@ _HOMES = {
     "measure_attention": "evaluate.attention.measure",
     "measure_captioning": "evaluate.captioning.measure",
     "measure_features": "evaluate.features.measure",
+    "measure_lmms": "evaluate.lmms.run",
+    "measure_perplexity": "studies.perplexity",
     "measure_probe": "evaluate.probe.measure",
     "measure_questions": "evaluate.questions.measure",
     "measure_readout": "evaluate.readout.measure",
@@ -129,6 +134,7 @@ __all__ = [
     "ImageError",
     "Pack",
     "PatchWords",
+    "PerplexityConfig",
     "Plan",
     "ProbeConfig",
     "Procedural",
@@ -153,6 +159,8 @@ __all__ = [
     "measure_attention",
     "measure_captioning",
     "measure_features",
+    "measure_lmms",
+    "measure_perplexity",
     "measure_probe",
     "measure_questions",
     "measure_readout",

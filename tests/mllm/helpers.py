@@ -38,9 +38,9 @@ def starcoder(vocab_size: int, **changes: object) -> Starcoder2ForCausalLM:
     return Starcoder2ForCausalLM(Starcoder2Config(vocab_size=vocab_size, tie_word_embeddings=True, **SIZES | changes))
 
 
-def language_folder(folder: Path, kind=llama, **changes: object) -> Path:
+def language_folder(folder: Path, kind=llama, bare: bool = False, **changes: object) -> Path:
     """A language model with its tokenizer; its vocabulary is exactly full."""
-    words = tokenizer()
+    words = tokenizer(bare)
     model = kind(len(words), **changes)
     model.config.eos_token_id = words.eos_token_id
     model.save_pretrained(folder)

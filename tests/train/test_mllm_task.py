@@ -14,6 +14,7 @@ from genlip.data.dialogues import Dialogue, Message
 from genlip.data.dialogues.opening import open_dialogues
 from genlip.mllm.batch import MLLMPack
 from genlip.mllm.folder import read_folder
+from genlip.mllm.language import language_config
 from genlip.model.checkpoint import CheckpointError
 from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train_model
@@ -23,6 +24,7 @@ from genlip.train.run_log import read_log
 from genlip.train.state import begin
 from genlip.train.update import update
 
+from ..mllm.helpers import language_folder
 from .distributed import program
 from .mllm import made, mllm_run, updates
 
@@ -147,6 +149,19 @@ def test_a_model_of_other_parts_is_refused(data, tmp_path):
     align = train_model(mllm_run(data, tmp_path / "align", train="[projector]", steps=1))
     with pytest.raises((ValueError, CheckpointError), match="pixel_shuffle"):
         started(data, tmp_path / "other", init_from=align, model__pixel_shuffle=2)
+
+
+def test_a_language_model_without_an_image_token_gets_one_more_row(data, tmp_path):
+    language = language_folder(tmp_path / "language", bare=True)
+    changes = {"model__language_model": language, "chat__template": "plain", "train": "[projector]", "steps": 1}
+    folder = train_model(mllm_run(data, tmp_path / "run", **changes))
+    size = language_config(str(language)).vocab_size
+    stored = read_folder(folder)
+    assert stored.language_config.vocab_size == size + 1
+    assert stored.weights["language.model.embed_tokens.weight"].shape[0] == size + 1
+    assert stored.tokenizer.convert_tokens_to_ids("<image>") == size
+    again = started(data, tmp_path / "again", init_from=folder, **changes)
+    assert again.task.image_token == "<image>"
 
 
 def test_missing_names_are_asked_for(data, tmp_path):

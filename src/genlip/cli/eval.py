@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from genlip.cli.eval_lmms import add_eval_lmms
 from genlip.cli.eval_mllm import add_questions
 from genlip.cli.eval_perplexity import add_perplexity
 from genlip.cli.eval_results import results_folder, store_and_say
@@ -46,17 +47,8 @@ def add_eval(commands: Any) -> None:
         help="measure a model: captions, questions, perplexity, classes, probes, segmentation, attention, features, …",
     )
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
-    for add in (
-        _captioning,
-        add_questions,
-        add_perplexity,
-        _zero_shot,
-        _probe,
-        _segmentation,
-        _readout,
-        _attention,
-        _features,
-    ):
+    own = (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features)
+    for add in (*own, add_questions, add_perplexity, add_eval_lmms):
         add(inner)
 
 

@@ -142,7 +142,7 @@ class MLLMPack:
         return self._with_tensors(Tensor.pin_memory, self.images.pin_memory())
 
     def _with_tensors(self, change: Callable[[Tensor], Tensor], images: Any) -> MLLMPack:
-        tensors = {
+        tensors: dict[str, Any] = {
             field.name: change(value)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

@@ -227,7 +227,7 @@ def packed_attention(
     return read.transpose(0, 1)[None], None
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_sample(
     q: Tensor, k: Tensor, v: Tensor, queries: Sequence[int], keys: Sequence[int], scaling: float | None, causal: bool
 ) -> Tensor:

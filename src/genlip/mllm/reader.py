@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,6 @@ from genlip.data.examples import ImageLike, Unusable
 from genlip.data.images import ImageError, decode_pixels
 from genlip.data.order import Draw
 from genlip.data.samples import ReadSample, Skipped, spread_samples
-from genlip.data.sources.base import Source
 from genlip.data.sources.mixture import locate
 from genlip.encoder import Prepared
 from genlip.mllm.batch import MLLMPack, MLLMSample, shuffled_grid
@@ -44,7 +44,7 @@ class DialogueReader:
         max_tokens: rows of a pack; a dialogue that does not fit is shortened in its questions, or skipped.
     """
 
-    source: Source
+    source: Any
     tower: VisionTower
     chat: Chat
     model_config: MLLMConfig
@@ -108,14 +108,14 @@ class DialogueReader:
         tile = encoder.image_settings()["size"]
         pixels = decode_pixels(image, encoder.max_pixels)
         tiles = tiles_of(pixels, tile, config.tiles)
-        layout = tile_layout(*pixels.shape[:2], tile, encoder.patch_size, config.tiles)
+        layout = tile_layout(pixels.shape[0], pixels.shape[1], tile, encoder.patch_size, config.tiles)
         return [encoder.prepare(Image.fromarray(one)) for one in tiles], layout
 
     def _read(self, draw: Draw) -> ReadSample | Skipped:
         source, _, index = locate(self.source, *draw)
         key = f"{source.name}[{index}]"
         try:
-            dialogue: Dialogue = source[index]  # type: ignore[assignment]
+            dialogue: Any = source[index]
             key = dialogue.key
             return ReadSample(key, self.sample(dialogue), source.name, squeezed=False)
         except Unusable as error:

@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genlip.data.dialogues import Dialogue
+from genlip.data.dialogues import Dialogue, DialogueSource
 from genlip.data.dialogues.opening import open_dialogues
 from genlip.data.examples import Unusable
-from genlip.data.sources import Source
 from genlip.encoders.opening import open_encoder
 from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.evaluate.perplexity.answer_losses import answer_losses, with_other_images
@@ -62,9 +61,10 @@ class MLLMTask(PackTask):
         self.image_token = with_image_token(self.tokenizer)
         self.chat = Chat(self.tokenizer, run.chat, self.image_token)
         self.language_config = language_config(run.model.language_model)
+        self.language_config.vocab_size = max(self.language_config.vocab_size, len(self.tokenizer))
 
     @classmethod
-    def find_processor(cls, run: MLLMRun, source: Source, newest: Path | None) -> str:
+    def find_processor(cls, run: MLLMRun, source: Any, newest: Path | None) -> str:
         """The files of the tokenizer: of the checkpoint, of `init_from`, or of the language model."""
         _check_named(run)
         if started := newest or run.init_from:
@@ -78,11 +78,11 @@ class MLLMTask(PackTask):
             return json.dumps({file.name: file.read_text("utf8") for file in sorted(Path(folder).iterdir())})
 
     @classmethod
-    def open_source(cls, run: MLLMRun, spec: str) -> Source:
+    def open_source(cls, run: MLLMRun, spec: str) -> DialogueSource:
         """Dialogues: published conversations, or captioned images."""
         return open_dialogues(spec, run.data.fields, allow_outside=run.data.allow_outside)
 
-    def reader(self, source: Source) -> DialogueReader:
+    def reader(self, source: Any) -> DialogueReader:
         """Reads dialogues as the run prepares them."""
         run = self.run
         return DialogueReader(source, self._tower, self.chat, run.model, run.seed, run.packing.max_tokens)

@@ -91,7 +91,7 @@ class Task(ABC):
         """
 
     @classmethod
-    def open_source(cls, run: Any, spec: str) -> Source:
+    def open_source(cls, run: Any, spec: str) -> Any:
         """Open the training data or the held-out data by its name or path: images with captions, unless a task reads others.
 
         Raises ValueError or OSError.

@@ -16,7 +16,7 @@ import pyarrow as pa
 from genlip.data.dialogues.question import Question, question_form
 from genlip.data.dialogues.question_fields import KNOWN_FIELDS, QuestionFields
 from genlip.data.examples import ImageLike, Unusable, short_repr
-from genlip.data.sources.fields import IMAGE_MARK
+from genlip.data.sources.conversations import IMAGE_MARK
 from genlip.data.sources.parquet_columns import described
 from genlip.data.sources.parquet_rows import ParquetRows
 from genlip.data.sources.procedural import KINDS, Kind
