@@ -15,6 +15,7 @@ from genlip.recipes.recipe import load_recipe
 from genlip.train.loop import train_model
 
 from .export.hub_standin import TOKEN, hub_settings, running_hub
+from .mllm.folders import TinyMLLM, make_encoder
 from .train.helpers import small_run
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ def workplace(tmp_path_factory):
         result = genlip.measure_captioning(speaker, genlip.open_source("scenes:1"), limit=3)
         genlip.write_result(result, folder / "runs" / name / "model/evaluations")
     Image.effect_noise((90, 70), 60).convert("RGB").save(folder / "photo.jpg")
+    TinyMLLM.of(make_encoder("genlip")).write(folder / "runs/llava/model")
     (folder / "images").mkdir()
     for number in range(4):
         Image.effect_noise((40, 40), 60).convert("RGB").save(folder / f"images/{number}.png")
@@ -41,8 +43,8 @@ def workplace(tmp_path_factory):
 
 
 def test_every_command_of_the_table_names_a_call():
-    assert len([line for line in TABLE.splitlines()[2:] if line]) == 15
-    assert len(CALLS) == 16
+    assert len([line for line in TABLE.splitlines()[2:] if line]) == 16
+    assert len(CALLS) == 17
 
 
 @pytest.mark.parametrize("call", CALLS)

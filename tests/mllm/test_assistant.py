@@ -10,12 +10,16 @@ from PIL import Image
 
 import genlip
 from genlip.data.dialogues import Dialogue, Message
+from genlip.data.dialogues.opening import open_dialogues
 from genlip.data.examples import Unusable
 from genlip.data.images import ImageError
 from genlip.mllm.assistant import Assistant
 from genlip.model.checkpoint import CheckpointError
+from genlip.train.mllm_task import MLLMTask
 
-from ..export.helpers import model_folder
+from ..export.helpers import model_folder, stray
+from ..train.mllm import made as mllm_data
+from ..train.mllm import mllm_run
 from .folders import CHATML, TinyMLLM, language_model, make_encoder, make_tokenizer, pictures
 
 transformers = pytest.importorskip("transformers")
@@ -352,3 +356,46 @@ def test_code_of_a_folder_is_never_run(made, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     assert "neither Transformers nor genlip has its classes, and its own code is not run" in refusal(folder)
     assert not (tmp_path / "ran").exists()
+
+
+# -- the model of a run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return mllm_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model__pixel_shuffle": 3},
+        {"images__resize": "native", "images__min_patches": 4, "images__max_patches": 16},
+        {"model__tiles": "[[1,2],[2,1],[2,2]]"},
+    ],
+)
+def test_a_run_and_its_folder_say_the_same_token_for_token(changes, data, tmp_path):
+    run = mllm_run(data, tmp_path / "run", **changes)
+    task = MLLMTask(run, MLLMTask.find_processor(run, open_dialogues(str(data / "data.json")), None))
+    model = task.build("sdpa").eval()
+    task.load_initial(model)
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    (tmp_path / "model").mkdir()
+    task.export(tmp_path / "model", {name: value.detach() for name, value in model.named_parameters()})
+    assistant, reader, seen = Assistant.load(tmp_path / "model", dtype=torch.float32), task.reader(None), set()
+    for picture in (*pictures(), pictures()[2].resize((30, 9))):
+        asked = dialogue("what is it", picture)
+        pack = reader.pack([reader.prompt(asked)])
+        inputs = assistant._inputs([assistant.prepare(asked)])
+        assert inputs["input_ids"][0].tolist() == pack.token_ids.tolist()
+        visual = model.embed(pack)[pack.visual_rows]
+        pixels = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+        assert stray(torch.cat(list(assistant.model.get_image_features(**pixels).pooler_output)), visual) < 1e-5
+        seen.add(round(visual.sum().item(), 3))
+        (expected,) = model.answers([pack], 8, task.chat.end_ids)
+        said = assistant.model.generate(**inputs, max_new_tokens=8)[0, len(pack.token_ids) :].tolist()
+        assert [token for token in said if token not in task.chat.end_ids] == expected
+    assert len(seen) == 4

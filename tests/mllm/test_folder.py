@@ -255,6 +255,14 @@ def test_settings_of_training_do_not_stay_in_the_folder(tmp_path):
     assert read_folder(folder).language_config._attn_implementation in (None, "sdpa")
 
 
+def test_the_weights_say_how_many_tokens_there_are(tmp_path):
+    tiny = TinyMLLM.of(make_encoder("genlip"), language_model(tied=True))
+    before = transformers.LlamaConfig(**tiny.language.config.to_dict() | {"vocab_size": 290})  # before a token was added
+    folder = tiny.write(tmp_path, language_config=before)
+    assert check_answers(tiny, folder) == PLAIN
+    assert read_folder(folder).language_config.vocab_size == 304
+
+
 def test_the_chat_template_is_the_processors(tmp_path):
     _, processor = opened(TinyMLLM.of(make_encoder("genlip")).write(tmp_path))
     assert processor.chat_template == CHATML
@@ -408,9 +416,11 @@ def test_settings_that_cannot_be_written_are_refused(tmp_path):
     tiny = TinyMLLM.of(make_encoder("genlip"))
     with pytest.raises(ValueError, match="the tokenizer has no token '<picture>' for images"):
         tiny.write(tmp_path, image_token="<picture>")
-    small = transformers.LlamaConfig(**tiny.language.config.to_dict() | {"vocab_size": 100})
+    cut = tiny.weights() | {
+        name: tiny.weights()[name][:100] for name in ("language.model.embed_tokens.weight", "language.lm_head.weight")
+    }
     with pytest.raises(ValueError, match=r"image token '<image>' is number \d+, and the language model has 100 tokens"):
-        tiny.write(tmp_path, language_config=small)
+        tiny.write(tmp_path, weights=cut)
     with pytest.raises(ValueError, match="tiles need an encoder with images of a fixed size"):
         TinyMLLM.of(make_encoder("siglip2")).write(tmp_path, model=MLLMConfig(tiles=TILES))
     with pytest.raises(ValueError, match="GPT2LMHeadModel ties its head to an embedding that is not called embed_tokens"):

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from genlip.data.dialogues.dialogue import Dialogue, Message
+from genlip.data.examples import Unusable
 
 
 class Lmms:
@@ -100,6 +101,21 @@ def test_answers_come_in_the_order_of_the_requests(module):
     ]
 
 
+def test_a_question_that_cannot_be_asked_has_no_answer_and_ends_nothing(module, monkeypatch, caplog):
+    given = Assistant.answer
+
+    def answer(self, dialogues, **decoding):
+        if any("second" in one.messages[-1].text for one in dialogues):
+            raise Unusable("control tokens", "a control token in the question")
+        return given(self, dialogues, **decoding)
+
+    monkeypatch.setattr(Assistant, "answer", answer)
+    model = model_of(module, [[text(words)] for words in ("first", "second", "third")], batch_size=4)
+    said = model.generate_until([request(number, {}) for number in range(3)])
+    assert ["first" in said[0], said[1], "third" in said[2]] == [True, "", True]
+    assert "docvqa_val:1 has no answer: a control token in the question" in caplog.text
+
+
 def test_repeats_of_a_request_are_drawn_with_seeds_of_their_own(module):
     model = model_of(module, [[text("a")]], batch_size=1, seed=7)
     model.generate_until([request(0, {"do_sample": True, "temperature": 0.7})] * 3)
@@ -133,7 +149,8 @@ def test_texts_are_those_of_the_chat_template_of_a_folder(module):
     """The same messages written by the template with which Transformers opens the folder, for 300 random dialogues."""
     templates, jinja2 = pytest.importorskip("genlip.mllm.templates"), pytest.importorskip("jinja2")
     plain = "{% for message in messages %}[{{ message.role }}]{{ message.content }}{% endfor %}"
-    template = jinja2.Environment().from_string(templates.folder_template(plain, "<image>", ""))
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as that of Transformers
+    template = environment.from_string(templates.folder_template(plain, "<image>", ""))
     choose = random.Random(0)
     parts = [text("a"), text("b c"), text(" x\n"), text(""), IMAGE, IMAGE]
     for _ in range(300):

@@ -33,6 +33,10 @@ def test_parts_and_rates_are_checked():
         LearningRates(language=-1)
     with pytest.raises(ValueError, match="patch_schedule is for GenLIP alone"):
         replace(run, packing=replace(run.packing, patch_schedule=((0, 16),)))
+    with pytest.raises(ValueError, match="captions and tokenizer are not used by task mllm"):
+        replace(run, tokenizer="Qwen/Qwen3-0.6B")
+    with pytest.raises(ValueError, match="each pack of dialogues would be compiled anew"):
+        replace(run, compile=True)
     tiles = replace(run.model, tiles=((1, 2),))
     with pytest.raises(ValueError, match=r"model\.tiles are of a fixed size"):
         replace(run, model=tiles, images=replace(run.images, resize="native"))

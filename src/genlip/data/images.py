@@ -195,8 +195,11 @@ def opened(image: ImageLike, max_pixels: int) -> Iterator[tuple[bytes, Image.Ima
         raise ImageError("damaged", f"{_name(image)}: damaged image: {_clipped(str(error))}") from error
 
 
-def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """UInt8 pixels [H, W] or [H, W, C] of another size: bicubic with antialiasing, as Pillow does it."""
+def resize(pixels: np.ndarray, height: int, width: int, height_first: bool = True) -> np.ndarray:
+    """UInt8 pixels [H, W] or [H, W, C] of another size: bicubic with antialiasing.
+
+    height_first  reduce a tall image in height first, as Pillow does it; torchvision does not
+    """
     if pixels.shape[:2] == (height, width):
         return pixels
     import torch  # here: ONNX Runtime uses this file without PyTorch
@@ -209,9 +212,8 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
         pixels = pixels.copy()
     rows, columns = pixels.shape[:2]
     planes = torch.from_numpy(pixels).reshape(rows, columns, -1).permute(2, 0, 1)[None]
-    if rows - height > max(
-        0, 2 * (columns - width)
-    ):  # as in Pillow 13: reduce the height first, so that a tall ribbon is not widened at full height
+    # As in Pillow 13: reduce the height first, so that a tall ribbon is not widened at full height.
+    if height_first and rows - height > max(0, 2 * (columns - width)):
         planes = functional.interpolate(planes, (height, columns), mode="bicubic", antialias=True)
     planes = functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)[0]
     return planes.permute(1, 2, 0).reshape(height, width, *pixels.shape[2:]).numpy()

@@ -37,10 +37,10 @@ LICENSE = "apache-2.0"
 CARD = "README.md"
 _SETTINGS = (
     "config.json", "generation_config.json", "preprocessing.json", "preprocessor_config.json", "processor_config.json",
-    "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "chat_template*",
-    "LICENSE*", "NOTICE*",
+    "genlip.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
+    "chat_template*", "LICENSE*", "NOTICE*",
 )  # fmt: skip
-_CODE = "*_genlip.py"  # code of the models, sent if config.json names it (auto_map)
+_CODE = ("*_genlip.py", "*_genlip_*.py")  # code of the models, sent if config.json names it (auto_map)
 
 
 class PushError(ValueError):
@@ -150,7 +150,7 @@ def _files(folder: Path) -> list[str]:
         )
     index = index_of(weights)
     keys = read_json(folder / "config.json")
-    patterns = [*_SETTINGS, _CODE] if "auto_map" in keys else _SETTINGS
+    patterns = [*_SETTINGS, *_CODE] if "auto_map" in keys else _SETTINGS
     settings = [file.name for file in folder.iterdir() if file.is_file() and any(fnmatch(file.name, p) for p in patterns)]
     names = [*settings, *(file.relative_to(folder).as_posix() for file in [*weights, *([index] if index else [])])]
     _check_inside(folder, names)

@@ -106,7 +106,7 @@ def write_folder(
 
     weights          "vision.…", "projector.…" and "language.…", tied ones once; of the encoder those that features need
     encoder          only its configuration and preprocessing are read: its weights may be on the meta device
-    language_config  a PreTrainedConfig, of the causal language model
+    language_config  a PreTrainedConfig, of the causal language model; the weights say how many tokens it has
     tokenizer        a PreTrainedTokenizerFast that has `image_token`
     chat_template    of the processor, as `Chat.folder_template` writes it
     dtype            of the stored weights
@@ -117,10 +117,11 @@ def write_folder(
     """
     register()
     tower = hub_tower(encoder, images)
-    token_id = token_id_of(tokenizer, image_token, language_config)
-    text = text_config(language_config)
+    language = _language_names(language_config)
+    rows = len(weights[language.embedding]) if language.embedding in weights else language_config.vocab_size
+    token_id, text = token_id_of(tokenizer, image_token, rows), text_config(language_config, rows)
     config = model_config(tower, text, model, token_id, dtype)
-    named, filled = _hub_weights(weights, config, text, tower)
+    named, filled = _hub_weights(weights, config, language, tower)
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(folder)
     processor = make_processor(tower, padding_left(tokenizer), model, image_token, chat_template, config.model_type)
@@ -181,13 +182,13 @@ def _read_settings(folder: Path) -> _Stored:
 
 
 def _hub_weights(
-    weights: Mapping[str, Tensor], config: Any, text: Any, tower: HubTower
+    weights: Mapping[str, Tensor], config: Any, language: _LanguageNames, tower: HubTower
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Weights by their names in Transformers, and the names in training of those that were filled with zeros.
 
     Raises ValueError for weights that are missing, of another shape, or of another model.
     """
-    needed, language = _needed(config), _language_names(text)
+    needed = _needed(config)
     names = {name: _hub_name(name, language, tower.inside) for name in weights}
     named = {hub: weights[name] for name, hub in names.items() if hub in needed}
     faults = [name for name, hub in names.items() if hub not in needed and not _is_unused(name, tower)]
@@ -223,10 +224,17 @@ def _is_unused(name: str, tower: HubTower) -> bool:
 
 @dataclass(frozen=True)
 class _LanguageNames:
-    """How a causal language model names its body, as in "model.", and its head, as in "lm_head.weight"."""
+    """How a causal language model names its parts.
+
+    Attributes:
+        body: what precedes names of weights of its body, as in "model.".
+        head: the weight of its head, as in "lm_head.weight".
+        embedding: that of its token embedding, as training names it.
+    """
 
     body: str
     head: str
+    embedding: str
 
 
 def _language_names(text: Any) -> _LanguageNames:
@@ -235,14 +243,15 @@ def _language_names(text: Any) -> _LanguageNames:
 
     with torch.device("meta"), no_init_weights():
         built = library.AutoModelForCausalLM.from_config(text)
-    head = built.get_output_embeddings()
-    (name,) = [name for name, module in built.named_modules() if module is head]
+    names = {module: name for name, module in built.named_modules()}
+    embedding = names[built.get_input_embeddings()]
     if text.tie_word_embeddings and not hasattr(built.base_model, "embed_tokens"):
         raise ValueError(
             f"{type(built).__name__} ties its head to an embedding that is not called embed_tokens, and the LLaVA classes "
             "of Transformers know no other: use another language model"
         )
-    return _LanguageNames(f"{built.base_model_prefix}.", f"{name}.weight")
+    head = names[built.get_output_embeddings()]
+    return _LanguageNames(f"{built.base_model_prefix}.", f"{head}.weight", f"language.{embedding}.weight")
 
 
 def _hub_name(name: str, language: _LanguageNames, inside: str) -> str:

@@ -37,22 +37,22 @@ _CLASSES = {  # config and model: those of Transformers, and those of genlip.rem
 _BICUBIC = 3  # of Pillow: tiles are resized as genlip resizes images
 
 
-def token_id_of(tokenizer: Any, image_token: str, language_config: Any) -> int:
+def token_id_of(tokenizer: Any, image_token: str, vocab_size: int) -> int:
     """The number of the image token. Raises ValueError if tokenizer or language model lack it."""
     found = tokenizer.get_vocab().get(image_token)
     if found is None:
         raise ValueError(f"the tokenizer has no token {image_token!r} for images: add it as a special token")
-    if found >= language_config.vocab_size:
+    if found >= vocab_size:
         raise ValueError(
-            f"the image token {image_token!r} is number {found}, and the language model has {language_config.vocab_size} "
-            "tokens: resize its embeddings first"
+            f"the image token {image_token!r} is number {found}, and the language model has {vocab_size} tokens: resize its "
+            "embeddings first"
         )
     return int(found)
 
 
-def text_config(language_config: Any) -> Any:
+def text_config(language_config: Any, vocab_size: int) -> Any:
     """A copy for a folder: with a cache, and without what training sets, such as the attention of packs."""
-    keys = language_config.to_dict() | {"use_cache": True}
+    keys = language_config.to_dict() | {"use_cache": True, "vocab_size": vocab_size}
     return type(language_config).from_dict(keys)
 
 

@@ -8,6 +8,7 @@ from its task. Only lmms-eval imports this module.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections import defaultdict
@@ -19,10 +20,12 @@ from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
 from genlip.data.dialogues.dialogue import IMAGE_MARK, Dialogue, Message
-from genlip.data.examples import ImageLike
+from genlip.data.examples import ImageLike, Unusable
 from genlip.mllm.assistant import Assistant
 
 __all__ = ["LmmsModel", "cut", "decoding", "dialogue"]
+
+log = logging.getLogger(__name__)
 
 _MOST_TOKENS = 1024  # of tasks that name no number, as lmms-eval's own models have it
 _READ = {"max_new_tokens", "temperature", "do_sample", "top_p", "num_beams", "until"}
@@ -100,7 +103,13 @@ class LmmsModel(lmms):
 
     def _spoken(self, dialogues: list[Dialogue], settings: Mapping[str, Any], first: int) -> list[str]:
         given = decoding(settings) | {"seed": self.seed + first}
-        answers = self.assistant.answer(dialogues, batch_size=self.batch_size, **given)
+        try:
+            answers = self.assistant.answer(dialogues, batch_size=self.batch_size, **given)
+        except Unusable as error:  # one question must not end a benchmark: it counts as answered wrongly
+            if len(dialogues) > 1:
+                return [self._spoken([one], settings, first + place)[0] for place, one in enumerate(dialogues)]
+            log.warning("%s has no answer: %s", dialogues[0].key, error)
+            return [""]
         return [cut(answer, settings.get("until")) for answer in answers]
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[list[str]]:

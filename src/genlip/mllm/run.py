@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from genlip.data.captions import CaptionConfig
 from genlip.recipes.run import Run
 
 __all__ = ["PARTS", "ChatConfig", "LearningRates", "MLLMConfig", "MLLMRun"]
@@ -119,5 +120,9 @@ class MLLMRun(Run):
             raise ValueError(f"train is {list(self.train)}: need some of {', '.join(PARTS)}, each at most once")
         if self.packing.patch_schedule:
             raise ValueError("packing.patch_schedule is for GenLIP alone: set it to []")
+        if self.captions != CaptionConfig() or self.tokenizer != "bpe":
+            raise ValueError("captions and tokenizer are not used by task mllm: set chat, and model.language_model")
+        if self.compile:
+            raise ValueError("compile is true: each pack of dialogues would be compiled anew; set it to false")
         if self.model.tiles and self.images.resize != "fixed":
             raise ValueError("model.tiles are of a fixed size: set images.resize to fixed")

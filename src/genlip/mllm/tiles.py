@@ -2,9 +2,9 @@
 
 In: pixels, the side of a tile, and pinpoints: the arrangements of tiles that may be used, as (rows, columns). Out: tiles,
 and for each visual token of the image the row of its feature among those of all tiles.
-Sizes, order and numbers of tokens are those of Transformers' LlavaNextImageProcessor, LlavaNextProcessor and LlavaNextModel:
-features of padding are left out as far as both sides have equally many, and a newline vector follows each row of the tiles,
-but not the squeezed image.
+Sizes, pixels, order and numbers of tokens are those of Transformers' LlavaNextImageProcessor, LlavaNextProcessor and
+LlavaNextModel: features of padding are left out as far as both sides have equally many, and a newline vector follows each
+row of the tiles, but not the squeezed image.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def tiles_of(pixels: np.ndarray, tile: int, pinpoints: Pinpoints) -> list[np.nda
     """
     height, width, channels = pixels.shape
     rows, columns = choose_tiling(height, width, tile, pinpoints)
-    fitted = resize(pixels, *_fitted_size(height, width, rows * tile, columns * tile))
+    fitted = resize(pixels, *_fitted_size(height, width, rows * tile, columns * tile), height_first=False)
     canvas = np.zeros((rows * tile, columns * tile, channels), np.uint8)
     top, left = (canvas.shape[0] - fitted.shape[0]) // 2, (canvas.shape[1] - fitted.shape[1]) // 2
     canvas[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
     cut = canvas.reshape(rows, tile, columns, tile, channels).swapaxes(1, 2).reshape(-1, tile, tile, channels)
-    return [resize(pixels, tile, tile), *cut]
+    return [resize(pixels, tile, tile, height_first=False), *cut]
 
 
 def tile_layout(height: int, width: int, tile: int, patch: int, pinpoints: Pinpoints) -> np.ndarray:

@@ -219,6 +219,7 @@ class MLLMTask(PackTask):
             image_token=self.image_token,
             chat_template=self.chat.folder_template(),
             dtype=stored if isinstance(stored, torch.dtype) else torch.float32,
+            end_ids=self.chat.end_ids,
         )
 
 

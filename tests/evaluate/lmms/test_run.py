@@ -184,6 +184,9 @@ def test_what_cannot_be_run_is_refused_before_anything_starts(model, stand_in, t
         measure_lmms(model, tasks=["vqa"])
     with pytest.raises(ValueError, match=r"has no config\.json$"):
         measure_lmms(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "genlip"}')
+    with pytest.raises(ValueError, match=r" holds a GenLIP, which answers no questions: need a multimodal LLM"):
+        measure_lmms(tmp_path)
     bad = tmp_path / "a,b"
     model.rename(bad)
     with pytest.raises(ValueError, match=r"a,b: lmms-eval cannot take a path with ,: rename the folder$"):

@@ -21,13 +21,15 @@ from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from genlip.evaluate.lmms.results import LOCAL, read_lmms_results, results_files
 from genlip.evaluate.lmms.scores import SuiteScores, suite_scores
 from genlip.evaluate.lmms.suite import Suite, SuiteTask, read_suite
 from genlip.evaluate.result_files import evaluations_folder
 from genlip.extras import MissingExtra
-from genlip.model.reading import read_text
+from genlip.model.fields import checked
+from genlip.model.reading import read_json, read_text
 from genlip.model.writing import write_json, write_text
 
 __all__ = ["local_tasks", "measure_lmms"]
@@ -128,6 +130,10 @@ def _checked_model(model: str | os.PathLike[str]) -> Path:
     folder = Path(model).absolute()
     if not (folder / "config.json").is_file():
         raise ValueError(f"{model}: need the folder of a multimodal LLM that genlip has written: it has no config.json")
+    if checked(read_json(folder / "config.json"), dict[str, Any], "config.json").get("model_type") == "genlip":
+        raise ValueError(
+            f"{model} holds a GenLIP, which answers no questions: need a multimodal LLM that was trained with one"
+        )
     if bad := [sign for sign in str(folder) if sign in _SPECIAL]:
         raise ValueError(f"{folder}: lmms-eval cannot take a path with {bad[0]}: rename the folder")
     return folder
