@@ -44,6 +44,7 @@ from genlip.report.html import page
 from genlip.speaker import Speaker
 
 from ..data.helpers import small_config
+from .perplexity.test_measure import result as perplexity_of
 from .questions.standin import InMemoryQuestions, Standin, coloured
 from .speaking import small_speaker
 
@@ -80,6 +81,9 @@ CHOICES = InMemoryQuestions(
 ASKED = QuestionsConfig(metric="letters", without_images=True, other_images=True)
 MEASURED: dict[str, Callable[[Speaker], Result]] = {
     "captioning": lambda speaker: measure_captioning(speaker, SCENES, CaptioningConfig(max_tokens=12, transcription=True)),
+    "perplexity": lambda speaker: perplexity_of(
+        curves=[{"stage": "PPL1", "learning_rate": 0.001, "steps": [1, 2], "loss": [2.0, None]}], chosen={"PPL1": 0.001}
+    ),
     "questions": lambda speaker: measure_questions(Standin(lambda asked: "4" if asked.images else LONG), CHOICES, ASKED),
     "zero-shot": lambda speaker: measure_zero_shot(speaker, Coloured("colours", 12)),
     "probe": lambda speaker: measure_probe(
