@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genlip.data.datasets.any_images import open_any
     from genlip.data.datasets.opening import open_labelled
     from genlip.data.datasets.segmented_opening import open_segmented
+    from genlip.data.dialogues.opening import open_dialogues
     from genlip.data.dialogues.questions import open_questions
     from genlip.data.images import ImageConfig, ImageError
     from genlip.data.shards import write_shards
@@ -104,6 +105,7 @@ _HOMES = {
     "measure_segmentation": "evaluate.segmentation.measure",
     "measure_zero_shot": "evaluate.zero_shot.measure",
     "open_any": "data.datasets.any_images",
+    "open_dialogues": "data.dialogues.opening",
     "open_labelled": "data.datasets.opening",
     "open_questions": "data.dialogues.questions",
     "open_segmented": "data.datasets.segmented_opening",
@@ -168,6 +170,7 @@ __all__ = [
     "measure_segmentation",
     "measure_zero_shot",
     "open_any",
+    "open_dialogues",
     "open_labelled",
     "open_questions",
     "open_segmented",
