@@ -1,6 +1,7 @@
 """Training of a multimodal LLM: ranks, resume, frozen parts, stages, recipes."""
 
 import json
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -104,15 +105,18 @@ def test_a_frozen_language_model_in_bfloat16_is_shared_too(data, tmp_path, strat
     assert all(np.isfinite(one["loss"]) for one in json.loads((tmp_path / "found.json").read_text()))
 
 
+def train_until(run, at):
+    """Train, and be killed after an update."""
+    torch.set_num_threads(1)
+    train_model(run, on_step=lambda state: os.kill(os.getpid(), signal.SIGKILL) if state.step == at else None)
+
+
 def killed(run, at):
-    """Train in a fork that is killed after an update."""
-    child = os.fork()
-    if child == 0:
-        try:
-            train_model(run, on_step=lambda state: os.kill(os.getpid(), signal.SIGKILL) if state.step == at else None)
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    """Train in another process, which is killed. It is no fork: the threads of autograd may run in this one already."""
+    child = multiprocessing.get_context("spawn").Process(target=train_until, args=(run, at))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
 
 
 def test_a_killed_run_goes_on_bit_for_bit(data, tmp_path):
