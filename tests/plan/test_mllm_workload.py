@@ -242,14 +242,14 @@ def test_lengths_come_from_the_recipe_or_are_named_as_guesses():
         assumed, guesses = workload.fill_in(Assumptions(**given))
         return assumed.patches, assumed.text, workload.rows(assumed), assumed.supervised, guesses
 
-    half = "50% of the text supervised (--supervised)"
+    half, image = "50% of the text supervised (--supervised)", "one image a sample (--patches)"
     assert filled("mllm_align_1p5b") == (576, pytest.approx(34), pytest.approx(610), 1, ())
-    assert filled("mllm_instruct_1p5b") == (576, 424, 1000, 0.5, (half,))
-    assert filled("mllm_instruct_1p5b", "--model.pixel_shuffle=2", supervised=0.3) == (576, 856, 1000, 0.3, ())
+    assert filled("mllm_instruct_1p5b") == (576, 424, 1000, 0.5, (image, half))
+    assert filled("mllm_instruct_1p5b", "--model.pixel_shuffle=2", supervised=0.3) == (576, 856, 1000, 0.3, (image,))
     assert filled("mllm_instruct_1p5b", "--packing.batch=8 packs", patches=288, text=100)[:3] == (288, 100, 388)
     short = filled("mllm_instruct_1p5b", "--packing.batch=8 packs")
     assert short[1] == 400
-    assert short[4] == ("400 text tokens a sample (--text)", half)
+    assert short[4] == (image, "400 text tokens a sample (--text)", half)
     native = filled("mllm_instruct_1p5b", "--images.resize=native", "--images.max_patches=900")
     assert native[:3] == (600, 400, 1000)
     assert native[4][0] == "600 patches an image (--patches)"

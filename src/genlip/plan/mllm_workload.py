@@ -169,6 +169,7 @@ class MLLMWorkload(Workload):
         if not patches:
             patches, guess = self._patches(known, given.text)
             guesses += [guess] if guess else []
+            guesses += ["one image a sample (--patches)"] if template == "chat" else []
         text, visual = given.text, patches * self._tokens_per_patch
         if not text and known > visual:
             text = known - visual
