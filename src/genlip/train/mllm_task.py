@@ -31,6 +31,7 @@ from genlip.mllm.folder import MLLMFolder, folder_tokenizer, read_folder, write_
 from genlip.mllm.language import (
     build_language_model,
     check_head,
+    check_packing,
     language_config,
     language_tokenizer,
     load_language_weights,
@@ -121,6 +122,7 @@ class MLLMTask(PackTask):
                 self.load_weights(model.vision, dict(stored.named_parameters()), run.model.encoder)
             load_language_weights(model.language, run.model.language_model)
         check_head(model.language)
+        check_packing(model.language)
 
     def load_weights(self, model: nn.Module, weights: dict[str, Tensor], name: str) -> None:
         """Copy weights by name. Raises `CheckpointError` for one that the model lacks, or of another shape.
@@ -252,4 +254,4 @@ def _tokenizer(files: dict[str, str]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, "utf8")
-        return library.AutoTokenizer.from_pretrained(folder)
+        return library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
