@@ -5,7 +5,14 @@ import json
 import pytest
 import torch
 from transformers import (
-    AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, GptOssConfig, Lfm2Config, LlamaConfig, OPTConfig, T5Config,
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GptOssConfig,
+    Lfm2Config,
+    LlamaConfig,
+    OPTConfig,
+    T5Config,
 )  # fmt: skip
 
 from genlip.mllm.language import (

@@ -125,11 +125,13 @@ class MLLMTask(PackTask):
         check_packing(model.language)
 
     def load_weights(self, model: nn.Module, weights: dict[str, Tensor], name: str) -> None:
-        """Copy weights by name. Raises `CheckpointError` for one that the model lacks, or of another shape.
+        """Copy weights by name. Raises `CheckpointError` for one that the model lacks or needs, or of another shape.
 
         name  of the folder that they are from, for errors
         """
         own = dict(model.named_parameters())
+        if missing := sorted(_needed(model) - weights.keys()):
+            raise CheckpointError(f"{name}: lacks {len(missing)} weights that this model has, such as {missing[0]}")
         if unknown := sorted(weights.keys() - own.keys()):
             raise CheckpointError(f"{name}: has {len(unknown)} weights that this model lacks, such as {unknown[0]}")
         with torch.no_grad():
@@ -239,6 +241,13 @@ def _texts(source: Any) -> Iterator[str]:
     for place in range(taken):
         with suppress(Unusable):
             yield from (message.text for message in source[place * len(source) // taken].messages)
+
+
+def _needed(model: nn.Module) -> set[str]:
+    """Names of all parameters but those of the encoder on which features do not depend: folders do not hold these."""
+    names = {name for name, _ in model.named_parameters()}
+    used = {f"vision.{name}" for name in model.tower.parameters_used()} if isinstance(model, MLLM) else names
+    return {name for name in names if name in used or not name.startswith("vision.")}
 
 
 def _check_same_model(run: MLLMRun, given: MLLMFolder) -> None:
