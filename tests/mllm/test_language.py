@@ -4,11 +4,21 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, T5Config
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GptOssConfig,
+    Lfm2Config,
+    LlamaConfig,
+    OPTConfig,
+    T5Config,
+)  # fmt: skip
 
 from genlip.mllm.language import (
     build_language_model,
     check_head,
+    check_packing,
     decoder_blocks,
     language_config,
     language_states,
@@ -165,6 +175,68 @@ def test_a_scaled_head_is_refused(tmp_path):
         model.lm_head.weight.mul_(20)
     with pytest.raises(ValueError, match="scales, shifts or caps its logits"):
         check_head(model)
+
+
+def drawn(config, larger=5.0):
+    """A model with random weights of any kind, in the mode of training."""
+    torch.manual_seed(0)
+    model = build_language_model(config, 0)
+    model.init_weights()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(larger if parameter.dim() > 1 else 1)
+    return model
+
+
+SMALL = {name: size for name, size in SIZES.items() if name != "max_position_embeddings"} | {"vocab_size": 64}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Lfm2Config(**SMALL, layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
+        GptOssConfig(**SMALL, head_dim=8, num_local_experts=2, num_experts_per_tok=1),
+    ],
+    ids=["a convolution reaches into the sample before", "attention sinks"],
+)
+def test_models_that_do_more_than_attend_are_refused(config):
+    model = drawn(config)
+    check_head(model)
+    with pytest.raises(ValueError, match="computes packed samples otherwise than each by itself"):
+        check_packing(model)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**SMALL),
+        GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0),
+        OPTConfig(vocab_size=64, hidden_size=32, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4),
+    ],
+    ids=["llama", "gpt2", "opt"],
+)
+def test_checks_pass_models_with_dropout_too_and_change_nothing(config):
+    model = drawn(config)
+    check_head(model)
+    check_packing(model)
+    assert model.training
+    assert model.config._attn_implementation == "genlip_packed"
+
+
+def test_code_of_a_folder_is_never_run_nor_asked_about(tmp_path, monkeypatch):
+    folder = language_folder(tmp_path / "lm")
+    (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    code = {"auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}, "model_type": "unheard"}
+    stored = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(stored | code))
+    stored = json.loads((folder / "tokenizer_config.json").read_text())
+    own = {"auto_map": {"AutoTokenizer": [None, "mine.Words"]}, "tokenizer_class": "Words"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(stored | own))
+    monkeypatch.setattr("builtins.input", lambda question="": pytest.fail(f"asked: {question}"))
+    for read in (language_config, language_tokenizer):
+        with pytest.raises(ValueError, match=str(folder)):
+            read(str(folder))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_is_no_language_model_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """The study: runs of equal data, chosen rates, results that can be compared, and going on after a stop."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def test_the_rate_with_the_lowest_held_out_loss_is_taken(study):
             assert rate == min(last, key=last.get)
 
 
+def test_a_rate_whose_loss_is_no_number_is_never_taken():
+    run = perplexity.load_recipe("_mllm_perplexity")
+    tried = [perplexity._Trained(run, rate, [(6, loss)]) for rate, loss in ((1.0, math.nan), (0.5, None), (0.1, 3.0))]
+    assert min(tried, key=perplexity._last_loss).rate == 0.1
+
+
 def test_all_conditions_are_measured_on_the_same_dialogues(study):
     _, _, results, _ = study
     names = [f"{stage}{end}" for stage in ("PPL1", "PPL2") for end in ("", ", another image", ", no image")]
@@ -97,6 +104,8 @@ def test_what_cannot_be_is_refused():
         PerplexityConfig(steps=0)
     with pytest.raises(ValueError, match="need at least one, each once"):
         measure_perplexity(["a", "a"], "scenes:2", language_model="x", train="scenes:0")
+    with pytest.raises(ValueError, match="scenes:0 is measured and trained on"):
+        measure_perplexity(["a"], "scenes:0", language_model="x", train="scenes:0")
 
 
 def test_the_command_prints_the_table(tmp_path, capsys):

@@ -25,7 +25,7 @@ from genlip.train.run_log import read_log
 from genlip.train.state import begin
 from genlip.train.update import update
 
-from ..mllm.helpers import language_folder
+from ..mllm.helpers import language_folder, starcoder
 from .distributed import program
 from .mllm import made, mllm_run, updates
 
@@ -153,6 +153,14 @@ def test_a_model_of_other_parts_is_refused(data, tmp_path):
     align = train_model(mllm_run(data, tmp_path / "align", train="[projector]", steps=1))
     with pytest.raises((ValueError, CheckpointError), match="pixel_shuffle"):
         started(data, tmp_path / "other", init_from=align, model__pixel_shuffle=2)
+
+
+def test_a_folder_that_lacks_weights_is_refused(data, tmp_path):
+    """Weights that nothing fills would hold whatever was in memory."""
+    align = train_model(mllm_run(data, tmp_path / "align", train="[projector]", steps=1))
+    deeper = language_folder(tmp_path / "deeper", starcoder, num_hidden_layers=3)
+    with pytest.raises(CheckpointError, match=r"lacks \d+ weights that this model has, such as language\.model\.layers\.2"):
+        started(data, tmp_path / "instruct", init_from=align, model__language_model=deeper)
 
 
 def test_a_language_model_without_an_image_token_gets_one_more_row(data, tmp_path):

@@ -28,6 +28,7 @@ from genlip.model.download import fetch
 __all__ = [
     "build_language_model",
     "check_head",
+    "check_packing",
     "decoder_blocks",
     "language_config",
     "language_states",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 ATTENTION = "genlip_packed"  # the name under which Transformers finds the attention below
+_PROBED, _CLOSE = 6, 1e-3  # tokens of a sample, and the largest difference as a share, of `check_packing`
 _IMAGE_TOKENS = ("<image>", "<|image_pad|>")  # placeholders of visual tokens, the first of which is added if none is there
 
 # Sizes of the language models in the recipes, from their published config.json: a plan needs no network.
@@ -70,7 +72,7 @@ def language_config(name: str, sizes_only: bool = False) -> Any:
         return library.Qwen2Config(architectures=["Qwen2ForCausalLM"], **_KNOWN[name])
     folder, options = _located(name, weights=False)
     try:
-        config = library.AutoConfig.from_pretrained(folder, **options)
+        config = library.AutoConfig.from_pretrained(folder, trust_remote_code=False, **options)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{name}: not a language model that Transformers knows: {_short(error)}") from error
     _check_config(name, config)
@@ -82,7 +84,7 @@ def language_tokenizer(name: str) -> Any:
     library = require("transformers", "mllm")
     folder, options = _located(name, weights=False)
     try:
-        tokenizer = library.AutoTokenizer.from_pretrained(folder, **options)
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
     except (ValueError, OSError) as error:
         raise ValueError(f"{name}: no tokenizer that Transformers can read: {_short(error)}") from error
     if not tokenizer.is_fast:
@@ -132,9 +134,9 @@ def load_language_weights(model: Any, name: str) -> None:
     folder, options = _located(name, weights=True)
     if not options and not any(folder.glob("*.safetensors")):
         raise CheckpointError(f"{name}: no .safetensors file; other formats are not read, because they can run code")
-    dtype = torch.float32 if options else "auto"
+    how: dict[str, Any] = options | {"dtype": torch.float32} if options else {"dtype": "auto", "use_safetensors": True}
     stored, report = library.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, output_loading_info=True, **options, **({} if options else {"use_safetensors": True})
+        folder, output_loading_info=True, trust_remote_code=False, **how
     )
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{name}: {len(missing)} weights are missing, such as {', '.join(missing[:3])}")
@@ -177,11 +179,45 @@ def check_head(model: Any) -> None:
     head = model.get_output_embeddings()
     ids = torch.arange(2, device=head.weight.device)
     embedded = model.get_input_embeddings()(ids)
-    states = language_states(model, embedded, ids, (2,))
+    with _evaluating(model):
+        states = language_states(model, embedded, ids, (2,))
+        options = {"position_ids": ids[None], "use_cache": False, "sample_lengths": (2,)}
+        found = model(inputs_embeds=embedded[None], **options).logits[0]
     expected = F.linear(states, head.weight)
-    found = model(inputs_embeds=embedded[None], position_ids=ids[None], use_cache=False, sample_lengths=(2,)).logits[0]
     if getattr(head, "bias", None) is not None or not torch.allclose(found.float(), expected.float(), rtol=1e-2, atol=1e-2):
         raise ValueError(f"{type(model).__name__} scales, shifts or caps its logits: its loss would be another one")
+
+
+@torch.no_grad()
+def check_packing(model: Any) -> None:
+    """Raise ValueError unless packed samples have the states that Transformers' own attention gives each by itself.
+
+    Convolutions and recurrences reach into the sample before, and some attentions read more than queries, keys and values.
+    """
+    weight = model.get_input_embeddings().weight
+    ids = torch.linspace(0, len(weight) - 1, _PROBED, device=weight.device).long()
+    positions = torch.arange(_PROBED, device=weight.device)
+    samples = [model.get_input_embeddings()(some) for some in (ids, ids.flip(0))]
+    with _evaluating(model):
+        packed = language_states(model, torch.cat(samples), positions.repeat(2), (_PROBED, _PROBED))
+        model.set_attn_implementation("eager")
+        own = [model.base_model(inputs_embeds=one[None], position_ids=positions[None], use_cache=False) for one in samples]
+        model.set_attn_implementation(ATTENTION)
+    alone = torch.cat([one.last_hidden_state[0] for one in own])
+    if (packed - alone).abs().max() > _CLOSE * alone.abs().max():
+        raise ValueError(
+            f"{type(model).__name__} computes packed samples otherwise than each by itself, by more than its attention "
+            "alone: need a language model of plain attention, such as Qwen2.5 or Llama"
+        )
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Without dropout; the mode that was there before returns at the end."""
+    before = model.training
+    model.eval()
+    yield
+    model.train(before)
 
 
 # -- attention over packed samples

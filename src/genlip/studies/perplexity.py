@@ -12,6 +12,7 @@ one with further encoders or rates trains only those.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ class _Trained(NamedTuple):
 
     run: MLLMRun
     rate: float
-    curve: list[tuple[int, float]]
+    curve: list[tuple[int, float | None]]
 
 
 def measure_perplexity(
@@ -102,11 +103,13 @@ def measure_perplexity(
     overrides       further settings of the recipe, such as ["--packing.batch", "2 packs"]
     advance         is called with the name of each run once it is trained
 
-    Raises ValueError for an encoder that is named twice, and as `train_model` does.
+    Raises ValueError for an encoder that is named twice, for data that is trained on, and as `train_model` does.
     """
     config = config or PerplexityConfig()
     if len(set(encoders)) < len(encoders) or not encoders:
         raise ValueError(f"encoders {list(encoders)}: need at least one, each once")
+    if data == train:
+        raise ValueError(f"{data} is measured and trained on: measure other data, such as scenes:2 after --train scenes:0")
     base = ["--model.language_model", language_model, "--data.source", train, *overrides]
     found = []
     for encoder in encoders:
@@ -136,8 +139,14 @@ def _sweep(
     return found
 
 
-def _curve(folder: Path) -> list[tuple[int, float]]:
-    """(step, held-out loss) of a run."""
+def _last_loss(trained: _Trained) -> float:
+    """The last held-out loss; infinite where a rate was too high for a number."""
+    loss = trained.curve[-1][1]
+    return math.inf if loss is None or math.isnan(loss) else loss
+
+
+def _curve(folder: Path) -> list[tuple[int, float | None]]:
+    """(step, held-out loss) of a run; None where the loss was no number."""
     return [(event["step"], event["loss"]) for event in read_log(folder, "held_out")]
 
 
@@ -153,7 +162,7 @@ def _measured(
 ) -> Result:
     losses, chosen, dialogues = {}, {}, list[Dialogue]()
     for stage, runs in trained.items():
-        best = min(runs, key=lambda one: one.curve[-1][1])
+        best = min(runs, key=_last_loss)
         model, reader = open_trained(best.run, data)
         dialogues = dialogues or usable_dialogues(reader.source, reader, config.limit)
         losses[stage], chosen[stage] = condition_losses(model, reader, dialogues), best.rate

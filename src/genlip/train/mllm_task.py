@@ -31,6 +31,7 @@ from genlip.mllm.folder import MLLMFolder, folder_tokenizer, read_folder, write_
 from genlip.mllm.language import (
     build_language_model,
     check_head,
+    check_packing,
     language_config,
     language_tokenizer,
     load_language_weights,
@@ -121,13 +122,16 @@ class MLLMTask(PackTask):
                 self.load_weights(model.vision, dict(stored.named_parameters()), run.model.encoder)
             load_language_weights(model.language, run.model.language_model)
         check_head(model.language)
+        check_packing(model.language)
 
     def load_weights(self, model: nn.Module, weights: dict[str, Tensor], name: str) -> None:
-        """Copy weights by name. Raises `CheckpointError` for one that the model lacks, or of another shape.
+        """Copy weights by name. Raises `CheckpointError` for one that the model lacks or needs, or of another shape.
 
         name  of the folder that they are from, for errors
         """
         own = dict(model.named_parameters())
+        if missing := sorted(_needed(model) - weights.keys()):
+            raise CheckpointError(f"{name}: lacks {len(missing)} weights that this model has, such as {missing[0]}")
         if unknown := sorted(weights.keys() - own.keys()):
             raise CheckpointError(f"{name}: has {len(unknown)} weights that this model lacks, such as {unknown[0]}")
         with torch.no_grad():
@@ -239,6 +243,13 @@ def _texts(source: Any) -> Iterator[str]:
             yield from (message.text for message in source[place * len(source) // taken].messages)
 
 
+def _needed(model: nn.Module) -> set[str]:
+    """Names of all parameters but those of the encoder on which features do not depend: folders do not hold these."""
+    names = {name for name, _ in model.named_parameters()}
+    used = {f"vision.{name}" for name in model.tower.parameters_used()} if isinstance(model, MLLM) else names
+    return {name for name in names if name in used or not name.startswith("vision.")}
+
+
 def _check_same_model(run: MLLMRun, given: MLLMFolder) -> None:
     """Refuse a model whose visual tokens are made in another way; other sizes are found by their weights."""
     for name in ("pixel_shuffle", "tiles"):
@@ -252,4 +263,4 @@ def _tokenizer(files: dict[str, str]) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, "utf8")
-        return library.AutoTokenizer.from_pretrained(folder)
+        return library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
