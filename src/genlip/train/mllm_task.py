@@ -141,7 +141,7 @@ class MLLMTask(PackTask):
                 own[key].copy_(value)
 
     def store_frozen(self, model: MLLM, dtype: torch.dtype) -> None:
-        """In bfloat16 where products are: half the memory, and the same result but for the norms."""
+        """In bfloat16 where products are: half the memory. Sums and norms of such a part are rounded to it too."""
         if dtype != torch.bfloat16:
             return
         for parameter in model.parameters():
