@@ -21,7 +21,9 @@ from genlip.train.tracking import read_log
 from .train.helpers import small_run
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ["docs/data.md", "docs/training.md", "docs/evaluate.md", "docs/use.md", "examples/slurm/README.md"]
+GUIDES = [
+    "docs/data.md", "docs/training.md", "docs/evaluate.md", "docs/use.md", "docs/mllm.md", "examples/slurm/README.md",
+]  # fmt: skip
 DATA, TRAINING, EVALUATE, *_ = ((ROOT / page).read_text(encoding="utf8") for page in GUIDES)
 
 

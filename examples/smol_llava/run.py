@@ -42,7 +42,8 @@ def main() -> None:
     model = answering_model(arguments.encoder)
     assistant = genlip.Assistant.load(model)
     for kind in KINDS:
-        config = QuestionsConfig(metric="exact", without_images=True, other_images=True)
+        # Without the metric's suffix ("Answer … using a single word"), which the questions of training do not have.
+        config = QuestionsConfig(metric="exact", prompt_suffix="", without_images=True, other_images=True)
         result = genlip.measure_questions(assistant, f"{kind}:{TEST_SEED}", config, model=str(model), limit=arguments.limit)
         genlip.write_result(result, genlip.evaluations_folder(model))
         print(result)

@@ -14,6 +14,7 @@ from genlip.data.dialogues.opening import open_dialogues
 from genlip.data.examples import Unusable
 from genlip.data.images import ImageError
 from genlip.mllm.assistant import Assistant
+from genlip.mllm.templates import PLAIN_TEMPLATE, folder_template
 from genlip.model.checkpoint import CheckpointError
 from genlip.train.mllm_task import MLLMTask
 
@@ -192,6 +193,15 @@ def test_images_are_decoded_as_everywhere_in_genlip(assistant, tmp_path):
 def test_questions_that_would_be_read_otherwise_are_refused(question, images, message, assistant):
     with pytest.raises(Unusable, match=message):
         assistant.ask(pictures()[:images], question)
+
+
+def test_a_plain_model_reads_no_question_alone(made, tmp_path):
+    tiny, _ = made
+    folder = tiny.write(tmp_path / "plain", chat_template=folder_template(PLAIN_TEMPLATE, "<image>", ""))
+    assistant = Assistant.load(folder)
+    assert isinstance(assistant.ask(pictures()[0], "what?", max_tokens=2), str)
+    with pytest.raises(Unusable, match=r"writes nothing: after training with chat\.template plain a model reads images"):
+        assistant.ask([], "what?", max_tokens=2)
 
 
 def test_the_last_word_is_the_users(assistant):

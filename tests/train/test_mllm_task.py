@@ -75,11 +75,18 @@ def test_in_float32_frozen_parts_stay_as_they_are(data, tmp_path):
     assert {p.dtype for p in state.model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_several_ranks_train_as_one(data, tmp_path, strategy, ranks):
+@pytest.mark.parametrize(
+    ("strategy", "ranks", "more"),
+    [
+        ("ddp", 2, {}),
+        ("ddp", 3, {"train": "[encoder, projector, language]", "model__tiles": "[[1, 2], [2, 1]]", "images__size": 8}),
+        ("fsdp", 2, {"train": "[encoder, projector, language]", "activation_checkpointing": "true"}),
+        ("fsdp", 3, {}),
+    ],
+)
+def test_several_ranks_train_as_one(data, tmp_path, strategy, ranks, more):
     """In float64, to 1e-9: loss, gradients and weights. Some ranks have packs without an image, and idle ones."""
-    changes = {"packing__batch": "5 packs", "packing__streams": 5, "packing__max_tokens": 40}
+    changes = {"packing__batch": "5 packs", "packing__streams": 5, "packing__max_tokens": 40} | more
     updates(data, tmp_path / "one", 3, **changes)
     arguments = [str(data), str(tmp_path / "many"), json.dumps(changes | {"parallel": strategy})]
     program(Path(__file__).with_name("mllm.py"), arguments, ranks)
@@ -193,6 +200,15 @@ def test_a_bad_sample_is_named_and_counted(data, tmp_path):
     assert len(skipped) == 2
     assert all(skip.key in skip.message for skip in skipped)
     assert "narrator" in skipped[1].message or "narrator" in skipped[0].message
+
+
+def test_a_dialogue_is_no_longer_than_the_positions_of_the_language_model(data, tmp_path):
+    state = started(data, tmp_path)
+    reader = state.task.reader(state.loader.reader.source)
+    assert reader.max_positions == state.task.language_config.max_position_embeddings
+    short = dataclasses.replace(reader, max_tokens=1000, max_positions=8)
+    _, skipped = short.some(5)
+    assert {skip.reason for skip in skipped} == {"too large for a pack"}
 
 
 def test_the_idle_pack_has_no_terms_and_no_gradients(data, tmp_path):

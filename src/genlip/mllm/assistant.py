@@ -208,6 +208,12 @@ class Assistant:
             raise ValueError(
                 f"{self.name}: its chat template cannot write these messages: {one_line(str(error))}"
             ) from error
+        if not text:
+            raise Unusable(
+                "empty prompt",
+                f"{_prefix(dialogue.key)}the chat template of {self.name} writes nothing: after training with chat.template "
+                "plain a model reads images and no questions; give an image, or train it with chat.template chat",
+            )
         return PreparedDialogue(text, tuple(self._decoded(dialogue.key, image) for image in dialogue.images))
 
     def _check_text(self, key: str, message: Message) -> None:

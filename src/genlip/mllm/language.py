@@ -141,6 +141,8 @@ def load_language_weights(model: Any, name: str) -> None:
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(f"{name}: {len(missing)} weights are missing, such as {', '.join(missing[:3])}")
     own = dict(model.named_parameters())
+    if others := sorted(stored.state_dict().keys() - dict(stored.named_parameters(remove_duplicate=False)).keys()):
+        raise CheckpointError(f"{name}: stores {others[0]}, which is no parameter and would be lost: take another model")
     with torch.no_grad():
         for key, value in stored.named_parameters():
             _copy(own[key], value.detach())

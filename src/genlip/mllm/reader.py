@@ -42,6 +42,7 @@ class DialogueReader:
         model_config: says what becomes of an image.
         seed: of the order.
         max_tokens: rows of a pack; a dialogue that does not fit is shortened in its questions, or skipped.
+        max_positions: of the language model; a dialogue is no longer than that either. None sets no limit.
     """
 
     source: Any
@@ -50,6 +51,7 @@ class DialogueReader:
     model_config: MLLMConfig
     seed: int = 0
     max_tokens: int | None = None
+    max_positions: int | None = None
 
     def limited(self, max_tokens: int) -> DialogueReader:
         """The same reader for packs of so many rows."""
@@ -70,7 +72,8 @@ class DialogueReader:
     def sample(self, dialogue: Dialogue) -> MLLMSample:
         """A dialogue as the model is trained on it. Raises `Unusable`."""
         images, visual, counts = self._images(dialogue)
-        encoded = self.chat.encode(dialogue, counts, self.max_tokens)
+        limits = [limit for limit in (self.max_tokens, self.max_positions) if limit is not None]
+        encoded = self.chat.encode(dialogue, counts, min(limits, default=None))
         return self._sample(images, visual, encoded.token_ids, encoded.supervised)
 
     def prompt(self, dialogue: Dialogue) -> MLLMSample:

@@ -7,6 +7,7 @@ image gain, spoken answers, and a LLaVA folder that Transformers loads.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -48,6 +49,8 @@ from genlip.train.task import HeldOutSet, Measured, PackTask, ParameterGroup
 
 __all__ = ["MLLMTask"]
 
+log = logging.getLogger(__name__)
+
 _MAX_TOKENS = 64  # of an answer spoken during training
 _TOKENIZER_DIALOGUES = 500  # from which a tokenizer is learned
 
@@ -85,7 +88,8 @@ class MLLMTask(PackTask):
     def reader(self, source: Any) -> DialogueReader:
         """Reads dialogues as the run prepares them."""
         run = self.run
-        return DialogueReader(source, self._tower, self.chat, run.model, run.seed, run.packing.max_tokens)
+        positions = getattr(self.language_config, "max_position_embeddings", None)
+        return DialogueReader(source, self._tower, self.chat, run.model, run.seed, run.packing.max_tokens, positions)
 
     @cached_property
     def _tower(self) -> VisionTower:
@@ -141,7 +145,7 @@ class MLLMTask(PackTask):
                 own[key].copy_(value)
 
     def store_frozen(self, model: MLLM, dtype: torch.dtype) -> None:
-        """In bfloat16 where products are: half the memory, and the same result but for the norms."""
+        """In bfloat16 where products are: half the memory. Sums and norms of such a part are rounded to it too."""
         if dtype != torch.bfloat16:
             return
         for parameter in model.parameters():
@@ -256,6 +260,8 @@ def _check_same_model(run: MLLMRun, given: MLLMFolder) -> None:
         wanted, found = getattr(run.model, name), getattr(given.model, name)
         if wanted != found:
             raise ValueError(f"init_from {run.init_from} was trained with model.{name} {found}, not {wanted}: set the same")
+    if given.images != run.images:
+        log.warning("init_from %s was trained with %s, and this run reads %s", run.init_from, given.images, run.images)
 
 
 def _tokenizer(files: dict[str, str]) -> Any:

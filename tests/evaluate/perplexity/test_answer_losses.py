@@ -65,9 +65,16 @@ def test_images_of_dialogues_are_exchanged():
     assert exchange_images(given) == found
 
 
+def test_dialogues_about_one_image_are_not_exchanged_with_each_other():
+    given = [dialogue(str(number), f"{number // 4}.png") for number in range(40)]
+    assert all(here.images != there.images for here, there in zip(exchange_images(given), given, strict=True))
+    with pytest.raises(ValueError, match="0: no other dialogue has 1 images"):
+        exchange_images(given[:4])
+
+
 def test_a_dialogue_without_a_partner_is_named():
     with pytest.raises(ValueError, match="b: no other dialogue has 2 images"):
-        exchange_images([dialogue("a", "1"), dialogue("b", "1", "2"), dialogue("c", "1")])
+        exchange_images([dialogue("a", "1"), dialogue("b", "1", "2"), dialogue("c", "3")])
 
 
 def test_without_images_the_messages_stay():

@@ -1,12 +1,17 @@
 """Perplexity of a model on dialogues, by condition, and the page about it."""
 
+import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from genlip.data.dialogues import Dialogue, Message
+from genlip.data.examples import Unusable
+from genlip.data.images import ImageConfig
 from genlip.evaluate.aggregators import perplexity
 from genlip.evaluate.perplexity.measure import condition_losses, perplexity_result, usable_dialogues
 from genlip.evaluate.perplexity.page import section
@@ -62,6 +67,35 @@ def test_conditions_differ_in_the_images_alone(parts):
     for number, one in enumerate(dialogues):
         pack = reader.pack([reader.sample(one)])
         assert found["own"][number, 0] == pytest.approx(model(pack).item(), rel=1e-4)
+
+
+def test_the_same_tokens_have_a_loss_in_plain_form_too(parts):
+    """Without an image nothing precedes a plain caption, and its first token is read after an end of text."""
+    model, reader = parts
+    reader = replace(reader, chat=Chat(tokenizer(), ChatConfig(template="plain"), "<image>"))
+    dialogues = usable_dialogues(reader.source, reader, 10)
+    found = condition_losses(model, reader, dialogues)
+    assert (found["own"][:, 1] == found["none"][:, 1]).all()
+    ids = [reader.chat.end_ids[-1], *tokenizer()("a red circle\n").input_ids]
+    logits = model.language(torch.tensor([ids]), use_cache=False).logits[0].double()
+    losses = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:]), reduction="sum")
+    assert found["none"][:, 0] == pytest.approx([losses.item()] * 3, rel=1e-4)
+
+
+def test_other_images_may_need_more_room_than_a_dialogue_has(parts):
+    model, reader = parts
+    few, many = dialogue(0), replace(dialogue(2), images=(Image.new("L", (64, 64)),))
+    native = copy.copy(reader.tower)
+    native.encoder = copy.copy(reader.tower.encoder)
+    native.encoder.images = ImageConfig(resize="native", min_patches=1, max_patches=256)
+    long = replace(few, messages=(few.messages[0], Message("assistant", "a red circle " * 9)))
+    reader = replace(reader, tower=native)
+    room = max(reader.sample(one).num_rows for one in (long, many))
+    reader = replace(reader, max_tokens=room)
+    with pytest.raises(Unusable, match=r"raise packing\.max_tokens"):
+        reader.sample(replace(long, images=many.images))
+    found = condition_losses(model, reader, [long, many])
+    assert (found["own"][:, 1] == found["other"][:, 1]).all()
 
 
 def test_perplexity_is_the_exponential_of_the_mean():

@@ -16,6 +16,8 @@ import torch
 
 from genlip.data.dialogues import IMAGE_MARK, Dialogue, Message
 from genlip.data.packing import by_shape
+from genlip.evaluate.questions.asking import image_digest
+from genlip.evaluate.questions.controls import deal_other_images
 from genlip.mllm.batch import MLLMSample
 from genlip.mllm.model import MLLM
 from genlip.mllm.reader import DialogueReader
@@ -69,18 +71,20 @@ def with_other_images(samples: Sequence[MLLMSample], seed: int = 0) -> tuple[lis
 
 
 def exchange_images(dialogues: Sequence[Dialogue], seed: int = 0) -> list[Dialogue]:
-    """The same dialogues in the same order, each with the images of another one that has as many.
+    """The same dialogues in the same order, each with the images of another one that has as many, and not the same.
 
-    Raises ValueError where a dialogue has no partner with as many images.
+    Raises ValueError where a dialogue has no such partner.
     """
     alike: dict[int, list[int]] = defaultdict(list)
-    for number in np.random.default_rng(seed).permutation(len(dialogues)).tolist():
-        alike[len(dialogues[number].images)].append(number)
+    for number, one in enumerate(dialogues):
+        if one.images:
+            alike[len(one.images)].append(number)
     found = list(dialogues)
     for images, numbers in alike.items():
-        if images and len(numbers) < 2:
+        digests = {number: image_digest(dialogues[number].images) for number in numbers}
+        if len({*digests.values()}) < 2:
             raise ValueError(f"{dialogues[numbers[0]].key}: no other dialogue has {images} images to exchange with")
-        for here, other in zip(numbers, np.roll(numbers, 1).tolist(), strict=True):
+        for here, other in deal_other_images(digests, seed).items():
             found[here] = replace(dialogues[here], images=dialogues[other].images)
     return found
 

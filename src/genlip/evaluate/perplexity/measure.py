@@ -10,6 +10,8 @@ Axes: i dialogues.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,17 +23,20 @@ from genlip.evaluate.aggregators import perplexity
 from genlip.evaluate.perplexity.answer_losses import answer_losses, exchange_images, without_images
 from genlip.evaluate.result import Result
 from genlip.evaluate.scores import Scores
+from genlip.mllm.batch import MLLMSample
 from genlip.mllm.model import MLLM
 from genlip.mllm.reader import DialogueReader
 
 __all__ = ["CONDITIONS", "condition_losses", "perplexity_result", "usable_dialogues"]
+
+log = logging.getLogger(__name__)
 
 CONDITIONS = {"own": "", "other": ", another image", "none": ", no image"}
 """Which images a model reads, and what is added to the name of the score."""
 
 
 def usable_dialogues(source: Any, reader: DialogueReader, limit: int) -> list[Dialogue]:
-    """Up to `limit` dialogues with images that the reader can use, spread evenly over a source."""
+    """Up to `limit` dialogues with images that the reader can use, spread evenly over a source; the log names the others."""
     found: list[Dialogue] = []
     step = max(1, len(source) // max(1, limit))
     for place in (place for first in range(step) for place in range(first, len(source), step)):
@@ -42,8 +47,8 @@ def usable_dialogues(source: Any, reader: DialogueReader, limit: int) -> list[Di
             if dialogue.images:
                 reader.sample(dialogue)
                 found.append(dialogue)
-        except Unusable:  # `genlip data inspect` lists these
-            continue
+        except Unusable as error:
+            log.warning("skipped %s", error)
     if len(found) < 2:
         raise ValueError(f"{source.name}: {len(found)} usable dialogues with images: need at least 2")
     return found
@@ -58,18 +63,29 @@ def condition_losses(
 ) -> dict[str, np.ndarray]:
     """By condition Float64[i 2], the loss of each dialogue's answers in nats, summed, and their tokens.
 
-    max_tokens  rows of a pack
+    The tokens are the same in all conditions. No dialogue is shortened, so that other images may need more room.
+
+    max_tokens  rows of a pack; a longer dialogue has a pack of its own
     advance     is called with the number of newly finished dialogues, three times for each
     """
-    by_condition = {
-        "own": list(dialogues),
-        "other": exchange_images(dialogues),
-        "none": [without_images(one) for one in dialogues],
+    whole = dataclasses.replace(reader, max_tokens=None)
+    samples = {
+        "own": [whole.sample(one) for one in dialogues],
+        "other": [whole.sample(one) for one in exchange_images(dialogues)],
     }
-    return {
-        name: answer_losses(model, [reader.sample(one) for one in some], reader, max_tokens, advance)
-        for name, some in by_condition.items()
-    }
+    end = reader.chat.end_ids[-1]
+    nothing = [whole.sample(without_images(one)) for one in dialogues]
+    samples["none"] = [_after(one, end, own) for one, own in zip(nothing, samples["own"], strict=True)]
+    return {name: answer_losses(model, some, whole, max_tokens, advance) for name, some in samples.items()}
+
+
+def _after(sample: MLLMSample, end: int, own: MLLMSample) -> MLLMSample:
+    """The sample after an end of text, where else nothing would precede its first token, which has a loss in `own`."""
+    if sample.supervised.sum() == own.supervised.sum():
+        return sample
+    supervised = np.concatenate([[False, True], sample.supervised[1:]])
+    token_ids, is_visual = np.insert(sample.token_ids, 0, end), np.insert(sample.is_visual, 0, False)
+    return dataclasses.replace(sample, token_ids=token_ids, supervised=supervised, is_visual=is_visual)
 
 
 def perplexity_result(
