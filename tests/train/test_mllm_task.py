@@ -1,5 +1,6 @@
 """Training of a multimodal LLM: ranks, resume, frozen parts, stages, recipes."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
