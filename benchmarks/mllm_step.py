@@ -2,7 +2,8 @@
 
 The same samples, the same language model (the sizes of SmolLM2-135M, random weights), the same frozen encoder and projector,
 AdamW and bfloat16 autocast in both. The packed step is that of `genlip train`; the padded one is the usual loop over
-`LlavaForConditionalGeneration`, which pads the samples of a step to the longest one. Preparing samples is not timed.
+`LlavaForConditionalGeneration`, which pads the samples of a step to the longest one; *grouped* is the same loop over all
+samples sorted by length, which pads least and changes the order of the data. Preparing samples is not timed.
 
     python benchmarks/mllm_step.py [--steps 6] [--repeats 3] [--max-tokens 2048] [--threads 2]
 
@@ -37,6 +38,7 @@ SIZES = {
     "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
     "num_key_value_heads": 3, "tie_word_embeddings": True,
 }  # fmt: skip
+ARMS = ("packed", "padded", "grouped")
 DATA = "sources: [{source: 'scenes:0', weight: 2}, {source: 'documents:0', weight: 1}, {source: 'charts:0', weight: 1}]\n"
 
 
@@ -79,8 +81,8 @@ def packed(folder: Path, steps: int, max_tokens: int) -> dict[str, Any]:
     return {"seconds": seconds[1:], "tokens": tokens[1:]}
 
 
-def padded(folder: Path, max_tokens: int) -> dict[str, Any]:
-    """The usual loop over a model of Transformers, on the same samples."""
+def padded(folder: Path, max_tokens: int, grouped: bool = False) -> dict[str, Any]:
+    """The usual loop over a model of Transformers, on the same samples; `grouped` sorts them by length first."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from genlip.remote_code import register
@@ -93,12 +95,8 @@ def padded(folder: Path, max_tokens: int) -> dict[str, Any]:
     images = AutoProcessor.from_pretrained(folder / "model").image_processor
     model.train().model.vision_tower.requires_grad_(False).to(torch.bfloat16)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
-    named = {key: MLLMTask.open_source(run, key.rpartition(":")[0]) for step in keys_of(folder) for key in step}
     batches = [
-        _padded_batch(
-            [named[key][int(key.rpartition(":")[2])] for key in step], reader, images, model.config.image_token_index
-        )
-        for step in keys_of(folder)
+        _padded_batch(some, reader, images, model.config.image_token_index) for some in _steps(folder, run, reader, grouped)
     ]
     seconds, tokens = [], []
     for batch in batches:
@@ -112,6 +110,18 @@ def padded(folder: Path, max_tokens: int) -> dict[str, Any]:
         seconds.append(time.perf_counter() - began)
         tokens.append(int(batch["attention_mask"].sum()))
     return {"seconds": seconds[1:], "tokens": tokens[1:], "rows": [batch["input_ids"].numel() for batch in batches[1:]]}
+
+
+def _steps(folder: Path, run: Any, reader: Any, grouped: bool) -> list[list[Any]]:
+    """The dialogues of each step."""
+    keys = keys_of(folder)
+    named = {key: MLLMTask.open_source(run, key.rpartition(":")[0]) for step in keys for key in step}
+    steps = [[named[key][int(key.rpartition(":")[2])] for key in step] for step in keys]
+    if not grouped:
+        return steps
+    longest_last = sorted((one for step in steps for one in step), key=lambda one: len(reader.sample(one).token_ids))
+    sizes = [len(step) for step in steps]
+    return [longest_last[sum(sizes[:n]) : sum(sizes[: n + 1])] for n in range(len(sizes))]
 
 
 def _padded_batch(dialogues: list[Any], reader: Any, images: Any, placeholder: int) -> dict[str, torch.Tensor]:
@@ -153,7 +163,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=2048, help="rows of a pack")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--arm", choices=("packed", "padded"), help=argparse.SUPPRESS)
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.arm:
@@ -161,7 +171,7 @@ def main() -> None:
         if arguments.arm == "packed":
             found = packed(arguments.folder, arguments.steps, arguments.max_tokens)
         else:
-            found = padded(arguments.folder, arguments.max_tokens)
+            found = padded(arguments.folder, arguments.max_tokens, arguments.arm == "grouped")
         rate = sum(found["tokens"]) / sum(found["seconds"])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         share = sum(found["tokens"]) / sum(found.get("rows", found["tokens"]))
@@ -170,22 +180,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder)
-        rounds = [{name: arm(name, folder, arguments) for name in ("packed", "padded")} for _ in range(arguments.repeats)]
+        rounds = [{name: arm(name, folder, arguments) for name in ARMS} for _ in range(arguments.repeats)]
     print(f"{machine(torch.device('cpu'))}, {arguments.threads} threads, torch {versions()['torch']}")
     medians: dict[str, dict[str, float]] = {}
-    for name in ("packed", "padded"):
+    for name in ARMS:
         medians[name] = {
             key: statistics.median(one[name][key] for one in rounds) for key in ("tokens_per_s", "peak_gib", "used")
         }
         one = medians[name]
         print(f"{name}: {one['tokens_per_s']:.0f} tokens/s, peak {one['peak_gib']:.2f} GiB, {one['used']:.0%} of rows used")
-    ratios = [one["packed"]["tokens_per_s"] / one["padded"]["tokens_per_s"] for one in rounds]
-    print(
-        f"packed / padded: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) times the tokens/s, ",
-        end="",
-    )
-    print(f"{medians['packed']['peak_gib'] / medians['padded']['peak_gib']:.2f} times the memory")
-    print(json.dumps({"medians": medians, "ratios": ratios}))
+    for other in ARMS[1:]:
+        ratios = [one["packed"]["tokens_per_s"] / one[other]["tokens_per_s"] for one in rounds]
+        memory = medians["packed"]["peak_gib"] / medians[other]["peak_gib"]
+        faster = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(f"packed / {other}: {faster} times the tokens/s, {memory:.2f} times the memory")
+    print(json.dumps({"medians": medians, "rounds": rounds}))
 
 
 if __name__ == "__main__":
