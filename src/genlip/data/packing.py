@@ -28,6 +28,7 @@ from genlip.model.pack import Pack, Sample
 
 __all__ = [
     "MANY_SKIPPED", "Batch", "PackingConfig", "Stream", "StreamState", "Tail", "by_shape", "choose", "pack_images",
+    "packs_by_shape",
 ]  # fmt: skip
 
 _CHUNK = 8  # samples that are read and tokenized together
@@ -320,6 +321,20 @@ def choose(sizes: Sequence[int], room: int) -> list[int]:
 def by_shape(samples: Sequence[Packable]) -> list[int]:
     """The order in which samples of one shape are neighbours: attention takes these in one call."""
     return sorted(range(len(samples)), key=lambda i: samples[i].shape)
+
+
+def packs_by_shape(samples: Sequence[Packable], rows: int) -> list[list[int]]:
+    """Numbers of samples in order of shape, cut where a pack would pass `rows`; for measurements, which need no state."""
+    packs: list[list[int]] = [[]]
+    used = 0
+    for number in by_shape(samples):
+        size = samples[number].num_rows
+        if packs[-1] and used + size > rows:
+            packs.append([])
+            used = 0
+        packs[-1].append(number)
+        used += size
+    return packs
 
 
 def pack_images(

@@ -25,7 +25,7 @@ from genlip.model.config import GenLIPConfig
 from genlip.model.files import one_line
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["Packable", "Packed", "ReadSample", "Reader", "SampleReader", "Skipped", "spread_samples"]
+__all__ = ["Packable", "Packed", "ReadSample", "Reader", "SampleReader", "Skipped", "spread_indices", "spread_samples"]
 
 
 class Packable(Protocol):
@@ -111,10 +111,14 @@ class Reader(Protocol):
 def spread_samples(reader: Reader, number: int) -> tuple[list[Any], list[Skipped]]:
     """Up to so many usable samples, spread evenly over the reader's source, and the skipped ones."""
     skipped: list[Skipped] = []
-    length = len(reader.source)
+    draws = (Draw(0, index) for index in spread_indices(len(reader.source), number))
+    return list(islice(_usable(reader, draws, skipped), number)), skipped
+
+
+def spread_indices(length: int, number: int) -> Iterator[int]:
+    """Every index of a source of this length once; the first `number` of them lie evenly all over it."""
     step = max(1, length // max(1, number))
-    spread = (Draw(0, index) for first in range(step) for index in range(first, length, step))
-    return list(islice(_usable(reader, spread, skipped), number)), skipped
+    return (index for first in range(step) for index in range(first, length, step))
 
 
 def _usable(reader: Reader, draws: Iterator[Draw], skipped: list[Skipped]) -> Iterator[Any]:

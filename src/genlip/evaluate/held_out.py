@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from genlip.data.packing import by_shape
+from genlip.data.packing import packs_by_shape
 from genlip.evaluate.aggregators import ratio
 from genlip.evaluate.scores import Scores
 from genlip.model.genlip import GenLIP
@@ -84,7 +84,7 @@ def mean_loss(
     """Loss over all supervised tokens divided by their number, in nats per token."""
     total, tokens, was_training = 0.0, 0, model.training
     model.eval()
-    for chosen in _packs(samples, rows):
+    for chosen in packs_by_shape(samples, rows):
         pack = Pack.of([samples[i] for i in chosen]).to(model.device)
         total += float(model(pack))
         tokens += int(pack.supervised.sum())
@@ -98,23 +98,9 @@ def sample_losses(model: GenLIP, samples: Sequence[Sample], rows: int = 8192) ->
     """Float64[i 2]: the loss of each sample, summed over its supervised tokens in nats, and how many these are."""
     found, was_training = np.zeros((len(samples), 2)), model.training
     model.eval()
-    for chosen in _packs(samples, rows):
+    for chosen in packs_by_shape(samples, rows):
         pack = Pack.of([samples[i] for i in chosen]).to(model.device)
         per_token = torch.stack([model.token_losses(pack).cpu().double(), pack.supervised.cpu().double()])
         found[chosen] = [part.sum(dim=1).tolist() for part in per_token.split(list(pack.text_lengths), dim=1)]
     model.train(was_training)
     return found
-
-
-def _packs(samples: Sequence[Sample], rows: int) -> list[list[int]]:
-    """Numbers of samples in order of shape, cut where a pack would pass `rows`."""
-    packs: list[list[int]] = [[]]
-    used = 0
-    for i in by_shape(samples):
-        size = len(samples[i].patches) + len(samples[i].token_ids)
-        if packs[-1] and used + size > rows:
-            packs.append([])
-            used = 0
-        packs[-1].append(i)
-        used += size
-    return packs

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from genlip.mllm.batch import MLLMPack
-from genlip.mllm.language import language_states
+from genlip.mllm.language import decoder_blocks, language_states
 from genlip.mllm.run import PARTS
 from genlip.mllm.vision import VisionTower
 from genlip.model.objective import caption_loss, caption_losses
@@ -95,17 +95,19 @@ class MLLM(nn.Module):
 
     def blocks(self) -> list[nn.Module]:
         """Blocks of the encoder and of the language model, in the order in which a pack calls them."""
-        return [*self.tower.blocks(), *self.language.get_decoder().layers]
+        return [*self.tower.blocks(), *decoder_blocks(self.language)]
 
     def forward(self, pack: MLLMPack) -> Tensor:
         """Float[], the summed cross-entropy of the supervised tokens in nats."""
-        hidden = self.hidden_states(pack)[pack.predictors]
-        return caption_loss(hidden, self.head, pack.targets, torch.ones_like(pack.targets, dtype=torch.bool))
+        return caption_loss(self.predictions(pack), self.head, pack.targets, _all(pack.targets))
 
     def token_losses(self, pack: MLLMPack) -> Tensor:
         """Float[k], the loss of each supervised token on its own."""
-        hidden = self.hidden_states(pack)[pack.predictors]
-        return caption_losses(hidden, self.head, pack.targets, torch.ones_like(pack.targets, dtype=torch.bool))
+        return caption_losses(self.predictions(pack), self.head, pack.targets, _all(pack.targets))
+
+    def predictions(self, pack: MLLMPack) -> Tensor:
+        """Float[k H], inputs of the head, one for each supervised token."""
+        return self.hidden_states(pack)[pack.predictors]
 
     @property
     def head(self) -> Tensor:
@@ -154,3 +156,8 @@ class MLLM(nn.Module):
             )
             found.append([token for token in spoken[0].tolist() if token not in end_ids])
         return found
+
+
+def _all(targets: Tensor) -> Tensor:
+    """Bool[k], True: a pack's targets are supervised tokens alone."""
+    return torch.ones_like(targets, dtype=torch.bool)

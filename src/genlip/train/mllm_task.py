@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genlip.data.dialogues import Dialogue, DialogueSource
+from genlip.data.dialogues import IMAGE_MARK, Dialogue, DialogueSource
 from genlip.data.dialogues.opening import open_dialogues
 from genlip.data.examples import Unusable
+from genlip.encoders.names import split_random
 from genlip.evaluate.captioning.generated import GeneratedCaption
 from genlip.evaluate.perplexity.answer_losses import answer_losses, with_other_images
 from genlip.extras import require
@@ -121,7 +122,7 @@ class MLLMTask(PackTask):
             _check_same_model(run, given)
             self.load_weights(model, given.weights, run.init_from)
         else:
-            if not run.model.encoder.startswith("random:"):
+            if not split_random(run.model.encoder)[0]:
                 stored = VisionTower(encoder_of(run, "stored")).module
                 self.load_weights(model.vision, dict(stored.named_parameters()), run.model.encoder)
             load_language_weights(model.language, run.model.language_model)
@@ -206,7 +207,7 @@ class MLLMTask(PackTask):
             if pack is not None:
                 (tokens,) = model.answers([pack.to(model.head.device)], _MAX_TOKENS, self.chat.end_ids)
                 spoken = self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-                question = asked.messages[-1].text.replace("<image>", "").strip()
+                question = asked.messages[-1].text.replace(IMAGE_MARK, "").strip()
                 key = f"{asked.key}: {question}" if question else asked.key
                 found.append(GeneratedCaption(key, asked.images[0], answer, spoken))
         return found
@@ -235,7 +236,7 @@ def first_question(dialogue: Dialogue) -> tuple[Dialogue, str]:
     """A dialogue up to its first question, and the answer."""
     place = next(number for number, message in enumerate(dialogue.messages) if message.role == "assistant")
     before = dialogue.messages[:place]
-    marks = sum(message.text.count("<image>") for message in before)
+    marks = sum(message.text.count(IMAGE_MARK) for message in before)
     return Dialogue(dialogue.key, dialogue.images[:marks], before), dialogue.messages[place].text
 
 

@@ -16,7 +16,7 @@ from genlip.data.dialogues.tar_samples import DIALOGUES, MEMBER, SPAN
 from genlip.data.examples import Unusable
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.conversations import is_message
-from genlip.data.sources.tar_index import BLOCK, index_rows, index_shards
+from genlip.data.sources.tar_index import BLOCK, index_rows
 from genlip.data.sources.tar_shards import TEXT, Shards, base_name
 
 __all__ = ["TarDialogues"]
@@ -61,18 +61,11 @@ class TarDialogues(Shards):
 
         Raises FileNotFoundError for a missing shard; ValueError for one that is not a tar, or if there are no samples.
         """
-        cache = cache or ShardCache.default()
-        versions, lengths, notes = index_shards(paths, cache, cls.layout)
-        shards = cls(paths, versions, lengths, name, cache, notes)
-        if not len(shards):
-            raise ValueError(
-                f"{shards.name}: no samples in {len(paths)} shards; need members such as 1.jpg and 1.json"
-                + "".join(f"; {note}" for note in notes)
-            )
+        shards = cls.indexed(paths, name, cache, "samples", "1.jpg and 1.json")
         probed = (shards._names(shards._place(index)) for index in range(min(len(shards), _PROBED)))
         found = dict.fromkeys(one for names in probed for one in names)
         shards.fields = fields.among(found, "; ".join([shards.name, *shards.notes]))
-        for note in notes:
+        for note in shards.notes:
             log.warning("%s: %s", shards.name, note)
         return shards
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from genlip.data.examples import Caption, Example, Unusable
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.fields import CaptionFields
-from genlip.data.sources.tar_index import BLOCK, index_row, index_shards
+from genlip.data.sources.tar_index import BLOCK, index_row
 from genlip.data.sources.tar_shards import TEXT, Shards, base_name
 
 __all__ = ["TarShards"]
@@ -56,16 +56,9 @@ class TarShards(Shards):
 
         Raises FileNotFoundError for a missing shard; ValueError for one that is not a tar, or if there are no samples.
         """
-        cache = cache or ShardCache.default()
-        versions, lengths, notes = index_shards(paths, cache)
-        shards = cls(paths, versions, lengths, name, cache, notes)
-        if not len(shards):
-            raise ValueError(
-                f"{shards.name}: no samples with an image in {len(paths)} shards; need members such as 1.jpg and 1.txt"
-                + "".join(f"; {note}" for note in notes)
-            )
+        shards = cls.indexed(paths, name, cache, "samples with an image", "1.jpg and 1.txt")
         shards.fields = shards._decided(fields)
-        for note in notes:
+        for note in shards.notes:
             log.warning("%s: %s", shards.name, note)
         return shards
 

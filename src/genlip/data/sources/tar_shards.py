@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from genlip.data.examples import Unusable, short_repr
 from genlip.data.sources.cache import ShardCache
 from genlip.data.sources.open_files import LOCAL, REMOTE
 from genlip.data.sources.paths import is_remote
-from genlip.data.sources.tar_index import BLOCK, CAPTIONED, Layout, index_path, member_name
+from genlip.data.sources.tar_index import BLOCK, CAPTIONED, Layout, index_path, index_shards, member_name
 from genlip.model.files import printable
 from genlip.model.reading import parse_json
 
@@ -69,6 +69,24 @@ class Shards:
         self.name, self.notes = printable(name), list(notes)
         self._paths, self._versions, self._cache = list(paths), list(versions), cache
         self._ends = np.cumsum(lengths, dtype=np.int64)  # number of samples up to the end of each shard
+
+    @classmethod
+    def indexed(cls, paths: Sequence[str], name: str, cache: ShardCache | None, what: str, members: str) -> Self:
+        """The samples of shards, before their fields are chosen.
+
+        what, members  name them, and such members, in the error where there are none
+
+        Raises FileNotFoundError for a missing shard; ValueError for one that is not a tar, or if there are no samples.
+        """
+        cache = cache or ShardCache.default()
+        versions, lengths, notes = index_shards(paths, cache, cls.layout)
+        shards = cls(paths, versions, lengths, name, cache, notes)
+        if not len(shards):
+            raise ValueError(
+                f"{shards.name}: no {what} in {len(paths)} shards; need members such as {members}"
+                + "".join(f"; {note}" for note in notes)
+            )
+        return shards
 
     __repr__ = short_repr
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from genlip.data.dialogues import IMAGE_MARK, Dialogue, Message
-from genlip.data.packing import by_shape
+from genlip.data.packing import packs_by_shape
 from genlip.evaluate.questions.asking import image_digest
 from genlip.evaluate.questions.controls import deal_other_images
 from genlip.mllm.batch import MLLMSample
@@ -41,7 +41,7 @@ def answer_losses(
     """
     found, was_training = np.zeros((len(samples), 2)), model.training
     model.eval()
-    for chosen in _packs(samples, max_tokens):
+    for chosen in packs_by_shape(samples, max_tokens):
         pack = reader.pack([samples[number] for number in chosen]).to(model.head.device)
         losses = model.token_losses(pack).double().cpu().numpy()
         counts = [int(samples[number].supervised[1:].sum()) for number in chosen]
@@ -93,17 +93,3 @@ def without_images(dialogue: Dialogue) -> Dialogue:
     """The same messages without images and their marks."""
     messages = tuple(Message(one.role, one.text.replace(IMAGE_MARK, "").strip()) for one in dialogue.messages)
     return replace(dialogue, images=(), messages=messages)
-
-
-def _packs(samples: Sequence[MLLMSample], max_tokens: int) -> list[list[int]]:
-    """Numbers of samples in order of shape, cut where a pack would pass `max_tokens`."""
-    packs: list[list[int]] = [[]]
-    used = 0
-    for number in by_shape(samples):
-        size = samples[number].num_rows
-        if packs[-1] and used + size > max_tokens:
-            packs.append([])
-            used = 0
-        packs[-1].append(number)
-        used += size
-    return [pack for pack in packs if pack]

@@ -19,6 +19,7 @@ import numpy as np
 
 from genlip.data.dialogues import Dialogue
 from genlip.data.examples import Unusable
+from genlip.data.samples import spread_indices
 from genlip.evaluate.aggregators import perplexity
 from genlip.evaluate.perplexity.answer_losses import answer_losses, exchange_images, without_images
 from genlip.evaluate.result import Result
@@ -38,8 +39,7 @@ CONDITIONS = {"own": "", "other": ", another image", "none": ", no image"}
 def usable_dialogues(source: Any, reader: DialogueReader, limit: int) -> list[Dialogue]:
     """Up to `limit` dialogues with images that the reader can use, spread evenly over a source; the log names the others."""
     found: list[Dialogue] = []
-    step = max(1, len(source) // max(1, limit))
-    for place in (place for first in range(step) for place in range(first, len(source), step)):
+    for place in spread_indices(len(source), limit):
         if len(found) == limit:
             break
         try:
