@@ -234,7 +234,11 @@ def test_the_first_question_ends_before_its_answer():
 def test_the_small_versions_of_the_recipes_run(tmp_path, size):
     align = train_model(load_recipe(f"mllm_align_{size}_cpu", ["--out", str(tmp_path / "align"), "--steps", "2"]))
     changes = ["--out", str(tmp_path / "instruct"), "--steps", "2", "--init_from", str(align)]
-    train_model(load_recipe(f"mllm_instruct_{size}_cpu", changes))
+    instruct = train_model(load_recipe(f"mllm_instruct_{size}_cpu", changes))
+    for folder, train in ((align, ["projector"]), (instruct, ["projector", "language"])):
+        assert (folder / "config.json").is_file()
+        assert read_log(folder.parent, "end")[-1]["step"] == 2
+        assert read_log(folder.parent, "start")[0]["run"]["train"] == train
 
 
 @pytest.mark.slow

@@ -182,7 +182,7 @@ def _measured(
         "overrides": list(overrides),
     }  # fmt: skip
     about = {
-        "machine": machine(torch.device("cpu")),
+        "machine": machine(_device()),
         "versions": versions(),
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -198,8 +198,12 @@ def open_trained(run: MLLMRun, data: str) -> tuple[MLLM, DialogueReader]:
     task = MLLMTask(run, MLLMTask.find_processor(run, source, folder))
     model = task.build(task.attention(torch.device("cpu"), torch.float32))
     task.load_weights(model, read_folder(folder).weights, str(folder))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return model.to(device).eval(), task.reader(source)
+    return model.to(_device()).eval(), task.reader(source)
+
+
+def _device() -> torch.device:
+    """Where trained models are measured."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def encoder_folder(out: Path, encoder: str) -> Path:
