@@ -112,14 +112,14 @@ def test_what_cannot_be_used_is_named():
     assert (len(samples), len(skipped)) == (1, 3)
 
 
-def test_a_source_that_fails_is_named_by_its_number():
+def test_a_source_that_fails_names_the_dialogue_itself():
     class Failing(Source):
         def __getitem__(self, index):
-            raise Unusable("damaged", "a bad row")
+            raise Unusable("damaged", "told.json, row 1: a bad row")
 
     own = reader()
     (skip,) = DialogueReader(Failing([1]), own.tower, own.chat, own.model_config).read([Draw(0, 0)])
-    assert skip == Skipped("told[0]", "damaged", "told[0]: a bad row", "told")
+    assert skip == Skipped("told[0]", "damaged", "told.json, row 1: a bad row", "told")
 
 
 def test_it_works_after_pickling_without_weights():

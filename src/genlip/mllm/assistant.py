@@ -183,12 +183,10 @@ class Assistant:
     def stream_answer(self, dialogue: Dialogue | PreparedDialogue, **decoding: Any) -> Iterator[str]:
         """The answer to a dialogue in pieces, as they are generated."""
         settings = self._generation(decoding)
-        inputs, ends = (
-            self._inputs([dialogue if isinstance(dialogue, PreparedDialogue) else self.prepare(dialogue)]),
-            settings.ends,
-        )
-        tokens = generated_tokens(self.model, inputs, settings.config, settings.seed)
-        return text_pieces(self.processor.tokenizer.backend_tokenizer, (one for one in tokens if one not in ends))
+        prepared = dialogue if isinstance(dialogue, PreparedDialogue) else self.prepare(dialogue)
+        tokens = generated_tokens(self.model, self._inputs([prepared]), settings.config, settings.seed)
+        said = (token for token in tokens if token not in settings.ends)
+        return text_pieces(self.processor.tokenizer.backend_tokenizer, said)
 
     def prepare(self, dialogue: Dialogue) -> PreparedDialogue:
         """Decode the images of a dialogue and write its text; the other methods take it too. Raises `Unusable`."""

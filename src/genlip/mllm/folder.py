@@ -162,6 +162,7 @@ def folder_tokenizer(folder: str | os.PathLike[str]) -> Any:
     Raises `CheckpointError` for any other folder.
     """
     library = require("transformers", "mllm")
+    register()
     stored = _read_settings(Path(folder))
     try:
         tokenizer = library.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -116,11 +116,13 @@ class DialogueReader:
 
     def _read(self, draw: Draw) -> ReadSample | Skipped:
         source, _, index = locate(self.source, *draw)
-        key = f"{source.name}[{index}]"
         try:
             dialogue: Any = source[index]
-            key = dialogue.key
+        except Unusable as error:  # its message names the dialogue
+            return Skipped(f"{source.name}[{index}]", error.reason, one_line(str(error)), source.name)
+        key = dialogue.key
+        try:
             return ReadSample(key, self.sample(dialogue), source.name, squeezed=False)
-        except Unusable as error:
+        except Unusable as error:  # its message may lack the key of the dialogue
             text = str(error)
             return Skipped(key, error.reason, one_line(text if text.startswith(key) else f"{key}: {text}"), source.name)

@@ -48,6 +48,20 @@ def test_other_images_come_from_samples_of_as_many_visual_tokens(tmp_path):
     assert given == sorted(int(sample.images[0].patches.sum()) for sample in same)
 
 
+def test_two_dialogues_about_one_image_do_not_exchange_it(tmp_path):
+    model, _ = built(tmp_path)
+    one, *_ = samples(model)
+    image = one.images[0]
+    other = replace(one, images=(image._replace(patches=image.patches + np.uint8(1)),))
+    for seed in range(8):
+        places, dealt = with_other_images([one, other, one, one], seed)
+        assert places == [0, 1, 2, 3]
+        shown = [int(sample.images[0].patches.sum()) for sample in dealt]
+        right, wrong = (int(sample.images[0].patches.sum()) for sample in (one, other))
+        assert shown == [wrong, right, wrong, wrong]
+    assert with_other_images([one, one]) == ([], [])
+
+
 def dialogue(key, *images):
     marks = "<image>" * len(images)
     return Dialogue(key, images, (Message("user", f"{marks}\nwhat?"), Message("assistant", key)))

@@ -38,5 +38,5 @@ class Captioned:
         key, image, caption = self.source[index]
         chosen = pick(caption, 0, 0, int(index))
         if not chosen:
-            raise Unusable("no caption", f"{key}: no caption")
+            raise Unusable("no conversation", f"{key}: no conversation and no caption")
         return arranged(key, [image], talk_of(chosen))

@@ -54,18 +54,18 @@ def answer_losses(
 
 
 def with_other_images(samples: Sequence[MLLMSample], seed: int = 0) -> tuple[list[int], list[MLLMSample]]:
-    """The same dialogues, each with the images of another one that fill as many places; and their numbers.
+    """The same dialogues, each with other images that fill as many places, from another dialogue; and their numbers.
 
-    Samples without images, or without another sample of as many visual tokens, are left out.
+    Samples without images, or without other images of as many visual tokens, are left out.
     """
-    alike: dict[int, list[int]] = defaultdict(list)
-    for number in np.random.default_rng(seed).permutation(len(samples)).tolist():
-        if samples[number].images:
-            alike[len(samples[number].visual)].append(number)
+    alike: dict[int, dict[int, str]] = defaultdict(dict)
+    for number, sample in enumerate(samples):
+        if sample.images:
+            alike[len(sample.visual)][number] = image_digest([image.patches.tobytes() for image in sample.images])
     dealt: dict[int, MLLMSample] = {}
-    for numbers in alike.values():
-        if len(numbers) > 1:
-            for here, other in zip(numbers, np.roll(numbers, 1).tolist(), strict=True):
+    for digests in alike.values():
+        if len({*digests.values()}) > 1:
+            for here, other in deal_other_images(digests, seed).items():
                 dealt[here] = replace(samples[here], images=samples[other].images, visual=samples[other].visual)
     return sorted(dealt), [dealt[number] for number in sorted(dealt)]
 
