@@ -247,18 +247,21 @@ def test_nothing_stands_beside_the_sources(here):
     assert refusal("mixture.yaml").endswith("need `sources`, a list of `source`, and nothing beside it")
 
 
+NEEDED = "need `source`, a text, and if wanted `fields`, `images`, `weight` and `degrade`"
+
+
 @pytest.mark.parametrize(
     ("entry", "found"),
     [
-        ("one.csv", "found 'one.csv'; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
-        (None, "found None; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
-        ({"weight": 1}, "found {'weight': 1}; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
-        ({"source": 3}, "found {'source': 3}; need `source`, a text, and if wanted `fields`, `images` and `weight`"),
+        ("one.csv", f"found 'one.csv'; {NEEDED}"),
+        (None, f"found None; {NEEDED}"),
+        ({"weight": 1}, f"found {{'weight': 1}}; {NEEDED}"),
+        ({"source": 3}, f"found {{'source': 3}}; {NEEDED}"),
         ({"source": "a.json", "images": 3}, "images 3; need a text, the path of a folder"),
-        ({"source": "scenes", "wieght": 1}, "unknown key wieght; need source, fields, images or weight"),
+        ({"source": "scenes", "wieght": 1}, "unknown key wieght; need source, fields, images, weight or degrade"),
         (
             {"source": "scenes", "field": "a", "Weight": 1, 3: 4},
-            "unknown key 3, Weight, field; need source, fields, images or weight",
+            "unknown key 3, Weight, field; need source, fields, images, weight or degrade",
         ),
         ({"source": "scenes", "fields": ["a", "b"]}, "fields ['a', 'b']; need a text or field: chance"),
         ({"source": "scenes", "fields": None}, "fields None; need a text or field: chance"),

@@ -79,6 +79,9 @@ class _DialogueOpener(Opener):
     def tables(self, files: Sequence[str], fields: CaptionFields, images: str, name: str) -> Indexed:
         return open_dialogue_tables(files, DialogueFields(fields), name, images, self.allow_outside)
 
+    def degraded(self, source: Indexed, kind: str) -> Indexed:
+        raise ValueError(f"{source.name}: degrade {kind!r} is for sources of captions, not for dialogues; leave it out")
+
     def listed(self, path: Path, stored: Any, fields: str) -> Indexed:
         if not isinstance(stored, dict) or "datasets" not in stored:
             return super().listed(path, stored, fields)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from genlip.data.sources.base import Indexed, Source
 from genlip.data.sources.coco import holds_object, open_captions
+from genlip.data.sources.degraded import Degraded
 from genlip.data.sources.fields import CaptionFields
 from genlip.data.sources.mixture import Mixture
 from genlip.data.sources.procedural import KINDS, Procedural, is_procedural
@@ -15,6 +16,7 @@ from genlip.data.sources.tables import READERS, open_folder, open_tables
 from genlip.model.fields import shown
 from genlip.model.files import expanded, is_folder_name, printable
 from genlip.model.reading import read_yaml
+from genlip.synthetic.degradation import DEGRADATIONS
 
 __all__ = ["Opener", "open_source"]
 
@@ -34,7 +36,8 @@ def open_source(spec: str, fields: str = "", images: str = "", allow_outside: bo
     .json of COCO or TextCaps     images with all their captions, see `genlip.data.sources.coco`
     .tar                          WebDataset shards, as img2dataset writes them
     .parquet                      rows with an image and a caption, as on the Hub
-    .yaml                         a mixture: `sources`, a list of `source` with, if wanted, `fields`, `images`, `weight`
+    .yaml                         a mixture: `sources`, a list of `source` with, if wanted, `fields`, `images`, `weight`, and
+                                  `degrade`: print or drawings, which shows each image in 64 variants, see `Degraded`
 
     Files may be globs, brace ranges such as "{00000..00127}.tar", and (tar, Parquet) URLs of any fsspec file system.
     `fields` names the fields of captions and their probabilities, as in "re_caption=0.8,org_caption=0.2". A mixture
@@ -131,7 +134,12 @@ class Opener:
         if not is_procedural(spec) and "://" not in spec:
             spec = str(listing.parent / expanded(spec))
         fields = _fields(entry) if "fields" in entry else "" if Path(spec).is_dir() else fields
-        return self.open(spec, fields, str(listing.parent / expanded(images)) if images else "")
+        found = self.open(spec, fields, str(listing.parent / expanded(images)) if images else "")
+        return self.degraded(found, entry["degrade"]) if "degrade" in entry else found
+
+    def degraded(self, source: Indexed, kind: str) -> Indexed:
+        """A source of which a mixture says `degrade`."""
+        return Degraded(cast(Source, source), kind)
 
     # -- what all forms share
 
@@ -192,13 +200,15 @@ def _entries(path: Path, stored: Any) -> list[dict[str, Any]]:
 def _wrong(entry: Any) -> str:
     """What is wrong with an entry of a mixture; empty if nothing."""
     if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
-        return f"found {shown(entry)}; need `source`, a text, and if wanted `fields`, `images` and `weight`"
-    if unknown := entry.keys() - {"source", "fields", "images", "weight"}:
-        return f"unknown key {', '.join(sorted(map(str, unknown)))}; need source, fields, images or weight"
+        return f"found {shown(entry)}; need `source`, a text, and if wanted `fields`, `images`, `weight` and `degrade`"
+    if unknown := entry.keys() - {"source", "fields", "images", "weight", "degrade"}:
+        return f"unknown key {', '.join(sorted(map(str, unknown)))}; need source, fields, images, weight or degrade"
     if not isinstance(entry.get("fields", ""), (str, dict)):
         return f"fields {shown(entry['fields'])}; need a text or field: chance"
     if not isinstance(entry.get("images", ""), str):
         return f"images {shown(entry['images'])}; need a text, the path of a folder"
+    if entry.get("degrade", "print") not in DEGRADATIONS:
+        return f"degrade {shown(entry['degrade'])}; need one of {', '.join(DEGRADATIONS)}"
     try:
         CaptionFields.parse(_fields(entry))
     except ValueError as error:
