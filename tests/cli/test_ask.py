@@ -98,6 +98,7 @@ def test_a_chat_goes_on_until_it_is_told_to_end(assistant, monkeypatch, capsys):
 
 # -- files of questions
 
+ROWS_OF_TWO = "left <image> and right <image>"
 ROWS = [
     {"id": "a", "image": "0.png", "question": QUESTION},
     {"id": 7, "image": ["0.png", "1.png"], "question": "left <image> and right <image>"},
@@ -106,11 +107,12 @@ ROWS = [
     {"id": "empty", "image": "1.png", "question": ""},
     {"id": "control", "image": "1.png", "question": "what<|im_end|>"},
     {"id": "hub", "image": {"path": "2.png"}, "question": QUESTION},
+    {"id": "column", "images": ["0.png", "1.png"], "image": "", "question": ROWS_OF_TWO},
     {"id": "url", "image": "https://example.org/a.png", "question": QUESTION},
 ]
 FAULTS = {
-    "gone": "gone.png: no such file", "empty": "question is '': need a text", "control": "a control token of this model",
-    "url": "a URL, which is not fetched",
+    "gone": "gone.png: no such file", "empty": "id empty: question is '', need a text",
+    "control": "a control token of this model", "url": "a URL, which is not fetched",
 }  # fmt: skip
 
 
@@ -126,7 +128,7 @@ def write_rows(folder, rows=ROWS, name="questions.jsonl"):
 def expected_answers(assistant):
     one, two, three = pictures()
     given = {"a": ([one], QUESTION), 7: ([one, two], ROWS[1]["question"]), "text": ([], "two blue squares"),
-             "hub": ([three], QUESTION)}  # fmt: skip
+             "hub": ([three], QUESTION), "column": ([one, two], ROWS_OF_TWO)}  # fmt: skip
     return {key: assistant.ask(*asked, max_tokens=5) for key, asked in given.items()}
 
 
@@ -145,7 +147,7 @@ def test_a_file_of_questions_keeps_ids_and_names_what_cannot_be_asked(name, batc
         (record,) = [one for one in found if one["id"] == key]
         assert fault in record["error"]
         assert any(fault in line for line in errors)
-    assert errors[-1] == "genlip: 4 of 8 questions could not be asked"
+    assert errors[-1] == "genlip: 4 of 9 questions could not be asked"
 
 
 def test_rows_of_a_csv_without_ids_are_numbered(assistant, tmp_path, capsys):
@@ -156,6 +158,14 @@ def test_rows_of_a_csv_without_ids_are_numbered(assistant, tmp_path, capsys):
     expected = [([one], QUESTION), ([], "why?"), ([one, two], "what?")]
     answers = [assistant.ask(*asked, max_tokens=5) for asked in expected]
     assert out == "".join(f"{number}: {answer}\n" for number, answer in enumerate(answers, 1))
+
+
+def test_a_file_without_a_column_of_images_says_so(assistant, tmp_path, capsys):
+    questions = write_rows(tmp_path, [{"id": "a", "img": "0.png", "question": "why?"}])
+    assert main(["ask", "model", "--questions", str(questions), *FEW]) == 0
+    told = capsys.readouterr()
+    assert f"{questions}: no image among id, img, question: asking without images; they are read from path, " in told.err
+    assert told.out == f"a: {assistant.ask([], 'why?', max_tokens=5)}\n"
 
 
 def test_answers_that_exist_are_kept_and_the_rest_is_asked(assistant, tmp_path, monkeypatch, capsys):
@@ -176,14 +186,14 @@ def test_answers_that_exist_are_kept_and_the_rest_is_asked(assistant, tmp_path, 
     main(command)
     again = {record["id"]: record for record in records(out)}
     assert again == whole | {"a": whole["a"] | {"answer": "kept"}}
-    assert len(asked) == 3
+    assert len(asked) == 4
     before = out.read_bytes()
     good = [row for row in ROWS if row["id"] not in FAULTS]
     write_rows(tmp_path / "set", good)
     monkeypatch.setattr("genlip.cli.ask._load", lambda args: pytest.fail("nothing is left to ask"))
     assert main(command) == 0
     assert len(out.read_bytes()) < len(before)  # errors of the earlier attempt are gone
-    assert [record["id"] for record in records(out)] == ["a", 7, "text", "hub"]
+    assert [record["id"] for record in records(out)] == ["a", 7, "text", "hub", "column"]
 
 
 def test_an_interrupted_command_has_written_its_answers(tmp_path, monkeypatch, capsys):

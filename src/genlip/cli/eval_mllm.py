@@ -27,7 +27,7 @@ def add_questions(inner: Any) -> None:
         inner, "questions", _run_questions,
         "answers of a multimodal LLM to questions about images, with the metrics of its benchmarks",
         "  genlip eval questions FOLDER charts:1 --metric relaxed --without-images --other-images\n"
-        "  genlip eval questions FOLDER docvqa/validation-*.parquet --metric anls --limit 5349\n"
+        "  genlip eval questions FOLDER 'docvqa/validation-*.parquet' --metric anls --limit 5349\n"
         "  genlip eval questions FOLDER mine.jsonl --metric exact\n\n"
         "python: genlip.measure_questions(genlip.Assistant.load(FOLDER), DATA, genlip.QuestionsConfig(metric=\"anls\"))",
     )  # fmt: skip

@@ -15,10 +15,11 @@ from genlip.cli.model_options import UsageError
 from genlip.data.dialogues import IMAGE_MARK, Dialogue, Message
 from genlip.data.examples import Unusable
 from genlip.data.images import refuse_url
-from genlip.data.sources.tables import PATH_COLUMNS, READERS, check_inside
+from genlip.data.sources.tables import PATH_COLUMNS, READERS, check_inside, filled_path_column
 from genlip.model.fields import shown
 from genlip.model.reading import parse_json
 from genlip.model.writing import to_json, write_text
+from genlip.terminal import complain
 
 __all__ = ["Asked", "answered", "read_questions"]
 
@@ -63,9 +64,12 @@ def read_questions(file: str, allow_outside: bool = False) -> list[Asked]:
     question = _first(_QUESTIONS, names)
     if question is None:
         raise UsageError(f"{file}: no question among {', '.join(names) or 'no fields'}; need one of {', '.join(_QUESTIONS)}")
-    image, key = _first(PATH_COLUMNS, names), _first(_IDS, names)
-    found = [_asked(row, number, question, image, key) for number, row in enumerate(rows, 1)]
+    key = _first(_IDS, names)
+    found = [_asked(row, number, question, key) for number, row in enumerate(rows, 1)]
     _check_ids(file, found)
+    if not any(name in names for name in PATH_COLUMNS):
+        known = ", ".join(PATH_COLUMNS)
+        complain(f"{file}: no image among {', '.join(names)}: asking without images; they are read from {known}")
     for one in found:
         for name in () if allow_outside else one.images:
             check_inside(path.parent, name, f"{file}, id {one.id}")
@@ -113,15 +117,16 @@ def _first(usual: Iterable[str], names: list[str]) -> str | None:
     return next((name for name in usual if name in names), None)
 
 
-def _asked(row: Mapping[str, Any], number: int, question: str, image: str | None, key: str | None) -> Asked:
+def _asked(row: Mapping[str, Any], number: int, question: str, key: str | None) -> Asked:
     """A row; what is wrong with it is its `fault`."""
     entry = row.get(key) if key else number
     place = entry if isinstance(entry, (str, int)) and not isinstance(entry, bool) and entry != "" else number
     text = row.get(question)
     try:
-        images = tuple(_images(row.get(image), image)) if image else ()
+        column = filled_path_column(row)
+        images = tuple(_images(row.get(column), column)) if column else ()
         if not isinstance(text, str) or not text.strip():
-            raise Unusable("no question", f"{question} is {shown(text)}: need a text")
+            raise Unusable("no question", f"id {place}: {question} is {shown(text)}, need a text")
     except Unusable as error:
         return Asked(place, text if isinstance(text, str) else "", (), str(error))
     return Asked(place, text, images)

@@ -61,7 +61,7 @@ class SampleCounts:
         nothing = lost >= examples and not self.used
         if nothing or lost > (max(limit * max(read, 100), 1) if limit else 0):
             raise SkippedTooMany(
-                f"{lost} of {read} samples could not be used ({self.words()}); see log.jsonl, or raise max_skipped"
+                f"{lost} of {read} samples could not be used ({self.words()}); see log.jsonl, or raise --max_skipped"
             )
 
     def words(self) -> str:

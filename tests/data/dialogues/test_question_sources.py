@@ -79,6 +79,16 @@ def test_names_are_keys_if_each_has_its_own(tmp_path):
     assert [opened(written(tmp_path / "set.json", same)).text(i).key for i in range(2)] == ["set.json:1", "set.json:2"]
 
 
+def test_rows_may_name_their_images_in_different_columns(tmp_path):
+    asked = {"question": "How many?", "answer": "2"}
+    named = [{"image": "a.png"}, {"images": ["b.png", "c.png"]}, {"image": "", "images": "d.png"}, {}]
+    table = opened(written(tmp_path / "set.json", [row | asked for row in named]))
+    found = [[path.rpartition("/")[2] for path in table[index].images] for index in range(3)]
+    assert found == [["a.png"], ["b.png", "c.png"], ["d.png"]]
+    with pytest.raises(Unusable, match=r"^set.json:4: no path in 'image'$"):
+        table[3]
+
+
 def test_images_may_lie_in_a_folder_of_their_own(tmp_path):
     table = opened(written(tmp_path / "set.json", ROWS), image_folder=tmp_path / "images")
     assert table[0].images == (str(tmp_path / "images/a.png"),)

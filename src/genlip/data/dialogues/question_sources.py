@@ -20,7 +20,7 @@ from genlip.data.sources.conversations import IMAGE_MARK
 from genlip.data.sources.parquet_columns import described
 from genlip.data.sources.parquet_rows import ParquetRows
 from genlip.data.sources.procedural import KINDS, Kind
-from genlip.data.sources.tables import PATH_COLUMNS, READERS, Row, check_inside, image_path
+from genlip.data.sources.tables import PATH_COLUMNS, READERS, Row, check_inside, filled_path_column, image_path
 from genlip.model.files import printable
 from genlip.model.reading import MAX_TEXT_BYTES, read_json
 
@@ -40,7 +40,6 @@ class QuestionTable:
         keys: of each row: its id, or its file and number.
         folders: of each row, where its images are.
         fields: of its question.
-        image: the column of paths.
     """
 
     name: str
@@ -48,7 +47,6 @@ class QuestionTable:
     keys: Sequence[str]
     folders: Sequence[Path]
     fields: QuestionFields
-    image: str
 
     @classmethod
     def open(
@@ -65,7 +63,7 @@ class QuestionTable:
         if not rows:
             raise ValueError(f"{name}: holds no rows")
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        if (image := next((column for column in PATH_COLUMNS if column in columns), None)) is None:
+        if not any(column in columns for column in PATH_COLUMNS):
             raise ValueError(
                 f"{name}: no image among {', '.join(columns) or 'no columns'}; need one of {', '.join(PATH_COLUMNS)}"
             )
@@ -74,7 +72,7 @@ class QuestionTable:
         keys = [f"{printable(file.name)}:{number}" for file, some in tables for number in range(1, len(some) + 1)]
         ids = [fields.key(row) for row in rows]
         _check_answered(name, [_reason(fields, row) for row in rows], fields)
-        table = cls(printable(name), rows, ids if all(ids) and len({*ids}) == len(ids) else keys, folders, fields, image)
+        table = cls(printable(name), rows, ids if all(ids) and len({*ids}) == len(ids) else keys, folders, fields)
         if not allow_outside:
             table._check_inside()
         return table
@@ -97,8 +95,10 @@ class QuestionTable:
         return self.fields.read(self.rows[index], self.keys[index])
 
     def _paths(self, index: int) -> list[str]:
-        entry = self.rows[index].get(self.image)
-        return [image_path(one, self.image) for one in (entry if isinstance(entry, list) and entry else [entry])]
+        row = self.rows[index]
+        column = filled_path_column(row) or next(name for name in PATH_COLUMNS if any(name in one for one in self.rows))
+        entry = row.get(column)
+        return [image_path(one, column) for one in (entry if isinstance(entry, list) and entry else [entry])]
 
     def _check_inside(self) -> None:
         for index, (key, folder) in enumerate(zip(self.keys, self.folders, strict=True)):

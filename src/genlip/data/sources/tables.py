@@ -24,7 +24,8 @@ from genlip.model.files import one_line, printable
 from genlip.model.reading import MAX_TEXT_BYTES, each_of_json_list, parse_json, read_text
 
 __all__ = [
-    "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_columns", "check_inside", "has_captions",
+    "PATH_COLUMNS", "READERS", "TEXT_SUFFIXES", "Files", "Row", "check_columns", "check_inside", "filled_path_column",
+    "has_captions",
     "image_path", "open_folder", "open_tables",
 ]  # fmt: skip
 
@@ -195,6 +196,11 @@ def image_path(entry: Any, column: str) -> str:
     if "://" in path:
         raise Unusable("missing", f"its image is at a URL, {path!r}; fetch it first, as img2dataset does")
     return path
+
+
+def filled_path_column(row: Row) -> str | None:
+    """The first of `PATH_COLUMNS` in which a row has something; rows of one table may use different ones."""
+    return next((column for column in PATH_COLUMNS if row.get(column) not in (None, "", [])), None)
 
 
 def check_inside(folder: Path, path: str, where: str) -> None:
