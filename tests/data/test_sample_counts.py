@@ -140,6 +140,6 @@ def test_the_error_counts_names_and_says_what_to_do():
         counted.check(0.1, 10**6)
     assert str(error.value) == (
         "31 of 102 samples could not be used (30 missing in web.tar, 1 damaged in web.tar); "
-        "see log.jsonl, or raise max_skipped"
+        "see log.jsonl, or raise --max_skipped"
     )
     assert isinstance(error.value, ValueError)

@@ -275,8 +275,8 @@ class Tower(ABC):
         if self.learned_size not in (None, self.size) and not self.interpolate_positions:
             raise ValueError(
                 f"{self.name} has learned positions for images of {self.learned_size} pixels, and the size is {self.size}: "
-                f"give size={self.learned_size}, or interpolate_positions=True to resample them (--size, --interpolate-positions; "
-                "in the recipe of a multimodal LLM: images.size, model.interpolate_positions)"
+                f"give size={self.learned_size}, or interpolate_positions=True to resample them (--size, "
+                "--interpolate-positions; in the recipe of a multimodal LLM: images.size, model.interpolate_positions)"
             )
 
     @torch.no_grad()

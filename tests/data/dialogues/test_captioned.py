@@ -42,7 +42,7 @@ def test_one_of_several_captions_is_taken_by_its_probability():
 
 
 def test_what_cannot_be_used_is_named():
-    assert refused(source("")) == ("no caption", "key 0: no caption")
+    assert refused(source("")) == ("no conversation", "key 0: no conversation and no caption")
     assert refused(source((Turn("What?", False), Turn("", True)))) == (
         "empty answer",
         "key 0: message 2, of the assistant, is empty",

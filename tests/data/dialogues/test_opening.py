@@ -65,7 +65,7 @@ def test_procedural_images_say_their_captions_or_answer_questions(kind):
         if texts:
             assert questions[index].messages == turns(f"<image>\n{texts[0]}", *texts[1:])
         else:
-            assert refused(questions, index)[0] == "no caption"
+            assert refused(questions, index)[0] == "no conversation"
 
 
 @pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if not kind.questions])
