@@ -1,0 +1,85 @@
+"""Lines: the print of all manuals -> shards of single lines, apart for training, for choosing settings, and for testing.
+
+In: PDFs of Debian packages. Out: OUT/lines/{train,valid,test}/MANUAL.tar, and OUT/lines/manuals.json.
+
+A manual and its translations lie in one folder, and all of a folder is on one side of the split. A line that training holds
+is left out of the other two, whatever manual it is from. In training a text is kept three times at most, such as a page's
+header. The pictures are as the page has them, at 150 dots per inch; sizes and damage are added when they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pages import Line, pages_of
+from PIL import Image
+from shards import Captioned, write_shard
+
+Part = Literal["train", "valid", "test"]
+DPI, MARGIN = 150, 0.3  # around a line, in sizes of its font
+MOST_REPEATS, MOST_LINES = 3, 6000  # of a text in training; of a manual
+
+
+def part_of(name: str) -> Part:
+    """The side of the split on which everything of this name lies: 4 % for choosing, 12 % for testing."""
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
+    return "valid" if place < 0.04 else "test" if place < 0.16 else "train"
+
+
+def manuals(folders: list[Path]) -> dict[str, list[Path]]:
+    """The PDFs by the name of their manual: the folder in which they lie."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for folder in folders:
+        for file in sorted(folder.rglob("*.pdf")):
+            found[file.parent.name].append(file)
+    return dict(sorted(found.items()))
+
+
+def write_lines(folders: list[Path], out: Path) -> Counter[str]:
+    """Write a shard for each manual; those that are there are kept. Returns the number of lines of each part."""
+    found, counts, known = manuals(folders), Counter[str](), Counter[str]()
+    for name in sorted(found, key=lambda one: (part_of(one) != "train", one)):  # training first: the others leave it out
+        part = part_of(name)
+        shard, texts = out / part / f"{name}.tar", out / part / f"{name}.json"
+        if not texts.is_file():
+            kept: list[str] = []
+            write_shard(shard, _lines(name, found[name], part, known.copy(), kept))
+            texts.write_text(json.dumps(kept, ensure_ascii=False), "utf8")
+        written = json.loads(texts.read_text("utf8"))
+        if part == "train":
+            known.update(written)
+        counts[part] += len(written)
+        if not written:
+            shard.unlink(missing_ok=True)
+        print(f"{name}: {len(written)} lines for {part}", flush=True)
+    return counts
+
+
+def _lines(name: str, files: list[Path], part: Part, known: Counter[str], kept: list[str]) -> Iterator[Captioned]:
+    for file in files:
+        for number, (picture, lines) in enumerate(pages_of(file, DPI)):
+            for place, line in enumerate(lines):
+                most = MOST_REPEATS if part == "train" else 1
+                if known[line.text] >= most or len(kept) >= MOST_LINES:
+                    continue
+                known[line.text] += 1
+                kept.append(line.text)
+                facts = {"manual": name, "file": file.name, "page": number, "font": line.font, "size": round(line.size, 2)}
+                key = f"{file.stem}-{number:04}-{place:03}".replace(".", "_")
+                yield Captioned(key, cropped(picture, line, DPI), line.text, facts)
+
+
+def cropped(picture: np.ndarray, line: Line, dpi: int) -> Image.Image:
+    """The picture of a line with a margin; UInt8[H, W] is that of its page."""
+    margin, scale = MARGIN * line.size, dpi / 72
+    left, top, right, bottom = (
+        round(value * scale)
+        for value in (line.box[0] - margin, line.box[1] - margin, line.box[2] + margin, line.box[3] + margin)
+    )
+    return Image.fromarray(picture[max(0, top) : bottom, max(0, left) : right])
