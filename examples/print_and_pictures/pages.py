@@ -86,10 +86,9 @@ def lines_of(page: pypdfium2.PdfPage) -> list[Line]:
     if page.get_rotation():
         return []
     width, height = page.get_size()
-    rows = [row for row in map(_inked, _rows(page)) if row]
-    boxes = [_box(row) for row in rows]
-    lines = map(_line, _rows(page))
-    inside = [line for line in lines if line is not None and _within(line.box, width, height)]
+    rows = list(_rows(page))
+    boxes = [_box(ink) for ink in map(_inked, rows) if ink]
+    inside = [line for line in map(_line, rows) if line is not None and _within(line.box, width, height)]
     return [line for line in inside if sum(_overlap(line.box, box) for box in boxes) == 1]
 
 

@@ -325,11 +325,11 @@ def by_shape(samples: Sequence[Packable]) -> list[int]:
 
 def packs_by_shape(samples: Sequence[Packable], rows: int) -> list[list[int]]:
     """Numbers of samples in order of shape, cut where a pack would pass `rows`; for measurements, which need no state."""
-    packs: list[list[int]] = [[]]
+    packs: list[list[int]] = []
     used = 0
     for number in by_shape(samples):
         size = samples[number].num_rows
-        if packs[-1] and used + size > rows:
+        if not packs or used + size > rows:
             packs.append([])
             used = 0
         packs[-1].append(number)

@@ -40,6 +40,7 @@ class QuestionTable:
         keys: of each row: its id, or its file and number.
         folders: of each row, where its images are.
         fields: of its question.
+        image: the first column of paths in the table, which the error of a row without any names.
     """
 
     name: str
@@ -47,6 +48,7 @@ class QuestionTable:
     keys: Sequence[str]
     folders: Sequence[Path]
     fields: QuestionFields
+    image: str
 
     @classmethod
     def open(
@@ -63,7 +65,7 @@ class QuestionTable:
         if not rows:
             raise ValueError(f"{name}: holds no rows")
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        if not any(column in columns for column in PATH_COLUMNS):
+        if (image := next((column for column in PATH_COLUMNS if column in columns), None)) is None:
             raise ValueError(
                 f"{name}: no image among {', '.join(columns) or 'no columns'}; need one of {', '.join(PATH_COLUMNS)}"
             )
@@ -72,7 +74,7 @@ class QuestionTable:
         keys = [f"{printable(file.name)}:{number}" for file, some in tables for number in range(1, len(some) + 1)]
         ids = [fields.key(row) for row in rows]
         _check_answered(name, [_reason(fields, row) for row in rows], fields)
-        table = cls(printable(name), rows, ids if all(ids) and len({*ids}) == len(ids) else keys, folders, fields)
+        table = cls(printable(name), rows, ids if all(ids) and len({*ids}) == len(ids) else keys, folders, fields, image)
         if not allow_outside:
             table._check_inside()
         return table
@@ -96,7 +98,7 @@ class QuestionTable:
 
     def _paths(self, index: int) -> list[str]:
         row = self.rows[index]
-        column = filled_path_column(row) or next(name for name in PATH_COLUMNS if any(name in one for one in self.rows))
+        column = filled_path_column(row) or self.image
         entry = row.get(column)
         return [image_path(one, column) for one in (entry if isinstance(entry, list) and entry else [entry])]
 
