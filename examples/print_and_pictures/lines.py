@@ -62,7 +62,7 @@ def write_lines(folders: list[Path], out: Path) -> Counter[str]:
 
 
 def _lines(name: str, files: list[Path], part: Part, known: Counter[str], kept: list[str]) -> Iterator[Captioned]:
-    for file in files:
+    for which, file in enumerate(files):  # in different folders of one name, files may have one name too
         for number, (picture, lines) in enumerate(pages_of(file, DPI)):
             for place, line in enumerate(lines):
                 most = MOST_REPEATS if part == "train" else 1
@@ -71,7 +71,7 @@ def _lines(name: str, files: list[Path], part: Part, known: Counter[str], kept: 
                 known[line.text] += 1
                 kept.append(line.text)
                 facts = {"manual": name, "file": file.name, "page": number, "font": line.font, "size": round(line.size, 2)}
-                key = f"{file.stem}-{number:04}-{place:03}".replace(".", "_")
+                key = f"{which:02}-{file.stem}-{number:04}-{place:03}".replace(".", "_")
                 yield Captioned(key, cropped(picture, line, DPI), line.text, facts)
 
 
