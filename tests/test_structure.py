@@ -12,7 +12,7 @@ SOURCE = ROOT / "src/genlip"
 # From the ground up: each floor imports only those before it. A floor is a folder, or a file beside the folders.
 FLOORS = [
     "lazy", "terminal", "suggestions", "machine", "progress", "threads", "extras",
-    "synthetic", "model", "data", "remote_code", "recipes", "encoder", "speaker", "encoders", "mllm",
+    "synthetic", "model", "data", "remote_code", "recipes", "encoder", "speaker", "reading", "encoders", "mllm",
     "report", "evaluate", "train", "export", "inspect", "plan", "studies",
     "quickstart", "cli",
 ]  # fmt: skip
@@ -28,6 +28,7 @@ TESTED_BY = {
     "cli.model_options": "cli/test_images.py",
     "cli.question_files": "cli/test_ask.py",
     "cli.quickstart": "test_quickstart.py",
+    "cli.read": "reading/test_pages.py",
     "cli.readout": "cli/test_images.py",
     "data.datasets.base": "data/datasets/test_opening.py",
     "data.dialogues.dialogue": "data/dialogues/test_arranging.py",

@@ -1,6 +1,7 @@
 """Lines: the print of all manuals -> shards of single lines, apart for training, for choosing settings, and for testing.
 
-In: PDFs of Debian packages. Out: OUT/lines/{train,valid,test}/MANUAL.tar, and OUT/lines/manuals.json.
+In: PDFs of Debian packages. Out: OUT/lines/{train,valid,test}/MANUAL.tar, and OUT/lines/words/MANUAL.tar with one
+to three words of each line for training.
 
 A manual and its translations lie in one folder, and all of a folder is on one side of the split. A line that training holds
 is left out of the other two, whatever manual it is from. In training a text is kept three times at most, such as a page's
@@ -22,6 +23,7 @@ from PIL import Image
 from shards import Captioned, write_shard
 
 Part = Literal["train", "valid", "test"]
+Box = tuple[float, float, float, float]
 DPI, MARGIN = 150, 0.3  # around a line, in sizes of its font
 MOST_REPEATS, MOST_LINES = 3, 6000  # of a text in training; of a manual
 
@@ -49,7 +51,10 @@ def write_lines(folders: list[Path], out: Path) -> Counter[str]:
         shard, texts = out / part / f"{name}.tar", out / part / f"{name}.json"
         if not texts.is_file():
             kept: list[str] = []
-            write_shard(shard, _lines(name, found[name], part, known.copy(), kept))
+            some_words: list[Captioned] = []
+            write_shard(shard, _lines(name, found[name], part, known.copy(), kept, some_words))
+            if some_words:
+                write_shard(out / "words" / f"{name}.tar", some_words)
             texts.write_text(json.dumps(kept, ensure_ascii=False), "utf8")
         written = json.loads(texts.read_text("utf8"))
         if part == "train":
@@ -61,7 +66,9 @@ def write_lines(folders: list[Path], out: Path) -> Counter[str]:
     return counts
 
 
-def _lines(name: str, files: list[Path], part: Part, known: Counter[str], kept: list[str]) -> Iterator[Captioned]:
+def _lines(
+    name: str, files: list[Path], part: Part, known: Counter[str], kept: list[str], some_words: list[Captioned]
+) -> Iterator[Captioned]:
     for which, file in enumerate(files):  # in different folders of one name, files may have one name too
         for number, (picture, lines) in enumerate(pages_of(file, DPI)):
             for place, line in enumerate(lines):
@@ -71,15 +78,31 @@ def _lines(name: str, files: list[Path], part: Part, known: Counter[str], kept: 
                 known[line.text] += 1
                 kept.append(line.text)
                 facts = {"manual": name, "file": file.name, "page": number, "font": line.font, "size": round(line.size, 2)}
+                facts |= {"x_height": round(line.x_height, 2), "box": [round(side, 2) for side in line.box]}
+                facts |= {"words": [[word, round(left, 2), round(right, 2)] for word, left, right in line.words]}
                 key = f"{which:02}-{file.stem}-{number:04}-{place:03}".replace(".", "_")
-                yield Captioned(key, cropped(picture, line, DPI), line.text, facts)
+                yield Captioned(key, cropped(picture, line.box, line.size, DPI), line.text, facts)
+                if part == "train" and (short := _some_words(line, key)):
+                    text, box = short
+                    some_words.append(Captioned(key, cropped(picture, box, line.size, DPI), text, {"manual": name}))
 
 
-def cropped(picture: np.ndarray, line: Line, dpi: int) -> Image.Image:
-    """The picture of a line with a margin; UInt8[H, W] is that of its page."""
-    margin, scale = MARGIN * line.size, dpi / 72
+def _some_words(line: Line, key: str) -> tuple[str, Box] | None:
+    """Text and box of one to three words within a line, chosen by its key; None for a line that has no more."""
+    first, number, *_ = hashlib.sha256(key.encode()).digest()
+    number = 1 + number % 3
+    if len(line.words) <= number:
+        return None
+    first %= len(line.words) - number + 1
+    chosen = line.words[first : first + number]
+    text = " ".join(word for word, _, _ in chosen)
+    return (text, (chosen[0][1], line.box[1], chosen[-1][2], line.box[3])) if len(text) > 1 else None
+
+
+def cropped(picture: np.ndarray, box: Box, size: float, dpi: int) -> Image.Image:
+    """The picture of a box with a margin for a font of this size; UInt8[H, W] is that of its page."""
+    margin, scale = MARGIN * size, dpi / 72
     left, top, right, bottom = (
-        round(value * scale)
-        for value in (line.box[0] - margin, line.box[1] - margin, line.box[2] + margin, line.box[3] + margin)
+        round(value * scale) for value in (box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin)
     )
     return Image.fromarray(picture[max(0, top) : bottom, max(0, left) : right])

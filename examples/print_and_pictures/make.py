@@ -1,4 +1,4 @@
-"""Make data of real print and real drawings: packages -> shards of lines and pictures with their texts.
+"""Make data of real print and real drawings: packages -> shards of lines and pictures, and mixtures of them.
 
     pip install pypdfium2 resvg-py
     python examples/print_and_pictures/make.py runs/print_and_pictures
@@ -14,12 +14,25 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
 from lines import write_lines
 from packages import Kind, Missing, package_files
 from pictures import write_pictures, write_style
+from print_tests import write_tests
 
 MANUALS = ("texlive-latex-recommended-doc", "texlive-humanities-doc", "linuxcnc-doc-en", "gnuplot-doc")
 ICONS, EMOJI = "@iconify/json", "@lobehub/fluent-emoji-3d"
+MIXTURES = {
+    "train": [
+        {"source": "lines/train/*.tar", "degrade": "print", "weight": 45},
+        {"source": "lines/words/*.tar", "degrade": "print", "weight": 25},
+        {"source": "pictures/train/*.tar", "degrade": "drawings", "weight": 30},
+    ],
+    "valid": [
+        {"source": "lines/valid/*.tar", "degrade": "print", "weight": 70},
+        {"source": "pictures/valid/*.tar", "degrade": "drawings", "weight": 30},
+    ],
+}
 
 
 def main() -> None:
@@ -31,11 +44,15 @@ def main() -> None:
     manuals = list(_had(packages, MANUALS, "debian"))
     if manuals:
         print("lines:", dict(write_lines(manuals, out / "lines")), flush=True)
+        print("lines in each test:", write_tests(manuals, out), flush=True)
     icons, emoji = (next(_had(packages, (name,), "npm"), None) for name in (ICONS, EMOJI))
     if icons:
         print("pictures:", dict(write_pictures(icons, out / "pictures")), flush=True)
     if icons and emoji:
         print("pictures in another style:", write_style(emoji, icons, out / "pictures"), flush=True)
+    for part, weights in MIXTURES.items():
+        sources = [source for source in weights if any(out.glob(source["source"]))]
+        (out / f"{part}.yaml").write_text(yaml.safe_dump({"sources": sources}, sort_keys=False), "utf8")
 
 
 def _had(folder: Path, names: tuple[str, ...], kind: Kind) -> Iterator[Path]:

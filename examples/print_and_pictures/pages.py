@@ -10,21 +10,17 @@ pdfium draws the pages and reads the layer.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pypdfium2
+from characters import ALPHABET, plain
 from pypdfium2 import raw
 
-ALPHABET = frozenset(
-    "".join(map(chr, range(32, 127))) + "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿŒœŠšŽž¡¿«»£€§©®°±×÷•…"
-)
-SAME = str.maketrans({"‘": "'", "’": "'", "‚": ",", "“": '"', "”": '"', "„": '"', "–": "-", "—": "-", "‐": "-", "\xad": "-"}
-                     | {"−": "-", "\xa0": " ", "\t": " ", "·": "•"})  # fmt: skip
 _LEADER = re.compile(r"(\.\s?){4}|(•\s?){3}|_{4}|-{4}")
 # Fonts of symbols: their layer says letters where signs are printed, such as h and i for angle brackets.
 _SYMBOLS = re.compile(
@@ -32,6 +28,7 @@ _SYMBOLS = re.compile(
     r"marvo|awesome|pzd|bbding|ifsym|music|arrow|icon",
     re.IGNORECASE,
 )
+_LOW_LETTERS = frozenset("acemnorsuvwxz")  # as high as x
 _SIZES, _GAP, _MOST = 1.2, 4.0, 110  # ratio of sizes in a line; widest gap in sizes; most characters
 
 
@@ -44,12 +41,16 @@ class Line:
         box: left, top, right and bottom on the page, in points of 1/72 inch.
         font: its name without the prefix of a subset.
         size: of the font in points.
+        x_height: median height of letters such as x in points; 0 where there are none.
+        words: text, left and right of each word; they join to the text.
     """
 
     text: str
     box: tuple[float, float, float, float]
     font: str
     size: float
+    x_height: float
+    words: tuple[tuple[str, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,6 @@ class _Character:
     baseline: float  # from the top of the page
     size: float
     font: str
-
-
-def plain(text: str) -> str:
-    """The text with ligatures in letters, plain quotes and dashes, and single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text.translate(SAME)).translate(SAME).split())
 
 
 def pages_of(file: Path, dpi: int) -> Iterator[tuple[np.ndarray, list[Line]]]:
@@ -152,9 +148,22 @@ def _line(row: Sequence[_Character]) -> Line | None:
     if (np.diff(lefts) < -0.3 * size).any() or (lefts[1:] - rights[:-1] > _GAP * size).any():
         return None
     left, top, right, bottom = _box(ink)
+    words = tuple(_words(row))
+    if " ".join(word for word, _, _ in words) != text:
+        return None
+    heights = [one.box[3] - one.box[1] for one in ink if one.text in _LOW_LETTERS]
     base, fonts = float(np.median(baselines)), [one.font for one in ink]
     box = (left, min(top, base - 0.7 * size), right, max(bottom, base + 0.2 * size))
-    return Line(text, box, max({*fonts}, key=fonts.count), size)
+    return Line(text, box, max({*fonts}, key=fonts.count), size, float(np.median(heights)) if heights else 0.0, words)
+
+
+def _words(row: Sequence[_Character]) -> Iterator[tuple[str, float, float]]:
+    """Text, left and right of the words of a row."""
+    for blank, some in itertools.groupby(row, key=lambda one: plain(one.text) == ""):
+        if not blank:
+            characters = list(some)
+            left, _, right, _ = _box(characters)
+            yield plain("".join(one.text for one in characters)), left, right
 
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:

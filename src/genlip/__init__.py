@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from genlip.plan.planner import plan_run
     from genlip.plan.text import plan_text
     from genlip.quickstart import run_quickstart
+    from genlip.reading.pages import ReadLine, read_lines, read_page
     from genlip.recipes.recipe import Run, load_recipe
     from genlip.speaker import PatchWords, Speaker
     from genlip.studies.perplexity import PerplexityConfig, measure_perplexity
@@ -77,6 +78,7 @@ _HOMES = {
     "ProbeConfig": "evaluate.probe.measure",
     "Procedural": "data.sources",
     "QuestionsConfig": "evaluate.questions.measure",
+    "ReadLine": "reading.pages",
     "Result": "evaluate.result",
     "Run": "recipes.recipe",
     "Sample": "model.pack",
@@ -114,6 +116,8 @@ _HOMES = {
     "plan_run": "plan.planner",
     "plan_text": "plan.text",
     "push_model": "export.hub",
+    "read_lines": "reading.pages",
+    "read_page": "reading.pages",
     "read_results": "evaluate.result_files",
     "run_quickstart": "quickstart",
     "save": "model.checkpoint",
@@ -141,6 +145,7 @@ __all__ = [
     "ProbeConfig",
     "Procedural",
     "QuestionsConfig",
+    "ReadLine",
     "Result",
     "Run",
     "Sample",
@@ -179,6 +184,8 @@ __all__ = [
     "plan_run",
     "plan_text",
     "push_model",
+    "read_lines",
+    "read_page",
     "read_results",
     "run_quickstart",
     "save",

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from genlip.synthetic.degradation import DEGRADATIONS, Degradation, degraded
+from genlip.synthetic.degradation import DEGRADATIONS, Degradation, degraded, line_size
 
 NOTHING = Degradation(
-    margin=0, scale=(1, 1), stretch=1, rotation=0, blur=0, light=0, slope=0, tint=0, inverted=0, noise=0, quality=90, least=1
-)
+    margin=0, scale=(1, 1), stretch=1, rotation=0, blur=0, light=0, slope=0, tint=0, inverted=0, noise=0, quality=90,
+    least=1, height=0,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -85,3 +86,16 @@ def test_colours_of_paper_and_ink(line):
     found = variants(line, dataclasses.replace(NOTHING, tint=1.0))
     coloured = [np.ptp(one.reshape(-1, 3).mean(0)) > 10 for one in found]
     assert 0.3 < np.mean(coloured) < 0.6
+
+
+@pytest.mark.parametrize("height", [8, 30, 64])
+def test_a_line_is_brought_to_one_height_at_the_end(line, height):
+    found = variants(line, dataclasses.replace(DEGRADATIONS["print"], height=height))
+    assert {one.shape[0] for one in found} == {height}
+    widths = np.array([one.shape[1] for one in found]) / height
+    assert 200 / 30 / 1.5 < widths.min() < widths.max() < 200 / 30 * 1.5
+
+
+def test_the_size_of_a_line_keeps_its_shape():
+    assert line_size((200, 40), 32) == (160, 32)
+    assert line_size((1, 400), 32) == (1, 32)

@@ -1,4 +1,4 @@
-"""Image files on the command line, for `genlip caption`, `encode` and `readout`.
+"""Image files on the command line, for `genlip caption`, `read`, `encode` and `readout`.
 
 In: a model and image files. Out: a result for each image, in order. An image that cannot be used is named and skipped. Each
 image is resized when it is decoded, and the records of a batch are written to disk before the next batch.
@@ -21,7 +21,10 @@ from genlip.terminal import complain
 if TYPE_CHECKING:
     from genlip.speaker import Speaker
 
-__all__ = ["Record", "add_model_and_images", "check_output", "failures", "find_images", "for_each_image", "in_batches"]
+__all__ = [
+    "Record", "add_model_and_images", "check_batch_size", "check_output", "failures", "find_images", "for_each_image",
+    "in_batches", "records",
+]  # fmt: skip
 
 Work = Callable[[Sequence[Any]], Sequence[Any]]  # prepared images -> a result for each
 Record = dict[str, Any]  # fields of a line of JSON
@@ -59,13 +62,18 @@ def find_images(patterns: Iterable[str]) -> list[str]:
     return found
 
 
+def check_batch_size(args: argparse.Namespace) -> None:
+    """Refuse an impossible --batch-size."""
+    if args.batch_size < 1:
+        raise UsageError(f"--batch-size is {args.batch_size}: it must be at least 1")
+
+
 def in_batches(args: argparse.Namespace, speaker: Speaker, images: Sequence[str], work: Work) -> Iterator[tuple[str, Any]]:
     """(path, result) of every image, in order; the result is a message if the image cannot be used."""
     from genlip.data.images import ImageError
     from genlip.threads import Threads
 
-    if args.batch_size < 1:
-        raise UsageError(f"--batch-size is {args.batch_size}: it must be at least 1")
+    check_batch_size(args)
     with Threads(args.threads, speaker.model.device) as threads:
         for start in range(0, len(images), args.batch_size):
             prepared: dict[str, Any] = {}
@@ -85,7 +93,7 @@ def for_each_image(
 ) -> int:
     """Process all images; write a record of each to --out, and show the records of usable images."""
     failed = 0
-    with _records(args.out) as write:
+    with records(args.out) as write:
         for path, result in in_batches(args, speaker, images, work):
             if isinstance(result, str):
                 failed += 1
@@ -99,7 +107,7 @@ def for_each_image(
 
 
 @contextmanager
-def _records(path: str | None) -> Iterator[Callable[[Record], None]]:
+def records(path: str | None) -> Iterator[Callable[[Record], None]]:
     """Yields a function that writes a record as a line of JSON and flushes; without a file, it does nothing."""
     if path is None:
         yield lambda record: None

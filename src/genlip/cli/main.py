@@ -1,4 +1,4 @@
-"""The command line: `genlip quickstart | train | caption | ask | encode | readout | data | plan | eval | report |
+"""The command line: `genlip quickstart | train | caption | read | ask | encode | readout | data | plan | eval | report |
 compare | export | push`.
 
 In: arguments. Out: text, files, and an exit status. Every command calls one documented Python function. Slow imports happen
@@ -25,6 +25,7 @@ from genlip.cli.parser import Parser
 from genlip.cli.plan import add_plan
 from genlip.cli.push import add_push
 from genlip.cli.quickstart import add_quickstart
+from genlip.cli.read import add_read
 from genlip.cli.readout import add_readout
 from genlip.cli.report import add_report
 from genlip.cli.train import add_train, leads
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add_quickstart(commands)
     add_train(commands)
     add_caption(commands)
+    add_read(commands)
     add_ask(commands)
     add_encode(commands)
     add_readout(commands)

@@ -43,11 +43,13 @@ __all__ = [
     "read_config",
     "save",
     "save_weights",
+    "shipped_models",
     "step_folders",
 ]
 
 log = logging.getLogger(__name__)
 
+_SHIPPED = Path(__file__).parents[1] / "shipped"
 _CONFIG_BYTES, _MOST_LAYERS = 2**22, 1024
 _FAR_MORE = 8  # a model with so many times more parameters than the files hold is not built
 _STEP = re.compile(r"step-\d{8,}")  # excludes copies with other names
@@ -119,7 +121,7 @@ def check(folder: str | os.PathLike[str]) -> GenLIPConfig:
 
 
 def checkpoint_folder(path_or_hub_id: str | os.PathLike[str], revision: str | None = None, *, weights: bool = True) -> Path:
-    """The local folder of a checkpoint, fetched from the Hub if the name is "owner/name" and no such folder exists.
+    """The local folder of a checkpoint: one of this name, that of a model in the package, or one fetched from the Hub.
 
     weights  also fetch the weights, not only config and preprocessing
     """
@@ -169,10 +171,17 @@ def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
     folder, name = Path(path_or_hub_id), os.fspath(path_or_hub_id)
     if folder.is_dir():
         return folder
+    if name in shipped_models():
+        return _SHIPPED / name
     if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        needed = f"; need a folder with {CONFIG} and {WEIGHTS}, or a Hub id owner/name"
+        needed = f"; need a folder with {CONFIG} and {WEIGHTS}, a Hub id owner/name, or {', '.join(shipped_models())}"
         raise CheckpointError(f"{name}: no such folder{_did_you_mean(folder) or needed}")
     return None
+
+
+def shipped_models() -> list[str]:
+    """Names of the models in the package, which every function that loads a model takes."""
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{CONFIG}"))
 
 
 def _read_config(folder: Path) -> GenLIPConfig:

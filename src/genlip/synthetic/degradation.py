@@ -2,7 +2,8 @@
 
 In: UInt8[H, W, 3] pixels, the seed and the number of a variant. Out: UInt8[h, w, 3] pixels, a pure function of both.
 Margin, size and shape, rotation, blur, colours and light, noise, and JPEG change, in this order. Each has a random strength,
-and most are left out of some images, so that some stay almost as they are.
+and most are left out of some images, so that some stay almost as they are. A line of print is brought to one height at the
+end, whatever was lost before.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from PIL import Image, ImageFilter
 
 from genlip.synthetic.random_choices import RandomChoices
 
-__all__ = ["DEGRADATIONS", "Degradation", "degraded"]
+__all__ = ["DEGRADATIONS", "Degradation", "degraded", "line_size"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Degradation:
         noise: standard deviation, as a share of the range of values.
         quality: lowest quality of JPEG.
         least: pixels of the shorter side that stay at least.
+        height: pixels to which the damaged image is enlarged or reduced at the end, as readers of lines do; 0 leaves it.
     """
 
     margin: float = 0.1
@@ -51,12 +53,22 @@ class Degradation:
     noise: float = 0.12
     quality: int = 15
     least: int = 7
+    height: int = 32
 
 
 DEGRADATIONS = {
     "print": Degradation(),
     "drawings": Degradation(
-        scale=(0.4, 1.2), stretch=1.2, rotation=10, light=0.3, tint=0.0, inverted=0.0, noise=0.08, quality=25, least=16
+        scale=(0.4, 1.2),
+        stretch=1.2,
+        rotation=10,
+        light=0.3,
+        tint=0.0,
+        inverted=0.0,
+        noise=0.08,
+        quality=25,
+        least=16,
+        height=0,
     ),
 }
 
@@ -145,9 +157,20 @@ def _compressed(image: Image.Image, limits: Degradation, rng: RandomChoices) -> 
     return Image.open(file).convert("RGB")
 
 
+def _fitted(image: Image.Image, limits: Degradation, rng: RandomChoices) -> Image.Image:
+    if not limits.height:
+        return image
+    return image.resize(line_size(image.size, limits.height), Image.Resampling.BICUBIC)
+
+
+def line_size(size: tuple[int, int], height: int) -> tuple[int, int]:
+    """Width and height in pixels of a line of print that is brought to one height."""
+    return max(1, round(size[0] * height / size[1])), height
+
+
 def _image(values: np.ndarray) -> Image.Image:
     return Image.fromarray((values * 255 + 0.5).clip(0, 255).astype(np.uint8))
 
 
 _Step = Callable[[Image.Image, Degradation, RandomChoices], Image.Image]
-_STEPS: tuple[_Step, ...] = (_framed, _resized, _rotated, _blurred, _lit, _noisy, _compressed)
+_STEPS: tuple[_Step, ...] = (_framed, _resized, _rotated, _blurred, _lit, _noisy, _compressed, _fitted)

@@ -1,0 +1,211 @@
+"""The data example: lines of a drawn PDF, the sides of the split, names of drawings, and shards that are whole or absent."""
+
+import ctypes
+import io
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pypdfium2 = pytest.importorskip("pypdfium2")
+pytest.importorskip("resvg_py")
+
+FOLDER = Path(__file__).parents[2] / "examples/print_and_pictures"
+MODULES = [
+    "characters",
+    "compare_readers",
+    "lines",
+    "make",
+    "near_twins",
+    "packages",
+    "pages",
+    "pictures",
+    "print_tests",
+    "shards",
+]
+
+
+@pytest.fixture(autouse=True)
+def example(monkeypatch):
+    """The scripts of the folder import each other by name."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def write_pdf(path, rows):
+    """A PDF of one page, 400 x 300 points, with (text, x, y from the bottom, size, font) rows."""
+    raw = pypdfium2.raw
+    document = pypdfium2.PdfDocument.new()
+    page = document.new_page(400, 300)
+    for text, x, y, size, font in rows:
+        item = raw.FPDFPageObj_NewTextObj(document, font.encode(), size)
+        utf16 = (text + "\0").encode("utf-16-le")
+        raw.FPDFText_SetText(item, ctypes.cast(utf16, ctypes.POINTER(ctypes.c_ushort)))
+        raw.FPDFPageObj_Transform(item, 1, 0, 0, 1, x, y)
+        raw.FPDFPage_InsertObject(page, item)
+    page.gen_content()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document.save(path)
+
+
+ROWS = [
+    ("The first line of text", 30, 260, 12, "Helvetica"),
+    ("A second line, in Times", 30, 240, 10, "Times-Roman"),
+    ("Contents . . . . . . . . 7", 30, 220, 10, "Helvetica"),  # a leader
+]
+
+
+def members(shard):
+    with tarfile.open(shard) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive}
+
+
+def test_lines_have_the_text_and_place_of_the_layer(tmp_path):
+    from pages import pages_of
+
+    write_pdf(tmp_path / "a.pdf", ROWS)
+    ((picture, lines),) = pages_of(tmp_path / "a.pdf", 144)
+    assert picture.shape == (600, 800)
+    assert [line.text for line in lines] == [ROWS[0][0], ROWS[1][0]]
+    for line, (_, x, y, size, font) in zip(lines, ROWS, strict=False):
+        left, top, right, bottom = line.box
+        assert line.font == font
+        assert line.size == pytest.approx(size, rel=1e-3)
+        assert 0.4 * size < line.x_height < 0.6 * size
+        assert left == pytest.approx(x, abs=1)
+        assert top < 300 - y < bottom
+        ink = picture[round(2 * top) : round(2 * bottom), round(2 * left) : round(2 * right)] < 128
+        assert ink.any(0)[:3].any()
+        assert ink.any(0)[-3:].any()
+        assert [word for word, _, _ in line.words] == line.text.split()
+        edges = [edge for _, *sides in line.words for edge in sides]
+        assert edges == sorted(edges)
+
+
+def test_lines_of_training_are_left_out_of_the_others(tmp_path, monkeypatch):
+    import lines
+
+    monkeypatch.setattr(lines, "part_of", {"one": "train", "two": "valid", "three": "test"}.__getitem__)
+    write_pdf(tmp_path / "in/one/one.pdf", ROWS)
+    for name in ("two", "three"):
+        write_pdf(tmp_path / f"in/{name}/{name}.pdf", [*ROWS[:1], (f"Only {name} says this here", 30, 200, 12, "Helvetica")])
+    out = tmp_path / "lines"
+    counts = lines.write_lines([tmp_path / "in"], out)
+    assert counts == {"train": 2, "valid": 1, "test": 1}
+    said = {
+        part: sorted(t.decode() for n, t in members(next((out / part).glob("*.tar"))).items() if n.endswith("txt"))
+        for part in counts
+    }
+    assert said == {
+        "train": [ROWS[1][0], ROWS[0][0]],
+        "valid": ["Only two says this here"],
+        "test": ["Only three says this here"],
+    }
+    words = members(out / "words/one.tar")
+    for name, text in words.items():
+        if name.endswith(".txt"):
+            assert any(text.decode() in row[0] and text.decode() != row[0] for row in ROWS)
+            image = Image.open(io.BytesIO(words[name.replace(".txt", ".png")]))
+            assert image.width < 300
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    assert lines.write_lines([tmp_path / "in"], out) == counts
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")} == before
+
+
+def test_tests_show_each_line_at_four_heights_clean_and_damaged(tmp_path, monkeypatch):
+    import lines
+    import print_tests
+
+    monkeypatch.setattr(lines, "part_of", {"one": "train", "two": "test"}.__getitem__)
+    write_pdf(tmp_path / "in/one/one.pdf", ROWS[:1])
+    write_pdf(
+        tmp_path / "in/two/two.pdf",
+        [("never seen here", 30, 200, 12, "Helvetica"), ("nor is this one", 30, 100, 9, "Courier")],
+    )
+    lines.write_lines([tmp_path / "in"], tmp_path / "lines")
+    assert print_tests.write_tests([tmp_path / "in"], tmp_path) == 2
+    shards = sorted((tmp_path / "measured").glob("*.tar"))
+    assert [shard.stem for shard in shards] == [f"x{x:02}-{kind}" for x in (5, 8, 12, 20) for kind in ("clean", "damaged")]
+    heights = {}
+    for shard in shards:
+        files = members(shard)
+        facts = {n.removesuffix(".json"): json.loads(d) for n, d in files.items() if n.endswith(".json")}
+        assert sorted(fact["known_font"] for fact in facts.values()) == [False, True]
+        for key, fact in facts.items():
+            image = np.asarray(Image.open(io.BytesIO(files[f"{key}.png"])).convert("L"), float)
+            heights[shard.stem, fact["font"]] = image.shape[0]
+    for font in ("Helvetica", "Courier"):
+        sizes = [heights[f"x{x:02}-clean", font] / x for x in (5, 8, 12, 20)]
+        assert max(sizes) < 1.15 * min(sizes)
+        assert heights["x20-damaged", font] == pytest.approx(heights["x20-clean", font], rel=0.25)
+
+
+def test_names_of_drawings_lose_style_skin_and_numbers():
+    from pictures import caption_of, concept_of
+
+    assert caption_of("woman-fairy-medium-dark-skin-tone") == "woman fairy"
+    assert caption_of("arrow-left-outline-24") == "arrow left"
+    assert caption_of("f123") == ""
+    assert caption_of("a-very-long-name-of-six-words-more") == ""
+    assert concept_of("left arrows") == concept_of("arrow left")
+
+
+def test_a_drawing_is_drawn_in_colours_of_its_name():
+    from pictures import Drawing, drawn
+
+    square = "<rect x='2' y='2' width='4' height='4' fill='COLOUR'/>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'>{square}</svg>"
+    first, again = (np.asarray(drawn(Drawing("set", "square", svg, plain=True))) for _ in range(2))
+    assert first.shape == (128, 128, 3)
+    assert (first == again).all()
+    assert (first[64, 64] != first[4, 4]).any()
+    assert (first[40:90, 40:90] == first[64, 64]).all()
+
+
+def test_a_shard_is_whole_or_absent(tmp_path):
+    from shards import Captioned, write_shard
+
+    def samples():
+        yield Captioned("a", Image.new("L", (4, 4)), "one", {})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(tmp_path / "x.tar", samples())
+    assert not (tmp_path / "x.tar").exists()
+    assert write_shard(tmp_path / "x.tar", [Captioned("a", Image.new("L", (4, 4)), "é", {"k": 1})]) == 1
+    assert sorted(members(tmp_path / "x.tar")) == ["a.json", "a.png", "a.txt"]
+
+
+def test_a_package_that_cannot_be_had_is_named(tmp_path, monkeypatch):
+    from packages import Missing, package_files
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Missing, match="fancy-doc is a package of debian, and this machine has no apt-get"):
+        package_files(tmp_path, "fancy-doc", "debian")
+
+
+def test_error_rates_are_those_of_a_slow_count():
+    pytest.importorskip("rapidfuzz")
+    from compare_readers import edits, rate
+
+    counts = edits(["abc def", "“x”"], ["abd def", '"x" y'])
+    assert counts.tolist() == [[1, 7, 1, 2], [2, 3, 1, 1]]
+    whole, low, high = rate(counts, 0)
+    assert whole == pytest.approx(100 * 3 / 10)
+    assert low <= whole <= high
+
+
+def test_near_twins_are_found_by_hash_or_by_that_of_the_negative():
+    pytest.importorskip("imagehash")
+    from near_twins import nearest
+
+    train = np.array([[0b1111, 0b0000], [1 << 63, 7]], np.uint64)
+    bits, which = nearest(np.array([[0b0111, 0], [5, (1 << 63) | 1]], np.uint64), train)
+    assert bits.tolist() == [1, 1]
+    assert which.tolist() == [0, 1]
