@@ -15,23 +15,15 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pages import Line, pages_of
 from PIL import Image
-from shards import Captioned, write_shard
+from shards import Captioned, Part, part_of, write_shard
 
-Part = Literal["train", "valid", "test"]
 Box = tuple[float, float, float, float]
 DPI, MARGIN = 150, 0.3  # around a line, in sizes of its font
 MOST_REPEATS, MOST_LINES = 3, 6000  # of a text in training; of a manual
-
-
-def part_of(name: str) -> Part:
-    """The side of the split on which everything of this name lies: 4 % for choosing, 12 % for testing."""
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
-    return "valid" if place < 0.04 else "test" if place < 0.16 else "train"
 
 
 def manuals(folders: list[Path]) -> dict[str, list[Path]]:

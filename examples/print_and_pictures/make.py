@@ -1,6 +1,6 @@
 """Make data of real print and real drawings: packages -> shards of lines and pictures, and mixtures of them.
 
-    pip install pypdfium2 resvg-py
+    pip install pypdfium2 resvg-py imagehash
     python examples/print_and_pictures/make.py runs/print_and_pictures
 
 What is there is kept, so a stopped run goes on. A package that cannot be had is named, and the rest is made.
@@ -10,18 +10,26 @@ What is there is kept, so a stopped run goes on. A package that cannot be had is
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from clipart import write_circuit_parts, write_clipart
+from drawing_tests import write_named
+from figures import write_figures
 from lines import write_lines
-from packages import Kind, Missing, package_files
+from maps import write_maps
+from packages import Missing, package_files
 from pictures import write_pictures, write_style
 from print_tests import write_tests
 
 MANUALS = ("texlive-latex-recommended-doc", "texlive-humanities-doc", "linuxcnc-doc-en", "gnuplot-doc")
+WITH_FIGURES = ("gimp-help-en", "gnucash-docs", "python-sklearn-doc")
 ICONS, EMOJI = "@iconify/json", "@lobehub/fluent-emoji-3d"
+CLIPART, CIRCUITS, MAPS = "openclipart-svg", "fritzing-parts", "kgeography-data"
+SOURCES = Path(__file__).with_name("sources.json")
 MIXTURES = {
     "train": [
         {"source": "lines/train/*.tar", "degrade": "print", "weight": 45},
@@ -40,26 +48,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of the data")
     out = parser.parse_args().out
-    packages = out / "packages"
-    manuals = list(_had(packages, MANUALS, "debian"))
-    if manuals:
+    had = dict(_had(out / "packages"))
+    if manuals := [had[name] for name in MANUALS if name in had]:
         print("lines:", dict(write_lines(manuals, out / "lines")), flush=True)
         print("lines in each test:", write_tests(manuals, out), flush=True)
-    icons, emoji = (next(_had(packages, (name,), "npm"), None) for name in (ICONS, EMOJI))
-    if icons:
+    if icons := had.get(ICONS):
         print("pictures:", dict(write_pictures(icons, out / "pictures")), flush=True)
-    if icons and emoji:
-        print("pictures in another style:", write_style(emoji, icons, out / "pictures"), flush=True)
-    for part, weights in MIXTURES.items():
-        sources = [source for source in weights if any(out.glob(source["source"]))]
-        (out / f"{part}.yaml").write_text(yaml.safe_dump({"sources": sources}, sort_keys=False), "utf8")
+        if emoji := had.get(EMOJI):
+            print("pictures in another style:", write_style(emoji, icons, out / "pictures"), flush=True)
+            print("pictures by name, for tests:", dict(write_named(icons, emoji, out)), flush=True)
+    if with_figures := [had[name] for name in WITH_FIGURES if name in had]:
+        print("figures:", write_figures(with_figures, out), flush=True)
+    for name, write in {CLIPART: write_clipart, CIRCUITS: write_circuit_parts, MAPS: write_maps}.items():
+        if folder := had.get(name):
+            print(f"{name}:", write(folder, out), flush=True)
+    write_mixtures(out)
 
 
-def _had(folder: Path, names: tuple[str, ...], kind: Kind) -> Iterator[Path]:
-    """The folders of the packages that can be had."""
-    for name in names:
+def write_mixtures(out: Path) -> None:
+    """Write OUT/train.yaml and OUT/valid.yaml, of what is there."""
+    for part, sources in MIXTURES.items():
+        found = [source for source in sources if any(out.glob(str(source["source"])))]
+        (out / f"{part}.yaml").write_text(yaml.safe_dump({"sources": found}, sort_keys=False), "utf8")
+
+
+def _had(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The packages that can be had, with the folders of their files."""
+    for package in json.loads(SOURCES.read_text("utf8")):
         try:
-            yield package_files(folder, name, kind)
+            yield package["package"], package_files(folder, package["package"], package["kind"])
         except Missing as fault:
             print(f"left out: {fault}", file=sys.stderr, flush=True)
 

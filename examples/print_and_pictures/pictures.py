@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import resvg_py
-from lines import part_of
 from PIL import Image, ImageColor
-from shards import Captioned, write_shard
+from shards import Captioned, part_of, write_shard
 
 SIDE = 128  # pixels
 CODES = frozenset({"flag", "circle-flags", "flagpack", "cif", "token-branded", "cryptocurrency-color", "selfhst"})
@@ -125,20 +124,24 @@ def write_pictures(folder: Path, out: Path) -> Counter[str]:
 
 def _chosen(folder: Path) -> dict[tuple[str, str], list[Drawing]]:
     """The drawings of each side and set."""
-    by_concept: dict[str, list[Drawing]] = defaultdict(list)
+    found: dict[tuple[str, str], list[Drawing]] = defaultdict(list)
+    for concept, some in by_concept(folder).items():
+        for drawing in some[:MOST_OF_NAME]:
+            found[part_of(concept), drawing.collection].append(drawing)
+    return found
+
+
+def by_concept(folder: Path) -> dict[str, list[Drawing]]:
+    """The drawings of each name: coloured ones first, else in an order without meaning."""
+    found: dict[str, list[Drawing]] = defaultdict(list)
     for drawing in drawings(folder):
         if caption := caption_of(drawing.name):
-            by_concept[concept_of(caption)].append(drawing)
-    found: dict[tuple[str, str], list[Drawing]] = defaultdict(list)
-    for concept, some in by_concept.items():
-        if len(some) >= LEAST_OF_NAME:
-            # Coloured drawings first, then in an order without meaning: the sets have different numbers of variants.
-            ordered = sorted(
-                some, key=lambda one: (one.plain, hashlib.sha256(f"{one.collection} {one.name}".encode()).digest())
-            )
-            for drawing in ordered[:MOST_OF_NAME]:
-                found[part_of(concept), drawing.collection].append(drawing)
-    return found
+            found[concept_of(caption)].append(drawing)
+    return {concept: sorted(some, key=_order) for concept, some in found.items() if len(some) >= LEAST_OF_NAME}
+
+
+def _order(drawing: Drawing) -> tuple[bool, bytes]:
+    return drawing.plain, hashlib.sha256(f"{drawing.collection} {drawing.name}".encode()).digest()
 
 
 def _sample(drawing: Drawing) -> Captioned:
@@ -148,17 +151,17 @@ def _sample(drawing: Drawing) -> Captioned:
 
 def write_style(emoji: Path, icons: Path, out: Path) -> int:
     """Write the pictures of @lobehub/fluent-emoji-3d whose names the drawings have. Returns their number."""
+    return write_shard(out / "style" / "fluent-emoji-3d.tar", styled(emoji, icons))
+
+
+def styled(emoji: Path, icons: Path) -> Iterator[Captioned]:
+    """The pictures of @lobehub/fluent-emoji-3d whose names the drawings have."""
     names = json.loads((icons / "package/json/openmoji.json").read_text("utf8"))["chars"]
-    shard = out / "style" / "fluent-emoji-3d.tar"
-
-    def samples() -> Iterator[Captioned]:
-        for file in sorted((emoji / "package/assets").glob("*.webp")):
-            name = names.get(file.stem) or names.get(file.stem.replace("-fe0f", ""), "")
-            if caption := caption_of(name):
-                with Image.open(file) as opened:
-                    image = Image.new("RGB", (SIDE, SIDE), "white")
-                    small = opened.convert("RGBA").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-                image.paste(small, mask=small.getchannel("A"))
-                yield Captioned(file.stem, image, caption, {"set": "fluent-emoji-3d", "name": name})
-
-    return write_shard(shard, samples())
+    for file in sorted((emoji / "package/assets").glob("*.webp")):
+        name = names.get(file.stem) or names.get(file.stem.replace("-fe0f", ""), "")
+        if caption := caption_of(name):
+            with Image.open(file) as opened:
+                image = Image.new("RGB", (SIDE, SIDE), "white")
+                small = opened.convert("RGBA").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            image.paste(small, mask=small.getchannel("A"))
+            yield Captioned(file.stem, image, caption, {"set": "fluent-emoji-3d", "name": name})

@@ -20,7 +20,7 @@ import numpy as np
 import pypdfium2
 from lines import MARGIN, manuals
 from PIL import Image
-from shards import Captioned, write_shard
+from shards import Captioned, count_samples, write_shard
 
 from genlip.synthetic.degradation import DEGRADATIONS, degraded
 
@@ -36,8 +36,7 @@ def write_tests(folders: list[Path], out: Path) -> int:
         pictures = list(_drawn(chosen, manuals(folders)))
         for (x, kind), shard in shards.items():
             write_shard(shard, _samples(pictures, x, kind))
-    with tarfile.open(next(iter(shards.values()))) as archive:
-        return sum(name.endswith(".txt") for name in archive.getnames())
+    return count_samples(next(iter(shards.values())))
 
 
 def _chosen(out: Path) -> dict[str, tuple[str, dict[str, Any]]]:

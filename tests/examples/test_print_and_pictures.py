@@ -15,18 +15,7 @@ pypdfium2 = pytest.importorskip("pypdfium2")
 pytest.importorskip("resvg_py")
 
 FOLDER = Path(__file__).parents[2] / "examples/print_and_pictures"
-MODULES = [
-    "characters",
-    "compare_readers",
-    "lines",
-    "make",
-    "near_twins",
-    "packages",
-    "pages",
-    "pictures",
-    "print_tests",
-    "shards",
-]
+MODULES = [path.stem for path in FOLDER.glob("*.py")]
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +177,118 @@ def test_a_package_that_cannot_be_had_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Missing, match="fancy-doc is a package of debian, and this machine has no apt-get"):
         package_files(tmp_path, "fancy-doc", "debian")
+
+
+def test_figures_have_the_caption_of_their_title_or_plot(tmp_path):
+    from figures import write_figures
+    from shards import part_of
+
+    manual = tmp_path / "usr/share/gimp/2.0/help/en"
+    plots = tmp_path / "usr/share/doc/python-sklearn-doc/html/auto_examples/svm"
+    for folder in (manual, plots):
+        folder.mkdir(parents=True)
+        Image.new("RGBA", (600, 60), (255, 0, 0, 128)).save(folder / "a.png")
+        Image.new("L", (20, 20)).save(folder / "small.png")
+    (manual / "tools.html").write_text(
+        """<p class="title">Not this</p><img src="a.png"><div class="figure"><p class="title"><b>Figure 3.12. The “Move”
+        tool</b></p><div><div><img src="small.png"><img src="a.png"></div></div></div><img src="a.png" alt="nor this">"""
+    )
+    (plots / "plot.html").write_text('<img src="a.png" alt="Support vectors" class="sphx-glr-single-img">')
+    assert sum(write_figures([tmp_path], tmp_path / "out").values()) == 2
+    found = {}
+    for part in ("train", "valid", "test"):
+        for name, data in members(tmp_path / f"out/figures/{part}.tar").items():
+            if name.endswith(".txt"):
+                found[data.decode()] = part
+            if name.endswith(".png"):
+                image = Image.open(io.BytesIO(data))
+                assert image.size == (512, 51)
+                assert image.getpixel((5, 5)) == pytest.approx((255, 127, 127), abs=1)
+    assert found == {'The "Move" tool': part_of("en 3"), "Support vectors": part_of("svm")}
+
+
+def write_svg(path, title, shape):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"""<svg xmlns='http://www.w3.org/2000/svg' xmlns:dc='http://purl.org/dc/elements/1.1/' viewBox='0 0 8 8' width='8'
+        height='8'><metadata><dc:title>{title}</dc:title></metadata>{shape}</svg>"""
+    )
+
+
+def test_clip_art_that_looks_alike_is_on_one_side(tmp_path, monkeypatch):
+    pytest.importorskip("imagehash")
+    import clipart
+    import shards
+
+    root = tmp_path / "usr/share/openclipart/svg/things"
+    box, ball = "<rect x='1' y='2' width='4' height='5'/>", "<circle cx='5' cy='3' r='2'/>"
+    for name, title, shape in (
+        ("box_01", "Clipart by A - red_box", box),
+        ("box_02", "", box),
+        ("ball", "A big ball", ball),
+        ("star_1", "x", box),
+        ("empty", "nothing", ""),
+    ):
+        write_svg(root / f"{name}.svg", title, shape)
+    asked = []
+    monkeypatch.setattr(shards, "part_of", lambda name: asked.append(name) or ("test" if "box" in name else "train"))
+    assert clipart.write_clipart(tmp_path, tmp_path / "out") == {"train": 1, "valid": 0, "test": 2}
+    assert {*asked} == {"things-ball", "things-box_01"}
+    texts = [d.decode() for n, d in members(tmp_path / "out/clipart/test.tar").items() if n.endswith(".txt")]
+    assert texts == ["red box", "box"]
+
+
+def test_electronic_parts_are_split_by_family(tmp_path):
+    import clipart
+
+    root = tmp_path / "usr/share/fritzing/parts"
+    write_svg(root / "svg/core/breadboard/led.svg", "", "<circle cx='4' cy='4' r='2'/>")
+    (root / "core").mkdir()
+    (root / "core/led.fzp").write_text(
+        """<module><title>LED</title><description>a red light</description><properties><property name="family">Lamp
+        </property></properties><views><breadboardView><layers image="breadboard/led.svg"/></breadboardView>
+        <schematicView><layers image="schematic/gone.svg"/></schematicView></views></module>"""
+    )
+    (root / "core/broken.fzp").write_text("<module>")
+    assert sum(clipart.write_circuit_parts(tmp_path, tmp_path / "out").values()) == 1
+
+
+def test_pixels_of_a_map_have_the_class_of_their_division(tmp_path):
+    from maps import CLASSES, COPIES, write_maps
+
+    root = tmp_path / "usr/share/kgeography"
+    root.mkdir(parents=True)
+    colours = {"North": (200, 0, 0), "South": (0, 200, 0), "Sea": (0, 0, 200), "Frontier": (0, 0, 0), "Abroad": (9, 9, 9)}
+    rows = [name for name in colours for _ in range(4)]
+    pixels = np.array([[colours[name]] * 30 for name in rows], np.uint8)
+    pixels[0, 0] = 77  # no division
+    Image.fromarray(pixels).save(root / "land.png")
+    divisions = "".join(
+        f"<division><name>{name}</name><ignore>{'no' if name in ('North', 'South') else 'yes'}</ignore><color><red>{red}"
+        f"</red><green>{green}</green><blue>{blue}</blue></color></division>"
+        for name, (red, green, blue) in colours.items()
+    )
+    (root / "land_regions.kgm").write_text(f"<map><mapFile>land.png</mapFile>{divisions}</map>")
+    assert sum(write_maps(tmp_path, tmp_path).values()) == COPIES
+    assert (tmp_path / "maps/classes.txt").read_text().split() == [*CLASSES]
+    labels = [np.asarray(Image.open(path)) for path in (tmp_path / "maps/annotations").rglob("*.png")]
+    images = [np.asarray(Image.open(path)) for path in (tmp_path / "maps/images").rglob("*.png")]
+    kinds = {"North": 1, "South": 1, "Sea": 2, "Frontier": 4, "Abroad": 3}
+    for one in labels:
+        assert one[0, 0] == 0
+        assert one[:, 1:].tolist() == [[kinds[name]] * 29 for name in rows]
+    assert len({image[18].tobytes() for image in images}) == COPIES
+
+
+def test_mixtures_name_what_is_there(tmp_path):
+    import yaml
+    from make import MIXTURES, write_mixtures
+
+    (tmp_path / "lines/train").mkdir(parents=True)
+    (tmp_path / "lines/train/a.tar").touch()
+    write_mixtures(tmp_path)
+    assert yaml.safe_load((tmp_path / "train.yaml").read_text())["sources"] == MIXTURES["train"][:1]
+    assert yaml.safe_load((tmp_path / "valid.yaml").read_text())["sources"] == []
 
 
 def test_error_rates_are_those_of_a_slow_count():
