@@ -21,8 +21,9 @@ import numpy as np
 __all__ = ["Box", "find_lines", "ink"]
 
 _BLOCK = 32  # pixels a side, over which the ground is taken to be even
-_GUTTER = 1.6  # of the height of a line: a gap that is as wide divides columns
+_GUTTER, _SPACE = 1.6, 2.2  # in heights of a line: gaps that divide columns, and the parts of a line
 _MARK = 0.4  # of the height of a line: lower pieces are dots and accents, and belong to the line that is as near
+_PALE, _LEAST_CONTRAST = 0.5, 12.0  # share of the usual contrast that pale print still has; and of 255
 _LEAST = 4  # pixels: a lower line cannot be read
 
 
@@ -48,7 +49,9 @@ def ink(pixels: np.ndarray) -> np.ndarray:
     if np.median(values) < 110:  # bright print on a dark page
         values = 255 - values
     contrast = _ground(values) - values
-    return contrast > max(_otsu(contrast), 12.0)  # 12 of 255: less is noise of paper
+    usual = float(np.median(contrast))
+    spread = 1.4826 * float(np.median(np.abs(contrast - usual)))  # standard deviation of the paper, ink left aside
+    return contrast > max(_PALE * _otsu(contrast), usual + 6 * spread, _LEAST_CONTRAST)
 
 
 def _ground(values: np.ndarray) -> np.ndarray:
@@ -133,11 +136,11 @@ def _shrunk(marks: np.ndarray, box: Box) -> Box | None:
 def _cut(marks: np.ndarray, box: Box, height: float) -> tuple[Box, Box] | None:
     """The two parts of a box, in reading order; None for a line."""
     inside = marks[box.top : box.bottom, box.left : box.right]
+    gaps = [gap for gap in _gaps(_printed(inside, 1)) if _divides_lines(gap, box.bottom - box.top, height)]
     gutter = max(_gaps(_printed(inside, 0)), key=_width, default=(0, 0))
-    if _width(gutter) >= _GUTTER * min(height, box.bottom - box.top):
+    if _width(gutter) >= (_GUTTER * height if gaps else _SPACE * (box.bottom - box.top)):
         middle = box.left + sum(gutter) // 2
         return box._replace(right=middle), box._replace(left=middle)
-    gaps = [gap for gap in _gaps(_printed(inside, 1)) if _divides_lines(gap, box.bottom - box.top, height)]
     if not gaps:
         return None
     widest = max(gaps, key=_width)
