@@ -31,10 +31,14 @@ ICONS, EMOJI = "@iconify/json", "@lobehub/fluent-emoji-3d"
 CLIPART, CIRCUITS, MAPS = "openclipart-svg", "fritzing-parts", "kgeography-data"
 SOURCES = Path(__file__).with_name("sources.json")
 MIXTURES = {
+    "words": [{"source": "lines/words/*.tar", "weight": 1}],
     "train": [
         {"source": "lines/train/*.tar", "degrade": "print", "weight": 45},
-        {"source": "lines/words/*.tar", "degrade": "print", "weight": 25},
+        {"source": "lines/words/*.tar", "degrade": "print", "weight": 20},
         {"source": "pictures/train/*.tar", "degrade": "drawings", "weight": 30},
+        {"source": "clipart/train.tar", "degrade": "drawings", "weight": 3},
+        {"source": "parts/train.tar", "degrade": "drawings", "weight": 1},
+        {"source": "figures/train.tar", "weight": 1},
     ],
     "valid": [
         {"source": "lines/valid/*.tar", "degrade": "print", "weight": 70},
@@ -66,7 +70,7 @@ def main() -> None:
 
 
 def write_mixtures(out: Path) -> None:
-    """Write OUT/train.yaml and OUT/valid.yaml, of what is there."""
+    """Write OUT/words.yaml, OUT/train.yaml and OUT/valid.yaml, of what is there."""
     for part, sources in MIXTURES.items():
         found = [source for source in sources if any(out.glob(str(source["source"])))]
         (out / f"{part}.yaml").write_text(yaml.safe_dump({"sources": found}, sort_keys=False), "utf8")
