@@ -22,7 +22,7 @@ from .train.helpers import small_run
 
 ROOT = Path(__file__).parents[1]
 GUIDES = [
-    "docs/data.md", "docs/training.md", "docs/evaluate.md", "docs/use.md", "docs/mllm.md", "examples/slurm/README.md",
+    "docs/data.md", "docs/training.md", "docs/evaluate.md", "docs/use.md", "docs/mllm.md", "docs/reader.md", "examples/slurm/README.md",
 ]  # fmt: skip
 DATA, TRAINING, EVALUATE, *_ = ((ROOT / page).read_text(encoding="utf8") for page in GUIDES)
 
