@@ -94,7 +94,8 @@ def _within(box: Sequence[float], width: float, height: float) -> bool:
 
 def _rows(page: pypdfium2.PdfPage) -> Iterator[list[_Character]]:
     """The characters of each line of the text layer."""
-    (left, _, _, top), text_page, row = page.get_cropbox(), page.get_textpage(), list[_Character]()
+    (left, bottom, _, _), text_page, row = page.get_cropbox(), page.get_textpage(), list[_Character]()
+    top = bottom + page.get_height()  # the crop box of a page that inherits its size is not its own
     for index in range(text_page.count_chars()):
         character = _character(text_page, index, left, top)
         if character.text not in "\r\n":

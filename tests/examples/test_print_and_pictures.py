@@ -3,6 +3,7 @@
 import ctypes
 import io
 import json
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -75,6 +76,26 @@ def test_lines_have_the_text_and_place_of_the_layer(tmp_path):
         assert [word for word, _, _ in line.words] == line.text.split()
         edges = [edge for _, *sides in line.words for edge in sides]
         assert edges == sorted(edges)
+
+
+def test_pages_that_inherit_their_size_are_drawn_where_their_layer_says(tmp_path):
+    """pdfium then gives Letter as the crop box, and draws the page at its own size."""
+    from pages import pages_of
+
+    write_pdf(tmp_path / "a.pdf", ROWS)
+    own = (tmp_path / "a.pdf").read_bytes().replace(b"/MediaBox", b"/NoSuchBx")
+    inherited = re.sub(rb"/Type ?/Pages\b", b"/Type/Pages/MediaBox[0 0 500 600]", own)
+    assert inherited != own
+    (tmp_path / "b.pdf").write_bytes(inherited)
+    ((picture, lines),) = pages_of(tmp_path / "b.pdf", 144)
+    assert picture.shape == (1200, 1000)
+    assert [line.text for line in lines] == [ROWS[0][0], ROWS[1][0]]
+    for line in lines:
+        left, top, right, bottom = (round(2 * side) for side in line.box)
+        ink = picture < 128
+        assert ink[top:bottom, left:right].sum() > 100
+        assert not ink[top - 6 : top - 1, left:right].any()
+        assert not ink[bottom + 4 : bottom + 8, left:right].any()
 
 
 def test_lines_of_training_are_left_out_of_the_others(tmp_path, monkeypatch):
