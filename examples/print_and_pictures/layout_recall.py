@@ -1,9 +1,9 @@
-"""Layout recall: how many lines of manuals for tests does the layout of `genlip read` find whole, and how long does a page take?
+"""Layout recall: how many lines of manuals for tests are found whole by the layout of `genlip read`, and in which time?
 
     python examples/print_and_pictures/layout_recall.py runs/print_and_pictures/packages --pages 100 --dpi 100,150
 
-The truth is the text layer: the lines that `pages.py` takes, without those in formulas and tables. A line is whole if one box
-holds 95 % of it, and no more than two thirds of a line's height above and below. The last line is JSON.
+The truth is the text layer: the lines that `pages.py` takes, without those in formulas and tables. A line is whole if one
+box holds 95 % of it, and no more than two thirds of a line's height above and below. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def main() -> None:
             whole += sum(is_whole(line, boxes, dpi / 72) for line in lines)
             total += len(lines)
         rows.append({"dpi": dpi, "lines": total, "whole": whole / total, "seconds_per_page": float(np.median(seconds))})
-        print(f"{dpi} dpi: {whole} of {total} lines whole ({whole / total:.1%}), {np.median(seconds):.3f} s a page", flush=True)
+        print(
+            f"{dpi} dpi: {whole} of {total} lines whole ({whole / total:.1%}), {np.median(seconds):.3f} s a page", flush=True
+        )
     print(json.dumps(rows))
 
 
