@@ -35,4 +35,4 @@ def float32_is_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def all_captions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokenizers are learned from as many captions as they are outside of tests."""
-    monkeypatch.setattr("genlip.train.genlip_task._TOKENIZER_CORPUS", ALL_CAPTIONS)
+    monkeypatch.setattr("genlip.train.captioned_task._TOKENIZER_CORPUS", ALL_CAPTIONS)

@@ -13,12 +13,15 @@ SOURCE = ROOT / "src/genlip"
 FLOORS = [
     "lazy", "terminal", "suggestions", "machine", "progress", "threads", "extras",
     "synthetic", "model", "data", "remote_code", "recipes", "encoder", "speaker", "reading", "encoders", "mllm",
-    "report", "evaluate", "train", "export", "inspect", "plan", "studies",
+    "report", "evaluate", "train", "baselines", "export", "inspect", "plan", "studies",
     "quickstart", "cli",
 ]  # fmt: skip
 
 # Modules without a test file of their own name, and the file that tests them.
 TESTED_BY = {
+    "baselines.arm_task": "baselines/test_contrastive.py",
+    "baselines.run": "baselines/test_decoders.py",
+    "baselines.towers": "baselines/test_contrastive.py",
     "cli.caption": "cli/test_images.py",
     "cli.compare": "cli/test_eval.py",
     "cli.eval_perplexity": "studies/test_perplexity.py",
@@ -58,6 +61,7 @@ TESTED_BY = {
     "model.device_transfer": "model/test_pack.py",
     "plan.genlip_workload": "plan/test_planner.py",
     "plan.workload": "plan/test_plan.py",
+    "train.captioned_task": "train/test_genlip_task.py",
     "recipes.run": "recipes/test_recipe.py",
     "remote_code.configuration_genlip": "export/test_transformers.py",
     "remote_code.configuration_genlip_llava": "mllm/test_folder.py",

@@ -8,13 +8,13 @@ from torch.optim import Optimizer
 
 from genlip.model.genlip import GenLIP
 from genlip.recipes.recipe import OptimizerConfig, Run, load_recipe
-from genlip.train import genlip_task
+from genlip.train import captioned_task
 from genlip.train.optimizer import make_optimizers
 from genlip.train.task import ParameterGroup
 
 # A run learns its tokenizer from 20,000 captions, which takes longer than its updates do here. As an effect of the import,
 # since runs in processes of their own are to be equal bit for bit; slow tests take the fixture `all_captions`.
-ALL_CAPTIONS, genlip_task._TOKENIZER_CORPUS = genlip_task._TOKENIZER_CORPUS, 300
+ALL_CAPTIONS, captioned_task._TOKENIZER_CORPUS = captioned_task._TOKENIZER_CORPUS, 300
 
 SMALL = {
     "steps": 6,

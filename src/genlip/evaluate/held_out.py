@@ -10,17 +10,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from genlip.data.packing import packs_by_shape
 from genlip.evaluate.aggregators import ratio
 from genlip.evaluate.scores import Scores
-from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack, Sample
 
-__all__ = ["HeldOut", "deal_images", "held_out", "held_out_scores", "mean_loss", "paired_losses", "sample_losses"]
+__all__ = [
+    "CaptionModel",
+    "HeldOut",
+    "deal_images",
+    "held_out",
+    "held_out_scores",
+    "mean_loss",
+    "paired_losses",
+    "sample_losses",
+]
+
+
+class CaptionModel(Protocol):
+    """A model with losses of captions, such as a `GenLIP`."""
+
+    training: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Of the parameters."""
+        ...
+
+    def __call__(self, pack: Pack) -> Tensor:
+        """Float[], the summed loss of the supervised tokens."""
+        ...
+
+    def token_losses(self, pack: Pack) -> Tensor:
+        """Float[t], the loss of every text token in nats; 0 where it is not supervised."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode."""
+        ...
+
+    def eval(self) -> Any:
+        """Set evaluation mode."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +74,7 @@ class HeldOut:
 
 
 def held_out(
-    model: GenLIP, samples: Sequence[Sample], rows: int = 8192, advance: Callable[[int], None] = lambda done: None
+    model: CaptionModel, samples: Sequence[Sample], rows: int = 8192, advance: Callable[[int], None] = lambda done: None
 ) -> HeldOut:
     """Measure on samples with supervised captions, in packs of about `rows` rows.
 
@@ -56,7 +93,7 @@ def held_out_scores(losses: np.ndarray) -> dict[str, Scores]:
     }
 
 
-def paired_losses(model: GenLIP, samples: Sequence[Sample], rows: int = 8192) -> np.ndarray:
+def paired_losses(model: CaptionModel, samples: Sequence[Sample], rows: int = 8192) -> np.ndarray:
     """Float64[i 3]: the loss of each sample with its image, the one with another image, and its supervised tokens.
 
     Losses are sums over the sample's supervised tokens, in nats. Raises ValueError for fewer than two samples.
@@ -79,7 +116,7 @@ def deal_images(samples: Sequence[Sample], seed: int = 0) -> list[Sample]:
 
 @torch.inference_mode()
 def mean_loss(
-    model: GenLIP, samples: Sequence[Sample], rows: int = 8192, advance: Callable[[int], None] = lambda done: None
+    model: CaptionModel, samples: Sequence[Sample], rows: int = 8192, advance: Callable[[int], None] = lambda done: None
 ) -> float:
     """Loss over all supervised tokens divided by their number, in nats per token."""
     total, tokens, was_training = 0.0, 0, model.training
@@ -94,7 +131,7 @@ def mean_loss(
 
 
 @torch.inference_mode()
-def sample_losses(model: GenLIP, samples: Sequence[Sample], rows: int = 8192) -> np.ndarray:
+def sample_losses(model: CaptionModel, samples: Sequence[Sample], rows: int = 8192) -> np.ndarray:
     """Float64[i 2]: the loss of each sample, summed over its supervised tokens in nats, and how many these are."""
     found, was_training = np.zeros((len(samples), 2)), model.training
     model.eval()

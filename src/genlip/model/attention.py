@@ -23,7 +23,9 @@ from genlip.model.attention_varlen import VarlenAttention
 from genlip.model.device_transfer import on_device
 from genlip.model.pack import Pack
 
-__all__ = ["BACKENDS", "GroupedAttention", "PackAttention", "prefix_mask", "reference"]
+__all__ = [
+    "BACKENDS", "GroupedAttention", "PackAttention", "attend_group", "heads_first", "prefix_mask", "reference", "rows_of",
+]  # fmt: skip
 
 
 _SHORT = 640  # keys up to which the stored weights of explicit products stay small
@@ -68,14 +70,14 @@ class GroupedAttention:
         read_patches, read_text = [], []
         for i, (group, slots) in enumerate(zip(self.groups, self.slots, strict=True)):
             samples = len(group.texts)
-            keys, values = _heads_first(k_patches[i], samples), _heads_first(v_patches[i], samples)
+            keys, values = heads_first(k_patches[i], samples), heads_first(v_patches[i], samples)
             if not predicting:
-                read_patches.append(_rows(_attend(_heads_first(q_patches[i], samples), keys, values)))
+                read_patches.append(rows_of(attend_group(heads_first(q_patches[i], samples), keys, values)))
             if texts[i]:
                 padded = (_padded(x[i], group, slots) for x in (q_text, k_text, v_text))
-                queries, new_keys, new_values = (_heads_first(x, samples) for x in padded)
+                queries, new_keys, new_values = (heads_first(x, samples) for x in padded)
                 keys, values = torch.cat([keys, new_keys], dim=2), torch.cat([values, new_values], dim=2)
-                read = _rows(_attend(queries, keys, values, future=0 if predicting else 1))
+                read = rows_of(attend_group(queries, keys, values, future=0 if predicting else 1))
                 read_text.append(read if group.even else read.index_select(0, slots))
         return torch.cat(read_patches + read_text) if read_patches or read_text else q
 
@@ -121,17 +123,17 @@ def _padded(x: Tensor, group: _Group, slots: Tensor) -> Tensor:
     return x.new_zeros(len(group.texts) * max(group.texts), *x.shape[1:]).index_copy(0, slots, x)
 
 
-def _heads_first(x: Tensor, samples: int) -> Tensor:
+def heads_first(x: Tensor, samples: int) -> Tensor:
     """[samples*m h d] -> [samples h m d]"""
     return x.unflatten(0, (samples, -1)).transpose(1, 2)
 
 
-def _rows(x: Tensor) -> Tensor:
+def rows_of(x: Tensor) -> Tensor:
     """[samples h m d] -> [samples*m h d]"""
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, future: int | None = None) -> Tensor:
+def attend_group(q: Tensor, k: Tensor, v: Tensor, future: int | None = None) -> Tensor:
     """[b h m d] queries over [b h l d] keys -> [b h m d]
 
     future  None: every query sees every key. Else the last m keys are the text of the queries, and query i sees none of

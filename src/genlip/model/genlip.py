@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from genlip.model.attention import PackAttention
 from genlip.model.config import GenLIPConfig
-from genlip.model.layers import MLP, Block, GatedAttention, LayerScale, SwiGLU, drop_path
+from genlip.model.layers import Block, drop_path, reset_parameters
 from genlip.model.objective import caption_loss, caption_losses
 from genlip.model.pack import Pack
 from genlip.model.positions import rotary_tables
@@ -69,25 +69,9 @@ class GenLIP(nn.Module):
         """Device of the parameters."""
         return self.ln_post.weight.device
 
-    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Xavier-uniform in attention and feed-forward, N(0, 0.02) elsewhere, zero biases (1e-6 noise in the FFN)."""
-        for module in self.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
-                nn.init.normal_(module.weight, std=0.02)
-                if getattr(module, "bias", None) is not None:
-                    nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-            elif isinstance(module, LayerScale):
-                nn.init.constant_(module.lambda1, module.initial)
-            elif isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
-        for branch in self.visual.modules():
-            if isinstance(branch, (GatedAttention, SwiGLU, MLP)):
-                for linear in branch.children():
-                    if isinstance(linear, nn.Linear):
-                        nn.init.xavier_uniform_(linear.weight)
-                        if not isinstance(branch, GatedAttention):
-                            nn.init.normal_(linear.bias, std=1e-6)
+        """Draw all parameters anew."""
+        reset_parameters(self)
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile each block with torch.compile, for any number of rows.

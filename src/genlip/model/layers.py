@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from genlip.model.config import GenLIPConfig
 from genlip.model.positions import Rotary, rotate
 
-__all__ = ["MLP", "Block", "GatedAttention", "LayerScale", "SwiGLU", "drop_path"]
+__all__ = ["MLP", "Block", "GatedAttention", "LayerScale", "SwiGLU", "drop_path", "reset_parameters"]
 
 ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -140,3 +140,24 @@ class Block(nn.Module):
         x = x + (branch * paths[0] if paths else branch)
         branch = self.layer_scale2(self.mlp(self.layer_norm2(x)))
         return x + (branch * paths[1] if paths else branch)
+
+
+@torch.no_grad()
+def reset_parameters(model: nn.Module) -> None:
+    """Xavier-uniform in attention and feed-forward, N(0, 0.02) elsewhere, zero biases (1e-6 noise in the FFN)."""
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02)
+            if getattr(module, "bias", None) is not None:
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        elif isinstance(module, LayerScale):
+            nn.init.constant_(module.lambda1, module.initial)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+    for branch in model.modules():
+        if isinstance(branch, (GatedAttention, SwiGLU, MLP)):
+            for linear in branch.children():
+                if isinstance(linear, nn.Linear):
+                    nn.init.xavier_uniform_(linear.weight)
+                    if not isinstance(branch, GatedAttention):
+                        nn.init.normal_(linear.bias, std=1e-6)

@@ -10,68 +10,29 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from genlip.data.captions import Captions, load_tokenizer, train_tokenizer
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
-from genlip.data.samples import SampleReader
-from genlip.data.sources import Source, corpus
 from genlip.evaluate.captioning.generated import generate_captions
 from genlip.evaluate.held_out import held_out
 from genlip.model import checkpoint
-from genlip.model.attention_choice import resolve_attention
 from genlip.model.config import GenLIPConfig
 from genlip.model.flops import training_flops
 from genlip.model.genlip import GenLIP
-from genlip.model.pack import Pack, Sample
+from genlip.model.pack import Pack
 from genlip.recipes.run import Run
 from genlip.speaker import Speaker
+from genlip.train.captioned_task import CaptionedTask
 from genlip.train.task import HeldOutSet, Measured, PackTask
 
 __all__ = ["GenLIPTask"]
 
-_TOKENIZER_CORPUS = 20_000  # captions from which a tokenizer is learned
 _MAX_TOKENS = 96  # of a caption spoken during training
 
 
-class GenLIPTask(PackTask):
-    """Trains a `GenLIP` to predict captions; its processor is the tokenizer, as the text of tokenizer.json."""
-
-    def __init__(self, run: Run, processor: str) -> None:
-        self.run = run
-        self.captions = Captions(Tokenizer.from_str(processor), run.captions, run.model.vocab_size)
-
-    @classmethod
-    def find_processor(cls, run: Run, source: Source, newest: Path | None) -> str:
-        """The tokenizer of the checkpoint, of `init_from` or of `tokenizer`, or one trained on the captions."""
-        if newest is not None:
-            return load_tokenizer(newest).to_str()
-        try:
-            given = checkpoint.checkpoint_folder(run.init_from) if run.init_from else None
-        except checkpoint.CheckpointError as error:
-            raise checkpoint.CheckpointError(
-                f"{error}; it is init_from: train that model first, or set --init_from"
-            ) from error
-        if run.tokenizer != "bpe":
-            tokenizer = load_tokenizer(run.tokenizer)
-            if given is not None and (Path(given) / "tokenizer.json").is_file():
-                _check_same_words(run, tokenizer, load_tokenizer(given))
-            return tokenizer.to_str()
-        if given is not None:
-            return load_tokenizer(given).to_str()
-        return train_tokenizer(corpus(source, _TOKENIZER_CORPUS), run.model.vocab_size).to_str()
-
-    def reader(self, source: Source) -> SampleReader:
-        """Reads images with captions as the run prepares them."""
-        run = self.run
-        return SampleReader(source, run.images, self.captions, run.model, run.seed, run.packing.max_tokens)
-
-    def attention(self, device: torch.device, dtype: torch.dtype) -> str:
-        """The backend that `attention` of the run means here."""
-        return resolve_attention(self.run.attention, device, dtype, self.run.model.head_dim)
+class GenLIPTask(CaptionedTask, PackTask):
+    """Trains a `GenLIP` to predict captions."""
 
     def build(self, attention: str) -> GenLIP:
         """A model of the run's sizes with random weights."""
@@ -94,10 +55,6 @@ class GenLIPTask(PackTask):
     def compile(self, model: GenLIP) -> None:
         """Compile each block; attention stays as it is."""
         model.compile_blocks()
-
-    def idle(self) -> Pack:
-        """One empty patch, and one token that is not supervised."""
-        return Pack.of([Sample(np.zeros((1, self.run.model.patch_dim), np.uint8), (1, 1), [0], [False])])
 
     def flops(self, pack: Pack) -> float:
         """Work of a forward and a backward pass."""
@@ -130,14 +87,3 @@ def _check_same_shape(run: Run, given: GenLIPConfig) -> None:
         raise ValueError(
             f"init_from {run.init_from} is another model than the recipe's ({'; '.join(wrong)}): set --model {run.init_from}"
         )
-
-
-def _check_same_words(run: Run, wanted: Tokenizer, learned: Tokenizer) -> None:
-    """Refuse a tokenizer in which a token stands for another text than in the one that the weights were trained with."""
-    old, new = ({number: token for token, number in one.get_vocab().items()} for one in (learned, wanted))
-    for number in sorted(old.keys() & new.keys()):
-        if old[number] != new[number]:
-            raise ValueError(
-                f"tokenizer {run.tokenizer} is not that of init_from {run.init_from}: token {number} is {new[number]!r}, "
-                f"and was {old[number]!r} when its weights were learned; set --tokenizer bpe, which takes that of init_from"
-            )

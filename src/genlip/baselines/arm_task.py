@@ -1,0 +1,55 @@
+"""What the tasks of encoders with another objective share: they start anew, and write the encoder as a model of genlip.
+
+In: a run. Out: the folder that `genlip.Speaker.load` reads; it has no tokenizer, so the model does not speak. Beside it are
+
+    arm/model.safetensors    all weights under the baseline's names
+    arm/tokenizer.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from genlip.data.captions import load_tokenizer
+from genlip.data.preprocessing import Preprocessing, save_preprocessing
+from genlip.data.sources import Source
+from genlip.model import checkpoint
+from genlip.recipes.run import Run
+from genlip.train.captioned_task import CaptionedTask
+
+__all__ = ["ArmTask"]
+
+_ARM, _TOKENIZER = "arm", "tokenizer.json"
+
+
+class ArmTask(CaptionedTask):
+    """A task whose model has an `encoder` that `genlip.baselines.towers.encoder_alone` built."""
+
+    @classmethod
+    def find_processor(cls, run: Run, source: Source, newest: Path | None) -> str:
+        """The tokenizer of the checkpoint, of `tokenizer`, or one trained on the captions. Refuses `init_from`."""
+        if run.init_from:
+            raise ValueError(
+                f"init_from {run.init_from}: runs of task {run.task} start from random weights; set --init_from ''"
+            )
+        if newest is not None:
+            return load_tokenizer(newest / _ARM).to_str()
+        return super().find_processor(run, source, None)
+
+    def load_initial(self, model: Any) -> None:
+        """The random weights stay."""
+
+    def export(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        """The encoder as a model of genlip, and all weights."""
+        encoder = {name.removeprefix("encoder."): value for name, value in weights.items() if name.startswith("encoder.")}
+        checkpoint.save_weights(encoder, dataclasses.replace(self.run.model, vocab_size=1, text_embed_dim=1), folder)
+        settings = Preprocessing(images=self.run.images, captions=self.run.captions)
+        save_preprocessing(folder, settings, self.captions.tokenizer)
+        (folder / _ARM).mkdir(exist_ok=True)
+        (folder / _TOKENIZER).replace(folder / _ARM / _TOKENIZER)
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / _ARM / "model.safetensors")

@@ -1,0 +1,119 @@
+"""Runs of the baselines: GenLIP's settings and those of the other objective.
+
+In: settings. Out: a `ContrastiveRun`, a `DecoderRun` or a `VariantRun`, which recipes of the baselines' tasks are read into.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from genlip.recipes.run import Run
+
+__all__ = ["ContrastiveRun", "DecoderConfig", "DecoderRun", "PairsConfig", "VariantConfig", "VariantRun"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsConfig:
+    """The text tower and the loss of pairs of images and texts.
+
+    Attributes:
+        text_layers: blocks of the text tower, which is as wide as the encoder; 0 gives it as many as the encoder has.
+        causal: whether a text token sees the later ones (false, as in SigLIP) or not (true, as in CLIP).
+        temperature: by which similarities are multiplied at first; it is learned.
+        bias: added to them at first, of "siglip" alone; it is learned. big_vision: -10 for batches of 32,768, and -2.7 for
+            512. About minus the logarithm of the batch size.
+    """
+
+    text_layers: int = 0
+    causal: bool = False
+    temperature: float = 10.0
+    bias: float = -10.0
+
+    def __post_init__(self) -> None:
+        if self.text_layers < 0 or not self.temperature > 0:
+            raise ValueError(
+                f"pairs: text_layers {self.text_layers} must not be negative, temperature {self.temperature} positive"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ContrastiveRun(Run):
+    """A run of the task "siglip" or "clip".
+
+    Attributes:
+        task: "siglip" has the sigmoid loss of all pairs (arXiv 2303.15343), "clip" the softmax loss (arXiv 2103.00020).
+        pairs: the text tower and the loss.
+    """
+
+    task: str = "siglip"
+    pairs: PairsConfig = field(default_factory=PairsConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The decoder of an encoder with a decoder.
+
+    Attributes:
+        width: of the decoder; 0 takes that of the encoder.
+        layers: blocks of the decoder; 0 takes half of the encoder's.
+        heads: attention heads of the decoder; 0 keeps the encoder's size of a head.
+        kept: of "encoder_decoder": share of the encoder's outputs that the decoder reads in training, drawn at random.
+        parallel: of "cap": share of the samples whose tokens are all predicted at once, from masked inputs, as in CapPa.
+    """
+
+    width: int = 0
+    layers: int = 0
+    heads: int = 0
+    kept: float = 1.0
+    parallel: float = 0.0
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.layers, self.heads) < 0 or not 0 < self.kept <= 1 or not 0 <= self.parallel <= 1:
+            raise ValueError(
+                f"decoder: width {self.width}, layers {self.layers} and heads {self.heads} must not be negative, kept "
+                f"{self.kept} must lie in (0, 1], parallel {self.parallel} in [0, 1]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DecoderRun(Run):
+    """A run of the task "encoder_decoder" or "cap".
+
+    Attributes:
+        task: "encoder_decoder" reads patches and text in one causal decoder, as OpenVision 2 (arXiv 2509.01644); "cap" reads
+            patches by cross-attention (arXiv 2306.07915).
+        decoder: sizes of the decoder.
+    """
+
+    task: str = "encoder_decoder"
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantConfig:
+    """What differs from GenLIP.
+
+    Attributes:
+        registers: learned rows before the patches of each image; the paper compares 1 and 4 without the gate.
+        kept: share of the patches that are read in training, drawn at random.
+    """
+
+    registers: int = 0
+    kept: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.registers < 0 or not 0 < self.kept <= 1:
+            raise ValueError(f"variant: registers {self.registers} must not be negative, kept {self.kept} lie in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VariantRun(Run):
+    """A run of the task "genlip_variant".
+
+    Attributes:
+        task: GenLIP with registers, or with dropped patches.
+        variant: what differs.
+    """
+
+    task: str = "genlip_variant"
+    variant: VariantConfig = field(default_factory=VariantConfig)
