@@ -110,7 +110,7 @@ def test_sdpa_does_not_depend_on_how_samples_fall_into_runs(predicting):
 )
 def test_neighbours_of_one_kind_share_a_call_for_patches_and_one_for_text(shapes, calls):
     pack = random_pack(small_config(), shapes)
-    with mock.patch.object(attention, "_attend", side_effect=attention._attend) as counted:
+    with mock.patch.object(attention, "attend_group", side_effect=attention.attend_group) as counted:
         PackAttention(pack, "sdpa")(0, *random_qkv(pack, predicting=False))
     assert counted.call_count == calls
 

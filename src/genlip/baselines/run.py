@@ -1,6 +1,6 @@
 """Runs of the baselines: GenLIP's settings and those of the other objective.
 
-In: settings. Out: a `ContrastiveRun`, a `DecoderRun` or a `VariantRun`, which recipes of the baselines' tasks are read into.
+In: settings. Out: a run of the class of a task, which its recipes are read into.
 """
 
 from __future__ import annotations
@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 
 from genlip.recipes.run import Run
 
-__all__ = ["ContrastiveRun", "DecoderConfig", "DecoderRun", "PairsConfig", "VariantConfig", "VariantRun"]
+__all__ = [
+    "CapRun",
+    "ClipRun",
+    "ContrastiveRun",
+    "DecoderConfig",
+    "DecoderRun",
+    "PairsConfig",
+    "VariantConfig",
+    "VariantRun",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +47,26 @@ class PairsConfig:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ContrastiveRun(Run):
-    """A run of the task "siglip" or "clip".
+    """A run of the task "siglip".
 
     Attributes:
-        task: "siglip" has the sigmoid loss of all pairs (arXiv 2303.15343), "clip" the softmax loss (arXiv 2103.00020).
+        task: the sigmoid loss of all pairs (arXiv 2303.15343).
         pairs: the text tower and the loss.
     """
 
     task: str = "siglip"
     pairs: PairsConfig = field(default_factory=PairsConfig)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ClipRun(ContrastiveRun):
+    """A run of the task "clip".
+
+    Attributes:
+        task: the softmax loss of all pairs (arXiv 2103.00020).
+    """
+
+    task: str = "clip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +97,26 @@ class DecoderConfig:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DecoderRun(Run):
-    """A run of the task "encoder_decoder" or "cap".
+    """A run of the task "encoder_decoder".
 
     Attributes:
-        task: "encoder_decoder" reads patches and text in one causal decoder, as OpenVision 2 (arXiv 2509.01644); "cap" reads
-            patches by cross-attention (arXiv 2306.07915).
+        task: one causal decoder reads patches and text, as in OpenVision 2 (arXiv 2509.01644).
         decoder: sizes of the decoder.
     """
 
     task: str = "encoder_decoder"
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CapRun(DecoderRun):
+    """A run of the task "cap".
+
+    Attributes:
+        task: a decoder over text reads patches by cross-attention (arXiv 2306.07915).
+    """
+
+    task: str = "cap"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,10 +31,10 @@ TASKS = {
     "genlip": TaskEntry("genlip.recipes.run:Run", "genlip.train.genlip_task:GenLIPTask"),
     "mllm": TaskEntry("genlip.mllm.run:MLLMRun", "genlip.train.mllm_task:MLLMTask"),
     "siglip": TaskEntry("genlip.baselines.run:ContrastiveRun", "genlip.baselines.contrastive:SiglipTask"),
-    "clip": TaskEntry("genlip.baselines.run:ContrastiveRun", "genlip.baselines.contrastive:ClipTask"),
+    "clip": TaskEntry("genlip.baselines.run:ClipRun", "genlip.baselines.contrastive:ClipTask"),
     "encoder_decoder": TaskEntry("genlip.baselines.run:DecoderRun", "genlip.baselines.decoders:EncoderDecoderTask"),
     "genlip_variant": TaskEntry("genlip.baselines.run:VariantRun", "genlip.baselines.variants:VariantTask"),
-    "cap": TaskEntry("genlip.baselines.run:DecoderRun", "genlip.baselines.decoders:CapTask"),
+    "cap": TaskEntry("genlip.baselines.run:CapRun", "genlip.baselines.decoders:CapTask"),
 }
 
 
