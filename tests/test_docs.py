@@ -22,7 +22,8 @@ from .train.helpers import small_run
 
 ROOT = Path(__file__).parents[1]
 GUIDES = [
-    "docs/data.md", "docs/training.md", "docs/evaluate.md", "docs/use.md", "docs/mllm.md", "docs/reader.md", "examples/slurm/README.md",
+    "docs/data.md", "docs/training.md", "docs/evaluate.md", "docs/use.md", "docs/mllm.md", "docs/reader.md",
+    "docs/baselines.md", "examples/slurm/README.md",
 ]  # fmt: skip
 DATA, TRAINING, EVALUATE, *_ = ((ROOT / page).read_text(encoding="utf8") for page in GUIDES)
 
@@ -159,7 +160,9 @@ def test_every_event_that_the_code_logs_is_explained():
 def test_settings_and_recipes_that_the_training_guide_names_exist():
     of_genlip = {name for name in recipe_names() if name.startswith("stage")}
     assert set(re.findall(r"`(stage\d_\w+)`", TRAINING)) == of_genlip
-    of_mllm = set(recipe_names()) - of_genlip - {"quickstart"}
+    of_reader = {name for name in recipe_names() if name.startswith("pocket")}
+    assert of_reader == set(re.findall(r"genlip train (pocket\w*)", (ROOT / "docs/reader.md").read_text(encoding="utf8")))
+    of_mllm = set(recipe_names()) - of_genlip - of_reader - {"quickstart"}
     assert of_mllm <= set(re.findall(r"\bmllm_\w+", (ROOT / "docs/mllm.md").read_text(encoding="utf8")))
     known = keys().keys() | {key.rpartition(".")[0] for key in keys()}
     assert set(first_column("| setting |")) <= known

@@ -32,14 +32,14 @@ def test_unknown_tasks_are_refused_with_those_that_are_known(name):
 
 def test_the_nearest_task_is_named_and_where_it_stands(tmp_path):
     with pytest.raises(
-        RecipeError, match=r"^the command line: task is 'genlib': need one of genlip, mllm; did you mean genlip\?"
+        RecipeError, match=r"^the command line: task is 'genlib': need one of genlip, mllm, .*; did you mean genlip\?"
     ):
         load_recipe("quickstart", ["--task", "genlib"])
     (tmp_path / "a.yaml").write_text("base: quickstart\ntask: [genlip]\n")
     with pytest.raises(RecipeError, match=r"a\.yaml: task is "):
         load_recipe(tmp_path / "a.yaml")
-    with pytest.raises(ValueError, match="task is 'clip': need one of genlip"):
-        Run(task="clip", model=load_recipe("quickstart").model)
+    with pytest.raises(ValueError, match="task is 'blip': need one of genlip"):
+        Run(task="blip", model=load_recipe("quickstart").model)
 
 
 def test_an_entry_names_what_is_imported():
@@ -69,7 +69,7 @@ def test_a_task_brings_sections_of_its_own(tmp_path):
         (["--task", "toy", "--pairs", "3"], "pairs is a section"),
         (["--task", "toy", "--step", "3"], r"did you mean steps\? \(end after so many updates"),
         (["--pairs.width", "3"], "unknown key pairs.width"),
-        (["--task", "toi"], r"need one of genlip, mllm, toy; did you mean toy\?"),
+        (["--task", "toi"], r"need one of genlip, mllm, .*toy; did you mean toy\?"),
     ],
 )
 def test_sections_of_a_task_are_checked_as_all_others(words, message):

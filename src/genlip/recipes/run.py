@@ -50,13 +50,15 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """The optimizer, with linear warm-up and cosine decay; the defaults are the paper's (stage 1).
+    """The optimizer, with linear warm-up and decay; the defaults are the paper's (stage 1).
 
     Attributes:
         kind: "adamw" as in the paper, or "muon" for the matrices of the trunk and AdamW for all other parameters.
         learning_rate: peak, reached after the warm-up.
         final_learning_rate: at the last step.
         warmup_ratio: share of the steps that warm up.
+        schedule: "cosine" decay after the warm-up, or "stable": the peak, and a linear decay at the end.
+        cooldown_ratio: share of the steps in which a "stable" rate decays; 0 never.
         beta1: decay of the mean gradient.
         beta2: decay of the mean squared gradient; also Muon's momentum.
         eps: added to the denominator.
@@ -68,6 +70,8 @@ class OptimizerConfig:
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-6
     warmup_ratio: float = 0.007
+    schedule: Literal["cosine", "stable"] = "cosine"
+    cooldown_ratio: float = 0.2
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
@@ -79,10 +83,12 @@ class OptimizerConfig:
             not self.learning_rate > 0
             or not 0 <= self.final_learning_rate <= self.learning_rate
             or not 0 <= self.warmup_ratio < 1
+            or not 0 <= self.cooldown_ratio <= 1 - self.warmup_ratio
         ):
             raise ValueError(
                 f"optimizer: learning_rate {self.learning_rate} must be positive, final_learning_rate "
-                f"{self.final_learning_rate} between 0 and it, warmup_ratio {self.warmup_ratio} a share below 1"
+                f"{self.final_learning_rate} between 0 and it, warmup_ratio {self.warmup_ratio} a share below 1, and "
+                f"cooldown_ratio {self.cooldown_ratio} at most what the warm-up leaves"
             )
         if (
             not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1)

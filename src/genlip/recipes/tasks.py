@@ -33,8 +33,8 @@ TASKS = {
     "siglip": TaskEntry("genlip.baselines.run:ContrastiveRun", "genlip.baselines.contrastive:SiglipTask"),
     "clip": TaskEntry("genlip.baselines.run:ClipRun", "genlip.baselines.contrastive:ClipTask"),
     "encoder_decoder": TaskEntry("genlip.baselines.run:DecoderRun", "genlip.baselines.decoders:EncoderDecoderTask"),
-    "genlip_variant": TaskEntry("genlip.baselines.run:VariantRun", "genlip.baselines.variants:VariantTask"),
     "cap": TaskEntry("genlip.baselines.run:CapRun", "genlip.baselines.decoders:CapTask"),
+    "genlip_variant": TaskEntry("genlip.baselines.run:VariantRun", "genlip.baselines.variants:VariantTask"),
 }
 
 

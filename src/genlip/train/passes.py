@@ -11,7 +11,7 @@ all packs and ranks at once, which are not held with their graphs:
        embeddings and its own parameters
     3  embed each pack again, with the same random numbers, and backpropagate the gradient of its embeddings
 
-By the chain rule this is the gradient of the loss of one large batch.
+By the chain rule this is the gradient of the loss of one large batch. An update of a single pack is embedded once.
 """
 
 from __future__ import annotations
@@ -152,6 +152,9 @@ def _train_on_all(state: State, task: UpdateTask, passes: Sequence[_Pass], sums:
     if not passes:
         return
     world = state.world
+    if world.ranks == 1 and len(passes) == 1:
+        _train_on_one(state, task, passes[0], sums)
+        return
     with torch.no_grad():
         found = [_embed(state, task, one) for one in passes]
     for one, embeddings in zip(passes, found, strict=True):
@@ -182,6 +185,17 @@ def _train_on_all(state: State, task: UpdateTask, passes: Sequence[_Pass], sums:
         )
         with gradient_sync(state.shared, one.last):
             _embed(state, task, one, linear).backward()
+
+
+def _train_on_one(state: State, task: UpdateTask, one: _Pass, sums: Passes) -> None:
+    """The same where the update has a single pack, whose graph can be kept: it is embedded once."""
+    embeddings = _embed(state, task, one)
+    _seed(state, "loss")
+    loss, terms = state.shared(lambda model: task.full_precision_loss(model, embeddings))
+    loss.backward()
+    sums.loss += loss.detach()
+    sums.terms += terms
+    sums.by_pack.append((embeddings.detach().sum(), one.batch.keys if one.batch is not None else ()))
 
 
 def _embed(
