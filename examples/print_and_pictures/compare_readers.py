@@ -1,7 +1,7 @@
 """Compare readers of single lines: character and word error rates, and lines per second on one core.
 
     pip install rapidfuzz
-    python examples/print_and_pictures/compare_readers.py runs/print_and_pictures/measured --model pocket
+    python examples/print_and_pictures/compare_readers.py runs/print_and_pictures/measured --model runs/pocket/model
 
 Readers: `genlip` (this model), `tesseract` (the program, if it is installed; `--psm 7`, English, lines enlarged to the size
 that its documentation asks for), `tesseract-as-is` (not enlarged), `tesseract-languages` (enlarged, with all languages of

@@ -19,8 +19,8 @@ __all__ = ["add_read"]
 def add_read(commands: Any) -> None:
     """Add `genlip read`."""
     summary = "read the print on images"
-    example = "  genlip read pocket page.png\n  genlip read pocket scans/ --out pages.jsonl\n"
-    python = '\npython: genlip.read_page(genlip.Speaker.load("pocket"), "page.png")'
+    example = "  genlip read runs/pocket/model page.png\n  genlip read MODEL scans/ --out pages.jsonl\n"
+    python = '\npython: genlip.read_page(genlip.Speaker.load(MODEL), "page.png")'
     parser = add_command(commands, "read", _read, summary, example + python)
     add_model_and_images(parser, "one JSON object a line: path and lines (text and box in pixels), or path and error")
     parser.add_argument(

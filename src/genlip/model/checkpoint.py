@@ -174,7 +174,8 @@ def _local(path_or_hub_id: str | os.PathLike[str]) -> Path | None:
     if name in shipped_models():
         return _SHIPPED / name
     if folder.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        needed = f"; need a folder with {CONFIG} and {WEIGHTS}, a Hub id owner/name, or {', '.join(shipped_models())}"
+        others = ["a Hub id owner/name", *shipped_models()]
+        needed = f"; need a folder with {CONFIG} and {WEIGHTS}, or {', or '.join(others)}"
         raise CheckpointError(f"{name}: no such folder{_did_you_mean(folder) or needed}")
     return None
 
