@@ -6,6 +6,7 @@ import pytest
 
 from genlip.train.checkpoints import latest
 from genlip.train.loop import train_model
+from genlip.train.resume import branch
 from genlip.train.tracking import read_log
 
 from .helpers import small_run
@@ -109,3 +110,31 @@ def test_a_checkpoint_of_an_older_version_has_no_checksums(done, tmp_path):
         ValueError, match=r"is damaged \(run\.yaml is missing or empty\): remove it to go on from .*00000002"
     ):
         train_model(done())
+
+
+STABLE = {"optimizer__schedule": "stable", "optimizer__cooldown_ratio": 0.5, "optimizer__warmup_ratio": 0.0, "threads": 1}
+
+
+def test_a_branch_ends_as_a_run_of_its_own_length(tmp_path):
+    """Bit for bit: until the cooldown of the shorter one, both runs are the same."""
+    trunk = small_run(tmp_path / "trunk", steps=12, save_every=3, keep_last=9, **STABLE)
+    train_model(trunk)
+    whole = train_model(small_run(tmp_path / "whole", steps=6, save_every=3, **STABLE))
+    run = small_run(tmp_path / "branch", steps=6, save_every=3, **STABLE)
+    copy = branch(tmp_path / "trunk/checkpoints/step-00000003", run)
+    assert copy == tmp_path / "branch/checkpoints/step-00000003"
+    cooled = train_model(run, resume="must")
+    assert (cooled / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert [event["step"] for event in read_log(tmp_path / "branch", "train")] == [4, 5, 6]
+
+
+def test_a_branch_off_the_cooldown_or_of_another_run_is_refused(tmp_path):
+    train_model(small_run(tmp_path / "trunk", steps=6, save_every=1, keep_last=9, **STABLE))
+    late, early = (tmp_path / f"trunk/checkpoints/step-0000000{step}" for step in (5, 2))
+    with pytest.raises(ValueError, match=r"the learning rate was .* here, and is .* in the branch: branch off before both"):
+        branch(late, small_run(tmp_path / "other", steps=12, **STABLE))
+    with pytest.raises(ValueError, match=r"differ in its end alone, and differs in seed: 0 -> 1"):
+        branch(early, small_run(tmp_path / "other", steps=12, seed=1, **STABLE))
+    with pytest.raises(ValueError, match=r"trunk holds a run: choose another out"):
+        branch(early, small_run(tmp_path / "trunk", steps=12, **STABLE))
+    assert not (tmp_path / "other").exists()

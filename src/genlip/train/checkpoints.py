@@ -43,7 +43,9 @@ from genlip.recipes.recipe import Run, UnknownKeyError, load_recipe, to_yaml
 from genlip.train.ema import EMA
 from genlip.train.parallel import World
 
-__all__ = ["Checkpoints", "added", "check_whole", "latest", "read_progress", "read_run", "restore", "training_tensors"]
+__all__ = [
+    "Checkpoints", "added", "check_whole", "copy_for", "latest", "read_progress", "read_run", "restore", "training_tensors",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -243,6 +245,19 @@ def read_run(folder: Path) -> Run:
             f"{error}; the run was written by another version of genlip and cannot be resumed: start a new run from its "
             f"weights with --init_from {folder} and a new --out"
         ) from error
+
+
+def copy_for(checkpoint: Path, run: Run) -> Path:
+    """Copy a checkpoint into the folder of another run, as one that this run has written. Complete or absent."""
+    target = Path(run.out) / "checkpoints" / checkpoint.name
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(checkpoint, partial)
+    (partial / "run.yaml").write_text(to_yaml(run), encoding="utf8")
+    (partial / _SUMS).write_text(json.dumps(_checksums(partial), indent=2) + "\n", encoding="utf8")
+    _synchronise(partial)
+    partial.replace(target)
+    return target
 
 
 def _synchronise(folder: Path) -> None:

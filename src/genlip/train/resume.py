@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from genlip.data.sources.procedural import is_procedural
 from genlip.recipes.recipe import differences
@@ -17,7 +17,7 @@ from genlip.recipes.run import Run
 from genlip.train import checkpoints
 from genlip.train.schedule import learning_rate
 
-__all__ = ["Resume", "checkpoint_to_resume"]
+__all__ = ["Resume", "branch", "checkpoint_to_resume"]
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +84,37 @@ def _extend(run: Run, before: Run, newest: Path, resume: Resume, changed: list[s
             "--out NEW"
         )
     counts = checkpoints.read_progress(newest)
+    rates = [f"{_rate_at(one, counts):.2g}" for one in (before, run)]
+    log.warning("the run becomes longer (%s): its learning rate goes from %s to %s", "; ".join(changed), *rates)
+
+
+def _rate_at(run: Run, counts: dict[str, Any]) -> float:
+    """The learning rate of a run at what a checkpoint's `state.json` says is done."""
     examples = counts["data"]["of"]["examples"]  # of a mixture: how often each part is read, and its length
     epoch = examples if isinstance(examples, int) else sum(read for read, _ in examples)
     done = {name: counts[name] for name in ("samples", "tokens")} | {
         "steps": counts["step"],
         "epochs": counts["seen"] / epoch,
     }
-    rates = [
-        f"{learning_rate(one.optimizer, max(done[name] / end for name in _ENDS if (end := getattr(one, name)))):.2g}"
-        for one in (before, run)
-    ]
-    log.warning("the run becomes longer (%s): its learning rate goes from %s to %s", "; ".join(changed), *rates)
+    return learning_rate(run.optimizer, max(done[name] / end for name in _ENDS if (end := getattr(run, name))))
+
+
+def branch(checkpoint: Path, run: Run) -> Path:
+    """Copy a checkpoint of another run into `run.out`, from which `run` then goes on to an end of its own.
+
+    The runs may differ in their ends alone, and must have the same learning rate at this point, as with
+    `optimizer.schedule: stable` before the cooldown of both: `run` is then what it had been from its own beginning. Returns
+    the copy. Raises ValueError where that is not so, or where `run.out` holds a run.
+    """
+    before, counts = checkpoints.read_run(checkpoint), checkpoints.read_progress(checkpoint)
+    if changed := differences(dataclasses.replace(before, **{name: getattr(run, name) for name in _ENDS}), run):
+        raise ValueError(f"{checkpoint}: a branch may differ in its end alone, and differs in {'; '.join(changed)}")
+    old, new = _rate_at(before, counts), _rate_at(run, counts)
+    if old != new:
+        raise ValueError(
+            f"{checkpoint}: the learning rate was {old:.3g} here, and is {new:.3g} in the branch: branch off before both "
+            "cool down, with optimizer.schedule stable"
+        )
+    if checkpoints.latest(run.out) is not None:
+        raise ValueError(f"{run.out} holds a run: choose another out for the branch")
+    return checkpoints.copy_for(checkpoint, run)
