@@ -3,7 +3,7 @@
     python examples/seven_segment/draw.py runs/seven_segment
 
 Writes OUT/train with 50 images and OUT/test with 200, each NAME.png with NAME.txt, and OUT/train.yaml, a mixture that shows
-the first in many variants. No reading of the tests is in training.
+the first in many variants, and OUT/test.yaml. No reading of the tests is in training.
 The digits are bars of a display as in meters and clocks; their slant, gaps, colours and size differ from image to image.
 """
 
@@ -97,7 +97,8 @@ def main() -> None:
             seen.add(text)
             drawn(text, rng).save(out / part / f"{number:03}.png")
             (out / part / f"{number:03}.txt").write_text(text + "\n", "utf8")
-    (out / "train.yaml").write_text("sources:\n  - {source: train, degrade: print, weight: 1}\n", "utf8")
+    for part, kind in (("train", "print"), ("test", "line")):
+        (out / f"{part}.yaml").write_text(f"sources:\n  - {{source: {part}, degrade: {kind}, weight: 1}}\n", "utf8")
 
 
 if __name__ == "__main__":

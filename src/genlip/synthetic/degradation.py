@@ -36,8 +36,9 @@ class Degradation:
         tint: share of images whose paper and ink get colours.
         inverted: share of images that are shown as a negative.
         noise: standard deviation, as a share of the range of values.
-        quality: lowest quality of JPEG.
+        quality: lowest quality of JPEG; 100 uses none.
         least: pixels of the shorter side that stay at least.
+        variants: of an image in a source.
         height: pixels to which the damaged image is enlarged or reduced at the end, as readers of lines do; 0 leaves it.
     """
 
@@ -53,6 +54,7 @@ class Degradation:
     noise: float = 0.12
     quality: int = 15
     least: int = 7
+    variants: int = 64
     height: int = 32
 
 
@@ -70,7 +72,11 @@ DEGRADATIONS = {
         least=16,
         height=0,
     ),
-}
+    "line": Degradation(
+        margin=0, scale=(1, 1), stretch=1, rotation=0, blur=0, light=0, slope=0, tint=0, inverted=0, noise=0, quality=100,
+        least=1, variants=1,
+    ),
+}  # fmt: skip
 
 
 def degraded(pixels: np.ndarray, limits: Degradation, seed: int, number: int) -> np.ndarray:
@@ -149,6 +155,8 @@ def _noisy(image: Image.Image, limits: Degradation, rng: RandomChoices) -> Image
 
 
 def _compressed(image: Image.Image, limits: Degradation, rng: RandomChoices) -> Image.Image:
+    if limits.quality == 100:
+        return image
     quality = rng.whole(limits.quality, 90)
     if rng.chance(0.6):
         return image

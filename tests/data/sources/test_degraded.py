@@ -40,8 +40,8 @@ def test_variants_follow_each_other():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "scan"}, "degrade is 'scan': need one of print, drawings"),
-        ({"kind": "print", "variants": 0}, "variants is 0: need at least 1"),
+        ({"kind": "scan"}, "degrade is 'scan': need one of print, drawings, line"),
+        ({"kind": "print", "variants": -1}, "variants is -1: need at least 1, or 0 for those of the kind"),
     ],
 )
 def test_refused(settings, message):
@@ -68,3 +68,9 @@ def test_an_unknown_kind_in_a_mixture_is_named(tmp_path, kind):
     mixture.write_text(f"sources: [{{source: scenes, degrade: {'null' if kind is None else kind}}}]")
     with pytest.raises(ValueError, match=rf"source 1: degrade {kind!r}; need one of print, drawings"):
         open_source(str(mixture))
+
+
+def test_a_line_is_only_brought_to_its_height():
+    source = Degraded(Two(), "line")
+    assert len(source) == 2
+    assert np.array_equal(np.asarray(source[0].image), np.full((32, 64, 3), (255, 0, 0)))

@@ -23,23 +23,24 @@ class Degraded:
 
     Attributes:
         source: the images.
-        kind: one of `DEGRADATIONS`: "print" or "drawings".
-        variants: number of variants of each image.
+        kind: one of `DEGRADATIONS`: "print", "drawings", or "line", which only brings lines to their height.
+        variants: number of variants of each image; 0 takes that of the kind.
         seed: other variants.
         max_pixels: images with more pixels than this are refused before they are decoded.
     """
 
     source: Source
     kind: str
-    variants: int = 64
+    variants: int = 0
     seed: int = 0
     max_pixels: int = 100_000_000
 
     def __post_init__(self) -> None:
         if self.kind not in DEGRADATIONS:
             raise ValueError(f"degrade is {self.kind!r}: need one of {', '.join(DEGRADATIONS)}")
-        if self.variants < 1:
-            raise ValueError(f"variants is {self.variants}: need at least 1")
+        if self.variants < 0:
+            raise ValueError(f"variants is {self.variants}: need at least 1, or 0 for those of the kind")
+        object.__setattr__(self, "variants", self.variants or DEGRADATIONS[self.kind].variants)
 
     @property
     def name(self) -> str:

@@ -37,7 +37,7 @@ def open_source(spec: str, fields: str = "", images: str = "", allow_outside: bo
     .tar                          WebDataset shards, as img2dataset writes them
     .parquet                      rows with an image and a caption, as on the Hub
     .yaml                         a mixture: `sources`, a list of `source` with, if wanted, `fields`, `images`, `weight`, and
-                                  `degrade`: print or drawings, which shows each image in 64 variants, see `Degraded`
+                                  `degrade`: print, drawings or line, which shows each image in 64 variants, see `Degraded`
 
     Files may be globs, brace ranges such as "{00000..00127}.tar", and (tar, Parquet) URLs of any fsspec file system.
     `fields` names the fields of captions and their probabilities, as in "re_caption=0.8,org_caption=0.2". A mixture
