@@ -24,6 +24,7 @@ from maps import write_maps
 from packages import Missing, package_files
 from pictures import write_pictures, write_style
 from print_tests import write_tests
+from questions import write_questions
 
 MANUALS = ("texlive-latex-recommended-doc", "texlive-humanities-doc", "linuxcnc-doc-en", "gnuplot-doc")
 WITH_FIGURES = ("gimp-help-en", "gnucash-docs", "python-sklearn-doc")
@@ -56,6 +57,7 @@ def main() -> None:
     if manuals := [had[name] for name in MANUALS if name in had]:
         print("lines:", dict(write_lines(manuals, out / "lines")), flush=True)
         print("lines in each test:", write_tests(manuals, out), flush=True)
+        print("questions:", write_questions(out), flush=True)
     if icons := had.get(ICONS):
         print("pictures:", dict(write_pictures(icons, out / "pictures")), flush=True)
         if emoji := had.get(EMOJI):

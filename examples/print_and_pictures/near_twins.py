@@ -6,7 +6,7 @@
 Names are split, not drawings, and a drawing may be in several sets under several names. Two drawings are near twins if their
 perceptual hashes (64 bits; pHash of the library imagehash) differ in at most 4 bits; the hash of the negative counts too,
 since ink and ground are chosen at random. The report is written to PICTURES/near_twins.json: number and share by part, and
-the names of each pair. `measure` leaves these drawings out of a second figure.
+the names of each pair.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _images(folder: Path) -> Iterator[tuple[str, Image.Image]]:
 
 
 def _number(found: imagehash.ImageHash) -> int:
-    return int("".join("01"[bit] for bit in found.hash.ravel()), 2)
+    return int("".join("01"[int(bit)] for bit in found.hash.ravel()), 2)
 
 
 def nearest(tests: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

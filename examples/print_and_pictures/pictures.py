@@ -5,7 +5,7 @@ Out: OUT/pictures/{train,valid,test,style}/SET.tar
 
 A drawing's name is its caption, without words for its style, skin tone and number. Names are split, not drawings: a name in
 `test` is in no set for training. All of fluent-emoji-3d is in `style`: names that training has, in a style that it has not.
-Sets whose licence forbids commercial use are left out, and those whose names are codes.
+Sets whose licence forbids commercial use are left out, those whose names are codes, and Fluent Emoji in other styles.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from PIL import Image, ImageColor
 from shards import Captioned, part_of, write_shard
 
 SIDE = 128  # pixels
+SAME_ARTWORK = "fluent-emoji"  # sets whose names begin so show the drawings of the style that is kept aside
 CODES = frozenset({"flag", "circle-flags", "flagpack", "cif", "token-branded", "cryptocurrency-color", "selfhst"})
 _STYLE = frozenset(
     re.findall(
@@ -67,7 +68,8 @@ def drawings(folder: Path) -> Iterator[Drawing]:
     """The drawings of @iconify/json that may be used."""
     collections = json.loads((folder / "package/collections.json").read_text("utf8"))
     for collection, info in collections.items():
-        if "NC" in info["license"].get("spdx", "NC") or collection in CODES:
+        not_free = "NC" in info["license"].get("spdx", "NC")
+        if not_free or collection in CODES or collection.startswith(SAME_ARTWORK):
             continue
         stored = json.loads((folder / f"package/json/{collection}.json").read_text("utf8"))
         for name, icon in stored["icons"].items():

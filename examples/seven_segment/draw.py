@@ -2,8 +2,8 @@
 
     python examples/seven_segment/draw.py runs/seven_segment
 
-Writes OUT/train with 50 images and OUT/test with 200, each NAME.png with NAME.txt, and OUT/train.yaml, a mixture that shows
-the first in many variants, and OUT/test.yaml. No reading of the tests is in training.
+Writes OUT/train and OUT/valid with 50 images each and OUT/test with 200, each NAME.png with NAME.txt, and mixtures of the
+same names; OUT/train.yaml shows each image in many variants. No reading is in two of them.
 The digits are bars of a display as in meters and clocks; their slant, gaps, colours and size differ from image to image.
 """
 
@@ -27,7 +27,7 @@ COLOURS = [
     ("#38c6ff", "#020a14"),
     ("#202020", "#d8dccf"),
 ]
-PARTS = {"train": 50, "test": 200}
+PARTS = {"train": 50, "valid": 50, "test": 200}
 
 
 def reading(rng: random.Random) -> str:
@@ -97,7 +97,7 @@ def main() -> None:
             seen.add(text)
             drawn(text, rng).save(out / part / f"{number:03}.png")
             (out / part / f"{number:03}.txt").write_text(text + "\n", "utf8")
-    for part, kind in (("train", "print"), ("test", "line")):
+    for part, kind in (("train", "print"), ("valid", "line"), ("test", "line")):
         (out / f"{part}.yaml").write_text(f"sources:\n  - {{source: {part}, degrade: {kind}, weight: 1}}\n", "utf8")
 
 

@@ -114,3 +114,18 @@ def test_the_idle_pack_has_no_loss(name, tmp_path):
     loss.backward()
     assert (float(loss.detach()), int(terms)) == (0.0, 0)
     assert all(not value.any() for value in gradients(model).values())
+
+
+def test_tokens_that_are_predicted_in_parallel_know_their_place(tmp_path):
+    task = task_of(tmp_path, "cap", decoder__parallel=1.0)
+    model, pack = built(task).train(), pack_of(task, [(2, 3, 5)])
+    read = model.predictions(pack)
+    assert (read[:, None] - read).abs().amax(-1).add(torch.eye(5)).min() > 1e-6
+    tokens = (pack.token_ids + 7) % 300
+    torch.testing.assert_close(model.predictions(changed(pack, token_ids=tokens)), read, **EXACT)
+
+
+@pytest.mark.parametrize("setting", ["compile", "activation_checkpointing"])
+def test_settings_that_only_a_part_would_have_are_refused(setting, tmp_path):
+    with pytest.raises(ValueError, match=f"{setting} True: runs of task cap do not have it in all of their parts"):
+        task_of(tmp_path, "cap", **{setting: "true"})

@@ -323,10 +323,21 @@ def test_error_rates_are_those_of_a_slow_count():
     assert low <= whole <= high
 
 
-def test_near_twins_are_found_by_hash_or_by_that_of_the_negative():
+def test_near_twins_are_found_by_hash_or_by_that_of_the_negative(tmp_path):
     pytest.importorskip("imagehash")
-    from near_twins import nearest
+    from near_twins import hashes, nearest
+    from shards import Captioned, write_shard
 
+    rng = np.random.default_rng(0)
+    drawing = Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).resize((64, 64))
+    negative = Image.fromarray(255 - np.asarray(drawing))
+    other = Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).resize((64, 64))
+    for part, some in (("train", {"a": drawing}), ("test", {"b": negative, "c": other})):
+        write_shard(tmp_path / part / "x.tar", [Captioned(key, image, key, {}) for key, image in some.items()])
+    names, found = hashes(tmp_path / "test")
+    assert names == ["b: b", "c: c"]
+    apart, _ = nearest(found, hashes(tmp_path / "train")[1])
+    assert apart[0] <= 4 < apart[1]
     train = np.array([[0b1111, 0b0000], [1 << 63, 7]], np.uint64)
     bits, which = nearest(np.array([[0b0111, 0], [5, (1 << 63) | 1]], np.uint64), train)
     assert bits.tolist() == [1, 1]

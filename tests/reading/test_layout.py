@@ -87,3 +87,11 @@ def test_ten_thousand_marks_are_no_recursion():
     pixels = np.full((1200, 1200), PAPER, np.uint8)
     pixels[::12, ::12] = pixels[1::12, ::12] = pixels[2::12, ::12] = pixels[3::12, ::12] = PRINT
     assert len(find_lines(pixels)) == 10_000
+
+
+def test_strokes_of_large_letters_are_no_rules():
+    pixels = np.full((220, 1400), PAPER, np.uint8)
+    for left in range(40, 1300, 90):
+        pixels[30:180, left : left + 24] = PRINT  # stems
+        pixels[30:50, left : left + 85] = PRINT  # bars that touch
+    assert find_lines(pixels) == [Box(40, 30, 1300 // 90 * 90 + 35 + 0, 180)]

@@ -51,4 +51,4 @@ def test_a_stable_rate_without_cooldown_never_falls():
 
 def test_a_cooldown_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"cooldown_ratio 0\.9 at most what the warm-up leaves"):
-        OptimizerConfig(warmup_ratio=0.2, cooldown_ratio=0.9)
+        OptimizerConfig(warmup_ratio=0.2, cooldown_ratio=0.9, schedule="stable")

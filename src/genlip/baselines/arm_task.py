@@ -32,10 +32,19 @@ class ArmTask(CaptionedTask):
 
     @classmethod
     def find_processor(cls, run: Run, source: Source, newest: Path | None) -> str:
-        """The tokenizer of the checkpoint, of `tokenizer`, or one trained on the captions. Refuses `init_from`."""
+        """The tokenizer of the checkpoint, of `tokenizer`, or one trained on the captions.
+
+        Refuses `init_from`, and what only a part of the model would do.
+        """
         if run.init_from:
             raise ValueError(
                 f"init_from {run.init_from}: runs of task {run.task} start from random weights; set --init_from ''"
+            )
+        settings = {"compile": run.compile, "activation_checkpointing": run.activation_checkpointing,
+                    "model.drop_path_rate": run.model.drop_path_rate}  # fmt: skip
+        if given := [f"{name} {value}" for name, value in settings.items() if value]:
+            raise ValueError(
+                f"{', '.join(given)}: runs of task {run.task} do not have it in all of their parts; set it to false or 0"
             )
         if newest is not None:
             return load_tokenizer(newest / _ARM).to_str()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from genlip.baselines.arm_task import ArmTask
 from genlip.baselines.flops import encoder_training_flops, pool_flops, rows_flops
 from genlip.baselines.run import ContrastiveRun
-from genlip.baselines.towers import AttentionPool, TextTower, encoder_alone
+from genlip.baselines.towers import AttentionPool, TextTower, encoder_alone, xavier
 from genlip.data.packing import packs_by_shape
 from genlip.model.layers import reset_parameters
 from genlip.model.pack import Pack
@@ -27,6 +27,7 @@ from genlip.train.task import HeldOutSet, Measured, UpdateTask
 
 __all__ = ["ClipTask", "SiglipTask", "TwoTowers", "clip_loss", "recall_at_1", "siglip_loss"]
 
+_HOTTEST = 100.0
 _ROWS = 8192  # of a pack of held-out samples
 
 
@@ -42,6 +43,7 @@ class TwoTowers(nn.Module):
         self.text = TextTower(dataclasses.replace(config, num_hidden_layers=layers), run.pairs.causal)
         for part in (self.pool, self.text):
             reset_parameters(part)
+        xavier(self.pool.k_proj, self.pool.v_proj, self.pool.out_proj)
         self.log_temperature = nn.Parameter(torch.tensor([math.log(run.pairs.temperature)]))  # FSDP takes no scalars
         self.bias = nn.Parameter(torch.tensor([run.pairs.bias if biased else 0.0]), requires_grad=biased)
 
@@ -62,8 +64,11 @@ def siglip_loss(images: Tensor, texts: Tensor, log_temperature: Tensor, bias: Te
 
 
 def clip_loss(images: Tensor, texts: Tensor, log_temperature: Tensor) -> Tensor:
-    """Float[], the mean of both softmax losses, summed over the k images (arXiv 2103.00020, figure 3, times k)."""
-    logits = images @ texts.T * log_temperature.exp()
+    """Float[], the mean of both softmax losses, summed over the k images (arXiv 2103.00020, figure 3, times k).
+
+    The temperature counts as 100 at most, as in CLIP.
+    """
+    logits = images @ texts.T * log_temperature.clamp(max=math.log(_HOTTEST)).exp()
     right = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, right, reduction="sum") + F.cross_entropy(logits.T, right, reduction="sum")) / 2
 

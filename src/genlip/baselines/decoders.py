@@ -23,7 +23,7 @@ from genlip.baselines.arm_task import ArmTask
 from genlip.baselines.flops import cross_flops, encoder_training_flops, last_block_flops, rows_flops
 from genlip.baselines.rows import CausalAttention, SampleAttention, drop_patches, kept_patches
 from genlip.baselines.run import DecoderRun
-from genlip.baselines.towers import encoder_alone, text_rotary
+from genlip.baselines.towers import encoder_alone, text_places, text_rotary, xavier
 from genlip.evaluate.held_out import held_out
 from genlip.model.config import GenLIPConfig
 from genlip.model.device_transfer import on_device
@@ -87,7 +87,6 @@ class _FeatureDecoder(GenLIP):
     def __init__(self, config: GenLIPConfig, attention: str) -> None:
         super().__init__(dataclasses.replace(config, patch_size=1, num_channels=1), attention)
         self.vision_embeddings.requires_grad_(False)
-        self.lm_head.requires_grad_(False)  # the head is the model's own
 
     def embed_patches(self, patches: Tensor) -> Tensor:
         """The features as they are."""
@@ -103,9 +102,8 @@ class EncoderDecoder(EncoderWithDecoder):
         self.features = nn.Linear(run.model.hidden_size, config.hidden_size)
         self.decoder = _FeatureDecoder(config, attention)
         self.decoder.activation_checkpointing = run.activation_checkpointing
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        for part in (self.features, self.head):
-            reset_parameters(part)
+        self.head = self.decoder.lm_head
+        reset_parameters(self.features)
 
     def predictions(self, pack: Pack) -> Tensor:
         """See the base class. In training, `decoder.kept` of the encoder's outputs are read."""
@@ -156,11 +154,15 @@ class CrossDecoder(EncoderWithDecoder):
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         for part in (self.embeddings, self.layers, self.norm, self.head):
             reset_parameters(part)
+        for block in self.layers.modules():
+            if isinstance(block, CrossBlock):
+                xavier(block.q_proj, block.k_proj, block.v_proj, block.out_proj)
 
     def predictions(self, pack: Pack) -> Tensor:
         """See the base class. In training, a share of the texts is predicted in parallel."""
         features, lengths = self.encoder.encode(pack), pack.text_lengths
         x = self.embeddings(self._inputs(pack)).to(self.norm.weight.dtype)
+        x = x + text_places(pack, x.shape[1]).to(x.dtype)  # masked inputs are all alike, and turning them leaves them so
         rotary = text_rotary(pack, self.config, x.dtype)
         attend, read = SampleAttention(lengths, lengths, causal=True), SampleAttention(lengths, pack.patch_counts)
         for layer, block in enumerate(self.layers):

@@ -22,7 +22,7 @@ from genlip.model.layers import MLP, Block, SwiGLU
 from genlip.model.pack import Pack
 from genlip.model.positions import Rotary, rotary_tables
 
-__all__ = ["AttentionPool", "TextTower", "encoder_alone", "run_blocks", "text_rotary"]
+__all__ = ["AttentionPool", "TextTower", "encoder_alone", "run_blocks", "text_places", "text_rotary", "xavier"]
 
 
 def encoder_alone(config: GenLIPConfig, attention: str, activation_checkpointing: bool) -> GenLIP:
@@ -74,6 +74,20 @@ class TextTower(nn.Module):
         x = run_blocks(self.layers, x, text_rotary(pack, self.config, x.dtype), attend)
         last = on_device(np.cumsum(lengths) - 1, x.device)
         return self.head(self.norm(x[last]))
+
+
+def xavier(*projections: nn.Linear) -> None:
+    """Draw projections of an attention as GenLIP draws its own."""
+    for projection in projections:
+        nn.init.xavier_uniform_(projection.weight)
+
+
+def text_places(pack: Pack, width: int) -> Tensor:
+    """Float[t width], sines and cosines of the place of each token in its text (Vaswani et al., arXiv 1706.03762)."""
+    places = np.concatenate([np.arange(length) for length in pack.text_lengths])
+    half = (width + 1) // 2
+    angles = places[:, None] / 10_000 ** (np.arange(half) / half)
+    return on_device(np.concatenate([np.sin(angles), np.cos(angles)], axis=1)[:, :width], pack.positions.device)
 
 
 def text_rotary(pack: Pack, config: GenLIPConfig, dtype: torch.dtype) -> Rotary:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,21 +20,23 @@ from torch import Tensor, nn
 
 from genlip.baselines.rows import drop_patches, kept_patches
 from genlip.baselines.run import VariantRun
-from genlip.data.preprocessing import load_captions
+from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
+from genlip.data.sources import Source
 from genlip.evaluate.held_out import held_out
-from genlip.model import checkpoint
 from genlip.model.config import GenLIPConfig
 from genlip.model.device_transfer import on_device
 from genlip.model.flops import Load, step_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
+from genlip.model.reading import read_json
+from genlip.model.writing import write_json
 from genlip.speaker import Speaker
 from genlip.train.genlip_task import GenLIPTask
 from genlip.train.task import HeldOutSet, Measured
 
 __all__ = ["RegisterGenLIP", "VariantTask", "load_variant", "with_registers"]
 
-_REGISTERS = "registers.safetensors"
+_ARM, _CONFIG, _WEIGHTS = "arm", "genlip_with_registers.json", "with_registers.safetensors"
 
 
 class RegisterGenLIP(GenLIP):
@@ -117,21 +120,37 @@ class VariantTask(GenLIPTask):
         found = held_out(model, on.samples)
         return Measured({"loss": found.loss, "picture_gain": found.picture_gain}, unit="nats per token")
 
+    def load_initial(self, model: GenLIP) -> None:
+        """As GenLIP's; a model with registers starts with random weights."""
+        if self.run.variant.registers and self.run.init_from:
+            raise ValueError(
+                f"init_from {self.run.init_from}: a model with registers starts with random weights; set --init_from ''"
+            )
+        super().load_initial(model)
+
+    @classmethod
+    def find_processor(cls, run: Any, source: Source, newest: Path | None) -> str:
+        """As GenLIP's; the tokenizer of a model with registers lies in the folder `arm`."""
+        with_registers = newest is not None and run.variant.registers
+        return super().find_processor(run, source, newest / _ARM if newest is not None and with_registers else newest)
+
     def export(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """GenLIP's folder; registers are in a file of their own, which `load_variant` reads."""
-        registers = {name: value for name, value in weights.items() if name == "registers"}
-        super().export(folder, {name: value for name, value in weights.items() if name not in registers})
-        if registers:
-            save_file({name: value.contiguous() for name, value in registers.items()}, folder / _REGISTERS)
+        """GenLIP's folder. With registers a folder `arm`, which `load_variant` alone reads: else they would be left out."""
+        if not self.run.variant.registers:
+            super().export(folder, weights)
+            return
+        settings = Preprocessing(images=self.run.images, captions=self.run.captions)
+        save_preprocessing(folder / _ARM, settings, self.captions.tokenizer)
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / _ARM / _WEIGHTS)
+        write_json(folder / _ARM / _CONFIG, self.run.model.to_dict())
 
 
 def load_variant(folder: Path) -> Speaker:
-    """The model of a folder as an encoder, with its registers if there are any."""
-    given = checkpoint.load(folder)
-    settings, captions = load_captions(folder, given.config.vocab_size, None, None)
-    if not (folder / _REGISTERS).is_file():
-        return Speaker(given, settings.images, captions)
-    registers = load_file(folder / _REGISTERS)
-    model = RegisterGenLIP(given.config, len(registers["registers"]))
-    model.load_state_dict(given.state_dict() | registers)
-    return Speaker(model.eval(), settings.images)
+    """The model of a run of this task as an encoder, with its registers if there are any."""
+    if not (folder / _ARM / _CONFIG).is_file():
+        return Speaker.load(folder)
+    config = GenLIPConfig.from_dict(read_json(folder / _ARM / _CONFIG))
+    weights = load_file(folder / _ARM / _WEIGHTS)
+    model = RegisterGenLIP(config, len(weights["registers"]))
+    model.load_state_dict(weights)
+    return Speaker(model.eval(), load_preprocessing(folder / _ARM)[0].images)

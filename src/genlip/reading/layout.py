@@ -24,6 +24,7 @@ _BLOCK = 32  # pixels a side, over which the ground is taken to be even
 _GUTTER, _SPACE = 1.6, 2.2  # in heights of a line: gaps that divide columns, and the parts of a line
 _MARK = 0.4  # of the height of a line: lower pieces are dots and accents, and belong to the line that is as near
 _PALE, _LEAST_CONTRAST = 0.5, 12.0  # share of the usual contrast that pale print still has; and of 255
+_THICK = 8  # pixels: most of a rule
 _LEAST = 4  # pixels: a lower line cannot be read
 
 
@@ -76,15 +77,17 @@ def _otsu(contrast: np.ndarray) -> float:
 
 
 def _without_rules(marks: np.ndarray) -> np.ndarray:
-    """Without straight lines that are longer than print: they would join what they divide."""
-    marks = marks.copy()
-    for view in (marks, marks.T):
-        least = max(80, view.shape[1] // 8)
+    """Without straight lines that are longer than print, and thin: they would join what they divide."""
+    rules = np.zeros_like(marks)
+    for view, found in ((marks, rules), (marks.T, rules.T)):
+        long, least = np.zeros_like(view), max(80, view.shape[1] // 8)
         for row in np.flatnonzero(view.sum(1) >= least).tolist():
             for start, end in _runs(view[row]):
-                if end - start >= least:
-                    view[row, start:end] = False
-    return marks
+                long[row, start:end] = end - start >= least
+        for column in np.flatnonzero(long.any(0)).tolist():
+            for start, end in _runs(long[:, column]):
+                found[start:end, column] |= end - start <= _THICK  # else the stroke of a large letter
+    return marks & ~rules
 
 
 def _printed(marks: np.ndarray, axis: int) -> np.ndarray:

@@ -41,6 +41,7 @@ def read_page(speaker: Speaker, image: ImageLike, *, layout: Layout = "page", ba
     layout      "page" finds the lines; "line" takes the image as one line, with a small margin around its print
     batch_size  lines that are read at a time
     """
+    _check_batch_size(batch_size)
     pixels = decode_pixels(image, speaker.max_pixels)
     whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
     boxes = [whole] if layout == "line" else _lines_of(pixels)
@@ -51,11 +52,17 @@ def read_page(speaker: Speaker, image: ImageLike, *, layout: Layout = "page", ba
 
 def read_lines(speaker: Speaker, images: Sequence[ImageLike], *, batch_size: int = 32) -> list[str]:
     """The text of images of one line each, with a small margin around its print. Raises `ImageError`."""
+    _check_batch_size(batch_size)
     texts = list[str]()
     for start in range(0, len(images), batch_size):
         some = (decode_pixels(image, speaker.max_pixels) for image in images[start : start + batch_size])
         texts += _read(speaker, [_parts(pixels, Box(0, 0, pixels.shape[1], pixels.shape[0])) for pixels in some], batch_size)
     return texts
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
 
 
 def _read(speaker: Speaker, lines: Sequence[Sequence[Image.Image]], batch_size: int) -> list[str]:
@@ -89,7 +96,9 @@ def _parts(pixels: np.ndarray, box: Box) -> list[Image.Image]:
     """A line at the height of training; one that is too long to be read at once, cut between words into equal parts."""
     line = Image.fromarray(pixels[box.top : box.bottom, box.left : box.right])
     line = line.resize(line_size(line.size, _HEIGHT), Image.Resampling.BICUBIC)
-    edges = _cuts(np.asarray(line.convert("L")), -(-line.width // (_LONGEST * _HEIGHT)))
+    longest = _LONGEST * _HEIGHT
+    count = 1 if line.width <= longest else -(-4 * line.width // (3 * longest))  # cuts move by a sixth of a part at most
+    edges = _cuts(np.asarray(line.convert("L")), count)
     return [line.crop((left, 0, right, _HEIGHT)) for left, right in pairwise(edges)]
 
 
@@ -97,8 +106,8 @@ def _cuts(line: np.ndarray, count: int) -> list[int]:
     """The edges of `count` parts of a line, UInt8[H, W]; inner ones where a word ends."""
     ink = np.abs(line.astype(np.int16) - np.median(line).astype(np.int16)).sum(0)
     near = np.convolve(ink, np.ones(_HEIGHT // 4), mode="same")  # lowest in the middle of a space between words
-    reach, edges = len(ink) // (4 * count), [0]
+    reach, edges = len(ink) // (6 * count), [0]
     for part in range(1, count):
         first = part * len(ink) // count - reach
-        edges.append(first + int(near[first : first + 2 * reach].argmin()))
+        edges.append(first + int(near[first : first + 2 * reach + 1].argmin()))
     return [*edges, len(ink)]

@@ -83,7 +83,7 @@ class OptimizerConfig:
             not self.learning_rate > 0
             or not 0 <= self.final_learning_rate <= self.learning_rate
             or not 0 <= self.warmup_ratio < 1
-            or not 0 <= self.cooldown_ratio <= 1 - self.warmup_ratio
+            or (self.schedule == "stable" and not 0 <= self.cooldown_ratio <= 1 - self.warmup_ratio + 1e-9)
         ):
             raise ValueError(
                 f"optimizer: learning_rate {self.learning_rate} must be positive, final_learning_rate "

@@ -103,8 +103,9 @@ def branch(checkpoint: Path, run: Run) -> Path:
     """Copy a checkpoint of another run into `run.out`, from which `run` then goes on to an end of its own.
 
     The runs may differ in their ends alone, and must have the same learning rate at this point, as with
-    `optimizer.schedule: stable` before the cooldown of both: `run` is then what it had been from its own beginning. Returns
-    the copy. Raises ValueError where that is not so, or where `run.out` holds a run.
+    `optimizer.schedule: stable` before the cooldown of both. Without warm-up, whose length is a share of the run, `run` is
+    then what it had been from its own beginning. Returns the copy. Raises ValueError where that is not so, or where
+    `run.out` holds a run.
     """
     before, counts = checkpoints.read_run(checkpoint), checkpoints.read_progress(checkpoint)
     if changed := differences(dataclasses.replace(before, **{name: getattr(run, name) for name in _ENDS}), run):

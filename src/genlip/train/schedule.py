@@ -17,7 +17,7 @@ def learning_rate(config: OptimizerConfig, progress: float) -> float:
     """The learning rate of the update after which `progress`, in (0, 1], of the run is done.
 
     It rises linearly to the peak. "cosine" falls as a cosine to the final rate. "stable" stays, and falls linearly in the
-    last `cooldown_ratio` of the run: of runs of different lengths the first part is the same, so that one can branch off
+    last `cooldown_ratio` of the run: runs of different lengths have the same rate before, so that one can branch off
     another (Hu et al., arXiv 2404.06395).
     """
     if progress < config.warmup_ratio:
