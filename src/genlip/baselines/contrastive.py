@@ -38,7 +38,7 @@ class TwoTowers(nn.Module):
         super().__init__()
         config = run.model
         layers = run.pairs.text_layers or config.num_hidden_layers
-        self.encoder = encoder_alone(config, attention, run.activation_checkpointing)
+        self.encoder = encoder_alone(config, attention)
         self.pool = AttentionPool(config)
         self.text = TextTower(dataclasses.replace(config, num_hidden_layers=layers), run.pairs.causal)
         for part in (self.pool, self.text):

@@ -12,6 +12,7 @@ Axes: p patches, t text tokens of a pack, D width of the encoder, W width of the
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -53,7 +54,7 @@ def decoder_config(run: DecoderRun) -> GenLIPConfig:
     )
 
 
-class EncoderWithDecoder(nn.Module):
+class EncoderWithDecoder(nn.Module, ABC):
     """What both forms have: the encoder, and losses out of what the language head reads."""
 
     head: nn.Linear
@@ -61,16 +62,16 @@ class EncoderWithDecoder(nn.Module):
     def __init__(self, run: DecoderRun, attention: str) -> None:
         super().__init__()
         self.run = run
-        self.encoder = encoder_alone(run.model, attention, run.activation_checkpointing)
+        self.encoder = encoder_alone(run.model, attention)
 
     @property
     def device(self) -> torch.device:
         """Device of the parameters."""
         return self.encoder.device
 
+    @abstractmethod
     def predictions(self, pack: Pack) -> Tensor:
         """Float[t W], inputs of the language head, one for each text token to predict."""
-        raise NotImplementedError
 
     def forward(self, pack: Pack) -> Tensor:
         """Float[], the summed loss of the supervised tokens."""
@@ -101,7 +102,6 @@ class EncoderDecoder(EncoderWithDecoder):
         config = decoder_config(run)
         self.features = nn.Linear(run.model.hidden_size, config.hidden_size)
         self.decoder = _FeatureDecoder(config, attention)
-        self.decoder.activation_checkpointing = run.activation_checkpointing
         self.head = self.decoder.lm_head
         reset_parameters(self.features)
 
@@ -148,15 +148,14 @@ class CrossDecoder(EncoderWithDecoder):
         super().__init__(run, attention)
         config = self.config = decoder_config(run)
         self.embeddings = nn.Embedding(config.vocab_size + 2, config.hidden_size)  # two more: start, and masked
-        blocks = (CrossBlock(config, run.model.hidden_size) for _ in range(config.num_hidden_layers))
+        blocks = [CrossBlock(config, run.model.hidden_size) for _ in range(config.num_hidden_layers)]
         self.layers = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         for part in (self.embeddings, self.layers, self.norm, self.head):
             reset_parameters(part)
-        for block in self.layers.modules():
-            if isinstance(block, CrossBlock):
-                xavier(block.q_proj, block.k_proj, block.v_proj, block.out_proj)
+        for block in blocks:
+            xavier(block.q_proj, block.k_proj, block.v_proj, block.out_proj)
 
     def predictions(self, pack: Pack) -> Tensor:
         """See the base class. In training, a share of the texts is predicted in parallel."""

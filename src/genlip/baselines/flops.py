@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from genlip.model.config import GenLIPConfig
-from genlip.model.flops import encoder_flops
+from genlip.model.flops import encoder_flops, feed_forward_flops, row_flops
 
 __all__ = ["cross_flops", "encoder_training_flops", "last_block_flops", "pool_flops", "rows_flops"]
 
@@ -22,20 +22,20 @@ def rows_flops(config: GenLIPConfig, lengths: Iterable[int], causal: bool, layer
     """Work of so many blocks over samples of so many rows."""
     lengths = tuple(lengths)
     pairs = sum(n * (n + 1) / 2 if causal else n * n for n in lengths)
-    return layers * (_matrices(config) * sum(lengths) + 4 * config.hidden_size * pairs)
+    return layers * (row_flops(config) * sum(lengths) + 4 * config.hidden_size * pairs)
 
 
 def last_block_flops(config: GenLIPConfig, lengths: Sequence[int], queries: Sequence[int]) -> float:
     """Work of a causal block with keys at all rows, and queries at the last rows of each sample but one."""
     width = config.hidden_size
     pairs = sum(q * (n - q) + q * (q - 1) / 2 for n, q in zip(lengths, queries, strict=True))
-    return (_matrices(config) - 4 * width**2) * sum(queries) + 4 * width**2 * sum(lengths) + 4 * width * pairs
+    return (row_flops(config) - 4 * width**2) * sum(queries) + 4 * width**2 * sum(lengths) + 4 * width * pairs
 
 
 def pool_flops(config: GenLIPConfig, counts: Sequence[int]) -> float:
     """Work of attention pooling: keys and values of all patches, one query of each image, and its feed-forward network."""
     width = config.hidden_size
-    of_image = 2 * width**2 + _feed_forward(config)
+    of_image = 2 * width**2 + feed_forward_flops(config)
     return (4 * width**2 + 4 * width) * sum(counts) + of_image * len(counts)
 
 
@@ -45,13 +45,3 @@ def cross_flops(config: GenLIPConfig, read_width: int, patches: Sequence[int], t
     pairs = sum(p * t for p, t in zip(patches, text, strict=True))
     of_layer = 4 * width**2 * sum(text) + 4 * read_width * width * sum(patches) + 4 * width * pairs
     return config.num_hidden_layers * of_layer
-
-
-def _matrices(config: GenLIPConfig) -> float:
-    """Work of a block's matrices for a row."""
-    squares = (2 if config.gated_attention else 1) + 3
-    return 2 * squares * config.hidden_size**2 + _feed_forward(config)
-
-
-def _feed_forward(config: GenLIPConfig) -> float:
-    return 2 * (3 if config.use_swiglu_ffn else 2) * config.hidden_size * config.intermediate_size

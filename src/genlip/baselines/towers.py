@@ -8,7 +8,7 @@ Axes: s samples, p patches, t text tokens of a pack, D width.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,13 +22,12 @@ from genlip.model.layers import MLP, Block, SwiGLU
 from genlip.model.pack import Pack
 from genlip.model.positions import Rotary, rotary_tables
 
-__all__ = ["AttentionPool", "TextTower", "encoder_alone", "run_blocks", "text_places", "text_rotary", "xavier"]
+__all__ = ["AttentionPool", "TextTower", "encoder_alone", "text_places", "text_rotary", "xavier"]
 
 
-def encoder_alone(config: GenLIPConfig, attention: str, activation_checkpointing: bool) -> GenLIP:
+def encoder_alone(config: GenLIPConfig, attention: str) -> GenLIP:
     """A GenLIP for `encode` alone: its vocabulary has one entry, and its text parameters are not trained."""
     model = GenLIP(dataclasses.replace(config, vocab_size=1, text_embed_dim=1), attention)
-    model.activation_checkpointing = activation_checkpointing
     for part in (model.embeddings, model.in_proj, model.proj, model.lm_head):
         part.requires_grad_(False)
     return model
@@ -70,8 +69,9 @@ class TextTower(nn.Module):
         """Float[s D]. Every sample has text."""
         lengths = pack.text_lengths
         x = self.embeddings(pack.token_ids).to(self.norm.weight.dtype)
-        attend = SampleAttention(lengths, lengths, self.causal)
-        x = run_blocks(self.layers, x, text_rotary(pack, self.config, x.dtype), attend)
+        attend, rotary = SampleAttention(lengths, lengths, self.causal), text_rotary(pack, self.config, x.dtype)
+        for layer, block in enumerate(self.layers):
+            x = block(x, rotary, partial(attend, layer))
         last = on_device(np.cumsum(lengths) - 1, x.device)
         return self.head(self.norm(x[last]))
 
@@ -84,7 +84,7 @@ def xavier(*projections: nn.Linear) -> None:
 
 def text_places(pack: Pack, width: int) -> Tensor:
     """Float[t width], sines and cosines of the place of each token in its text (Vaswani et al., arXiv 1706.03762)."""
-    places = np.concatenate([np.arange(length) for length in pack.text_lengths])
+    places = _places(pack)
     half = (width + 1) // 2
     angles = places[:, None] / 10_000 ** (np.arange(half) / half)
     return on_device(np.concatenate([np.sin(angles), np.cos(angles)], axis=1)[:, :width], pack.positions.device)
@@ -92,17 +92,11 @@ def text_places(pack: Pack, width: int) -> Tensor:
 
 def text_rotary(pack: Pack, config: GenLIPConfig, dtype: torch.dtype) -> Rotary:
     """Angles of the text tokens, counted from 0 in each text."""
-    places = np.concatenate([np.arange(length) for length in pack.text_lengths])
+    places = _places(pack)
     positions = on_device(np.broadcast_to(places, (3, len(places))).copy(), pack.positions.device)
     return rotary_tables(positions, config, torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-def run_blocks(layers: nn.ModuleList, x: Tensor, rotary: Rotary, attend: Callable[..., Tensor]) -> Tensor:
-    """Float[n D] -> Float[n D], all blocks with the same attention."""
-
-    def without_layer(*parts: Tensor, predicting: bool = False) -> Tensor:
-        return attend(0, *parts)
-
-    for block in layers:
-        x = block(x, rotary, without_layer)
-    return x
+def _places(pack: Pack) -> np.ndarray:
+    """Int64[t], the place of each token in its text."""
+    return np.concatenate([np.arange(length) for length in pack.text_lengths])

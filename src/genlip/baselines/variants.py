@@ -131,8 +131,9 @@ class VariantTask(GenLIPTask):
     @classmethod
     def find_processor(cls, run: Any, source: Source, newest: Path | None) -> str:
         """As GenLIP's; the tokenizer of a model with registers lies in the folder `arm`."""
-        with_registers = newest is not None and run.variant.registers
-        return super().find_processor(run, source, newest / _ARM if newest is not None and with_registers else newest)
+        if newest is not None and run.variant.registers:
+            newest = newest / _ARM
+        return super().find_processor(run, source, newest)
 
     def export(self, folder: Path, weights: dict[str, Tensor]) -> None:
         """GenLIP's folder. With registers a folder `arm`, which `load_variant` alone reads: else they would be left out."""

@@ -16,7 +16,10 @@ from typing import NamedTuple
 from genlip.model.config import GenLIPConfig
 from genlip.model.pack import Pack
 
-__all__ = ["Flops", "Load", "Parameters", "StepFlops", "encoder_flops", "parameters", "step_flops", "training_flops"]
+__all__ = [
+    "Flops", "Load", "Parameters", "StepFlops", "encoder_flops", "feed_forward_flops", "parameters", "row_flops",
+    "step_flops", "training_flops",
+]  # fmt: skip
 
 
 class Load(NamedTuple):
@@ -104,11 +107,19 @@ def training_flops(config: GenLIPConfig, pack: Pack, activation_checkpointing: b
 def encoder_flops(config: GenLIPConfig, patch_counts: Iterable[int]) -> float:
     """Work of a forward pass of `GenLIP.encode` over images of so many patches: no text, and every block is whole."""
     counts, width = tuple(patch_counts), config.hidden_size
-    squares = (2 if config.gated_attention else 1) + 3  # projections of a block, each of width D x D
-    matrices = 3 if config.use_swiglu_ffn else 2
-    of_patch = squares * width**2 + matrices * width * config.intermediate_size
-    of_blocks = 2 * of_patch * sum(counts) + 4 * width * sum(count**2 for count in counts)
+    of_blocks = row_flops(config) * sum(counts) + 4 * width * sum(count**2 for count in counts)
     return 2 * config.patch_dim * width * sum(counts) + config.num_hidden_layers * of_blocks
+
+
+def row_flops(config: GenLIPConfig) -> float:
+    """Work of the matrices of a block for one row: attention's projections, with the gate, and the feed-forward network."""
+    squares = (2 if config.gated_attention else 1) + 3  # each of width D x D
+    return 2 * squares * config.hidden_size**2 + feed_forward_flops(config)
+
+
+def feed_forward_flops(config: GenLIPConfig) -> float:
+    """Work of a block's feed-forward network for one row."""
+    return 2 * (3 if config.use_swiglu_ffn else 2) * config.hidden_size * config.intermediate_size
 
 
 def _forward(config: GenLIPConfig, load: Load) -> Flops:

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from genlip.data.images import ImageLike, decode_pixels
+from genlip.data.images import ImageLike, Patches, decode_pixels
+from genlip.encoder import check_batches
 from genlip.reading.layout import Box, find_lines
 from genlip.speaker import Speaker
 from genlip.synthetic.degradation import DEGRADATIONS, line_size
@@ -41,7 +42,7 @@ def read_page(speaker: Speaker, image: ImageLike, *, layout: Layout = "page", ba
     layout      "page" finds the lines; "line" takes the image as one line, with a small margin around its print
     batch_size  lines that are read at a time
     """
-    _check_batch_size(batch_size)
+    check_batches([image], batch_size, Patches)
     pixels = decode_pixels(image, speaker.max_pixels)
     whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
     boxes = [whole] if layout == "line" else _lines_of(pixels)
@@ -52,17 +53,12 @@ def read_page(speaker: Speaker, image: ImageLike, *, layout: Layout = "page", ba
 
 def read_lines(speaker: Speaker, images: Sequence[ImageLike], *, batch_size: int = 32) -> list[str]:
     """The text of images of one line each, with a small margin around its print. Raises `ImageError`."""
-    _check_batch_size(batch_size)
+    check_batches(images, batch_size, Patches)
     texts = list[str]()
     for start in range(0, len(images), batch_size):
         some = (decode_pixels(image, speaker.max_pixels) for image in images[start : start + batch_size])
         texts += _read(speaker, [_parts(pixels, Box(0, 0, pixels.shape[1], pixels.shape[0])) for pixels in some], batch_size)
     return texts
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}: it must be at least 1")
 
 
 def _read(speaker: Speaker, lines: Sequence[Sequence[Image.Image]], batch_size: int) -> list[str]:
