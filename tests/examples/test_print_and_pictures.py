@@ -314,13 +314,34 @@ def test_mixtures_name_what_is_there(tmp_path):
 
 def test_error_rates_are_those_of_a_slow_count():
     pytest.importorskip("rapidfuzz")
-    from compare_readers import edits, rate
+    from reader_errors import edits, rate
 
     counts = edits(["abc def", "“x”"], ["abd def", '"x" y'])
     assert counts.tolist() == [[1, 7, 1, 2], [2, 3, 1, 1]]
     whole, low, high = rate(counts, 0)
     assert whole == pytest.approx(100 * 3 / 10)
     assert low <= whole <= high
+
+
+def test_readings_are_stored_and_shown(tmp_path):
+    pytest.importorskip("rapidfuzz")
+    from compare_readers import measured
+    from reader_errors import Sample
+    from readers import Reader
+    from readers_page import readers_page
+
+    some = [Sample(Image.new("RGB", (40, 10)), text, {"known_font": text == "ab"}) for text in ("ab", "cd<b>")]
+    called = []
+    reader = Reader("genlip", "1", lambda images: called.append(1) or ["ab", "cx<b>"])
+    one, again = (measured("x05-clean", some, reader, tmp_path) for _ in range(2))
+    assert len(called) == 1
+    assert one.edits.tolist() == again.edits.tolist() == [[0, 2, 0, 1], [1, 5, 1, 1]]
+    assert (one.characters.value, one.new_fonts.value) == pytest.approx((100 / 7, 100 / 5))
+    measured("x05-clean", some, reader._replace(version="2"), tmp_path)
+    assert len(called) == 2
+    page = readers_page({"x05-clean": some}, [one])
+    assert "cx&lt;b&gt;" in page
+    assert "14.29" in page
 
 
 def test_near_twins_are_found_by_hash_or_by_that_of_the_negative(tmp_path):
