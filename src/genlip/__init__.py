@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from genlip.lazy import lazy
 
 if TYPE_CHECKING:
+    from genlip.baselines.retrieval import measure_retrieval
     from genlip.data.datasets.any_images import open_any
     from genlip.data.datasets.opening import open_labelled
     from genlip.data.datasets.segmented_opening import open_segmented
@@ -54,16 +55,23 @@ if TYPE_CHECKING:
     from genlip.reading.pages import ReadLine, read_lines, read_page
     from genlip.recipes.recipe import Run, load_recipe
     from genlip.speaker import PatchWords, Speaker
+    from genlip.studies.arms import Arm, read_arm
+    from genlip.studies.compare import CompareConfig, compare_arms, plan_comparison
+    from genlip.studies.measures import Measures
     from genlip.studies.perplexity import PerplexityConfig, measure_perplexity
+    from genlip.studies.scaling import ScalingConfig, plan_scaling, train_scaling
+    from genlip.studies.scaling_findings import scaling_findings
     from genlip.train.loop import train_model
     from genlip.train.run_page import write_report
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Arm": "studies.arms",
     "Assistant": "mllm.assistant",
     "CaptioningConfig": "evaluate.captioning.measure",
     "CheckpointError": "model.checkpoint",
+    "CompareConfig": "studies.compare",
     "Decoding": "model.decoding",
     "Encoder": "encoder",
     "Features": "encoder",
@@ -71,6 +79,7 @@ _HOMES = {
     "GenLIPConfig": "model.config",
     "ImageConfig": "data.images",
     "ImageError": "data.images",
+    "Measures": "studies.measures",
     "Pack": "model.pack",
     "PatchWords": "speaker",
     "PerplexityConfig": "studies.perplexity",
@@ -82,9 +91,11 @@ _HOMES = {
     "Result": "evaluate.result",
     "Run": "recipes.recipe",
     "Sample": "model.pack",
+    "ScalingConfig": "studies.scaling",
     "SegmentationConfig": "evaluate.segmentation.measure",
     "Speaker": "speaker",
     "ZeroShotConfig": "evaluate.zero_shot.measure",
+    "compare_arms": "studies.compare",
     "compare_models": "evaluate.comparison.compare",
     "comparison_text": "evaluate.comparison.page",
     "evaluations_folder": "evaluate.result_files",
@@ -104,6 +115,7 @@ _HOMES = {
     "measure_questions": "evaluate.questions.measure",
     "measure_readout": "evaluate.readout.measure",
     "measure_resolution": "evaluate.resolution.measure",
+    "measure_retrieval": "baselines.retrieval",
     "measure_segmentation": "evaluate.segmentation.measure",
     "measure_zero_shot": "evaluate.zero_shot.measure",
     "open_any": "data.datasets.any_images",
@@ -113,24 +125,31 @@ _HOMES = {
     "open_segmented": "data.datasets.segmented_opening",
     "open_source": "data.sources",
     "patch_readout": "model.generation",
+    "plan_comparison": "studies.compare",
     "plan_run": "plan.planner",
+    "plan_scaling": "studies.scaling",
     "plan_text": "plan.text",
     "push_model": "export.hub",
+    "read_arm": "studies.arms",
     "read_lines": "reading.pages",
     "read_page": "reading.pages",
     "read_results": "evaluate.result_files",
     "run_quickstart": "quickstart",
     "save": "model.checkpoint",
+    "scaling_findings": "studies.scaling_findings",
     "train_model": "train.loop",
+    "train_scaling": "studies.scaling",
     "write_report": "train.run_page",
     "write_result": "evaluate.result_files",
     "write_shards": "data.shards",
 }
 
 __all__ = [
+    "Arm",
     "Assistant",
     "CaptioningConfig",
     "CheckpointError",
+    "CompareConfig",
     "Decoding",
     "Encoder",
     "Features",
@@ -138,6 +157,7 @@ __all__ = [
     "GenLIPConfig",
     "ImageConfig",
     "ImageError",
+    "Measures",
     "Pack",
     "PatchWords",
     "PerplexityConfig",
@@ -149,10 +169,12 @@ __all__ = [
     "Result",
     "Run",
     "Sample",
+    "ScalingConfig",
     "SegmentationConfig",
     "Speaker",
     "ZeroShotConfig",
     "__version__",
+    "compare_arms",
     "compare_models",
     "comparison_text",
     "evaluations_folder",
@@ -172,6 +194,7 @@ __all__ = [
     "measure_questions",
     "measure_readout",
     "measure_resolution",
+    "measure_retrieval",
     "measure_segmentation",
     "measure_zero_shot",
     "open_any",
@@ -181,15 +204,20 @@ __all__ = [
     "open_segmented",
     "open_source",
     "patch_readout",
+    "plan_comparison",
     "plan_run",
+    "plan_scaling",
     "plan_text",
     "push_model",
+    "read_arm",
     "read_lines",
     "read_page",
     "read_results",
     "run_quickstart",
     "save",
+    "scaling_findings",
     "train_model",
+    "train_scaling",
     "write_report",
     "write_result",
     "write_shards",

@@ -4,6 +4,7 @@ In: a run. Out: the folder that `genlip.Speaker.load` reads; it has no tokenizer
 
     arm/model.safetensors    all weights under the baseline's names
     arm/tokenizer.json
+    arm/recipe.yaml          settings of the run, by which `load_arm` builds the model again
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from genlip.data.captions import load_tokenizer
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
 from genlip.data.sources import Source
 from genlip.model import checkpoint
+from genlip.model.writing import write_text
+from genlip.recipes.recipe import load_recipe, to_yaml
 from genlip.recipes.run import Run
 from genlip.train.captioned_task import CaptionedTask
+from genlip.train.task import task_class
 
-__all__ = ["ArmTask"]
+__all__ = ["ArmTask", "load_arm"]
 
-_ARM, _TOKENIZER = "arm", "tokenizer.json"
+_ARM, _TOKENIZER, _WEIGHTS, _RECIPE = "arm", "tokenizer.json", "model.safetensors", "recipe.yaml"
 
 
 class ArmTask(CaptionedTask):
@@ -61,4 +65,23 @@ class ArmTask(CaptionedTask):
         save_preprocessing(folder, settings, self.captions.tokenizer)
         (folder / _ARM).mkdir(exist_ok=True)
         (folder / _TOKENIZER).replace(folder / _ARM / _TOKENIZER)
-        save_file({name: value.contiguous() for name, value in weights.items()}, folder / _ARM / "model.safetensors")
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / _ARM / _WEIGHTS)
+        write_text(folder / _ARM / _RECIPE, to_yaml(self.run))
+
+
+def load_arm(folder: str | Path) -> tuple[ArmTask, nn.Module]:
+    """The task and the whole model of the folder of a run, in evaluation mode on the processor.
+
+    Raises ValueError if it is another folder.
+    """
+    arm = Path(folder) / _ARM
+    if not (arm / _RECIPE).is_file():
+        raise ValueError(f"{folder} holds no {_ARM}/{_RECIPE}: need the model of a run of one of the other objectives")
+    run = load_recipe(arm / _RECIPE)
+    kind: Any = task_class(run)
+    if not issubclass(kind, ArmTask):
+        raise ValueError(f"{folder}: task {run.task} is not one of the other objectives")
+    task = kind(run, load_tokenizer(arm).to_str())
+    model: nn.Module = task.build("sdpa")
+    model.load_state_dict(load_file(arm / _WEIGHTS))
+    return task, model.eval()

@@ -16,6 +16,7 @@ from genlip.cli.eval_lmms import add_eval_lmms
 from genlip.cli.eval_mllm import add_questions
 from genlip.cli.eval_perplexity import add_perplexity
 from genlip.cli.eval_results import results_folder, store_and_say
+from genlip.cli.eval_retrieval import add_retrieval
 from genlip.cli.model_options import UsageError, add_encoder, add_model, load_encoder, model_name
 from genlip.cli.parser import add_command
 from genlip.evaluate.requirements import NEED_GENLIP, refusal
@@ -48,7 +49,7 @@ def add_eval(commands: Any) -> None:
     )
     inner = parser.add_subparsers(dest="measurement", required=True, metavar="NAME")
     own = (_captioning, _zero_shot, _probe, _segmentation, _readout, _attention, _features)
-    for add in (*own, add_questions, add_perplexity, add_eval_lmms):
+    for add in (*own, add_retrieval, add_questions, add_perplexity, add_eval_lmms):
         add(inner)
 
 

@@ -1,5 +1,5 @@
 """The command line: `genlip quickstart | train | caption | read | ask | encode | readout | data | plan | eval | report |
-compare | export | push`.
+compare | study | export | push`.
 
 In: arguments. Out: text, files, and an exit status. Every command calls one documented Python function. Slow imports happen
 only when a command runs, so that `--help` is fast.
@@ -28,6 +28,7 @@ from genlip.cli.quickstart import add_quickstart
 from genlip.cli.read import add_read
 from genlip.cli.readout import add_readout
 from genlip.cli.report import add_report
+from genlip.cli.study import add_study
 from genlip.cli.train import add_train, leads
 from genlip.terminal import HarmlessFormatter, complain, open_streams, reader_is_gone
 
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add_eval(commands)
     add_report(commands)
     add_compare(commands)
+    add_study(commands)
     add_export(commands)
     add_push(commands)
     return parser

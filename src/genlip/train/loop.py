@@ -42,7 +42,7 @@ from genlip.train.tracking import Tracker, free_name
 from genlip.train.update import DataUnreadable, NonFinite, Update, update
 from genlip.train.validation import held_out_set, measure
 
-__all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "train_model"]
+__all__ = ["Interrupted", "NoData", "NonFinite", "Resume", "open_sources", "train_model"]
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def train_model(
         world.on_rank_0(lambda: owned.enter_context(own(Path(run.out), "run")))
         newest = world.on_rank_0(lambda: checkpoint_to_resume(run, resume))
         Path(run.out).mkdir(parents=True, exist_ok=True)  # other nodes may see the folder of rank 0 late
-        source, measured = _sources(run)
+        source, measured = open_sources(run)
         state = begin(run, world, source, newest)
         held_out: list[HeldOutSet] = []  # of rank 0; an error in reading it ends all ranks
         world.on_rank_0(lambda: held_out.append(held_out_set(state.task.reader(measured), run)))
@@ -326,8 +326,8 @@ class _Loop:
         )
 
 
-def _sources(run: Run) -> tuple[Source, Source]:
-    """The source for training, and the one for measuring."""
+def open_sources(run: Run) -> tuple[Source, Source]:
+    """The source for training, and the one for measuring. Raises ValueError or OSError that names the setting."""
     source = _open(run, "source")
     if run.data.held_out:
         return source, _open(run, "held_out")
