@@ -20,6 +20,7 @@ FLOORS = [
 # Modules without a test file of their own name, and the file that tests them.
 TESTED_BY = {
     "baselines.arm_task": "baselines/test_contrastive.py",
+    "baselines.language_task": "baselines/test_language_trunk.py",
     "baselines.run": "baselines/test_decoders.py",
     "baselines.towers": "baselines/test_contrastive.py",
     "cli.caption": "cli/test_images.py",

@@ -103,7 +103,8 @@ def test_the_folder_is_an_encoder_for_every_measurement(tmp_path):
     assert not speaker.speaks
     (features,) = speaker.encode([open_source("scenes:0")[0].image])
     assert features.patches.shape[1] == 32
-    assert sorted(path.name for path in (folder / "arm").iterdir()) == ["model.safetensors", "recipe.yaml", "tokenizer.json"]
+    names = ["model.safetensors", "preprocessing.json", "recipe.yaml", "tokenizer.json"]
+    assert sorted(path.name for path in (folder / "arm").iterdir()) == names
 
 
 def test_a_run_resumes_with_its_tokenizer(tmp_path):

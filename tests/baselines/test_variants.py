@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import genlip
-from genlip.baselines.variants import RegisterGenLIP, load_variant, with_registers
+from genlip.baselines.arm_task import load_encoder
+from genlip.baselines.variants import RegisterGenLIP, with_registers
 from genlip.data.sources import open_source
 from genlip.model.genlip import GenLIP
 from genlip.train.loop import train_model
@@ -69,7 +70,7 @@ def test_a_folder_gives_the_trained_encoder(registers, tmp_path):
     run = small_run(tmp_path, task="genlip_variant", variant__registers=registers, steps=3)
     states = []
     folder = Path(train_model(run, on_step=states.append))
-    encoder = load_variant(folder)
+    encoder = load_encoder(folder)
     image = open_source("scenes:0")[0].image
     (found,) = encoder.encode([image])
     model = states[-1].model.eval()
@@ -93,7 +94,7 @@ def test_patches_are_dropped_in_training_alone(tmp_path):
 
 def test_a_run_with_registers_resumes_and_starts_from_no_other(tmp_path):
     run = small_run(tmp_path / "run", task="genlip_variant", variant__registers=2, steps=6)
-    first = Path(train_model(run)) / "arm/with_registers.safetensors"
+    first = Path(train_model(run)) / "arm/model.safetensors"
     before = first.read_bytes()
     shutil.rmtree(sorted((tmp_path / "run/checkpoints").iterdir())[-1])
     train_model(run)

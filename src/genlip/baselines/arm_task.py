@@ -1,9 +1,10 @@
-"""What the tasks of encoders with another objective share: they start anew, and write the encoder as a model of genlip.
+"""What the tasks of other objectives share: they start anew, and write their models so that all parts can be read again.
 
-In: a run. Out: the folder that `genlip.Speaker.load` reads; it has no tokenizer, so the model does not speak. Beside it are
+In: a run. Out: the folder that `genlip.Speaker.load` reads, where the encoder is a GenLIP; it has no tokenizer, so the model
+does not speak. Beside it are
 
-    arm/model.safetensors    all weights under the baseline's names
-    arm/tokenizer.json
+    arm/model.safetensors    all weights under the arm's names
+    arm/tokenizer.json, arm/preprocessing.json
     arm/recipe.yaml          settings of the run, by which `load_arm` builds the model again
 """
 
@@ -23,12 +24,51 @@ from genlip.model import checkpoint
 from genlip.model.writing import write_text
 from genlip.recipes.recipe import load_recipe, to_yaml
 from genlip.recipes.run import Run
+from genlip.speaker import Speaker
 from genlip.train.captioned_task import CaptionedTask
 from genlip.train.task import task_class
 
-__all__ = ["ArmTask", "load_arm"]
+__all__ = ["ArmTask", "arm_folder", "load_arm", "load_encoder", "write_arm"]
 
-_ARM, _TOKENIZER, _WEIGHTS, _RECIPE = "arm", "tokenizer.json", "model.safetensors", "recipe.yaml"
+_WEIGHTS, _RECIPE, _TOKENIZER = "model.safetensors", "recipe.yaml", "tokenizer.json"
+
+
+def arm_folder(folder: str | Path) -> Path:
+    """Where the whole model of a folder is."""
+    return Path(folder) / "arm"
+
+
+def write_arm(task: CaptionedTask, folder: Path, weights: dict[str, Tensor]) -> None:
+    """Write the whole model of a task into the folder of its run's model."""
+    arm, run = arm_folder(folder), task.run
+    save_preprocessing(arm, Preprocessing(images=run.images, captions=run.captions), task.captions.tokenizer)
+    save_file({name: value.contiguous() for name, value in weights.items()}, arm / _WEIGHTS)
+    write_text(arm / _RECIPE, to_yaml(run))
+
+
+def load_arm(folder: str | Path) -> tuple[Any, Any]:
+    """The task and the whole model of the folder of a run, in evaluation mode on the processor.
+
+    Raises ValueError if it is another folder.
+    """
+    arm = arm_folder(folder)
+    if not (arm / _RECIPE).is_file():
+        raise ValueError(f"{folder} holds no {arm.name}/{_RECIPE}: need the model of a run of one of the other objectives")
+    run = load_recipe(arm / _RECIPE)
+    kind: Any = task_class(run)
+    run = kind.moved(run, arm) if hasattr(kind, "moved") else run
+    task = kind(run, load_tokenizer(arm).to_str())
+    model: nn.Module = task.build("sdpa")
+    model.load_state_dict(load_file(arm / _WEIGHTS))
+    return task, model.eval()
+
+
+def load_encoder(folder: str | Path) -> Speaker:
+    """The encoder of the model of a run of any objective; registers and blocks of language models are read, too."""
+    if (Path(folder) / "config.json").is_file():
+        return Speaker.load(folder)
+    task, model = load_arm(folder)
+    return Speaker(model, task.run.images)
 
 
 class ArmTask(CaptionedTask):
@@ -50,9 +90,7 @@ class ArmTask(CaptionedTask):
             raise ValueError(
                 f"{', '.join(given)}: runs of task {run.task} do not have it in all of their parts; set it to false or 0"
             )
-        if newest is not None:
-            return load_tokenizer(newest / _ARM).to_str()
-        return super().find_processor(run, source, None)
+        return super().find_processor(run, source, newest and arm_folder(newest))
 
     def load_initial(self, model: Any) -> None:
         """The random weights stay."""
@@ -61,27 +99,8 @@ class ArmTask(CaptionedTask):
         """The encoder as a model of genlip, and all weights."""
         encoder = {name.removeprefix("encoder."): value for name, value in weights.items() if name.startswith("encoder.")}
         checkpoint.save_weights(encoder, dataclasses.replace(self.run.model, vocab_size=1, text_embed_dim=1), folder)
-        settings = Preprocessing(images=self.run.images, captions=self.run.captions)
-        save_preprocessing(folder, settings, self.captions.tokenizer)
-        (folder / _ARM).mkdir(exist_ok=True)
-        (folder / _TOKENIZER).replace(folder / _ARM / _TOKENIZER)
-        save_file({name: value.contiguous() for name, value in weights.items()}, folder / _ARM / _WEIGHTS)
-        write_text(folder / _ARM / _RECIPE, to_yaml(self.run))
-
-
-def load_arm(folder: str | Path) -> tuple[ArmTask, nn.Module]:
-    """The task and the whole model of the folder of a run, in evaluation mode on the processor.
-
-    Raises ValueError if it is another folder.
-    """
-    arm = Path(folder) / _ARM
-    if not (arm / _RECIPE).is_file():
-        raise ValueError(f"{folder} holds no {_ARM}/{_RECIPE}: need the model of a run of one of the other objectives")
-    run = load_recipe(arm / _RECIPE)
-    kind: Any = task_class(run)
-    if not issubclass(kind, ArmTask):
-        raise ValueError(f"{folder}: task {run.task} is not one of the other objectives")
-    task = kind(run, load_tokenizer(arm).to_str())
-    model: nn.Module = task.build("sdpa")
-    model.load_state_dict(load_file(arm / _WEIGHTS))
-    return task, model.eval()
+        save_preprocessing(
+            folder, Preprocessing(images=self.run.images, captions=self.run.captions), self.captions.tokenizer
+        )
+        (folder / _TOKENIZER).unlink()
+        write_arm(self, folder, weights)

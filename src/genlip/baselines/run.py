@@ -15,6 +15,8 @@ __all__ = [
     "ContrastiveRun",
     "DecoderConfig",
     "DecoderRun",
+    "LanguageRun",
+    "LanguageStart",
     "PairsConfig",
     "VariantConfig",
     "VariantRun",
@@ -147,3 +149,33 @@ class VariantRun(Run):
 
     task: str = "genlip_variant"
     variant: VariantConfig = field(default_factory=VariantConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageStart:
+    """The language model whose blocks the trunk has.
+
+    Attributes:
+        model: a folder, a Hub id or a .gguf file, of LLaMA's shape; its sizes replace those of `model`, but for patches and
+            vocabulary. "random:tiny" for trials.
+        weights: start from its weights, or from random ones.
+        gated: add GenLIP's gate to its attention.
+    """
+
+    model: str = "random:tiny"
+    weights: bool = True
+    gated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LanguageRun(Run):
+    """A run of the task "genlip_from_language".
+
+    Attributes:
+        task: GenLIP with the blocks of a language model, as in SAIL (arXiv 2504.10462). With `tokenizer` naming the same
+            model, its token embedding and head are taken, too.
+        language: the language model.
+    """
+
+    task: str = "genlip_from_language"
+    language: LanguageStart = field(default_factory=LanguageStart)

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from genlip.baselines.arm_task import arm_folder, write_arm
 from genlip.baselines.rows import drop_patches, kept_patches
 from genlip.baselines.run import VariantRun
-from genlip.data.preprocessing import Preprocessing, load_preprocessing, save_preprocessing
 from genlip.data.sources import Source
 from genlip.evaluate.held_out import held_out
 from genlip.model.config import GenLIPConfig
@@ -28,15 +27,10 @@ from genlip.model.device_transfer import on_device
 from genlip.model.flops import Load, step_flops
 from genlip.model.genlip import GenLIP
 from genlip.model.pack import Pack
-from genlip.model.reading import read_json
-from genlip.model.writing import write_json
-from genlip.speaker import Speaker
 from genlip.train.genlip_task import GenLIPTask
 from genlip.train.task import HeldOutSet, Measured
 
-__all__ = ["RegisterGenLIP", "VariantTask", "load_variant", "with_registers"]
-
-_ARM, _CONFIG, _WEIGHTS = "arm", "genlip_with_registers.json", "with_registers.safetensors"
+__all__ = ["RegisterGenLIP", "VariantTask", "with_registers"]
 
 
 class RegisterGenLIP(GenLIP):
@@ -132,26 +126,12 @@ class VariantTask(GenLIPTask):
     def find_processor(cls, run: Any, source: Source, newest: Path | None) -> str:
         """As GenLIP's; the tokenizer of a model with registers lies in the folder `arm`."""
         if newest is not None and run.variant.registers:
-            newest = newest / _ARM
+            newest = arm_folder(newest)
         return super().find_processor(run, source, newest)
 
     def export(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        """GenLIP's folder. With registers a folder `arm`, which `load_variant` alone reads: else they would be left out."""
-        if not self.run.variant.registers:
+        """GenLIP's folder. With registers a folder `arm`, which `load_encoder` reads: others would leave them out."""
+        if self.run.variant.registers:
+            write_arm(self, folder, weights)
+        else:
             super().export(folder, weights)
-            return
-        settings = Preprocessing(images=self.run.images, captions=self.run.captions)
-        save_preprocessing(folder / _ARM, settings, self.captions.tokenizer)
-        save_file({name: value.contiguous() for name, value in weights.items()}, folder / _ARM / _WEIGHTS)
-        write_json(folder / _ARM / _CONFIG, self.run.model.to_dict())
-
-
-def load_variant(folder: Path) -> Speaker:
-    """The model of a run of this task as an encoder, with its registers if there are any."""
-    if not (folder / _ARM / _CONFIG).is_file():
-        return Speaker.load(folder)
-    config = GenLIPConfig.from_dict(read_json(folder / _ARM / _CONFIG))
-    weights = load_file(folder / _ARM / _WEIGHTS)
-    model = RegisterGenLIP(config, len(weights["registers"]))
-    model.load_state_dict(weights)
-    return Speaker(model.eval(), load_preprocessing(folder / _ARM)[0].images)

@@ -22,7 +22,7 @@ from genlip.model.config import GenLIPConfig
 from genlip.model.layers import Block, drop_path, reset_parameters
 from genlip.model.objective import caption_loss, caption_losses
 from genlip.model.pack import Pack
-from genlip.model.positions import rotary_tables
+from genlip.model.positions import Rotary, rotary_tables
 
 __all__ = ["GenLIP"]
 
@@ -115,8 +115,7 @@ class GenLIP(nn.Module):
         if self.compiled:
             attend = torch.compiler.disable(attend)
         x = self.embed(pack)
-        tables = torch.float64 if x.dtype == torch.float64 else torch.float32
-        rotary = rotary_tables(pack.positions, self.config, tables)
+        rotary = self.rotary(pack.positions, torch.float64 if x.dtype == torch.float64 else torch.float32)
         last = len(self.blocks) - 1
         again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)  # a block draws no random numbers
         for layer, block in enumerate(self.blocks):
@@ -124,6 +123,10 @@ class GenLIP(nn.Module):
             rows = pack.predictors if predicting and layer == last else None
             x = run(x, rotary, partial(attend, layer), rows, self._paths(pack, x.dtype))
         return x
+
+    def rotary(self, positions: Tensor, dtype: torch.dtype) -> Rotary:
+        """The rotation of queries and keys at Int[3, n] positions."""
+        return rotary_tables(positions, self.config, dtype)
 
     def _paths(self, pack: Pack, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         """Random factors of DropPath for the two branches of a block; None outside training."""

@@ -34,6 +34,7 @@ TASKS = {
     "clip": TaskEntry("genlip.baselines.run:ClipRun", "genlip.baselines.contrastive:ClipTask"),
     "encoder_decoder": TaskEntry("genlip.baselines.run:DecoderRun", "genlip.baselines.decoders:EncoderDecoderTask"),
     "cap": TaskEntry("genlip.baselines.run:CapRun", "genlip.baselines.decoders:CapTask"),
+    "genlip_from_language": TaskEntry("genlip.baselines.run:LanguageRun", "genlip.baselines.language_task:LanguageTask"),
     "genlip_variant": TaskEntry("genlip.baselines.run:VariantRun", "genlip.baselines.variants:VariantTask"),
 }
 

@@ -18,6 +18,8 @@ ARMS = {
     "registers_1": {"task": "genlip_variant", "variant.registers": "1", "model.gated_attention": "false"},
     "registers_4": {"task": "genlip_variant", "variant.registers": "4", "model.gated_attention": "false"},
     "dropped_patches": {"task": "genlip_variant", "variant.kept": "0.5"},
+    "from_language": {"task": "genlip_from_language"},
+    "from_language_random": {"task": "genlip_from_language", "language.weights": "false"},
     "siglip": {"task": "siglip"},
     "clip": {"task": "clip"},
     "encoder_decoder": {"task": "encoder_decoder"},

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from genlip.baselines.arm_task import load_encoder
 from genlip.baselines.contrastive import ClipTask, SiglipTask
 from genlip.baselines.retrieval import measure_retrieval
-from genlip.baselines.variants import load_variant
 from genlip.data.datasets.opening import open_labelled
 from genlip.data.sources.cache import cache_folder
 from genlip.evaluate.captioning.measure import measure_captioning
@@ -104,13 +104,13 @@ def measure_arm(trained: Trained, measures: Measures) -> dict[str, Scores]:
 def _probe(pooling: Pooling, trained: Trained, measures: Measures) -> Result:
     train, test = (open_labelled(spec, measures.classes) for spec in measures.probe)
     config = ProbeConfig(pooling=pooling, epochs=measures.epochs)
-    return measure_probe(load_variant(trained.model), test, config, train=train, **_options(trained, measures))
+    return measure_probe(load_encoder(trained.model), test, config, train=train, **_options(trained, measures))
 
 
 def _segmentation(trained: Trained, measures: Measures) -> Result:
     train, test = measures.segmentation
     config = SegmentationConfig(epochs=measures.epochs)
-    return measure_segmentation(load_variant(trained.model), test, config, train=train, **_options(trained, measures))
+    return measure_segmentation(load_encoder(trained.model), test, config, train=train, **_options(trained, measures))
 
 
 def _options(trained: Trained, measures: Measures) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _options(trained: Trained, measures: Measures) -> dict[str, Any]:
 
 
 def _captioning(trained: Trained, measures: Measures) -> Result | None:
-    speaker = load_variant(trained.model)
+    speaker = load_encoder(trained.model)
     if not speaker.speaks:
         return None
     return measure_captioning(speaker, measures.captioning, model=str(trained.model), limit=measures.limit or 500)
