@@ -85,3 +85,18 @@ def test_busy_counts_images_by_the_time_of_updates():
     names = ("seconds", "samples_per_s", "seconds_per_step")
     events = [dict(zip(names, update, strict=True)) for update in updates]
     assert benchmark("busy").rate(events, 2.0) == (30 + 40) / 4
+
+
+def test_the_paper_in_miniature_judges_its_claims(tmp_path, capsys):
+    sizes = [f"--{key}={SMALL[key]}" for key in SMALL if key.startswith(("model", "packing"))]
+    paper = benchmark("paper")
+    paper._SMALL = (*paper._SMALL, *sizes, "--data.held_out_samples", "8")
+    paper.main(["--out", str(tmp_path), "--parts", "gate,scaling", "--quick", "--scale", "0.05"])
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [row["verdict"] in ("shown", "not shown", "contradicted") for row in rows["gate"]] == [True, True]
+    assert "nats per byte" in rows["scaling"][0]["ours"]
+    text = (tmp_path / "paper.md").read_text()
+    assert "the gate removes the sink (text to first patch), at equal samples | 17.1 % without, 0.1 % with" in text
+    assert (tmp_path / "gate/study.html").is_file()
+    paper.main(["--out", str(tmp_path), "--parts", "gate,scaling", "--quick", "--scale", "0.05", "--plan"])
+    assert "in all" in capsys.readouterr().out

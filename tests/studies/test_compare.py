@@ -35,7 +35,8 @@ def classes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def config(classes):
     measures = Measures(
-        probe=(classes, classes), segmentation=("scenes:3", "scenes:4"), captioning="scenes:5", retrieval="scenes:5",
+        probe=(classes, classes), segmentation=("scenes:3", "scenes:4"), captioning="scenes:5", attention="scenes:5",
+        retrieval="scenes:5",
         limit=6, epochs=2,
     )  # fmt: skip
     return CompareConfig(samples=60, match=("samples", "flops"), seeds=2, rate_factors=(0.1, 1.0), sweep_share=0.5,
@@ -88,7 +89,8 @@ def test_each_arm_has_the_scores_that_it_can_have(study):
     _, found, _ = study
     names = {one.arm: set(one.scores) for one in found}
     heads = {"attentive probe", "linear probe", "segmentation mIoU"}
-    assert names["genlip"] == heads | {"CIDEr-D", "exact captions"} | (names["genlip"] & {"numbers read"})
+    spoken = {"CIDEr-D", "exact captions", "patches to first token", "text to first token"}
+    assert names["genlip"] == heads | spoken | (names["genlip"] & {"numbers read"})
     assert names["siglip:pairs.bias=-3"] == heads | {"image to text", "text to image"}
     assert names["registers_4"] == heads
     assert all(one.scores["linear probe"].score > 0.9 for one in found)

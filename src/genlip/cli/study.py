@@ -87,6 +87,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", default="", help="names of the classes, as genlip eval probe takes them")
     parser.add_argument("--segmentation", nargs=2, metavar=two, default=(), help="images with label maps")
     parser.add_argument("--captioning", default="", metavar="DATA", help="captioned images, for arms that speak")
+    parser.add_argument("--attention", default="", metavar="DATA", help="captioned images: attention to the first patch")
     parser.add_argument("--retrieval", default="", metavar="DATA", help="captioned images, for arms with a text tower")
     parser.add_argument(
         "--perplexity", nargs=3, metavar=("LM", *two), default=(), help="PPL1: a language model learns to read the encoder"
@@ -105,7 +106,7 @@ def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
 def _measures(args: argparse.Namespace) -> Measures:
     from genlip.studies.measures import Measures
 
-    names = ("classes", "captioning", "retrieval", "perplexity_steps", "limit", "epochs")
+    names = ("classes", "captioning", "attention", "retrieval", "perplexity_steps", "limit", "epochs")
     given: dict[str, Any] = {name: getattr(args, name) for name in names}
     given |= {name: tuple(getattr(args, name)) for name in ("probe", "segmentation", "perplexity")}
     return Measures(**given)

@@ -20,7 +20,7 @@ __all__ = ["comparison_lines", "comparison_study_page", "plan_rows"]
 _EQUAL: dict[Matching, str] = {
     "samples": "equal samples", "flops": "equal work (FLOPs)", "seconds": "equal time on this machine",
 }  # fmt: skip
-_LOW_IS_GOOD = ("PPL1",)
+_LOW_IS_GOOD = ("PPL1", "patches to first token", "text to first token")
 
 PLAN_HEAD = ("arm", "parameters", "FLOPs of a sample", "ms of a sample", "runs for the rate", "samples")
 

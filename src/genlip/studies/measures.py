@@ -17,6 +17,7 @@ from genlip.baselines.contrastive import ClipTask, SiglipTask
 from genlip.baselines.retrieval import measure_retrieval
 from genlip.data.datasets.opening import open_labelled
 from genlip.data.sources.cache import cache_folder
+from genlip.evaluate.attention.measure import measure_attention
 from genlip.evaluate.captioning.measure import measure_captioning
 from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
 from genlip.evaluate.probe.pooling import Pooling
@@ -40,6 +41,7 @@ class Measures:
         classes: names of the classes, where the sets lack them.
         segmentation: sets of images with label maps: to train on, and to test.
         captioning: captioned images, for arms that speak.
+        attention: captioned images, for arms that speak: the shares of attention that go to the first patch (the sink).
         retrieval: captioned images, for arms with a text tower.
         perplexity: a language model, dialogues or captioned images to train on, and others to measure: PPL1.
         perplexity_steps: updates of the projector.
@@ -51,6 +53,7 @@ class Measures:
     classes: str = ""
     segmentation: tuple[str, ...] = ()
     captioning: str = ""
+    attention: str = ""
     retrieval: str = ""
     perplexity: tuple[str, ...] = ()
     perplexity_steps: int = 200
@@ -83,7 +86,10 @@ class _Measure(NamedTuple):
 
 
 def measure_arm(trained: Trained, measures: Measures) -> dict[str, Scores]:
-    """All scores of a trained arm that it can have, by name. A high value is good, except of "PPL1"."""
+    """All scores of a trained arm that it can have, by name.
+
+    A high value is good, except of "PPL1" and of the shares of attention to the first patch.
+    """
     found: dict[str, Scores] = {}
     for name, one in _MEASURES.items():
         if not getattr(measures, one.settings[0]):
@@ -125,6 +131,13 @@ def _captioning(trained: Trained, measures: Measures) -> Result | None:
     return measure_captioning(speaker, measures.captioning, model=str(trained.model), limit=measures.limit or 500)
 
 
+def _attention(trained: Trained, measures: Measures) -> Result | None:
+    speaker = load_encoder(trained.model)
+    if not speaker.speaks:
+        return None
+    return measure_attention(speaker, measures.attention, model=str(trained.model), limit=measures.limit or 200)
+
+
 def _retrieval(trained: Trained, measures: Measures) -> Result | None:
     if not issubclass(task_class(trained.run), (SiglipTask, ClipTask)):
         return None
@@ -148,6 +161,9 @@ _MEASURES = {
     "captioning": _Measure(
         ("captioning", "limit"), _captioning,
         {"CIDEr-D": "CIDEr-D", "exact match": "exact captions", "numbers": "numbers read"},
+    ),
+    "attention": _Measure(
+        ("attention", "limit"), _attention, {name: name for name in ("patches to first token", "text to first token")}
     ),
     "retrieval": _Measure(
         ("retrieval", "limit"), _retrieval, {f"{way} at 1": way for way in ("image to text", "text to image")}
