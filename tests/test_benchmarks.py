@@ -96,7 +96,10 @@ def test_the_paper_in_miniature_judges_its_claims(tmp_path, capsys):
     assert [row["verdict"] in ("shown", "not shown", "contradicted") for row in rows["gate"]] == [True, True]
     assert "nats per byte" in rows["scaling"][0]["ours"]
     text = (tmp_path / "paper.md").read_text()
+    assert "| not tested |" in text.replace("*", "")
     assert "the gate removes the sink (text to first patch), at equal samples | 17.1 % without, 0.1 % with" in text
     assert (tmp_path / "gate/study.html").is_file()
     paper.main(["--out", str(tmp_path), "--parts", "gate,scaling", "--quick", "--scale", "0.05", "--plan"])
     assert "in all" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        paper.main(["--out", str(tmp_path), "--parts", "gates"])

@@ -11,7 +11,9 @@ from genlip.evaluate.scores import Scores
 from genlip.studies.arms import read_arms
 from genlip.studies.compare import CompareConfig, compare_arms, plan_comparison
 from genlip.studies.compare_page import comparison_lines, comparison_study_page
+from genlip.studies.cost import stored_costs
 from genlip.studies.measures import Measures
+from genlip.train.loop import train_model
 from genlip.train.run_log import read_log
 
 from .test_scaling import SMALL
@@ -122,6 +124,7 @@ def test_sentences_say_which_differences_are_beyond_noise(study):
             scores = {"probe": Scores.mean([value] * 9), "PPL1": Scores.mean([value] * 9)}
             one = next(r for r in found if r.arm == arm)
             rows.append(one._replace(scores=scores))
+    rows = [row._replace(edge="") for row in rows]
     assert comparison_lines(rows) == [
         "probe: siglip:pairs.bias=-3 is better than genlip, +0.400 (+0.400 to +0.400)",
         "PPL1: siglip:pairs.bias=-3 is worse than genlip, +0.400 (+0.400 to +0.400)",
@@ -129,12 +132,17 @@ def test_sentences_say_which_differences_are_beyond_noise(study):
     noisy = [row._replace(scores={"probe": Scores.mean([v] * 9)}) for row, v in zip(rows, (0.1, 0.9, 0.2, 0.9), strict=True)]
     (line,) = comparison_lines(noisy)
     assert "do not differ beyond noise" in line
+    broken = noisy[3]._replace(edge="highest", scores={}, trained=noisy[3].trained._replace(loss=float("inf")))
+    _, *doubts = comparison_lines([*noisy[:2], noisy[2]._replace(edge="highest"), broken])
+    assert doubts[0].endswith("is the highest tried: widen --rate-factors")
+    assert doubts[1] == "siglip:pairs.bias=-3: 1 of 2 runs diverged and are left out"
 
 
 def test_the_page_shows_all_matchings(study, config):
     out, found, _ = study
     plan = plan_comparison("quickstart", ARMS, config, out=out, overrides=SMALL)
     page = comparison_study_page(found, plan, config, "quickstart")
+    assert "the same encoder but for settings of registers_4 in model" in page
     for text in ("At equal samples", "At equal work (FLOPs)", "registers_4", "attentive probe", "do not differ"):
         assert text in page
 
@@ -156,6 +164,31 @@ def test_the_command_plans(study, config, capsys):
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         CompareConfig(**{"samples": 60} | settings)
+
+
+def test_settings_of_the_study_are_refused(tmp_path):
+    config = CompareConfig(samples=60)
+    with pytest.raises(ValueError, match="--steps: this study sets it itself"):
+        plan_comparison("quickstart", ARMS, config, out=tmp_path, overrides=[*SMALL, "--steps=3"])
+    with pytest.raises(ValueError, match="--seed: this study sets it itself"):
+        plan_comparison("quickstart", read_arms(["genlip:seed=3"]), config, out=tmp_path, overrides=SMALL)
+
+
+def test_costs_count_each_parameter_once_and_are_kept(tmp_path):
+    arms = {name: ("quickstart", [*SMALL, *read_arms([name])[0].overrides]) for name in ("encoder_decoder", "registers_4")}
+    costs = stored_costs(arms, tmp_path)
+    for name, (recipe, overrides) in arms.items():
+        states = []
+        train_model(recipe, [*overrides, "--steps", "1", "--out", str(tmp_path / name)], on_step=states.append)
+        model = states[0].model
+        assert sum(costs[name].parameters.values()) == sum(p.numel() for p in model.parameters())
+    assert costs["registers_4"].parameters["registers"] == 4 * 32
+    before = (tmp_path / "costs.json").read_text()
+    stored_costs(
+        {"encoder_decoder": ("quickstart", [*arms["encoder_decoder"][1], "--data.held_out_samples", "9"])}, tmp_path
+    )
+    assert stored_costs(arms, tmp_path) == costs
+    assert len((tmp_path / "costs.json").read_text()) > len(before)
 
 
 def test_a_measure_needs_all_of_its_names():

@@ -1,6 +1,7 @@
 """The grid: chains of branches, equal work, losses per byte, and going on after a stop."""
 
 import csv
+import math
 from itertools import islice
 
 import pytest
@@ -9,7 +10,10 @@ from genlip.cli.main import main
 from genlip.data.samples import spread_indices
 from genlip.recipes.recipe import load_recipe
 from genlip.studies import scaling
-from genlip.studies.scaling import ScalingConfig, plan_scaling, tokens_per_byte, train_scaling
+from genlip.studies.cost import Cost
+from genlip.studies.measures import Measures, measure_arm
+from genlip.studies.runs import train_once
+from genlip.studies.scaling import ScalingConfig, ScalingPlan, plan_scaling, tokens_per_byte, train_scaling
 from genlip.train.checkpoints import latest, read_progress
 from genlip.train.run_log import read_log
 
@@ -18,7 +22,7 @@ SMALL = [
     "--model.num_attention_heads", "2", "--model.vocab_size", "300", "--images.size", "32", "--packing.max_tokens", "256",
     "--packing.batch", "1 pack", "--data.held_out_samples", "8", "--data.workers", "0", "--spoken", "0", "--threads", "1",
 ]  # fmt: skip
-CONFIG = ScalingConfig(widths=(48, 32), samples=(60, 120))
+CONFIG = ScalingConfig(widths=(48, 32), samples=(60, 120), seeds=1)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def test_the_table_has_a_row_for_each_run_and_a_second_call_trains_nothing(study
 
 
 def test_a_run_that_was_stopped_goes_on_and_is_not_branched_again(tmp_path, monkeypatch):
-    config, trained = ScalingConfig(widths=(32,), samples=(60, 120)), []
+    config, trained = ScalingConfig(widths=(32,), samples=(60, 120), seeds=1), []
     real = scaling.train_once
 
     def stopped(run):
@@ -89,7 +93,8 @@ def test_a_run_that_was_stopped_goes_on_and_is_not_branched_again(tmp_path, monk
 
 def test_the_command_plans_trains_and_writes_a_page(study, capsys):
     out, _, _ = study
-    command = ["study", "scaling", "quickstart", "--widths", "32", "48", "--samples", "60", "120", "--out", str(out)]
+    command = ["study", "scaling", "quickstart", "--widths", "32", "48", "--samples", "60", "120", "--seeds", "1"]
+    command += ["--out", str(out)]
     assert main([*command, "--plan", "--gpu", "h100", *SMALL]) == 0
     assert "on one h100" in capsys.readouterr().out
     assert main([*command, *SMALL]) == 0
@@ -104,11 +109,47 @@ def test_the_command_plans_trains_and_writes_a_page(study, capsys):
         ({"widths": ()}, "widths"),
         ({"samples": (5, 5)}, "each once"),
         ({"cooldown": 1.0}, "cooldown"),
+        ({"of_width": 48}, "of_width 48"),
     ],
 )
 def test_impossible_grids_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         ScalingConfig(**{"widths": (32,), "samples": (60,)} | settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [(["--task", "siglip"], "no loss of caption tokens"), (["--seed", "7"], "--seed: this study sets it itself")],
+)
+def test_other_tasks_and_settings_of_the_study_are_refused(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        plan_scaling("quickstart", CONFIG, out=tmp_path, overrides=[*SMALL, *settings])
+
+
+@pytest.mark.parametrize("samples", range(400, 5000, 350))
+def test_checkpoints_reach_back_before_the_cooldown(samples, tmp_path):
+    """Whatever the rounding: those that a run keeps at its end hold one from which a longer run can branch off."""
+    cost = Cost(1.0, 1.0, 60.0, {})
+    plan = ScalingPlan({48: cost}, (1.0,), {(48, 1.0): samples}, 0, 0)
+    run = scaling._run("quickstart", CONFIG, plan, 48, 1.0, 0, tmp_path, SMALL)
+    steps = math.ceil(samples / 60)
+    kept = [*range(run.save_every, steps, run.save_every), steps][-run.keep_last :]
+    assert any(60 * step <= (1 - CONFIG.cooldown) * samples for step in kept)
+
+
+def test_held_out_captions_of_a_seed_give_their_own_ratio():
+    parts = ["--data.held_out", "", "--data.source", "notes:0"]
+    ratios = {tokens_per_byte(load_recipe("quickstart", [*SMALL, *parts, "--seed", str(seed)])) for seed in (0, 1)}
+    assert len(ratios) == 2
+
+
+def test_a_run_that_diverges_counts_as_infinitely_bad_and_ends_no_study(tmp_path):
+    run = load_recipe("quickstart", [*SMALL, "--out", str(tmp_path), "--optimizer.kind", "adamw", "--steps", "40",
+                                     "--optimizer.learning_rate", "1e30", "--optimizer.warmup_ratio", "0"])  # fmt: skip
+    trained = train_once(run)
+    assert trained.loss == math.inf
+    assert measure_arm(trained, Measures(captioning="scenes:5")) == {}
+    assert train_once(run).loss == math.inf
 
 
 def test_widths_are_multiples_of_a_head(tmp_path):

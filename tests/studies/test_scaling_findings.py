@@ -8,9 +8,12 @@ from genlip.studies.scaling_findings import scaling_findings
 from genlip.studies.scaling_page import scaling_lines
 
 
-def runs(budgets, sizes=5, seeds=2, noise=0.002, bend=1.0):
+BUDGETS = [1e13, 3e13, 1e14, 3e14, 1e15]
+
+
+def runs(budgets, sizes=5, seeds=3, noise=0.002, bend=1.0, draw=0):
     """Runs whose best loss is 0.3 + (C / 1e14)^-0.2, at sizes around 1e6 · (C / 1e14)^0.5; `bend` changes the last one."""
-    draw, found = np.random.default_rng(0), []
+    draw, found = np.random.default_rng(draw), []
     for budget in budgets:
         lowest = (0.3 + (budget / 1e14) ** -0.2) * (bend if budget == budgets[-1] else 1)
         best = 1e6 * (budget / 1e14) ** 0.5
@@ -21,20 +24,24 @@ def runs(budgets, sizes=5, seeds=2, noise=0.002, bend=1.0):
     return found
 
 
-def test_a_planted_law_is_found_and_its_prediction_holds():
-    found = scaling_findings(runs([1e13, 3e13, 1e14, 3e14, 1e15]))
+def test_a_prediction_of_a_planted_law_holds_almost_always():
+    checks = [scaling_findings(runs(BUDGETS, draw=draw)).check for draw in range(8)]
+    assert sum(check.holds for check in checks) >= 6
+
+
+def test_a_planted_law_is_found():
+    found = scaling_findings(runs(BUDGETS))
     assert found.law.exponent.value == pytest.approx(0.2, abs=0.04)
     assert found.law.floor.value == pytest.approx(0.3, abs=0.05)  # such runs give a deviation of 0.013
     assert found.law.error < found.rival.error
     assert found.size[0] == pytest.approx(0.5, abs=0.03)
     assert all(one.interior for one in found.minima)
-    assert found.check.holds
     assert not found.refused
-    assert any("agree within their intervals" in line for line in scaling_lines(found))
+    assert any("Check: without the largest budget" in line for line in scaling_lines(found))
 
 
 def test_a_prediction_that_fails_is_said_to_fail():
-    found = scaling_findings(runs([1e13, 3e13, 1e14, 3e14, 1e15], bend=1.2))
+    found = scaling_findings(runs(BUDGETS, bend=1.2))
     assert not found.check.holds
     assert any("differ by more" in line for line in scaling_lines(found))
 
@@ -48,6 +55,14 @@ def test_small_grids_say_what_they_cannot_show():
     assert "a minimum needs at least 4" in text
     assert "No law with a floor" in text
     assert "No check" in text
+
+
+def test_one_seed_gives_no_law_and_no_check():
+    found = scaling_findings(runs(BUDGETS, seeds=1))
+    assert found.law is None
+    assert found.check is None
+    assert all(one.interior for one in found.minima)
+    assert "one seed says nothing about others" in " ".join(found.refused)
 
 
 def test_a_run_without_a_finite_loss_is_left_out():

@@ -28,7 +28,7 @@ def test_the_rival_has_no_floor():
 def test_intervals_hold_the_planted_numbers_as_often_as_they_say():
     draw, inside, times = np.random.default_rng(0), np.zeros(2), 60
     work = np.repeat(WORK, 4)
-    groups = [list(range(4 * n, 4 * n + 4)) for n in range(len(WORK))]
+    groups = [[[4 * n + k] for k in range(4)] for n in range(len(WORK))]
     for _ in range(times):
         loss = (0.5 + 2 * (work / 1e14) ** -0.2) * np.exp(draw.normal(0, 0.01, len(work)))
 
@@ -42,9 +42,18 @@ def test_intervals_hold_the_planted_numbers_as_often_as_they_say():
     assert (inside < times).any()  # they are not so wide that they say nothing
 
 
-def test_one_run_for_each_point_has_no_interval():
-    with pytest.raises(ValueError, match="more seeds or widths"):
-        bootstrap([[0], [1]], lambda numbers: [0.0])
+def test_one_seed_has_no_interval():
+    with pytest.raises(ValueError, match="run more seeds"):
+        bootstrap([[[0, 1]], [[2, 3]]], lambda numbers: [0.0])
+
+
+def test_runs_of_a_chain_are_drawn_together():
+    drawn = []
+    bootstrap([[[0, 1], [2, 3]], [[4, 5], [6, 7]]], lambda numbers: drawn.append(numbers) or [0.0], resamples=20)
+    for numbers in drawn[1:]:
+        pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
+        assert all(second == first + 1 for first, second in pairs)
+        assert [first < 4 for first, _ in pairs] == [True, True, False, False]
 
 
 def test_a_minimum_over_sizes_is_found_if_it_is_interior():

@@ -14,6 +14,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from genlip.data.captions import load_tokenizer
 from genlip.data.preprocessing import Preprocessing, save_preprocessing
 from genlip.data.sources import Source
 from genlip.model import checkpoint
+from genlip.model.files import one_line
 from genlip.model.writing import write_text
 from genlip.recipes.recipe import load_recipe, to_yaml
 from genlip.recipes.run import Run
@@ -47,9 +50,9 @@ def write_arm(task: CaptionedTask, folder: Path, weights: dict[str, Tensor]) -> 
 
 
 def load_arm(folder: str | Path) -> tuple[Any, Any]:
-    """The task and the whole model of the folder of a run, in evaluation mode on the processor.
+    """The task and the whole model of the folder of a run, in evaluation mode, on the GPU if there is one.
 
-    Raises ValueError if it is another folder.
+    Raises ValueError if it is another folder or damaged.
     """
     arm = arm_folder(folder)
     if not (arm / _RECIPE).is_file():
@@ -59,16 +62,23 @@ def load_arm(folder: str | Path) -> tuple[Any, Any]:
     run = kind.moved(run, arm) if hasattr(kind, "moved") else run
     task = kind(run, load_tokenizer(arm).to_str())
     model: nn.Module = task.build("sdpa")
-    model.load_state_dict(load_file(arm / _WEIGHTS))
-    return task, model.eval()
+    try:
+        model.load_state_dict(load_file(arm / _WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ValueError(f"{arm / _WEIGHTS}: not the weights of its {_RECIPE}: {one_line(str(error))}") from error
+    return task, model.to(_device()).eval()
 
 
 def load_encoder(folder: str | Path) -> Speaker:
     """The encoder of the model of a run of any objective; registers and blocks of language models are read, too."""
     if (Path(folder) / "config.json").is_file():
-        return Speaker.load(folder)
+        return Speaker.load(folder, device=_device())
     task, model = load_arm(folder)
     return Speaker(model, task.run.images)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class ArmTask(CaptionedTask):

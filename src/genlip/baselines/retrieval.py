@@ -48,6 +48,8 @@ def measure_retrieval(
 
     Raises ValueError where the folder is another, or fewer than two images can be used.
     """
+    if batch_size < 1 or limit < 2:
+        raise ValueError(f"batch_size {batch_size} must be at least 1, limit {limit} at least 2")
     started, source = time.perf_counter(), opened(data, open_source)
     task, model = load_arm(folder)
     if not isinstance(model, TwoTowers):
@@ -72,7 +74,7 @@ def measure_retrieval(
         for name, queries, keys_of in (("image to text", images, captions), ("text to image", captions, images))
         for rank in _RANKS
     }
-    about = {"machine": machine(torch.device("cpu")), "versions": versions(), "seconds": time.perf_counter() - started}
+    about = {"machine": machine(model.encoder.device), "versions": versions(), "seconds": time.perf_counter() - started}
     settings = {"images": limit}
     return Result(
         measurement="retrieval", model=str(folder), data=source.name, settings=settings, scores=found, keys=keys, about=about
@@ -82,7 +84,7 @@ def measure_retrieval(
 @torch.inference_mode()
 def _vectors(model: TwoTowers, reader: SampleReader, read: list[ReadSample]) -> Tensor:
     """Float[i 2 D], unit vectors of the images and of the texts."""
-    return model(reader.pack([one.sample for one in read]))
+    return model(reader.pack([one.sample for one in read]).to(model.encoder.device)).cpu()
 
 
 def hits(queries: Tensor, others: Tensor, same: Tensor, rank: int) -> Tensor:

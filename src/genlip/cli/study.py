@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["add_study"]
 
 _COMPARE = """\
-  genlip study compare quickstart --arms genlip siglip encoder_decoder --samples 50k \\
+  genlip study compare quickstart --arms genlip siglip:pairs.bias=-4 encoder_decoder --samples 50k \\
       --probe mnist/train-images-idx3-ubyte.gz mnist/t10k-images-idx3-ubyte.gz --classes digits --captioning scenes:1
   genlip study compare quickstart --arms genlip siglip:pairs.bias=-4 --samples 50k --plan
 
@@ -73,7 +73,10 @@ def _add_scaling(inner: Any) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="name of a recipe, or a YAML file")
     parser.add_argument("--widths", nargs="+", type=int, required=True, help="at least 4, for a minimum over sizes")
     parser.add_argument("--samples", nargs="+", required=True, help="budgets, as samples of the middle width: 10k 20k 40k")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each width and budget (default: 1)")
+    parser.add_argument("--of-width", type=int, default=0, help="the width whose samples are given (default: the middle)")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="runs of each width and budget; intervals need several (default: 3)"
+    )
     parser.add_argument(
         "--cooldown", type=float, default=0.2, help="share of a run in which the learning rate falls (default: 0.2)"
     )
@@ -125,6 +128,7 @@ def _compare(args: argparse.Namespace) -> None:
         samples=count(args.samples), match=matchings, seeds=args.seeds, rate_factors=_factors(args.rate_factors),
         measures=_measures(args),
     )  # fmt: skip
+    _check_gpu(args.gpu)
     plan = plan_comparison(args.recipe, arms, config, out=args.out, overrides=args.overrides)
     _say_table(PLAN_HEAD, plan_rows(plan, config))
     _say_cost(plan.flops, plan.seconds, args.gpu)
@@ -150,9 +154,10 @@ def _scaling(args: argparse.Namespace) -> None:
     from genlip.studies.scaling_page import SCALING_PLAN_HEAD, scaling_lines, scaling_page, scaling_plan_rows
 
     config = ScalingConfig(
-        widths=tuple(args.widths), samples=tuple(map(count, args.samples)), seeds=args.seeds, cooldown=args.cooldown,
-        measures=_measures(args),
+        widths=tuple(args.widths), samples=tuple(map(count, args.samples)), of_width=args.of_width, seeds=args.seeds,
+        cooldown=args.cooldown, measures=_measures(args),
     )  # fmt: skip
+    _check_gpu(args.gpu)
     plan = plan_scaling(args.recipe, config, out=args.out, overrides=args.overrides)
     _say_table(SCALING_PLAN_HEAD, scaling_plan_rows(plan))
     _say_cost(plan.flops, plan.seconds, args.gpu)
@@ -189,6 +194,13 @@ def _say_table(head: tuple[str, ...], rows: list[list[str]]) -> None:
     with console.capture() as captured:
         console.print(table)
     say(captured.get())
+
+
+def _check_gpu(gpu: str) -> None:
+    from genlip.plan.hardware import find_hardware
+
+    if gpu:
+        find_hardware(gpu)
 
 
 def _say_cost(flops: float, seconds: float, gpu: str) -> None:

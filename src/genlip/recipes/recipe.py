@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import logging
 import re
 import typing
@@ -41,6 +42,7 @@ __all__ = [
     "as_run",
     "describe_settings",
     "differences",
+    "fingerprint",
     "for_processor",
     "keys",
     "load_recipe",
@@ -206,6 +208,12 @@ def differences(before: Run, after: Run) -> list[str]:
     old, new = (dict(_flat(dataclasses.asdict(run))) for run in (before, after))
     both = [key for key in old if key in new]  # runs of two tasks have different sections, and differ in `task` at least
     return [f"{key}: {old[key]} -> {new[key]}" for key in both if old[key] != new[key] and key not in _ASIDE]
+
+
+def fingerprint(run: Run) -> str:
+    """12 hexadecimal digits of the settings that `differences` compares."""
+    settings = {key: str(value) for key, value in _flat(dataclasses.asdict(run)) if key not in _ASIDE}
+    return hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:12]
 
 
 def _settings(recipes: Recipes, run_type: type[Run]) -> dict[str, Any]:

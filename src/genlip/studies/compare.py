@@ -5,7 +5,8 @@ In: a recipe, arms, budgets. Out: a table with a row for each run, and the score
 All arms read the same samples in the same order, with the same tokenizer, schedule and size of the encoder. The budget is a
 number of samples of the first arm. What another arm gets for it is the same number of samples, or as many as cost the same
 work (FLOPs) or the same time on this machine, as measured before the study begins. The learning rate of each arm is chosen
-among the same multiples of the recipe's, on a tenth of its budget, by its own held-out loss.
+among the same multiples of the recipe's, on a tenth of the first arm's budget, by its own held-out loss. A run that
+diverges has an infinite loss, and no scores.
 
     OUT/costs.json     cost of a sample of each arm
     OUT/runs/          a folder for each run
@@ -28,7 +29,7 @@ from genlip.recipes.run import Run
 from genlip.studies.arms import Arm
 from genlip.studies.cost import Cost, stored_costs
 from genlip.studies.measures import Measures, measure_arm
-from genlip.studies.runs import Trained, folder_name, rows_to_csv, train_once
+from genlip.studies.runs import Trained, check_own, folder_name, rows_to_csv, train_once
 
 __all__ = ["CompareConfig", "Matching", "Measured", "Planned", "compare_arms", "plan_comparison"]
 
@@ -87,11 +88,16 @@ class Planned(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A run of the comparison, with its scores. Runs that several matchings share occur once for each."""
+    """A run of the comparison, with its scores. Runs that several matchings share occur once for each.
+
+    Attributes:
+        edge: "lowest" or "highest" where the learning rate is the last of those tried, so that a better one may lie beyond.
+    """
 
     arm: str
     matching: Matching
     rate: float
+    edge: str
     trained: Trained
     scores: dict[str, Scores]
 
@@ -101,8 +107,9 @@ def plan_comparison(
 ) -> Planned:
     """What `compare_arms` will train, and what it costs. Costs of arms are measured once, in some updates of each.
 
-    Raises ValueError as `load_recipe` does.
+    Raises ValueError for settings that the study sets itself, and as `load_recipe` does.
     """
+    check_own([*overrides, *(word for arm in arms for word in arm.overrides)], _OWN)
     costs = stored_costs({arm.name: (recipe, [*overrides, *arm.overrides]) for arm in arms}, Path(out))
     first = costs[arms[0].name]
     same: dict[Matching, Callable[[Cost], float]] = {
@@ -145,15 +152,21 @@ def compare_arms(
     plan = plan_comparison(recipe, arms, config, out=out, overrides=overrides)
     found = list[Measured]()
     for arm in arms:
-        rate = _chosen_rate(recipe, arm, config, plan.sweeps[arm.name][1], folder, overrides, advance)
+        rate, edge = _chosen_rate(recipe, arm, config, plan.sweeps[arm.name][1], folder, overrides, advance)
         for matching in config.match:
             for seed in range(config.seeds):
                 run = _run(recipe, arm, folder, overrides, plan.samples[arm.name, matching], rate, seed)
                 trained = train_once(run)
-                found.append(Measured(arm.name, matching, rate, trained, measure_arm(trained, config.measures)))
+                scores = measure_arm(trained, config.measures)
+                found.append(Measured(arm.name, matching, rate, edge, trained, scores))
                 advance(run.out)
                 rows_to_csv(folder / "results.csv", [_row(one, plan.costs[one.arm]) for one in found])
     return found
+
+
+_OWN = (
+    "out", "steps", "epochs", "tokens", "samples", "seed", "optimizer.learning_rate", "keep_last", "evaluate_every",
+)  # fmt: skip
 
 
 def _run(recipe: str | Path, arm: Arm, out: Path, overrides: Sequence[str], samples: int, rate: float, seed: int) -> Run:
@@ -169,12 +182,12 @@ def _run(recipe: str | Path, arm: Arm, out: Path, overrides: Sequence[str], samp
 def _chosen_rate(
     recipe: str | Path, arm: Arm, config: CompareConfig, samples: int, out: Path, overrides: Sequence[str],
     advance: Callable[[str], None],
-) -> float:  # fmt: skip
-    """The learning rate with the lowest held-out loss after a part of the budget."""
+) -> tuple[float, str]:  # fmt: skip
+    """The learning rate with the lowest held-out loss after a part of the budget, and whether it is the last one tried."""
     base = load_recipe(recipe, [*overrides, *arm.overrides]).optimizer.learning_rate
-    rates = [float(f"{base * factor:.4g}") for factor in config.rate_factors]
+    rates = sorted(float(f"{base * factor:.4g}") for factor in config.rate_factors)
     if len(rates) == 1:
-        return rates[0]
+        return rates[0], ""
     losses = {}
     for rate in rates:
         run = _run(recipe, arm, out, overrides, samples, rate, 0)
@@ -182,7 +195,8 @@ def _chosen_rate(
         advance(run.out)
     if min(losses.values()) == math.inf:
         raise ValueError(f"arm {arm.name}: no learning rate of {rates} gave a held-out loss: try lower ones")
-    return min(losses, key=lambda rate: losses[rate])
+    best = min(losses, key=lambda rate: losses[rate])
+    return best, {rates[0]: "lowest", rates[-1]: "highest"}.get(best, "")
 
 
 def _row(one: Measured, cost: Cost) -> dict[str, Any]:

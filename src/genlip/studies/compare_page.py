@@ -5,6 +5,7 @@ In: measured runs and what was planned. Out: HTML, and the same figures as plain
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from genlip.evaluate.score_table import number_words, signed_words
@@ -22,7 +23,9 @@ _EQUAL: dict[Matching, str] = {
 }  # fmt: skip
 _LOW_IS_GOOD = ("PPL1", "patches to first token", "text to first token")
 
-PLAN_HEAD = ("arm", "parameters", "FLOPs of a sample", "ms of a sample", "runs for the rate", "samples")
+PLAN_HEAD = (
+    "arm", "parameters", "FLOPs of a sample", "ms of a sample", "samples of an update", "runs for the rate", "samples",
+)  # fmt: skip
 
 
 def comparison_study_page(found: Sequence[Measured], plan: Planned, config: CompareConfig, recipe: str) -> str:
@@ -37,13 +40,29 @@ def comparison_study_page(found: Sequence[Measured], plan: Planned, config: Comp
 
 
 def comparison_lines(found: Sequence[Measured]) -> list[str]:
-    """For each score of some runs of one matching, how each arm differs from the first one, in words."""
+    """For each score of some runs of one matching, how each arm differs from the first one, in words.
+
+    Then what may be wrong: rates at the edge of those tried, and runs that diverged.
+    """
     lines = []
     for name in _names(found):
         arms = {arm: of for arm in _arms(found) if (of := _of(found, arm, name))}
         first, *others = arms
         for arm in others:
             lines.append(_sentence(name, arm, first, mean_difference(arms[first], arms[arm])))
+    return [*lines, *_doubts(found)]
+
+
+def _doubts(found: Sequence[Measured]) -> list[str]:
+    lines = []
+    for arm in _arms(found):
+        mine = [one for one in found if one.arm == arm]
+        if mine[0].edge:
+            lines.append(
+                f"{arm}: its best learning rate, {mine[0].rate:g}, is the {mine[0].edge} tried: widen --rate-factors"
+            )
+        if lost := sum(math.isinf(one.trained.loss) for one in mine):
+            lines.append(f"{arm}: {lost} of {len(mine)} runs diverged and are left out")
     return lines
 
 
@@ -55,7 +74,7 @@ def plan_rows(plan: Planned, config: CompareConfig) -> list[list[str]]:
         reads = [f"{plan.samples[arm, matching]:,} at {_EQUAL[matching]}" for matching in config.match]
         rows.append([
             arm, large_count(sum(cost.parameters.values())), with_prefix(cost.flops).strip(), f"{1000 * cost.seconds:.3g}",
-            f"{trials} of {number:,} samples" if trials else "none", "; ".join(reads),
+            f"{cost.samples_per_update:.0f}", f"{trials} of {number:,} samples" if trials else "none", "; ".join(reads),
         ])  # fmt: skip
     return rows
 
@@ -69,15 +88,28 @@ def _story(found: Sequence[Measured], config: CompareConfig, recipe: str) -> str
     tried = len(config.rate_factors)
     rates = (
         f"The learning rate of each arm is the best of {tried} by its own held-out loss after "
-        f"{config.sweep_share:.0%} of the budget."
+        f"{config.sweep_share:.0%} of the first arm's budget."
         if tried > 1
         else "The learning rate is the recipe's."
     )
     return (
-        f"All arms are runs of the recipe {recipe}: the same encoder, samples, order, tokenizer and schedule. {rates} "
+        f"All arms are runs of the recipe {recipe}: the same samples, order and schedule{_but(found)}. {rates} "
         f"{several} A difference is beyond noise if its interval leaves 0 out; of many differences, one in twenty does "
         "so by chance."
     )
+
+
+def _but(found: Sequence[Measured]) -> str:
+    """Which arms have another encoder, tokenizer or data than the first."""
+    arms = {one.arm: one.trained.run for one in found}
+    first = next(iter(arms.values()))
+    own = {
+        arm: [name for name in ("model", "tokenizer", "data", "images") if getattr(run, name) != getattr(first, name)]
+        + ["model"] * hasattr(run, "language")
+        for arm, run in arms.items()
+    }
+    differ = [f"{arm} in {', '.join(dict.fromkeys(names))}" for arm, names in own.items() if names]
+    return f", and the same encoder but for settings of {'; '.join(differ)}" if differ else ", and the same encoder"
 
 
 def _costs(plan: Planned, config: CompareConfig) -> str:
@@ -93,9 +125,10 @@ def _scores(found: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
     names, rows = _names(found), []
     for arm in _arms(found):
         mine = [one for one in found if one.arm == arm]
-        cells = [arm, f"{mine[0].trained.samples:,}", f"{mine[0].rate:g}"]
+        seconds = sum(one.trained.seconds for one in mine) / len(mine)
+        cells = [arm, f"{mine[0].trained.samples:,}", f"{seconds:,.0f}", f"{mine[0].rate:g}"]
         rows.append([*cells, *(_cell(_of(found, arm, name)) for name in names)])
-    return ["arm", "samples", "learning rate", *names], rows
+    return ["arm", "samples", "seconds", "learning rate", *names], rows
 
 
 def _cell(some: Sequence[Scores]) -> str:

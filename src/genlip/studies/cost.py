@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ import torch
 from genlip.data.packing import packs_by_shape
 from genlip.model.reading import read_json
 from genlip.model.writing import write_json
-from genlip.recipes.recipe import load_recipe
+from genlip.recipes.recipe import fingerprint, load_recipe
 from genlip.recipes.run import Run
 from genlip.train.loop import train_model
 from genlip.train.run_log import read_log
@@ -51,7 +52,7 @@ def measure_cost(run: Run, scratch: Path) -> Cost:
     flops, parameters = _counted(run)
     short = dataclasses.replace(
         run, out=str(scratch), steps=_UPDATES, epochs=0, samples=0, tokens=0, log_every=1, evaluate_every=_UPDATES,
-        spoken=0, data=dataclasses.replace(run.data, held_out_samples=2),
+        spoken=0, data=dataclasses.replace(run.data, held_out_samples=2), threads=run.threads or torch.get_num_threads(),
     )  # fmt: skip
     shutil.rmtree(scratch, ignore_errors=True)
     train_model(short)
@@ -69,23 +70,28 @@ def _counted(run: Run) -> tuple[float, dict[str, int]]:
     task = kind(run, kind.find_processor(run, source, None))
     reader = task.reader(source)
     samples, _ = reader.some(_SAMPLES)
+    if not samples:
+        raise ValueError(f"{run.data.source}: none of {_SAMPLES} examples can be used with these settings")
     packs = (reader.pack([samples[n] for n in chosen]) for chosen in packs_by_shape(samples, run.packing.max_tokens))
     with torch.device("meta"):
         model = task.build(task.attention(torch.device("cpu"), torch.float32))
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    return sum(task.flops(pack) for pack in packs) / len(samples), {name: number for name, number in parts.items() if number}
+    parts = Counter[str]()
+    for name, parameter in model.named_parameters():
+        parts[name.split(".")[0]] += parameter.numel()
+    return sum(task.flops(pack) for pack in packs) / len(samples), dict(parts)
 
 
 def stored_costs(wanted: Mapping[str, tuple[str | Path, Sequence[str]]], out: Path) -> dict[str, Cost]:
-    """The costs of several variants, each a recipe with settings; OUT/costs.json keeps those that were measured.
+    """The costs of several variants, each a recipe with settings, by name.
 
-    So a study that is stopped goes on with the numbers of samples that it began with.
+    OUT/costs.json keeps all that were measured, so that a study goes on with the numbers of samples that it began with.
     """
     file = out / "costs.json"
     stored: dict[str, Any] = read_json(file) if file.is_file() else {}
-    for name, (recipe, overrides) in wanted.items():
-        of = [str(recipe), *overrides]
-        if stored.get(name, {}).get("of") != of:
-            stored[name] = {"of": of, **measure_cost(load_recipe(recipe, overrides), out / "timing")._asdict()}
+    runs = {name: load_recipe(recipe, overrides) for name, (recipe, overrides) in wanted.items()}
+    keys = {name: f"{name} {fingerprint(run)}" for name, run in runs.items()}
+    for name, key in keys.items():
+        if key not in stored:
+            stored[key] = measure_cost(runs[name], out / "timing")._asdict()
             write_json(file, stored)
-    return {name: Cost(*(stored[name][field] for field in Cost._fields)) for name in wanted}
+    return {name: Cost(*(stored[key][field] for field in Cost._fields)) for name, key in keys.items()}

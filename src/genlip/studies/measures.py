@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,6 @@ from genlip.baselines.arm_task import load_encoder
 from genlip.baselines.contrastive import ClipTask, SiglipTask
 from genlip.baselines.retrieval import measure_retrieval
 from genlip.data.datasets.opening import open_labelled
-from genlip.data.sources.cache import cache_folder
 from genlip.evaluate.attention.measure import measure_attention
 from genlip.evaluate.captioning.measure import measure_captioning
 from genlip.evaluate.probe.measure import ProbeConfig, measure_probe
@@ -91,12 +92,14 @@ def measure_arm(trained: Trained, measures: Measures) -> dict[str, Scores]:
     A high value is good, except of "PPL1" and of the shares of attention to the first patch.
     """
     found: dict[str, Scores] = {}
+    if trained.loss == math.inf:  # it diverged, and its features are no numbers
+        return found
     for name, one in _MEASURES.items():
         if not getattr(measures, one.settings[0]):
             continue
         asked = {setting: getattr(measures, setting) for setting in one.settings}
         digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:10]
-        folder = Path(trained.run.out) / "measured" / f"{name}-{digest}"
+        folder = _place(trained) / f"{name}-{digest}"
         stored = read_results(folder)
         result = stored[0] if stored else one.make(trained, measures)
         if result is None:
@@ -104,7 +107,17 @@ def measure_arm(trained: Trained, measures: Measures) -> dict[str, Scores]:
         if not stored:
             write_result(result, folder)
         found |= {its: result.scores[theirs] for theirs, its in one.scores.items() if theirs in result.scores}
+    shutil.rmtree(_features(trained), ignore_errors=True)
     return found
+
+
+def _place(trained: Trained) -> Path:
+    return Path(trained.run.out) / "measured"
+
+
+def _features(trained: Trained) -> Path:
+    """Features that the probes share; they are removed once all is measured."""
+    return _place(trained) / "features"
 
 
 def _probe(pooling: Pooling, trained: Trained, measures: Measures) -> Result:
@@ -120,8 +133,7 @@ def _segmentation(trained: Trained, measures: Measures) -> Result:
 
 
 def _options(trained: Trained, measures: Measures) -> dict[str, Any]:
-    cache = cache_folder() / "features"
-    return {"model": str(trained.model), "limit": measures.limit or None, "cache": cache}
+    return {"model": str(trained.model), "limit": measures.limit or None, "cache": _features(trained)}
 
 
 def _captioning(trained: Trained, measures: Measures) -> Result | None:
@@ -149,7 +161,8 @@ def _perplexity(trained: Trained, measures: Measures) -> Result | None:
         return None
     language_model, train, test = measures.perplexity
     config = PerplexityConfig(steps=measures.perplexity_steps, stages=("PPL1",), limit=measures.limit or 500)
-    out, encoders = Path(trained.run.out) / "perplexity", [str(trained.model)]
+    asked = hashlib.sha256(repr((measures.perplexity, config)).encode()).hexdigest()[:10]
+    out, encoders = Path(trained.run.out) / f"perplexity-{asked}", [str(trained.model)]
     return measure_perplexity(encoders, test, config, language_model=language_model, train=train, out=out)[0]
 
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from genlip.model.writing import write_text
 from genlip.recipes.run import Run
-from genlip.train.checkpoints import read_progress
-from genlip.train.loop import train_model
+from genlip.train.checkpoints import latest, read_progress
+from genlip.train.loop import NonFinite, train_model
 from genlip.train.resume import checkpoint_to_resume
 from genlip.train.run_log import read_log
 
-__all__ = ["Trained", "folder_name", "rows_to_csv", "train_once"]
+__all__ = ["Trained", "check_own", "folder_name", "rows_to_csv", "train_once"]
+
+log = logging.getLogger(__name__)
 
 
 class Trained(NamedTuple):
@@ -29,7 +32,7 @@ class Trained(NamedTuple):
 
     Attributes:
         run: its settings.
-        loss: the last held-out loss; infinite where it is no number.
+        loss: the last held-out loss; infinite where it is no number, or training stopped because it diverged.
         samples: that were used.
         tokens: patches and text that were used.
         seconds: of training, without measuring.
@@ -47,10 +50,26 @@ class Trained(NamedTuple):
         return Path(self.run.out) / "model"
 
 
+def check_own(overrides: Sequence[str], own: Collection[str]) -> None:
+    """Raise ValueError if settings of the recipe are among those that a study sets itself."""
+    given = [word.removeprefix("--").partition("=")[0] for word in overrides if word.startswith("--")]
+    if wrong := [name for name in given if name in own]:
+        raise ValueError(f"--{wrong[0]}: this study sets it itself; leave it out ({', '.join(sorted(own))})")
+
+
 def train_once(run: Run) -> Trained:
-    """Train a run to its end, unless it has ended already. Raises as `train_model` does."""
+    """Train a run to its end, unless it has ended already. One that diverges ends with an infinite loss.
+
+    Raises as `train_model` does otherwise.
+    """
     if not _ended(run):
-        train_model(run)
+        try:
+            train_model(run)
+        except NonFinite as error:
+            log.warning("%s: %s", run.out, error)
+            newest = latest(run.out)
+            counts: dict[str, Any] = read_progress(newest) if newest else {"samples": 0, "tokens": 0, "seconds": 0.0}
+            return Trained(run, math.inf, counts["samples"], counts["tokens"], counts["seconds"])
     (end,) = read_log(run.out, "end")[-1:]
     loss = read_log(run.out, "held_out")[-1]["loss"]
     found = math.inf if loss is None or math.isnan(loss) else loss

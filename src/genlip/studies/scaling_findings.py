@@ -86,7 +86,8 @@ def scaling_findings(runs: Sequence[ScalingRun]) -> ScalingFindings:
             refused.append(f"{error}.")
         best.append((budget, _lowest(some)))
     refused += [
-        f"At {one.work:.3g} FLOPs the lowest loss lies at the edge of the sizes: add smaller or larger widths."
+        f"At {one.work:.3g} FLOPs the lowest loss lies at the edge of the sizes: add smaller or larger widths, and keep the "
+        "budgets with --of-width."
         for one in minima
         if not one.interior
     ]
@@ -109,13 +110,12 @@ def _lowest(some: Sequence[ScalingRun]) -> float:
     return found.loss if found.interior else lowest
 
 
-def _groups(runs: Sequence[ScalingRun]) -> list[list[int]]:
-    """Numbers of runs that stand for each other: other seeds of a size and budget, or with one seed other sizes."""
-    several = len({run.seed for run in runs}) > 1
-    groups = defaultdict(list)
+def _groups(runs: Sequence[ScalingRun]) -> list[list[list[int]]]:
+    """Numbers of runs: for each width, for each seed, those of the chain of its budgets."""
+    chains: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, run in enumerate(runs):
-        groups[(run.budget, run.width if several else 0)].append(number)
-    return list(groups.values())
+        chains[run.width][run.seed].append(number)
+    return [list(of_width.values()) for of_width in chains.values()]
 
 
 def _fitted(runs: Sequence[ScalingRun], floor: bool, numbers: Sequence[int]) -> PowerLaw:

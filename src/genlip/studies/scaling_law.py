@@ -149,24 +149,27 @@ def fit_exponent(work: Sequence[float], best: Sequence[float]) -> tuple[float, f
 
 
 def bootstrap(
-    groups: Sequence[Sequence[int]], fit: Callable[[list[int]], Sequence[float]], resamples: int = 500, level: float = 0.95
+    groups: Sequence[Sequence[Sequence[int]]],
+    fit: Callable[[list[int]], Sequence[float]],
+    resamples: int = 500,
+    level: float = 0.95,
 ) -> list[Band]:
-    """Values of a fit with intervals, over runs drawn with replacement.
+    """Values of a fit with intervals, over chains of runs drawn with replacement.
 
-    groups  numbers of the runs that may stand for each other, such as those that differ in their seed alone; of each group
-            as many are drawn as it has, so that every group stays
+    groups  of chains that differ in their seed alone; each chain is the numbers of its runs, which share training and are
+            drawn together. Of each group as many chains are drawn as it has
     fit     numbers of runs -> values; drawn sets for which it raises ValueError are left out
 
-    Draws out of n runs vary less than new runs would, by √((n - 1)/n); intervals are wider by as much. Raises ValueError
-    where groups have one run only, or more than half of the drawn sets cannot be fitted.
+    Draws out of n chains vary less than new ones would, by √((n - 1)/n); intervals are wider by as much. Raises ValueError
+    where groups have one chain only, or more than half of the drawn sets cannot be fitted.
     """
     number = sum(map(len, groups)) / len(groups)
     if number <= 1:
-        raise ValueError("one run for each point says nothing about others: run more seeds or widths")
+        raise ValueError("one seed says nothing about others: run more seeds")
     draw, found, wider = np.random.default_rng(0), list[Sequence[float]](), math.sqrt(number / (number - 1))
-    value = np.array(fit([one for group in groups for one in group]))
+    value = np.array(fit([run for group in groups for chain in group for run in chain]))
     for _ in range(resamples):
-        chosen = [group[n] for group in groups for n in draw.integers(len(group), size=len(group))]
+        chosen = [run for group in groups for n in draw.integers(len(group), size=len(group)) for run in group[n]]
         try:
             found.append(fit(chosen))
         except ValueError:

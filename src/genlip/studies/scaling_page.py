@@ -28,7 +28,7 @@ def scaling_page(runs: Sequence[ScalingRun], findings: ScalingFindings, plan: Sc
     story = (
         f"Runs of the recipe {recipe} at several widths and budgets. Losses are of held-out captions, in nats per byte of "
         "their text. Work is that of a forward and a backward pass, as FlopCounterMode counts it. Intervals of 95 % are of "
-        "runs drawn with replacement."
+        "seeds drawn with replacement, each with its runs of all budgets."
     )
     total = f"{with_prefix(plan.flops)}FLOPs and about {long_duration(plan.seconds)} of training in all."
     drawn = [_sizes_chart(runs, findings), _law_chart(findings)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,7 @@ def branch(checkpoint: Path, run: Run) -> Path:
     if changed := differences(dataclasses.replace(before, **{name: getattr(run, name) for name in _ENDS}), run):
         raise ValueError(f"{checkpoint}: a branch may differ in its end alone, and differs in {'; '.join(changed)}")
     old, new = _rate_at(before, counts), _rate_at(run, counts)
-    if old != new:
+    if not math.isclose(old, new, rel_tol=1e-6):
         raise ValueError(
             f"{checkpoint}: the learning rate was {old:.3g} here, and is {new:.3g} in the branch: branch off before both "
             "cool down, with optimizer.schedule stable"
