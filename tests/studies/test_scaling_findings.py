@@ -7,7 +7,6 @@ from genlip.studies.scaling import ScalingRun
 from genlip.studies.scaling_findings import scaling_findings
 from genlip.studies.scaling_page import scaling_lines
 
-
 BUDGETS = [1e13, 3e13, 1e14, 3e14, 1e15]
 
 
