@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 from clipart import write_circuit_parts, write_clipart
+from common import write_common
 from drawing_tests import write_named
 from figures import write_figures
 from lines import write_lines
@@ -41,6 +42,17 @@ MIXTURES = {
         {"source": "parts/train.tar", "degrade": "drawings", "weight": 1},
         {"source": "figures/train.tar", "weight": 1},
     ],
+    "mixed": [
+        {"source": "lines/train/*.tar", "degrade": "print", "weight": 45},
+        {"source": "lines/words/*.tar", "degrade": "print", "weight": 15},
+        {"source": "common/train.tar", "degrade": "drawings", "weight": 37},
+        {"source": "clipart/train.tar", "degrade": "drawings", "weight": 2},
+        {"source": "figures/train.tar", "weight": 1},
+    ],
+    "mixed_valid": [
+        {"source": "lines/valid/*.tar", "degrade": "print", "weight": 60},
+        {"source": "common/valid.tar", "degrade": "drawings", "weight": 40},
+    ],
     "valid": [
         {"source": "lines/valid/*.tar", "degrade": "print", "weight": 70},
         {"source": "pictures/valid/*.tar", "degrade": "drawings", "weight": 30},
@@ -60,6 +72,7 @@ def main() -> None:
         print("questions:", write_questions(out), flush=True)
     if icons := had.get(ICONS):
         print("pictures:", dict(write_pictures(icons, out / "pictures")), flush=True)
+        print("pictures of common names:", write_common(icons, out), flush=True)
         if emoji := had.get(EMOJI):
             print("pictures in another style:", write_style(emoji, icons, out / "pictures"), flush=True)
             print("pictures by name, for tests:", dict(write_named(icons, emoji, out)), flush=True)
@@ -72,7 +85,7 @@ def main() -> None:
 
 
 def write_mixtures(out: Path) -> None:
-    """Write OUT/words.yaml, OUT/train.yaml and OUT/valid.yaml, of what is there."""
+    """Write the mixtures of `MIXTURES`, of what is there."""
     for part, sources in MIXTURES.items():
         found = [source for source in sources if any(out.glob(str(source["source"])))]
         (out / f"{part}.yaml").write_text(yaml.safe_dump({"sources": found}, sort_keys=False), "utf8")

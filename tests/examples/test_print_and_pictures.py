@@ -178,6 +178,34 @@ def test_a_drawing_is_drawn_in_colours_of_its_name():
     assert (first[40:90, 40:90] == first[64, 64]).all()
 
 
+def test_drawings_of_common_names_are_trained_or_kept_aside(tmp_path, monkeypatch):
+    pytest.importorskip("imagehash")
+    import common
+    from pictures import Drawing
+
+    rng = np.random.default_rng(0)
+
+    def blocks():
+        places = rng.integers(0, 7, (14, 2))
+        return "".join(f"<rect x='{x}' y='{y}' width='1' height='1' fill='COLOUR'/>" for x, y in places)
+
+    bodies = [blocks() for _ in range(90)]
+    bodies[20] = bodies[0]  # a copy of a drawing for training, kept aside
+    svg = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'>{}</svg>"
+    some = [Drawing("set", f"box-{n}", svg.format(body), plain=True) for n, body in enumerate(bodies)]
+    rare = some[: common.LEAST - 1]
+    monkeypatch.setattr(common, "by_concept", lambda icons: {"box": some, "rare": rare})
+    monkeypatch.setattr(common, "part_of", lambda concept: "train")
+    assert [*common.common_names(tmp_path)] == ["box"]
+    trained, aside = common.for_training(some), common.kept_aside(some)
+    assert len(trained) == common.MOST
+    assert not {one.name for one in trained} & {f"box-{n}" for n in range(12, 90, 8)}
+    assert 5 <= len(aside) < 10  # ten places, one of them a copy, and some may look alike by chance
+    counts = common.write_common(tmp_path, tmp_path)
+    assert counts == {"train": common.MOST, "valid": -(-len(aside) // 2)}
+    assert members(tmp_path / "common/valid.tar")["box-000.txt"] == b"box"
+
+
 def test_a_shard_is_whole_or_absent(tmp_path):
     from shards import Captioned, write_shard
 
