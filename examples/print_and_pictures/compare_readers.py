@@ -33,18 +33,19 @@ from genlip.model.writing import write_text
 
 
 def samples(shard: Path, limit: int) -> list[Sample]:
-    """The first lines of a shard; all if the limit is 0."""
+    """So many lines, spread evenly over a shard; all if the limit is 0."""
     parts: dict[str, dict[str, bytes]] = {}
     with tarfile.open(shard) as archive:
         for member in archive:
             key, _, suffix = member.name.rpartition(".")
-            if key not in parts and limit and len(parts) == limit:
-                break
             opened = archive.extractfile(member)
             parts.setdefault(key, {})[suffix] = opened.read() if opened else b""
+    chosen = list(parts.values())
+    if limit:
+        chosen = [chosen[place * len(chosen) // limit] for place in range(min(limit, len(chosen)))]
     return [
         Sample(Image.open(io.BytesIO(one["png"])).convert("RGB"), one["txt"].decode("utf8"), json.loads(one["json"]))
-        for one in parts.values()
+        for one in chosen
     ]
 
 
