@@ -42,9 +42,15 @@ def _pictures(icons: Path, emoji: Path) -> Iterator[tuple[str, str, Image.Image]
     for one in styled(emoji, icons):
         in_style[concept_of(one.caption)].append(one.image)
     names = {concept: some for concept, some in common_names(icons).items() if concept in in_style}
-    for concept in sorted(names, key=lambda one: hashlib.sha256(one.encode()).digest())[:NAMES]:
-        some = names[concept]
+    written = 0
+    for concept in sorted(names, key=lambda one: hashlib.sha256(one.encode()).digest()):
+        if written == NAMES:
+            return
+        some, variants = names[concept], kept_aside(names[concept])[1::2]
+        if not variants:  # all kept aside look like one for training
+            continue
+        written += 1
         name = Counter(caption_of(one.name) for one in some).most_common(1)[0][0]
         yield from (("train", name, drawn(one)) for one in for_training(some)[:TRAIN])
-        yield from (("variants", name, image) for image in kept_aside(some)[1::2])
+        yield from (("variants", name, image) for image in variants)
         yield from (("style", name, image) for image in in_style[concept])
