@@ -26,6 +26,7 @@ from packages import Missing, package_files
 from pictures import write_pictures, write_style
 from print_tests import write_tests
 from questions import write_questions
+from shuffled import write_shuffled
 
 MANUALS = ("texlive-latex-recommended-doc", "texlive-humanities-doc", "linuxcnc-doc-en", "gnuplot-doc")
 WITH_FIGURES = ("gimp-help-en", "gnucash-docs", "python-sklearn-doc")
@@ -68,6 +69,7 @@ def main() -> None:
     had = dict(_had(out / "packages"))
     if manuals := [had[name] for name in MANUALS if name in had]:
         print("lines:", dict(write_lines(manuals, out / "lines")), flush=True)
+        print("lines of shuffled words:", dict(write_shuffled(out)), flush=True)
         print("lines in each test:", write_tests(manuals, out), flush=True)
         print("questions:", write_questions(out), flush=True)
     if icons := had.get(ICONS):

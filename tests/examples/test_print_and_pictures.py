@@ -128,6 +128,30 @@ def test_lines_of_training_are_left_out_of_the_others(tmp_path, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")} == before
 
 
+def test_shuffled_lines_are_words_of_one_font_side_by_side(tmp_path, monkeypatch):
+    import lines
+    import shuffled
+
+    monkeypatch.setattr(lines, "part_of", {"one": "train"}.__getitem__)
+    write_pdf(
+        tmp_path / "in/one/one.pdf",
+        [("red green blue", 30, 200, 12, "Helvetica"), ("black white grey", 30, 100, 12, "Helvetica")],
+    )
+    lines.write_lines([tmp_path / "in"], tmp_path / "lines")
+    assert shuffled.write_shuffled(tmp_path)["shuffled"] >= 1
+    files = members(tmp_path / "lines/shuffled/one.tar")
+    lines_of = members(tmp_path / "lines/train/one.tar")
+    sizes = {Image.open(io.BytesIO(data)).height for name, data in lines_of.items() if name.endswith(".png")}
+    for name in (name for name in files if name.endswith(".txt")):
+        words = files[name].decode().split(" ")
+        assert {*words} <= {"red", "green", "blue", "black", "white", "grey"}
+        image = np.asarray(Image.open(io.BytesIO(files[name.replace(".txt", ".png")])))
+        assert image.shape[0] in sizes
+        ink = (image < 128).any(0)
+        gaps = np.diff(np.flatnonzero(ink))
+        assert (gaps > 5).sum() == len(words) - 1  # 12 points at 150 dots per inch: a space is 8 pixels, between letters 4
+
+
 def test_tests_show_each_line_at_four_heights_clean_and_damaged(tmp_path, monkeypatch):
     import lines
     import print_tests
