@@ -37,12 +37,8 @@ from genlip.suggestions import check_keywords
 
 __all__ = ["PatchWords", "Speaker"]
 
-_ENCODER = (
-    "vision_embeddings.",
-    "visual.",
-    "ln_post.",
-    "registers",
-)  # parameters that features depend on; text parameters may change
+# Parameters that features depend on; text parameters may change.
+_ENCODER = ("vision_embeddings.", "visual.", "ln_post.", "registers")
 _REPETITION_STOP = 8  # of captions; `genlip caption` has the same default
 
 

@@ -71,8 +71,8 @@ def answer(one: Path, other: Path) -> str:
 def test_whatever_field_is_altered_the_answer_is_a_page_or_one_line(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resampled = scores._resampled
-    monkeypatch.setattr(scores, "_resampled", lambda some, level, resamples, seed: resampled(some, level, 20, seed))
+    resampled = scores.resampled
+    monkeypatch.setattr(scores, "resampled", lambda some, level, resamples, seed: resampled(some, level, 20, seed))
     (own,) = folder.glob(f"{name}.*")
     shutil.copytree(own, tmp_path / "honest" / own.name)
     stored = json.loads((own / "result.json").read_text(encoding="utf8"))

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from genlip.cli.eval_lmms import add_eval_lmms
 from genlip.cli.eval_mllm import add_questions
@@ -18,7 +18,7 @@ from genlip.cli.eval_perplexity import add_perplexity
 from genlip.cli.eval_results import results_folder, store_and_say
 from genlip.cli.eval_retrieval import add_retrieval
 from genlip.cli.model_options import UsageError, add_encoder, add_model, load_encoder, model_name
-from genlip.cli.parser import add_command
+from genlip.cli.parser import add_command, list_of
 from genlip.evaluate.requirements import NEED_GENLIP, refusal
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_eval"]
 
-T = TypeVar("T", int, float)
 Advance = Callable[[int], None]
 Measure = Callable[["Encoder", Advance], "Result"]
 
@@ -287,20 +286,8 @@ def _kept(args: argparse.Namespace) -> dict[str, Any]:
     return {"model": model_name(args), "limit": args.limit, "cache": cache}
 
 
-def _list_of(kind: type[T], needed: str) -> Callable[[str], tuple[T, ...]]:
-    """Reads numbers with commas between; `needed` says in an error what they are, with an example."""
-
-    def read(text: str) -> tuple[T, ...]:
-        try:
-            return tuple(kind(part) for part in text.split(","))  # type: ignore[call-arg]
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}: need {needed}") from None
-
-    return read
-
-
-_INTEGERS = _list_of(int, "whole numbers with commas between, as in 64,96")
-_RATES = _list_of(float, "numbers with commas between, as in 1e-3,1e-2")
+_INTEGERS = list_of(int, "whole numbers with commas between, as in 64,96")
+_RATES = list_of(float, "numbers with commas between, as in 1e-3,1e-2")
 
 
 # -- data sets

@@ -9,8 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from genlip.cli.model_options import UsageError
-from genlip.cli.parser import add_command
+from genlip.cli.parser import add_command, list_of
 from genlip.terminal import program, say
 
 __all__ = ["add_perplexity"]
@@ -41,7 +40,10 @@ def add_perplexity(inner: Any) -> None:
     )
     parser.add_argument("--steps", type=int, default=200, help="updates of each run (default: 200)")
     parser.add_argument(
-        "--learning-rates", default="1e-3", help="of the projector, separated by commas; the best is taken (default: 1e-3)"
+        "--learning-rates",
+        type=list_of(float, "numbers with commas between, as in 3e-4,1e-3"),
+        default=(1e-3,),
+        help="of the projector, separated by commas; the best is taken (default: 1e-3)",
     )
     parser.add_argument(
         "--language-rate", type=float, default=0.1,
@@ -64,7 +66,7 @@ def _run(args: argparse.Namespace) -> None:
 
     config = PerplexityConfig(
         steps=args.steps,
-        learning_rates=_numbers(args.learning_rates),
+        learning_rates=args.learning_rates,
         language_rate=args.language_rate,
         stages=tuple(part.strip() for part in args.stages.split(",")),
         limit=args.limit,
@@ -84,10 +86,3 @@ def _run(args: argparse.Namespace) -> None:
     say(f"results: {', '.join(str(folder) for folder in folders)}")
     if len(folders) > 1:
         say(f"differences with intervals, and a page: {program()} compare {' '.join(map(str, folders))} --out compare.html")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--learning-rates {text}: need numbers separated by commas, as in 3e-4,1e-3") from None

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 from genlip.cli.model_options import UsageError
 from genlip.suggestions import EVERYDAY, did_you_mean
 from genlip.terminal import complain, program
 
-__all__ = ["Parser", "add_command"]
+__all__ = ["Parser", "add_command", "list_of"]
+
+T = TypeVar("T", int, float)
 
 _NEEDED: dict[Any, str] = {int: "a whole number", float: "a number"}
 _INNER = sorted({name for names in EVERYDAY.values() for name in names if " " in name})  # commands such as "data inspect"
@@ -83,3 +86,15 @@ def add_command(commands: Any, name: str, run: Any, summary: str, example: str, 
     )
     parser.set_defaults(run=run, takes_overrides=takes_overrides)
     return parser
+
+
+def list_of(kind: type[T], needed: str) -> Callable[[str], tuple[T, ...]]:
+    """Reads numbers with commas between; `needed` says in an error what they are, with an example."""
+
+    def read(text: str) -> tuple[T, ...]:
+        try:
+            return tuple(kind(part) for part in text.split(","))  # type: ignore[call-arg]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: need {needed}") from None
+
+    return read

@@ -9,8 +9,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genlip.cli.model_options import UsageError
-from genlip.cli.parser import add_command
+from genlip.cli.parser import add_command, list_of
 from genlip.terminal import say
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def _add_compare(inner: Any) -> None:
     parser.add_argument("--match", default="samples,flops,seconds", help="what is equal (default: samples,flops,seconds)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each arm and matching (default: 3)")
     parser.add_argument(
-        "--rate-factors", default="0.3,1,3",
+        "--rate-factors", type=list_of(float, "numbers with commas between, as in 0.3,1,3"), default=(0.3, 1.0, 3.0),
         help="of the recipe's learning rate, tried for each arm on a tenth of the budget; 1 takes the recipe's "
         "(default: 0.3,1,3)",
     )  # fmt: skip
@@ -125,7 +124,7 @@ def _compare(args: argparse.Namespace) -> None:
     arms = read_arms(args.arms)
     matchings: Any = tuple(part.strip() for part in args.match.split(","))
     config = CompareConfig(
-        samples=count(args.samples), match=matchings, seeds=args.seeds, rate_factors=_factors(args.rate_factors),
+        samples=count(args.samples), match=matchings, seeds=args.seeds, rate_factors=args.rate_factors,
         measures=_measures(args),
     )  # fmt: skip
     _check_gpu(args.gpu)
@@ -172,13 +171,6 @@ def _scaling(args: argparse.Namespace) -> None:
     page = Path(args.out) / "study.html"
     write_text(page, scaling_page(runs, findings, plan, args.recipe))
     say(f"table: {page.with_name('results.csv')}\npage: {page}")
-
-
-def _factors(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--rate-factors {text}: need numbers separated by commas, as in 0.3,1,3") from None
 
 
 def _say_table(head: tuple[str, ...], rows: list[list[str]]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from genlip.evaluate.aggregators import ratio
 
-__all__ = ["Difference", "Interval", "Scores", "difference", "require_references"]
+__all__ = ["Difference", "Interval", "Scores", "difference", "require_references", "resampled"]
 
 
 class Interval(NamedTuple):
@@ -61,7 +61,7 @@ class Scores:
         computed again: CIDEr keeps the document frequencies of the full set. Raises ValueError unless 0 < level < 1 and
         resamples >= 1.
         """
-        return _middle(_resampled([self], level, resamples, seed)[:, 0], level)
+        return _middle(resampled([self], level, resamples, seed)[:, 0], level)
 
 
 _NONE = 1e-6
@@ -93,12 +93,12 @@ def difference(first: Scores, second: Scores, level: float = 0.95, resamples: in
         raise ValueError(
             f"scores of {len(first.evidence)} and of {len(second.evidence)} images: a paired difference needs the same ones"
         )
-    both = _resampled([first, second], level, resamples, seed)
+    both = resampled([first, second], level, resamples, seed)
     return Difference(second.score - first.score, *_middle(both[:, 1] - both[:, 0], level))
 
 
-def _resampled(some: Sequence[Scores], level: float, resamples: int, seed: int) -> np.ndarray:
-    """Float[resamples, scores], each row of the same images drawn with replacement."""
+def resampled(some: Sequence[Scores], level: float, resamples: int, seed: int) -> np.ndarray:
+    """Float[resamples, scores], each row of the same images drawn with replacement, alike for sets of the same size."""
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"level {level} with {resamples} resamples: need 0 < level < 1 and at least 1 resample")
     draw, images = np.random.default_rng(seed), len(some[0].evidence)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from genlip.evaluate.scores import Difference, Scores
+from genlip.evaluate.scores import Difference, Scores, resampled
 
 __all__ = ["mean_difference", "mean_interval", "student_t"]
 
@@ -33,7 +33,7 @@ def student_t(degrees: int) -> float:
 
 def mean_interval(some: Sequence[Scores]) -> Difference:
     """The mean score of several seeds with its interval, as a difference to 0."""
-    return _with_interval([one.score for one in some], _resampled(some), len(some) - 1, _error(some))
+    return _with_interval([one.score for one in some], _means(some), len(some) - 1, _error(some))
 
 
 def mean_difference(first: Sequence[Scores], second: Sequence[Scores]) -> Difference:
@@ -45,7 +45,7 @@ def mean_difference(first: Sequence[Scores], second: Sequence[Scores]) -> Differ
         raise ValueError("scores of different numbers of images: measure all runs on the same ones")
     values = float(np.mean([one.score for one in second]) - np.mean([one.score for one in first]))
     errors = _error(first), _error(second)
-    error, drawn = math.hypot(*errors), _resampled(second) - _resampled(first)
+    error, drawn = math.hypot(*errors), _means(second) - _means(first)
     return _with_interval([values], drawn, _welch(errors, (len(first), len(second))), error)
 
 
@@ -59,13 +59,9 @@ def _welch(errors: tuple[float, float], numbers: tuple[int, int]) -> int:
     return max(1, int(math.hypot(*errors) ** 4 / sum(parts) + 1e-9)) if sum(parts) else 0
 
 
-def _resampled(some: Sequence[Scores]) -> np.ndarray:
+def _means(some: Sequence[Scores]) -> np.ndarray:
     """Float[resamples], the mean over seeds on images drawn with replacement, alike for each call with as many images."""
-    draw, images, found = np.random.default_rng(0), len(some[0].evidence), np.empty(_RESAMPLES)
-    for row in range(_RESAMPLES):
-        times = np.bincount(draw.integers(images, size=images), minlength=images)
-        found[row] = np.mean([one.aggregator(times @ one.evidence) for one in some])
-    return found
+    return resampled(some, _LEVEL, _RESAMPLES, seed=0).mean(axis=1)
 
 
 def _with_interval(values: Sequence[float], drawn: np.ndarray, degrees: int, error: float) -> Difference:
